@@ -39,12 +39,12 @@ pub use api::error::{
     CallRefused, CodePurpose, EventRefusal, GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unfound,
     Unreachable,
 };
-pub use api::problem::{ChatProblem, FalseAnswer, HomeProblem, ItemRefused};
+pub use api::problem::{CallProblem, ChatProblem, FalseAnswer, HomeProblem, ItemRefused, SasError};
 pub use api::types::{
-    Audience, CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent,
-    Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind,
-    Group, GroupAccount, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message, MessageId,
-    RefusedRemoval, Request, Role, Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
+    Audience, CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember,
+    Consent, Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange, DeviceNote, DurableEvent,
+    DurableEventKind, Group, GroupAccount, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, Message,
+    MessageId, RefusedRemoval, Request, Role, Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;

@@ -26,6 +26,9 @@ pub struct Call {
     pub emoji: String,
     /// What does not work, such as a sound device.
     pub trouble: Option<String>,
+    /// The name of what does not work, from a list that grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble_code: Option<String>,
     /// Whether this side records it.
     pub recording: Consent,
     /// Whether the other side records it.
@@ -35,9 +38,12 @@ pub struct Call {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<CallEnd>,
-    /// What the other side said to its end.
+    /// What the other side said to its end, or the problem for which this side ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The name of the problem for which this side ended it, from a list that grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_code: Option<String>,
     /// The call that goes on in its place, when both sides called at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_by: Option<CallId>,

@@ -107,7 +107,7 @@ pub enum CallEvent {
     /// Somebody's microphone, camera, hold or sharing changed.
     Changed,
     /// A device or file does not work; the call goes on without it.
-    Trouble(String),
+    Trouble(MediaError),
     /// A participant's shared terminal: its size, or nothing at its end.
     Shared(u64, Option<(u16, u16)>),
     /// What a participant's terminal shows.
@@ -287,7 +287,7 @@ impl Call {
             let Some(inner) = inner.upgrade() else { return };
             change(&mut lock(&inner.state));
             if let Some(why) = why {
-                let _ = inner.events.try_send(CallEvent::Trouble(why.to_string()));
+                let _ = inner.events.try_send(CallEvent::Trouble(why));
             }
             let _ = inner.events.try_send(CallEvent::Changed);
             let call = Self(inner);
@@ -298,7 +298,7 @@ impl Call {
     fn trouble(&self) -> Box<dyn Fn(MediaError) + Send> {
         let events = self.0.events.clone();
         Box::new(move |error| {
-            let _ = events.try_send(CallEvent::Trouble(error.to_string()));
+            let _ = events.try_send(CallEvent::Trouble(error));
         })
     }
 

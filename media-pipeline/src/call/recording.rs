@@ -38,7 +38,7 @@ impl Call {
         let started = self.thread("call-record", move || {
             let result = recorder.run(&ended);
             if let Err(error) = &result {
-                let _ = events.try_send(CallEvent::Trouble(error.to_string()));
+                let _ = events.try_send(CallEvent::Trouble(error.clone()));
             }
             // It is not to be missed: who asked for it waits.
             let _ = events.blocking_send(CallEvent::Recorded(number, result.is_ok()));

@@ -167,7 +167,7 @@ impl Call {
             None => None,
             Some(Ok(sink)) => Some(sink),
             Some(Err(error)) => {
-                let _ = self.0.events.try_send(CallEvent::Trouble(error.to_string()));
+                let _ = self.0.events.try_send(CallEvent::Trouble(error));
                 None
             }
         };
@@ -342,7 +342,7 @@ impl Call {
                     PeerState::Connected => {
                         if first {
                             if let Err(error) = route.peer.start_sending().await {
-                                let _ = self.0.events.try_send(CallEvent::Trouble(error.to_string()));
+                                let _ = self.0.events.try_send(CallEvent::Trouble(error));
                             }
                             self.0.outlets.add(id, route.peer.outlet());
                             self.hold_routes();

@@ -1,6 +1,7 @@
 //! What is wrong with a rendezvous or a conversation, as data. The sentences for people, which name commands, are those of the front end.
 
 use starling_keys::chain::ChainError;
+use starling_media::MediaError;
 
 use crate::net::ConnectionProblem;
 
@@ -74,6 +75,52 @@ pub enum ChatProblem {
     Damaged,
     /// The profile is an older copy of a device that went on.
     Outdated,
+}
+
+/// What does not work in a call, or what it was ended for. Told to this user alone: the texts of media name devices and files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallProblem {
+    /// Its media, here.
+    Media(MediaError),
+    /// It may only go through a relay, and no rendezvous of ours offers one.
+    NoRelay,
+    /// No way was found between the two networks.
+    NoRoute,
+    /// The connection was lost, or could not be made.
+    ConnectionLost,
+    /// Its device was removed from its account.
+    DeviceRemoved,
+    /// The device of ours that it was handed over to did not take it.
+    NotTaken,
+    /// The peer runs a version whose emoji cannot be compared.
+    OldVersion,
+    /// The peer does not reveal its part of the emoji.
+    NotRevealed,
+    /// Its check failed.
+    Sas(SasError),
+}
+
+impl From<MediaError> for CallProblem {
+    fn from(error: MediaError) -> Self {
+        Self::Media(error)
+    }
+}
+
+impl From<SasError> for CallProblem {
+    fn from(error: SasError) -> Self {
+        Self::Sas(error)
+    }
+}
+
+/// Why a call is not safe: somebody may sit between its ends. `Display` is for logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SasError {
+    /// What the peer has revealed is not what its offer was bound to.
+    #[error("the peer broke its commitment")]
+    WrongReveal,
+    /// A certificate that was not in the offer or its answer.
+    #[error("the peer shows another certificate")]
+    OtherCertificate,
 }
 
 /// What a rendezvous has answered that cannot be true.

@@ -14,8 +14,12 @@ use std::{
 use starling_media::{Call, CallConfig, CallEvent, CallStats, IceServer, transport::link::Link};
 use starling_wire::CallId;
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::Instrument;
 
-use crate::{api::types::CallSetup, limits::CALLS_REMEMBERED};
+use crate::{
+    api::{problem::CallProblem, types::CallSetup},
+    limits::CALLS_REMEMBERED,
+};
 
 /// A route of a call's media: the connection with one participant. Unique within its call, and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,15 +99,15 @@ pub enum CallInput {
     /// Media have stopped.
     Interrupted(Leg),
     /// Something does not work; the call goes on.
-    Trouble(CallId, String),
+    Trouble(CallId, CallProblem),
     /// It cannot go on.
-    Failed(Leg, String),
+    Failed(Leg, CallProblem),
     /// The other side hung up.
     Left(Leg),
     /// The recording after this question is over.
     Recorded(CallId, u32),
     /// It cannot be made here: trying again would not help.
-    Broken(CallId, String),
+    Broken(CallId, CallProblem),
 }
 
 impl CallInput {
@@ -305,7 +309,7 @@ impl Actor {
                     Err(error) => Err(error),
                 };
                 if let Err(error) = begun {
-                    self.tell(CallInput::Broken(leg.call, error.to_string())).await;
+                    self.tell(CallInput::Broken(leg.call, error)).await;
                 }
             }
             CallCommand::Accept(leg, number, answer) => {
@@ -314,7 +318,7 @@ impl Actor {
                     return;
                 };
                 if let Err(error) = media.call.accept(leg.route.0, answer).await {
-                    self.tell(CallInput::Broken(leg.call, error.to_string())).await;
+                    self.tell(CallInput::Broken(leg.call, error.into())).await;
                 }
             }
             CallCommand::Candidates(leg, candidates) => {
@@ -348,7 +352,7 @@ impl Actor {
                 match media.call.offer_again(leg.route.0).await {
                     Ok(Some(offer)) => self.tell(CallInput::Offer(leg, number, offer)).await,
                     Ok(None) => {}
-                    Err(error) => self.tell(CallInput::Broken(leg.call, error.to_string())).await,
+                    Err(error) => self.tell(CallInput::Broken(leg.call, error.into())).await,
                 }
             }
             CallCommand::Record(id, question, path) => {
@@ -357,7 +361,7 @@ impl Actor {
                     None => media.call.end_record().await,
                     Some(path) => {
                         if let Err(error) = media.call.record(&path, question).await {
-                            self.tell(CallInput::Trouble(id, error.to_string())).await;
+                            self.tell(CallInput::Trouble(id, error.into())).await;
                             self.tell(CallInput::Recorded(id, question)).await;
                         }
                     }
@@ -384,12 +388,7 @@ impl Actor {
         }
     }
 
-    fn config(
-        &self,
-        setup: &CallSetup,
-        servers: Vec<CallServer>,
-        loopback: bool,
-    ) -> Result<CallConfig, starling_media::MediaError> {
+    fn config(&self, setup: &CallSetup, servers: Vec<CallServer>, loopback: bool) -> Result<CallConfig, CallProblem> {
         let mut config = CallConfig::from_specs(&setup.audio_in, &setup.audio_out, &setup.video_in, &setup.video_out);
         config.camera &= setup.camera;
         config.peer.relay_only = setup.relay_only;
@@ -398,25 +397,19 @@ impl Actor {
         let server = |s: CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
         config.peer.servers = servers.into_iter().map(server).collect();
         if setup.relay_only && config.peer.servers.iter().all(|s| s.username.is_empty()) {
-            return Err(starling_media::MediaError::Transport(
-                "it may only go through a relay, and no rendezvous of ours offers one".into(),
-            ));
+            return Err(CallProblem::NoRelay);
         }
         Ok(config)
     }
 
     /// Begins to capture, and makes an offer on the first leg, or answers one.
-    async fn begin(
-        &self,
-        leg: Leg,
-        config: CallConfig,
-        offer: Option<String>,
-    ) -> Result<(), starling_media::MediaError> {
+    async fn begin(&self, leg: Leg, config: CallConfig, offer: Option<String>) -> Result<(), CallProblem> {
         let (call, events) = Call::start(config)?;
         let (news, _) = broadcast::channel(256);
         let media = Media { call: call.clone(), news, shared: Arc::default(), offers: Arc::default() };
         self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(leg.call, media.clone());
-        tokio::spawn(observer::Observer { id: leg.call, media, inputs: self.inputs.clone() }.run(events));
+        let observer = observer::Observer { id: leg.call, media, inputs: self.inputs.clone() };
+        tokio::spawn(observer.run(events).instrument(tracing::debug_span!("call_media", call = %leg.call)));
         let input = match offer {
             None => CallInput::Offer(leg, 0, call.offer(leg.route.0).await?),
             Some(offer) => CallInput::Answer(leg, call.answer(leg.route.0, offer).await?),

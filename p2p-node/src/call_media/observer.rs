@@ -7,6 +7,7 @@ use starling_wire::CallId;
 use tokio::sync::mpsc;
 
 use super::{CallInput, Leg, Media, RouteId};
+use crate::api::problem::CallProblem;
 
 /// Candidates that are found within this time are told together: each signal costs a signature and a write.
 const GATHER: Duration = Duration::from_millis(40);
@@ -56,10 +57,10 @@ impl Observer {
                 CallInput::Connected(leg(route), certificates)
             }
             CallEvent::Interrupted(route) => CallInput::Interrupted(leg(route)),
-            CallEvent::Failed(route) => CallInput::Failed(leg(route), "the connection was lost".into()),
+            CallEvent::Failed(route) => CallInput::Failed(leg(route), CallProblem::ConnectionLost),
             CallEvent::Left(route) => CallInput::Left(leg(route)),
             CallEvent::Recorded(question, _) => CallInput::Recorded(self.id, *question),
-            CallEvent::Trouble(text) => CallInput::Trouble(self.id, text.clone()),
+            CallEvent::Trouble(error) => CallInput::Trouble(self.id, error.clone().into()),
             CallEvent::NeedsRestart(route) => {
                 let number = self.media.next_offer(RouteId(*route));
                 CallInput::Offer(leg(route), number, self.media.call.restart(*route).await.ok()?)

@@ -4,10 +4,14 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Call, CallEnd, CallId, CallSignal};
 
 use super::{Calls, host::CallHost, session::CallSession};
-use crate::{api::types::TransientEvent, call_media::CallCommand, turn::EngineError};
-
-/// What users see of a call whose device was removed from its account.
-const DEVICE_REMOVED: &str = "the device was removed from its account";
+use crate::{
+    api::{
+        problem::CallProblem,
+        types::{CallEnded, TransientEvent},
+    },
+    call_media::CallCommand,
+    turn::EngineError,
+};
 
 impl Calls {
     /// Ends a call here, and, with `tell`, for the other side.
@@ -15,10 +19,10 @@ impl Calls {
         &mut self,
         host: &mut dyn CallHost,
         id: CallId,
-        mut why: CallEnd,
-        text: String,
+        ended: impl Into<CallEnded>,
         tell: bool,
     ) -> Result<(), EngineError> {
+        let CallEnded { mut why, text, problem } = ended.into();
         let Some(at) = self.sessions.iter().position(|c| c.id == id) else { return Ok(()) };
         let session = &self.sessions[at];
         // A call that never rang there is of no interest.
@@ -34,6 +38,7 @@ impl Calls {
         }
         self.write_note(host, id, why, talked_ms)?;
         let session = self.sessions.remove(at);
+        tracing::debug!(%id, why = why.as_str(), talked_ms, "a call is over");
         if why == CallEnd::Elsewhere {
             self.ring_was_answered(session.chat, session.wire_id);
         }
@@ -46,7 +51,7 @@ impl Calls {
             let unanswered = matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
             host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered);
         }
-        host.live(TransientEvent::Call(Box::new(session.info(Some((why, text))))));
+        host.live(TransientEvent::Call(Box::new(session.info(Some(CallEnded { why, text, problem })))));
         // One that waited is not the second any more.
         for other in &mut self.sessions {
             other.notice.waiting = false;
@@ -68,7 +73,7 @@ impl Calls {
             with || own && !session.handoff.arrived && gone(session.handoff.from)
         };
         for id in self.sessions.iter().filter(is_over).map(|session| session.id).collect::<Vec<_>>() {
-            self.end(host, id, CallEnd::HungUp, DEVICE_REMOVED.into(), true)?;
+            self.end(host, id, CallEnded::by(CallEnd::HungUp, CallProblem::DeviceRemoved), true)?;
         }
         for session in &mut self.sessions {
             session.participants.iter_mut().filter(|p| gone(p.transferee)).for_each(|p| p.transferee = None);
@@ -82,7 +87,7 @@ impl Calls {
     /// This device is none of its account any more.
     pub fn account_superseded(&mut self, host: &mut dyn CallHost) -> Result<(), EngineError> {
         for id in self.sessions.iter().map(|session| session.id).collect::<Vec<_>>() {
-            self.end(host, id, CallEnd::HungUp, DEVICE_REMOVED.into(), true)?;
+            self.end(host, id, CallEnded::by(CallEnd::HungUp, CallProblem::DeviceRemoved), true)?;
         }
         self.end_at_other_devices(host, |_| true)
     }

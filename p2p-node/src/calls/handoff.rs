@@ -11,7 +11,8 @@ use super::{Calls, host::CallHost, no_call, other_devices::OtherDeviceCall, sas:
 use crate::{
     api::{
         error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound},
-        types::{CallElsewhere, CallPhase, CallSetup, ChatId},
+        problem::CallProblem,
+        types::{CallElsewhere, CallEnded, CallPhase, CallSetup, ChatId},
     },
     call_media::{CallCommand, RouteId},
     limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
@@ -134,7 +135,7 @@ impl Calls {
         match call.signal.clone() {
             CallSignal::Answer { .. } if rings && handoff.from.is_none() => {
                 (handoff.to, handoff.contested) = (Some(device), true);
-                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end(host, id, CallEnd::Elsewhere, false)?;
                 if let Some(other) = self.other_devices.iter_mut().find(|other| other.wire_id == call.id) {
                     other.since_ms = Some(sender.event.clock.ms());
                 }
@@ -146,15 +147,15 @@ impl Calls {
             }
             CallSignal::End { why: CallEnd::Busy, .. } if rings => {}
             CallSignal::End { why: CallEnd::Declined, text } if rings && handoff.from.is_none() => {
-                self.end(host, id, CallEnd::Declined, text, false)?;
+                self.end(host, id, CallEnded::said(CallEnd::Declined, text), false)?;
             }
             CallSignal::End { .. } if rings && handoff.from.is_none_or(|from| from == device) => {
-                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end(host, id, CallEnd::Elsewhere, false)?;
                 self.follow_other_devices(host, sender, call)?;
             }
             CallSignal::End { .. } if handoff.to == Some(device) => {
                 handoff.to = None;
-                session.notice.trouble = Some("your other device did not take the call".into());
+                session.notice.trouble = Some(CallProblem::NotTaken);
                 self.changed(host, id);
             }
             CallSignal::Fetch if session.media.started => {
@@ -174,7 +175,7 @@ impl Calls {
             }
             // It was handed over to a third device.
             CallSignal::Transfer { .. } if rings && handoff.from == Some(device) => {
-                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end(host, id, CallEnd::Elsewhere, false)?;
             }
             _ => {}
         }
@@ -213,7 +214,7 @@ impl Calls {
         let full = self.sessions.len() >= MAX_CALLS;
         self.sessions.push(session);
         self.write_note(host, id, CallEnd::Elsewhere, 0)?;
-        if full { self.end(host, id, CallEnd::Declined, String::new(), true) } else { Ok(()) }
+        if full { self.end(host, id, CallEnd::Declined, true) } else { Ok(()) }
     }
 
     // The other side of a call that moves.

@@ -27,7 +27,8 @@ use crate::{
     api::{
         Reply,
         error::{NodeError, NotFound},
-        types::{CallPhase, ChatId, TransientEvent},
+        problem::CallProblem,
+        types::{CallEnded, CallPhase, ChatId, TransientEvent},
     },
     call_media::{CallCommand, CallInput, CallServer, Leg},
     limits::{CALL_TRIES, CALL_TRY_MS},
@@ -98,6 +99,8 @@ impl Calls {
     /// What the media of a call report.
     pub fn on_media(&mut self, host: &mut dyn CallHost, input: CallInput) -> Result<(), EngineError> {
         let id = input.call();
+        let span = tracing::debug_span!("call", %id, from = "media");
+        let _entered = span.enter();
         let time = host.time();
         let Some(session) = self.find(id) else { return Ok(()) };
         match input {
@@ -145,24 +148,24 @@ impl Calls {
                 session.phase = CallPhase::Interrupted;
                 self.changed(host, id);
             }
-            CallInput::Trouble(_, text) => {
-                session.notice.trouble = Some(text);
+            CallInput::Trouble(_, problem) => {
+                session.notice.trouble = Some(problem);
                 self.changed(host, id);
             }
-            CallInput::Failed(leg, text) => self.on_route_failed(host, leg, text)?,
+            CallInput::Failed(leg, problem) => self.on_route_failed(host, leg, problem)?,
             CallInput::Recorded(_, question) => {
                 if session.recording.question == question {
                     self.end_recording(host, id)?;
                 }
             }
             CallInput::Broken(_, _) if session.connected.is_some() => {}
-            CallInput::Broken(_, text) => self.end(host, id, CallEnd::Failed, text, true)?,
-            CallInput::Left(_) => self.end(host, id, CallEnd::HungUp, String::new(), false)?,
+            CallInput::Broken(_, problem) => self.end(host, id, CallEnded::by(CallEnd::Failed, problem), true)?,
+            CallInput::Left(_) => self.end(host, id, CallEnd::HungUp, false)?,
         }
         Ok(())
     }
 
-    fn on_route_failed(&mut self, host: &mut dyn CallHost, leg: Leg, text: String) -> Result<(), EngineError> {
+    fn on_route_failed(&mut self, host: &mut dyn CallHost, leg: Leg, problem: CallProblem) -> Result<(), EngineError> {
         let Some(session) = self.find(leg.call) else { return Ok(()) };
         let connecting = session.phase == CallPhase::Connecting;
         let why = if session.connected.is_some() { CallEnd::Lost } else { CallEnd::Failed };
@@ -171,7 +174,7 @@ impl Calls {
             self.try_again(host, leg);
             return Ok(());
         }
-        self.end(host, leg.call, why, text, true)
+        self.end(host, leg.call, CallEnded::by(why, problem), true)
     }
 
     /// Does what is due. Rings are announced here, at the end of a turn: one that was taken back in the same turn never rings.
@@ -195,6 +198,8 @@ impl Calls {
     }
 
     fn on_deadline(&mut self, host: &mut dyn CallHost, id: CallId) -> Result<(), EngineError> {
+        let span = tracing::debug_span!("call", %id, from = "deadline");
+        let _entered = span.enter();
         let Some(session) = self.find(id) else { return Ok(()) };
         if session.media.setup.is_some() && !session.media.started {
             // The rendezvous does not answer: without its help, then.
@@ -214,9 +219,9 @@ impl Calls {
                     self.try_again(host, leg);
                     return Ok(());
                 }
-                self.end(host, id, CallEnd::Failed, "no way was found between the two networks".into(), true)
+                self.end(host, id, CallEnded::by(CallEnd::Failed, CallProblem::NoRoute), true)
             }
-            (_, outgoing) => self.end(host, id, CallEnd::NoAnswer, String::new(), outgoing),
+            (_, outgoing) => self.end(host, id, CallEnd::NoAnswer, outgoing),
         }
     }
 

@@ -5,7 +5,7 @@ use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
 use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
 use crate::{
-    api::types::{CallPhase, ChatId, TransientEvent},
+    api::types::{CallEnded, CallPhase, ChatId, TransientEvent},
     call_media::{CallCommand, RouteId},
     limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
     turn::{EngineError, Sender},
@@ -14,6 +14,8 @@ use crate::{
 impl Calls {
     /// A signal that a member of a conversation, or another device of ours, has written.
     pub fn on_signal(&mut self, host: &mut dyn CallHost, sender: &Sender, call: Call) -> Result<(), EngineError> {
+        let span = tracing::debug_span!("call", id = %call.id, from = if sender.own { "own device" } else { "peer" });
+        let _entered = span.enter();
         if let CallSignal::Ring { video, offer, commitment } = call.signal {
             let ring = Ring { wire_id: call.id, video };
             return if sender.own {
@@ -68,13 +70,13 @@ impl Calls {
             CallSignal::Transfer { to, .. } => self.on_peer_transfer(host, id, route, &to),
             // Nothing but a `Take` is answered so: they talk to the device of ours that has it now.
             CallSignal::Restarted { number: 0, .. } if to.is_some() => {
-                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end(host, id, CallEnd::Elsewhere, false)?;
             }
             CallSignal::End { why: CallEnd::Busy, text } if we_ring => {
                 // The other devices of the account still ring.
                 participant.busy.insert(sender.device);
                 if participant.busy.len() >= host.devices_of(sender.account).len().max(1) {
-                    self.end(host, id, CallEnd::Busy, text, false)?;
+                    self.end(host, id, CallEnded::said(CallEnd::Busy, text), false)?;
                 }
             }
             CallSignal::Answer { answer, nonce } if we_ring => {
@@ -102,7 +104,7 @@ impl Calls {
             CallSignal::Reveal { to: Some(to), .. } if answered && to != here => {
                 (session.handoff.contested, session.handoff.to) = (true, DeviceId::from_bytes(&to).ok());
                 session.handoff.since_ms.get_or_insert(sender.event.clock.ms());
-                self.end(host, id, CallEnd::Elsewhere, String::new(), false)?;
+                self.end(host, id, CallEnd::Elsewhere, false)?;
             }
             CallSignal::Reveal { nonce, .. } => {
                 if let Err(error) = participant.sas.on_reveal(wire_id, nonce) {
@@ -115,7 +117,7 @@ impl Calls {
             }
             CallSignal::End { why, text } => {
                 let ended = Call { id: wire_id, signal: CallSignal::End { why, text: text.clone() } };
-                self.end(host, id, why, text, false)?;
+                self.end(host, id, CallEnded::said(why, text), false)?;
                 // One that was to move here, and is over now.
                 self.follow_other_devices(host, sender, &ended)?;
             }
@@ -196,7 +198,7 @@ impl Calls {
             } else if !other.is_outgoing_ring() {
                 // They have lost the old call, or they try twice: the newer one counts.
                 let id = other.id;
-                self.end(host, id, CallEnd::Lost, String::new(), false)?;
+                self.end(host, id, CallEnd::Lost, false)?;
             } else if other.phase == CallPhase::Ringing && other.wire_id < ring.wire_id {
                 // Both called at once, and ours is the one that counts: they will see it.
                 return Ok(());
@@ -221,10 +223,10 @@ impl Calls {
         if age > RING_MS {
             // Another device of ours may have answered: its signal comes after this.
             self.rang_before(host, sender, ring);
-            return self.end(host, id, CallEnd::NoAnswer, String::new(), false);
+            return self.end(host, id, CallEnd::NoAnswer, false);
         }
         if self.sessions.len() > MAX_CALLS {
-            return self.end(host, id, CallEnd::Busy, String::new(), true);
+            return self.end(host, id, CallEnd::Busy, true);
         }
         Ok(())
     }
@@ -263,7 +265,7 @@ impl Calls {
         self.sessions.push(theirs);
         if old != new {
             self.attendance.ended(old, Some(new));
-            let mut info = ours.info(Some((CallEnd::Elsewhere, String::new())));
+            let mut info = ours.info(Some(CallEnd::Elsewhere.into()));
             info.replaced_by = Some(new);
             host.live(TransientEvent::Call(Box::new(info)));
         }
@@ -281,6 +283,6 @@ impl Calls {
                 && c.handoff.from.is_none()
         };
         let id = self.sessions.iter().find(rings).map(|c| c.id);
-        id.map_or(Ok(()), |id| self.end(host, id, CallEnd::Elsewhere, String::new(), false))
+        id.map_or(Ok(()), |id| self.end(host, id, CallEnd::Elsewhere, false))
     }
 }

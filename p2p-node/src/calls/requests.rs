@@ -17,7 +17,7 @@ use crate::{
         Reply,
         error::{CallRefused, NodeError},
         fail,
-        types::{CallElsewhere, CallInfo, CallPhase, CallSetup, ChatId},
+        types::{CallElsewhere, CallEnded, CallInfo, CallPhase, CallSetup, ChatId},
     },
     call_media::{CallCommand, CallServer},
     limits::MAX_CALLS,
@@ -129,6 +129,8 @@ impl CallRequest {
 impl Calls {
     /// Does what a user of the node asks.
     pub fn on_request(&mut self, host: &mut dyn CallHost, request: CallRequest) -> Result<(), EngineError> {
+        let span = tracing::debug_span!("call", from = "user");
+        let _entered = span.enter();
         match request {
             CallRequest::List(to) => reply(host, to, Ok(self.sessions.iter().map(|c| c.info(None)).collect())),
             CallRequest::ListOnOtherDevices(to) => reply(host, to, Ok(self.on_other_devices())),
@@ -231,7 +233,7 @@ impl Calls {
             (_, false) => CallEnd::Declined,
         };
         text.truncate(text.floor_char_boundary(MAX_CALL_TEXT));
-        self.end(host, id, why, text, true)?;
+        self.end(host, id, CallEnded::said(why, text), true)?;
         Ok(Ok(()))
     }
 
@@ -270,7 +272,7 @@ impl Calls {
         for id in self.sessions.iter().map(|c| c.id).collect::<Vec<_>>() {
             // A ring is not declined by a program that ends: another may still answer.
             let rings = self.find(id).is_some_and(|c| c.is_incoming_ring());
-            self.end(host, id, CallEnd::HungUp, String::new(), !rings)?;
+            self.end(host, id, CallEnd::HungUp, !rings)?;
         }
         Ok(())
     }
@@ -279,7 +281,7 @@ impl Calls {
     pub fn end_all_in(&mut self, host: &mut dyn CallHost, chat: ChatId) -> Result<(), EngineError> {
         let ids: Vec<CallId> = self.sessions.iter().filter(|c| c.chat == chat).map(|c| c.id).collect();
         for id in ids {
-            self.end(host, id, CallEnd::HungUp, String::new(), true)?;
+            self.end(host, id, CallEnd::HungUp, true)?;
         }
         Ok(())
     }

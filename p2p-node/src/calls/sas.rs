@@ -13,30 +13,19 @@ use starling_wire::{CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
 use super::{Calls, host::CallHost, session::CallSession, signal};
 use crate::{
+    api::{
+        problem::{CallProblem, SasError},
+        types::CallEnded,
+    },
     call_media::{Fingerprints, RouteId},
     limits::CALL_REVEAL_MS,
     turn::EngineError,
 };
 
-/// What the user sees in place of emoji.
-const OLD_VERSION: &str = "the other end runs a version whose emoji cannot be compared";
-const NOT_REVEALED: &str = "the other end does not show its part of the emoji: they cannot be compared";
-
 /// What a session description says of its side's certificates.
 pub fn fingerprints(sdp: &str) -> Fingerprints {
     let values = sdp.split(['\n', '\r']).filter_map(|line| line.trim().strip_prefix("a=fingerprint:"));
     values.map(str::to_uppercase).collect()
-}
-
-/// Why a call is not safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SasError {
-    /// What was revealed is not what the offer was bound to.
-    #[error("the other end broke its commitment: somebody may sit between you")]
-    WrongReveal,
-    /// A certificate that was not in the offer or its answer.
-    #[error("the other end shows another certificate: somebody may sit between you")]
-    OtherCertificate,
 }
 
 /// Which part a side has in the exchange.
@@ -177,7 +166,7 @@ impl Calls {
                 if participant.sas.is_supported() {
                     session.deadline = Some(now + CALL_REVEAL_MS);
                 } else {
-                    session.notice.trouble = Some(OLD_VERSION.into());
+                    session.notice.trouble = Some(CallProblem::OldVersion);
                 }
             }
         }
@@ -188,7 +177,7 @@ impl Calls {
     pub(super) fn on_not_revealed(&mut self, host: &mut dyn CallHost, id: CallId) {
         if let Some(session) = self.find(id) {
             session.deadline = None;
-            session.notice.trouble = Some(NOT_REVEALED.into());
+            session.notice.trouble = Some(CallProblem::NotRevealed);
         }
         self.changed(host, id);
     }
@@ -201,7 +190,7 @@ impl Calls {
         error: SasError,
     ) -> Result<(), EngineError> {
         tracing::warn!(%error, "a call is not safe");
-        self.end(host, id, CallEnd::Insecure, error.to_string(), true)
+        self.end(host, id, CallEnded::by(CallEnd::Insecure, error.into()), true)
     }
 }
 

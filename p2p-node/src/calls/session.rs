@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{CallEnd, CallId, EventId};
+use starling_wire::{CallId, EventId};
 
 use super::{handoff::Handoff, sas::Sas};
 use crate::{
-    api::types::{CallInfo, CallPhase, CallSetup, ChatId, Consent},
+    api::{
+        problem::CallProblem,
+        types::{CallEnded, CallInfo, CallPhase, CallSetup, ChatId, Consent},
+    },
     call_media::{CallServer, Leg, RouteId},
     limits::{CALL_RESTART_MS, CALL_TRIES, MAX_EARLY_CANDIDATES},
 };
@@ -54,7 +57,7 @@ pub struct MediaState {
 /// What the user is shown beside the phase.
 #[derive(Debug, Default)]
 pub struct Notice {
-    pub trouble: Option<String>,
+    pub trouble: Option<CallProblem>,
     /// Another call was there first.
     pub waiting: bool,
     /// The user was told that it rings.
@@ -232,7 +235,7 @@ impl CallSession {
     }
 
     /// What the user is shown; with `end`, that it is over.
-    pub fn info(&self, end: Option<(CallEnd, String)>) -> CallInfo {
+    pub fn info(&self, end: Option<CallEnded>) -> CallInfo {
         let recorded = self.participants.iter().map(|p| p.recorded.consent);
         CallInfo {
             id: self.id,

@@ -102,7 +102,7 @@ fn calls(world: &mut World, caller: Who, called: Who) -> (CallId, Option<CallEnd
     let id = ring(world, caller, called);
     let live = std::mem::take(&mut world.of(caller).live);
     let end = live.iter().find_map(|event| match event {
-        TransientEvent::Call(call) if call.id == id => call.end.as_ref().map(|(why, _)| *why),
+        TransientEvent::Call(call) if call.id == id => call.end.as_ref().map(|end| end.why),
         _ => None,
     });
     (id, end)

@@ -8,7 +8,7 @@ use starling_wire::{CallEnd, CallId};
 
 use crate::{
     api::{
-        problem::ChatProblem,
+        problem::{CallProblem, ChatProblem},
         types::{Audience, CallSetup, ContactState, DeliveryState, Message, TransientEvent},
     },
     call_media::{CallCommand, CallInput, Fingerprints, Leg, RouteId},
@@ -591,7 +591,7 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.pass(100);
     world.media(bob, CallInput::Answer(leg(id), "answer".into()));
     world.settle();
-    world.media(bob, CallInput::Failed(leg(id), "no handshake".into()));
+    world.media(bob, CallInput::Failed(leg(id), CallProblem::ConnectionLost));
     // Only he has noticed; for her it is not over, nor was it ever there. She tries by herself after a while.
     world.media(alice, CallInput::Interrupted(leg(id)));
     world.pass(crate::limits::CALL_TRY_MS + 1_000);
@@ -610,7 +610,7 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.settle();
     assert!(world.of(alice).calls.contains(&CallCommand::Accept(leg(id), 3, "answer".into())));
     for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
-        world.media(alice, CallInput::Failed(leg(id), "no handshake".into()));
+        world.media(alice, CallInput::Failed(leg(id), CallProblem::ConnectionLost));
         assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));
     }
     world.settle();

@@ -1,6 +1,6 @@
 //! What is said of a problem with a rendezvous or a conversation, and what to do about it.
 
-use starling_node::{ChatProblem, ConnectionProblem, HomeProblem, Refusal};
+use starling_node::{CallProblem, ChatProblem, ConnectionProblem, HomeProblem, Refusal, SasError, media::MediaError};
 
 /// What a problem is called, and what it says.
 pub type Problem = (&'static str, String);
@@ -104,6 +104,39 @@ pub fn chat(problem: ChatProblem) -> Problem {
         ChatProblem::Outdated => ("outdated_copy", OUTDATED),
     };
     (code, text.into())
+}
+
+/// A problem with a call: its name in `trouble_code` or `problem_code`, and its sentence.
+pub fn call(problem: &CallProblem) -> Problem {
+    let (code, text) = match problem {
+        CallProblem::Media(error) => return (media(error), error.to_string()),
+        CallProblem::NoRelay => ("no_relay", "it may only go through a relay, and no rendezvous of ours offers one"),
+        CallProblem::NoRoute => ("no_route", "no way was found between the two networks"),
+        CallProblem::ConnectionLost => ("connection_lost", "the connection was lost"),
+        CallProblem::DeviceRemoved => ("device_removed", "the device was removed from its account"),
+        CallProblem::NotTaken => ("not_taken", "your other device did not take the call"),
+        CallProblem::OldVersion => ("older_version", "the other end runs a version whose emoji cannot be compared"),
+        CallProblem::NotRevealed => {
+            ("not_revealed", "the other end does not show its part of the emoji: they cannot be compared")
+        }
+        CallProblem::Sas(SasError::WrongReveal) => {
+            ("wrong_reveal", "the other end broke its commitment: somebody may sit between you")
+        }
+        CallProblem::Sas(SasError::OtherCertificate) => {
+            ("other_certificate", "the other end shows another certificate: somebody may sit between you")
+        }
+    };
+    (code, text.into())
+}
+
+fn media(error: &MediaError) -> &'static str {
+    match error {
+        MediaError::NoDevice(_) => "no_device",
+        MediaError::File(_) => "file",
+        MediaError::Spec(_) => "media_name",
+        MediaError::Codec(_) => "codec",
+        MediaError::Transport(_) => "transport",
+    }
 }
 
 /// What to do about a problem with a rendezvous, by its name.

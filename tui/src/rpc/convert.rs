@@ -457,6 +457,8 @@ pub fn call(c: &CallInfo) -> objects::Call {
         CallPhase::Interrupted => objects::CallPhase::Interrupted,
         CallPhase::Ended => objects::CallPhase::Ended,
     };
+    let (trouble_code, trouble) = c.trouble.as_ref().map(problem::call).unzip();
+    let (problem_code, problem) = c.end.as_ref().and_then(|end| end.problem.as_ref()).map(problem::call).unzip();
     objects::Call {
         id: id(c.id),
         chat: CallAt { id: id(c.chat) },
@@ -466,12 +468,14 @@ pub fn call(c: &CallInfo) -> objects::Call {
         connected_at: known_time(c.connected_ms),
         waiting: c.waiting,
         emoji: c.emoji.clone(),
-        trouble: c.trouble.clone(),
+        trouble,
+        trouble_code: trouble_code.map(str::to_owned),
         recording: consent(c.recording),
         recorded: consent(c.recorded),
         moved: c.moved,
-        reason: c.end.as_ref().map(|(why, _)| call_end(*why)),
-        text: c.end.as_ref().map(|(_, text)| text.clone()),
+        reason: c.end.as_ref().map(|end| call_end(end.why)),
+        text: problem.or_else(|| c.end.as_ref().map(|end| end.text.clone())),
+        problem_code: problem_code.map(str::to_owned),
         replaced_by: c.replaced_by.map(id),
     }
 }

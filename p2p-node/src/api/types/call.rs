@@ -7,6 +7,7 @@ use starling_media::spec::{AudioIn, AudioOut, VideoIn, VideoOut};
 use starling_wire::{CallEnd, CallId, Recording};
 
 use super::ChatId;
+use crate::api::problem::CallProblem;
 
 /// What is kept of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,35 @@ impl Consent {
     }
 }
 
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallEnded {
+    /// The kind of its end.
+    pub why: CallEnd,
+    /// What the user who ended it said; empty if nothing.
+    pub text: String,
+    /// What this node has ended it for.
+    pub problem: Option<CallProblem>,
+}
+
+impl CallEnded {
+    /// Its end, with what the user who ended it said.
+    pub fn said(why: CallEnd, text: String) -> Self {
+        Self { why, text, problem: None }
+    }
+
+    /// Its end for a problem here.
+    pub fn by(why: CallEnd, problem: CallProblem) -> Self {
+        Self { why, text: String::new(), problem: Some(problem) }
+    }
+}
+
+impl From<CallEnd> for CallEnded {
+    fn from(why: CallEnd) -> Self {
+        Self::said(why, String::new())
+    }
+}
+
 /// A call as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallInfo {
@@ -92,14 +122,14 @@ pub struct CallInfo {
     pub phase: CallPhase,
     /// Since when media flow, milliseconds since 1970; 0 before.
     pub connected_ms: u64,
-    /// How it ended, and a word of the other side's.
-    pub end: Option<(CallEnd, String)>,
+    /// How it ended.
+    pub end: Option<CallEnded>,
     /// Another call was there first.
     pub waiting: bool,
     /// Six emoji that both sides see if nobody is between them; empty before media flow.
     pub emoji: String,
     /// What does not work: a device, a file.
-    pub trouble: Option<String>,
+    pub trouble: Option<CallProblem>,
     /// Whether we record it.
     pub recording: Consent,
     /// Whether the other side does.

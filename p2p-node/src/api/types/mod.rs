@@ -10,7 +10,7 @@ mod ids;
 mod status;
 mod storage;
 
-pub use call::{CallElsewhere, CallInfo, CallNote, CallPhase, CallSetup, Consent};
+pub use call::{CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase, CallSetup, Consent};
 pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
 pub use contact::{Audience, Contact, ContactState, Request};
 pub use device::{
