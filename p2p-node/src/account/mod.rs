@@ -7,6 +7,7 @@ pub mod devices;
 mod homes;
 mod identity;
 pub mod link;
+pub mod packages;
 pub mod pending;
 pub mod recovery;
 mod registration;
@@ -25,6 +26,7 @@ pub use identity::Identity;
 
 use crate::{
     api::{Reply, types::Audience},
+    home::Homes,
     store::{META, Reading, SettingsRow},
     turn::{EngineError, Turn},
 };
@@ -64,6 +66,31 @@ impl Account {
             storage: BTreeMap::new(),
             snapshot_due: None,
         })
+    }
+
+    /// Writes what has changed in this turn.
+    pub fn save(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if std::mem::take(&mut self.identity.dirty) {
+            turn.put(META, b"identity", &self.identity.row)?;
+        }
+        if std::mem::take(&mut self.own_devices.dirty) {
+            turn.put(META, b"device_changes", &self.own_devices.changes)?;
+        }
+        Ok(())
+    }
+
+    /// When something is due, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        let codes = self.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
+        let used = self.used_codes.iter().map(|c| c.gives_up_at);
+        codes.chain(used).chain(self.snapshot_due).chain(self.own_devices.next_due()).min()
+    }
+
+    /// Gives up what has waited for too long.
+    pub fn on_time(&mut self, turn: &mut Turn<'_>, homes: &mut Homes) {
+        self.expire_codes(turn, homes);
+        self.expire_device_changes(turn);
+        self.expire_left_homes(turn);
     }
 
     pub fn id(&self) -> AccountId {

@@ -20,8 +20,8 @@ pub(crate) use directory::Directory;
 pub(crate) use person::{ChainNews, ChainRefused, Person};
 
 use crate::{
-    store::{CONTACTS, ContactRow, Reading, prefix},
-    turn::{EngineError, Schedule, Tracked},
+    store::{CONTACTS, ContactRow, Reading, Store, prefix},
+    turn::{EngineError, Schedule, Tracked, Turn},
 };
 
 /// The people that we know, and what is under way to know more.
@@ -49,6 +49,19 @@ impl Contacts {
             contacts.index(&account);
         }
         Ok(contacts)
+    }
+
+    /// Writes what has changed in this turn. Gives whether a contact has.
+    pub fn save(&mut self, turn: &mut Turn<'_>, store: &Store) -> Result<bool, EngineError> {
+        let mut changed = false;
+        for account in self.people.take_touched() {
+            if let Some(person) = self.people.settle(&account).filter(|person| person.dirty) {
+                (person.dirty, changed) = (false, true);
+                turn.put(CONTACTS, &store.name("contact", account.as_bytes()), &person.row)?;
+            }
+        }
+        self.acquaintances.save(turn, store)?;
+        Ok(changed)
     }
 
     /// When an operation is given up next, in steady time.

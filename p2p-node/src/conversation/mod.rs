@@ -46,10 +46,10 @@ use crate::{
     mls::Mls,
     roster::{Authors, Roster},
     store::{
-        AUTHORS, AuthorRow, CHATS, ChatRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading,
+        AUTHORS, AuthorRow, CHATS, ChatRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading, Store,
         StoreError, Table, prefix,
     },
-    turn::{EngineError, Tracked},
+    turn::{EngineError, Tracked, Turn},
 };
 
 /// All conversations with their groups.
@@ -115,6 +115,33 @@ impl Conversations {
         let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
         conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
         Ok(conversations)
+    }
+
+    /// Writes what has changed in this turn. Gives whether something has.
+    pub fn save(&mut self, turn: &mut Turn<'_>, store: &Store, mls: &Mls) -> Result<bool, EngineError> {
+        let mut changed = false;
+        for id in self.chats.take_touched() {
+            let Some(chat) = self.chats.settle(&id) else { continue };
+            if std::mem::take(&mut chat.dirty) {
+                changed = true;
+                turn.put(CHATS, &id.0, &chat.row)?;
+            }
+            changed |= chat.roster.save(turn, store, id)?;
+        }
+        for id in self.groups.take_touched() {
+            if let Some(group) = self.groups.settle(&id) {
+                changed |= group.save(turn, &mut self.states)?;
+            }
+        }
+        changed |= self.policies.save(turn)?;
+        self.states.shrink(turn, mls)?;
+        Ok(changed)
+    }
+
+    /// When something is due, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        let dues = [self.regroup.next_due(), self.entering.next_due(), self.policies.next_due()];
+        dues.into_iter().flatten().min()
     }
 
     fn load_chats(&mut self, read: &impl Reading) -> Result<(), EngineError> {

@@ -28,7 +28,7 @@ pub use commands::{
 pub use input::Input;
 
 use crate::{
-    account::Account,
+    account::{Account, packages},
     api::{Reply, types::Status},
     calls::Calls,
     contacts::{Contacts, Directory},
@@ -36,9 +36,9 @@ use crate::{
     delivery::Delivery,
     history::History,
     home::Homes,
-    mls::{KeyPackageChange, KeyPackages, Mls},
+    mls::Mls,
     presence::Presence,
-    store::{CHATS, CONTACTS, KEY_PACKAGES, KeyPackageRow, META, Reading, Store, prefix},
+    store::Store,
     turn::{Counters, Effect, EngineError, Now, Source, Turn},
 };
 use chain_echo::Echoes;
@@ -73,13 +73,7 @@ impl Engine {
     pub fn load(store: Arc<Store>, now: u64, source: Source) -> Result<Self, EngineError> {
         let read = store.read()?;
         let account = Account::load(&read)?;
-        let packages = KeyPackages::default();
-        for (key, row) in read.range::<KeyPackageRow>(KEY_PACKAGES, prefix(b""), usize::MAX, false)? {
-            if !packages.load(key, &row.data) {
-                return Err(EngineError::Identity);
-            }
-        }
-        let mls = Mls::new(&account.identity.certificate, &account.identity.device_key, packages)?;
+        let mls = Mls::new(&account.identity.certificate, &account.identity.device_key, packages::load(&read)?)?;
         let homes = Homes::load(&read, &account.identity.device_key)?;
         let mut engine = Self {
             account,
@@ -193,29 +187,23 @@ impl Engine {
 
     /// When there is something to do without any input, in milliseconds since 1970.
     pub fn next_due(&self) -> Option<u64> {
-        let codes = self.account.codes.iter().map(|c| if c.code.is_none() { c.gives_up_at } else { c.expires_ms });
-        let used = self.account.used_codes.iter().map(|c| c.gives_up_at);
-        (self.deadlines.next().into_iter())
-            .chain(self.homes.next_due())
-            .chain(self.contacts.next_due())
-            .chain(codes)
-            .chain(used)
-            .chain(self.account.snapshot_due)
-            .chain(self.conversations.regroup.next_due())
-            .chain(self.conversations.entering.next_due())
-            .chain(self.conversations.policies.next_due())
-            .chain(self.account.own_devices.next_due())
-            .chain(self.history.next_due())
-            .chain(self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms)))
-            .min()
+        let calls = self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms));
+        let dues = [
+            self.deadlines.next(),
+            self.homes.next_due(),
+            self.account.next_due(),
+            self.contacts.next_due(),
+            self.conversations.next_due(),
+            self.history.next_due(),
+            calls,
+        ];
+        dues.into_iter().flatten().min()
     }
 
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.contacts.expire_connects(turn, &self.homes);
-        self.account.expire_codes(turn, &mut self.homes);
-        self.account.expire_device_changes(turn);
-        self.account.expire_left_homes(turn);
+        self.account.on_time(turn, &mut self.homes);
         self.homes.on_time(turn);
         let (conversations, mut cx) = self.conversing();
         conversations.enter_on_time(turn, &mut cx);
@@ -228,48 +216,12 @@ impl Engine {
 
     /// Writes what has changed in this turn.
     pub(crate) fn save(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
-        let mut changed = false;
-        if std::mem::take(&mut self.account.identity.dirty) {
-            turn.put(META, b"identity", &self.account.identity.row)?;
-        }
-        if std::mem::take(&mut self.account.own_devices.dirty) {
-            turn.put(META, b"device_changes", &self.account.own_devices.changes)?;
-        }
+        self.account.save(turn)?;
         self.history.save(turn)?;
-        for account in self.contacts.people.take_touched() {
-            let dirty = self.contacts.people.settle(&account).filter(|p| p.dirty);
-            if let Some(person) = dirty {
-                (person.dirty, changed) = (false, true);
-                turn.put(CONTACTS, &self.store.name("contact", account.as_bytes()), &person.row)?;
-            }
-        }
-        for id in self.conversations.chats.take_touched() {
-            let Some(chat) = self.conversations.chats.settle(&id) else { continue };
-            if std::mem::take(&mut chat.dirty) {
-                changed = true;
-                turn.put(CHATS, &id.0, &chat.row)?;
-            }
-            changed |= chat.roster.save(turn, &self.store, id)?;
-        }
-        for id in self.conversations.groups.take_touched() {
-            if let Some(group) = self.conversations.groups.settle(&id) {
-                changed |= group.save(turn, &mut self.conversations.states)?;
-            }
-        }
-        changed |= self.conversations.policies.save(turn)?;
-        self.contacts.acquaintances.save(turn, &self.store)?;
-        self.conversations.states.shrink(turn, &self.mls)?;
+        let mut changed = self.contacts.save(turn, &self.store)?;
+        changed |= self.conversations.save(turn, &self.store, &self.mls)?;
         // After the groups: writing one deletes the key package by which it was joined.
-        for change in self.mls.packages().take_changes() {
-            changed = true;
-            match change {
-                KeyPackageChange::Put(id, data) => {
-                    let row = KeyPackageRow { data: data.to_vec(), last_resort: false };
-                    turn.put(KEY_PACKAGES, &id, &row)?;
-                }
-                KeyPackageChange::Delete(id) => turn.delete(KEY_PACKAGES, &id)?,
-            }
-        }
+        changed |= packages::save(turn, self.mls.packages())?;
         self.counters.save(turn, changed)
     }
 }
