@@ -17,6 +17,7 @@ mod engine;
 mod events;
 mod history;
 mod home;
+mod inbox;
 mod limits;
 mod linking;
 mod meeting;

@@ -11,6 +11,7 @@ mod attendance;
 mod ends;
 mod handoff;
 mod host;
+mod node_host;
 mod other_devices;
 mod recording;
 mod remote;
@@ -40,6 +41,7 @@ use session::CallSession;
 
 pub use attendance::AttendantId;
 pub use host::{CallHost, CallTime};
+pub use node_host::NodeHost;
 pub use requests::CallRequest;
 
 /// All calls.

@@ -5,6 +5,7 @@ mod chain;
 pub mod commands;
 pub mod connect;
 mod directory;
+mod echoes;
 mod find;
 mod owners;
 pub mod pending;
@@ -32,6 +33,8 @@ pub struct Contacts {
     pub owners: owners::Owners,
     /// Members of groups that are no contacts.
     pub acquaintances: acquaintances::Acquaintances,
+    /// Chains that were said back to their owners.
+    pub echoes: echoes::Echoes,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: BTreeMap<u64, connect::Connect>,
     /// When they are given up, in steady time.

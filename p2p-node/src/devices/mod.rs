@@ -1,7 +1,11 @@
-//! The devices of our account: the chain that lists them, the homes that know it, the snapshot that they share, and what each says to the others.
+//! The devices of our account: the chain that lists them, the homes that know it, the snapshot that they share, and what each says to the others. And what devices
+//! of contacts say of the chains of both.
 
 mod chain;
 mod commands;
+mod contacts;
+mod direct;
+mod echo;
 mod homes;
 mod others;
 mod pending;

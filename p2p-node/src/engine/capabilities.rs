@@ -4,12 +4,13 @@ use starling_keys::AccountId;
 
 use super::Engine;
 use crate::{
-    api::types::ChatId,
+    calls::{CallHost, Calls, NodeHost},
     contacts::Directory,
     conversation::{Context, Conversations},
     devices::AccountDevices,
-    history::History,
+    history::{History, HistoryExchange},
     home::Vouching,
+    inbox::Inbox,
     linking::Linking,
     meeting::Meeting,
     mls::GroupId,
@@ -74,6 +75,30 @@ impl Engine {
         AccountDevices { cx, history }
     }
 
+    /// What comes to our inboxes.
+    pub(crate) fn inbox(&mut self) -> Inbox<'_> {
+        let (cx, history) = self.views_and_history();
+        Inbox { cx, history }
+    }
+
+    /// The copying of the history.
+    pub(crate) fn history(&mut self) -> HistoryExchange<'_> {
+        let (cx, history) = self.views_and_history();
+        HistoryExchange { cx, history }
+    }
+
+    /// Hands an input over to the calls.
+    pub(crate) fn with_calls<T>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        work: impl FnOnce(&mut Calls, &mut dyn CallHost) -> T,
+    ) -> T {
+        let mut calls = std::mem::take(&mut self.calls);
+        let result = work(&mut calls, &mut NodeHost { cx: self.views(), turn });
+        self.calls = calls;
+        result
+    }
+
     /// Presence, with what it reads and uses of the rest.
     pub(crate) fn presenting(&mut self) -> (&mut Presence, presence::Views<'_>) {
         let views = presence::Views {
@@ -91,7 +116,8 @@ impl Engine {
         self.conversations.make_direct_chats(turn, dir);
     }
 
-    pub(crate) fn active_group(&self, chat: ChatId) -> Option<GroupId> {
+    #[cfg(test)]
+    pub(crate) fn active_group(&self, chat: crate::api::types::ChatId) -> Option<GroupId> {
         self.conversations.active_group(self.directory(), chat)
     }
 

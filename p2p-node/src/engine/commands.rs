@@ -114,7 +114,7 @@ impl Engine {
                 Ok(())
             }
             Command::CheckedStatus(reply) => {
-                self.status_after_check.push(reply);
+                self.reach.status_after_check.push(reply);
                 turn.emit(Effect::Net(NetCommand::Check));
                 Ok(())
             }
@@ -133,7 +133,7 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_group_command(turn, &mut cx, command)
             }
-            Command::History(command) => self.on_history_command(turn, command),
+            Command::History(command) => self.history().on_command(turn, command),
             Command::Presence(command) => {
                 let (presence, mut views) = self.presenting();
                 presence.on_command(turn, &mut views, command);

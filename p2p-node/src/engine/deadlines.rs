@@ -9,7 +9,7 @@ use crate::{
     api::types::ChatId,
     conversation::{ChatState, GroupEntry, group::GroupId, log::renewal_due},
     limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
-    turn::{EngineError, Schedule, Turn},
+    turn::{EngineError, Now, Schedule, Turn},
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -41,7 +41,6 @@ struct ChatDue {
 }
 
 /// Deadlines of conversations, groups, contacts and streams.
-#[derive(Default)]
 pub struct Deadlines {
     /// In steady time: they wake the engine.
     wakes: Schedule<Wake>,
@@ -49,9 +48,17 @@ pub struct Deadlines {
     renewals: Schedule<GroupId>,
     /// By the clock: when the life of waiting messages ends, in whatever turn comes after.
     expiries: Schedule<ChatId>,
+    /// The times of the turn before this.
+    pub last: Now,
 }
 
 impl Deadlines {
+    /// None, at the start.
+    pub fn new(now: u64) -> Self {
+        let last = Now { steady_ms: now, wall_ms: now, running_ms: 0 };
+        Self { wakes: Schedule::default(), renewals: Schedule::default(), expiries: Schedule::default(), last }
+    }
+
     /// When the engine has to wake without any input, in steady time.
     pub fn next(&self) -> Option<u64> {
         self.wakes.next()

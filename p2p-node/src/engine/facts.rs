@@ -64,13 +64,13 @@ impl Engine {
             Fact::LinkAnswers(device) => self.on_device_back(turn, device),
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
-                self.show_contact_devices(turn, account, &withdrawn, &changes)?;
+                self.devices().show_contact_devices(turn, account, &withdrawn, &changes)?;
             }
-            Fact::ContactSentChain(account) => self.echo_chain(turn, account),
-            Fact::ContactChainMisused(chain) => self.send_back(turn, &chain),
+            Fact::ContactSentChain(account) => self.devices().echo_chain(turn, account),
+            Fact::ContactChainMisused(chain) => self.devices().send_back(turn, &chain),
             Fact::ContactForked(chain) => {
-                self.show_fork(turn, &chain)?;
-                self.send_back(turn, &chain);
+                self.devices().show_fork(turn, &chain)?;
+                self.devices().send_back(turn, &chain);
             }
             Fact::OwnDeviceAdded(_) => {
                 self.counters.row.greeting_owed = true;
@@ -78,7 +78,7 @@ impl Engine {
             }
             Fact::OwnDeviceRemoved(device) => {
                 self.delivery.links.remove(&device);
-                self.send_chain_on_streams(turn);
+                self.devices().send_chain_on_streams(turn);
                 // It is not to read what is written from now on.
                 self.account.snapshot_soon(turn, &mut self.counters);
             }
@@ -145,7 +145,7 @@ impl Engine {
             self.conversations.regroup.look.all();
             // Which groups fit, and who is waited for, may have changed for all of them.
             self.conversations.chats.touch_all();
-            self.history_devices_changed(turn);
+            self.history().devices_changed(turn);
         } else {
             let conversations = &mut self.conversations;
             conversations.regroup.look.at_each(conversations.memberships.of(&account));
@@ -178,7 +178,7 @@ impl Engine {
     /// This device is no longer one of its account.
     fn on_account_superseded(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         // The device that has taken our place may not know whom we know.
-        self.send_chain_on_streams(turn);
+        self.devices().send_chain_on_streams(turn);
         self.homes.superseded();
         self.conversations.regroup.stop();
         self.with_calls(turn, Calls::account_superseded)?;
@@ -227,8 +227,8 @@ impl Engine {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.apply_cut(turn, dir, chat, (account, via, clock), &cut)?;
             }
-            EventFact::KnownChain { chat, from, chain } => self.on_known_chain(turn, chat, from, &chain),
-            EventFact::DeviceList { account, devices } => self.on_device_list(turn, account, &devices)?,
+            EventFact::KnownChain { chat, from, chain } => self.devices().on_known_chain(turn, chat, from, &chain),
+            EventFact::DeviceList { account, devices } => self.devices().on_device_list(turn, account, &devices)?,
             EventFact::CallSignal(sender, call) => {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
             }
@@ -237,9 +237,9 @@ impl Engine {
     }
 
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
-        self.send_chain_to(turn, device);
+        self.devices().send_chain_to(turn, device);
         self.sync().tell_all_settings(turn, &device);
-        self.history_link_up(turn, device)?;
+        self.history().link_up(turn, device)?;
         let (conversations, mut cx) = self.conversing();
         conversations.beacons_to(turn, &mut cx, device);
         for chat in self.conversations.chats_of(self.directory(), &device) {

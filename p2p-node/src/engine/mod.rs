@@ -4,16 +4,10 @@
 //! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, news. So nothing is acknowledged
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
-mod call_host;
 mod capabilities;
-mod chain_echo;
 mod commands;
-mod contact_devices;
 mod deadlines;
-mod direct_chain;
 mod facts;
-mod history;
-mod inbox;
 mod input;
 mod network;
 mod queries;
@@ -29,7 +23,6 @@ pub use input::Input;
 
 use crate::{
     account::{Account, packages},
-    api::{Reply, types::Status},
     calls::Calls,
     contacts::{Contacts, Directory},
     conversation::Conversations,
@@ -41,7 +34,6 @@ use crate::{
     store::Store,
     turn::{Counters, Effect, EngineError, Now, Source, Turn},
 };
-use chain_echo::Echoes;
 use deadlines::Deadlines;
 use reach::Reach;
 
@@ -60,12 +52,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     deadlines: Deadlines,
     reach: Reach,
-    echoes: Echoes,
-    /// Who waits for the status that a check of all connections finds.
-    status_after_check: Vec<Reply<Status>>,
     source: Source,
-    /// The times of the turn before this.
-    last: Now,
 }
 
 impl Engine {
@@ -85,12 +72,9 @@ impl Engine {
             presence: Presence::default(),
             calls: Calls::default(),
             counters: Counters::load(&read, now)?,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(now),
             reach: Reach::default(),
-            echoes: Echoes::default(),
-            status_after_check: Vec::new(),
             source,
-            last: Now { steady_ms: now, wall_ms: now, running_ms: 0 },
             mls,
             store: store.clone(),
         };
@@ -130,7 +114,7 @@ impl Engine {
         turn.set_home_offset(self.homes.clock_offset());
         work(self, &mut turn)?;
         let effects = turn.commit(&mut self.source)?;
-        self.last = now;
+        self.deadlines.last = now;
         Ok(effects)
     }
 
@@ -187,7 +171,8 @@ impl Engine {
 
     /// When there is something to do without any input, in milliseconds since 1970.
     pub fn next_due(&self) -> Option<u64> {
-        let calls = self.calls.next_due().map(|due| self.last.steady_ms + due.saturating_sub(self.last.running_ms));
+        let Now { steady_ms, running_ms, .. } = self.deadlines.last;
+        let calls = self.calls.next_due().map(|due| steady_ms + due.saturating_sub(running_ms));
         let dues = [
             self.deadlines.next(),
             self.homes.next_due(),
@@ -210,7 +195,7 @@ impl Engine {
         conversations.policies_on_time(turn);
         self.devices().snapshot_on_time(turn)?;
         self.sync().announce_added(turn);
-        self.history_on_time(turn)?;
+        self.history().on_time(turn)?;
         self.with_calls(turn, |calls, host| calls.on_time(host))
     }
 

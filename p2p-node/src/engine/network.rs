@@ -34,7 +34,7 @@ impl Engine {
             }
             NetEvent::DirectSilent(device, silent) => self.delivery.link_silent(turn, device, silent),
             NetEvent::Checked => {
-                for reply in std::mem::take(&mut self.status_after_check) {
+                for reply in std::mem::take(&mut self.reach.status_after_check) {
                     let status = self.status();
                     turn.reply(reply, Ok(status));
                 }
@@ -86,7 +86,7 @@ impl Engine {
             self.on_seen_run(turn, device, seen)?;
         }
         if !frame.chain.is_empty() {
-            self.on_direct_chain(turn, device, &frame.chain)?;
+            self.devices().on_direct_chain(turn, device, &frame.chain)?;
         }
         // What others still send is not for this device: it is not to seem delivered to the account.
         if self.counters.row.superseded {
@@ -104,7 +104,7 @@ impl Engine {
             conversations.on_delivered(turn, cx.dir, device, &delivered.group, delivered.upto)?;
         }
         self.sync().on_settings(turn, &device, &frame.settings)?;
-        self.on_history_frames(turn, device, &frame.history)?;
+        self.history().on_frames(turn, device, &frame.history)?;
         let (presence, mut views) = self.presenting();
         for signal in &frame.signals {
             presence.on_signal(turn, &mut views, &signal.group, &signal.sealed, Some(device));

@@ -7,6 +7,7 @@ use starling_keys::{DeviceId, RendezvousAddr};
 
 use super::Engine;
 use crate::{
+    api::{Reply, types::Status},
     contacts::Directory,
     net::{HomeId, LanKey, LanKeys, NetCommand, Target, WantedHome},
     turn::{Effect, Turn},
@@ -17,13 +18,21 @@ pub struct Reach {
     targets: HashMap<DeviceId, Target>,
     lan: Option<LanKeys>,
     homes: HashMap<HomeId, WantedHome>,
+    /// Who waits for the status that a check of all connections finds.
+    pub status_after_check: Vec<Reply<Status>>,
     /// Something that [`Engine::sync_net`] looks at has changed.
     pub changed: bool,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { targets: HashMap::new(), lan: None, homes: HashMap::new(), changed: true }
+        Self {
+            targets: HashMap::new(),
+            lan: None,
+            homes: HashMap::new(),
+            status_after_check: Vec::new(),
+            changed: true,
+        }
     }
 }
 

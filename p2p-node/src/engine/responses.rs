@@ -43,7 +43,7 @@ impl Engine {
                 conversations.on_log_answer(turn, &mut cx, home, pending, answer)
             }
             Pending::Home(pending) => match (pending, answer) {
-                (HomePending::Inbox, ResponseBody::Page(page)) => self.on_inbox(turn, home, page),
+                (HomePending::Inbox, ResponseBody::Page(page)) => self.inbox().on_page(turn, home, page),
                 (HomePending::OutboundItem(key, tag), ResponseBody::Appended(_)) => {
                     let groups = &self.conversations.groups;
                     let in_use = |group: &_| groups.get(group).is_some_and(|entry| !entry.row.dead);

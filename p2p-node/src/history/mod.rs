@@ -4,6 +4,7 @@
 //! time, and nothing is kept by the one that is asked but its permission. What a page says counts as that device's word (`events::copied`).
 
 pub mod commands;
+mod exchange;
 pub mod receive;
 pub mod source;
 
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::DeviceId;
 use starling_wire::history::{HistoryAsk, HistoryMessage, HistoryStep, Nothing};
+
+pub use exchange::HistoryExchange;
 
 use crate::{
     api::types::{CopyPhase, HistoryCopy, HistoryState, TransientEvent},

@@ -55,7 +55,7 @@ fn send_to(world: &mut World, victim: Who, chain: &DeviceChain, ghost: &DeviceKe
     let labels = vec![DeviceLabel { device, name: called.into(), kind: "linux".into() }];
     let devices = Devices { list: chain.as_bytes().to_vec(), labels };
     let account = chain.account;
-    world.modified(victim, |engine, turn| engine.on_device_list(turn, account, &devices).unwrap());
+    world.modified(victim, |engine, turn| engine.devices().on_device_list(turn, account, &devices).unwrap());
 }
 
 /// What somebody was warned of: who has shown it, what was done to which device, and who has signed it.

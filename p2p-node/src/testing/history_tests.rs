@@ -329,7 +329,7 @@ fn a_copy_begins_when_both_devices_want_it() {
     assert_eq!(phase(&mut world, laptop), CopyPhase::Done);
     let offer = HistoryMessage { grant: 5, step: Some(HistoryStep::Offer(Nothing {})) };
     let bob_device = world.of(bob).device;
-    world.modified(bob, |engine, turn| engine.send_history(turn, bob_device, &offer).unwrap());
+    world.modified(bob, |engine, turn| engine.history().send(turn, bob_device, &offer).unwrap());
 }
 
 #[test]

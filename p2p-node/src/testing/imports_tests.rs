@@ -7,7 +7,7 @@ use std::{
 };
 
 /// The folders and files of `src`, from the bottom up. One imports only what stands before it.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "limits",
     "store",
     "mls",
@@ -22,14 +22,15 @@ const LAYERS: [&str; 24] = [
     "contacts",
     "conversation",
     "timeline",
-    "history",
     "delivery",
     "presence",
     "views",
     "sync",
     "meeting",
+    "history",
     "linking",
     "devices",
+    "inbox",
     "calls",
     "engine",
 ];

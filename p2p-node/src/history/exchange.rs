@@ -9,7 +9,7 @@ use starling_wire::{
     limits::{MAX_HISTORY_IN_FRAME, MAX_INBOX_ITEM},
 };
 
-use super::Engine;
+use super::{History, commands::HistoryCommand, source::Source};
 use crate::{
     api::{
         Reply,
@@ -18,13 +18,13 @@ use crate::{
     },
     contacts::Directory,
     conversation::GroupEntry,
-    history::{commands::HistoryCommand, source::Source},
     limits::{
         HISTORY_ASK_AGAIN_MS, HISTORY_BYTES_DIRECT, HISTORY_BYTES_HOME, HISTORY_BYTES_RELAYED, HISTORY_HOME_AFTER_MS,
         HISTORY_HOME_AGAIN_MS,
     },
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
+    views::Views,
 };
 
 /// In the key of a parcel in place of a group: the newest message replaces the one that waits.
@@ -33,24 +33,26 @@ const PLACE: [u8; 16] = *b"history copying.";
 /// What an item for an inbox has beside the device list and its content: names, signatures, the seal.
 const ITEM_OVERHEAD: usize = 4 * 1024;
 
-impl Engine {
-    pub(super) fn on_history_command(
-        &mut self,
-        turn: &mut Turn<'_>,
-        command: HistoryCommand,
-    ) -> Result<(), EngineError> {
+/// The copying of the history, with what it uses of the node.
+pub struct HistoryExchange<'a> {
+    pub cx: Views<'a>,
+    pub history: &'a mut History,
+}
+
+impl HistoryExchange<'_> {
+    pub(crate) fn on_command(&mut self, turn: &mut Turn<'_>, command: HistoryCommand) -> Result<(), EngineError> {
         match command {
             HistoryCommand::State(reply) => {
                 let state = self.history.state();
                 turn.reply(reply, Ok(state));
             }
             HistoryCommand::Give(device, reply) => {
-                let given = self.give_history(turn, device)?;
+                let given = self.give(turn, device)?;
                 turn.reply(reply, given);
             }
-            HistoryCommand::Get(from, reply) => self.get_history(turn, from, reply),
+            HistoryCommand::Get(from, reply) => self.get(turn, from, reply),
             HistoryCommand::Cancel(reply) => {
-                self.cancel_history(turn)?;
+                self.cancel(turn)?;
                 turn.reply(reply, Ok(()));
             }
         }
@@ -58,22 +60,22 @@ impl Engine {
     }
 
     /// The user lets a device of the account copy what this one has.
-    fn give_history(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<Result<(), NodeError>, EngineError> {
-        if !self.account.has_other(&device) {
+    fn give(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<Result<(), NodeError>, EngineError> {
+        if !self.cx.account.has_other(&device) {
             return Ok(Err(NotFound::Device.into()));
         }
-        if self.rights_of(&self.account.device()) == Some(Rights::Bot) {
+        if self.rights_of(&self.cx.account.device()) == Some(Rights::Bot) {
             return Ok(Err(NotAllowed::NotAdmin.into()));
         }
         let grant = self.history.give(turn, device);
-        self.say_history(turn, device, grant, HistoryStep::Offer(Nothing {}))?;
+        self.say(turn, device, grant, HistoryStep::Offer(Nothing {}))?;
         Ok(Ok(()))
     }
 
-    fn get_history(&mut self, turn: &mut Turn<'_>, from: Option<DeviceId>, reply: Reply<DeviceId>) {
+    fn get(&mut self, turn: &mut Turn<'_>, from: Option<DeviceId>, reply: Reply<DeviceId>) {
         let offers = self.history.state().offers;
         let others: Vec<DeviceId> =
-            self.account.other_devices().iter().filter(|d| d.rights != Rights::Bot).map(|d| d.id).collect();
+            self.cx.account.other_devices().iter().filter(|d| d.rights != Rights::Bot).map(|d| d.id).collect();
         let only = |all: &[DeviceId]| if let [one] = all { Some(*one) } else { None };
         let source = from.or_else(|| only(&offers)).or_else(|| only(&others));
         match source.filter(|source| others.contains(source)) {
@@ -86,9 +88,9 @@ impl Engine {
     }
 
     /// Ends the copying to this device, and takes back what others may copy.
-    fn cancel_history(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn cancel(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if self.history.phase().is_open() {
-            self.finish_history(turn)?;
+            self.finish(turn)?;
             self.history.set_phase(turn, CopyPhase::None);
         }
         self.history.revoke(|_| true);
@@ -96,54 +98,55 @@ impl Engine {
     }
 
     /// The source's permission is not needed any more.
-    fn finish_history(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    fn finish(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let Some((source, step)) = self.history.source().zip(self.history.next_step()) else { return Ok(()) };
-        self.say_history(turn, source, step.grant, HistoryStep::Finished(Nothing {}))
+        self.say(turn, source, step.grant, HistoryStep::Finished(Nothing {}))
     }
 
     fn rights_of(&self, device: &DeviceId) -> Option<Rights> {
-        self.account.list().and_then(|list| list.device(device)).map(|entry| entry.rights)
+        self.cx.account.list().and_then(|list| list.device(device)).map(|entry| entry.rights)
     }
 
     /// A device of ours is connected: what was interrupted goes on.
-    pub(super) fn history_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
-        if !self.account.has_other(&device) {
+    pub(crate) fn link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
+        if !self.cx.account.has_other(&device) {
             return Ok(());
         }
         if self.history.source() == Some(device) && self.history.phase().is_open() {
             self.history.ask_at(turn.now());
         }
         match self.history.grant_of(turn, &device) {
-            Some(grant) => self.say_history(turn, device, grant, HistoryStep::Offer(Nothing {})),
+            Some(grant) => self.say(turn, device, grant, HistoryStep::Offer(Nothing {})),
             None => Ok(()),
         }
     }
 
     /// Our devices have changed: one that was removed neither gives nor gets anything.
-    pub(super) fn history_devices_changed(&mut self, turn: &mut Turn<'_>) {
-        let Some(list) = self.account.list().filter(|list| !list.is_empty()) else { return };
+    pub(crate) fn devices_changed(&mut self, turn: &mut Turn<'_>) {
+        let Some(list) = self.cx.account.list().filter(|list| !list.is_empty()) else { return };
         self.history.revoke(|device| list.device(device).is_none());
         let gone = self.history.source().is_some_and(|source| list.device(&source).is_none());
-        if (gone || self.counters.row.superseded) && self.history.phase().is_open() {
+        if (gone || self.cx.counters.row.superseded) && self.history.phase().is_open() {
             self.history.set_phase(turn, CopyPhase::Refused);
         }
     }
 
     /// Asks for what is wanted next, when it is time.
-    pub(super) fn history_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.history.served.clear();
         let now = turn.now();
-        if !self.history.take_due(now) || self.counters.row.superseded {
+        if !self.history.take_due(now) || self.cx.counters.row.superseded {
             return Ok(());
         }
         let Some((source, step)) = self.history.source().zip(self.history.next_step()) else { return Ok(()) };
         let phase = self.history.phase();
-        if self.delivery.links.contains_key(&source) {
+        if self.cx.delivery.links.contains_key(&source) {
             self.history.together();
-            self.history.settled = phase == CopyPhase::Following && is_settled(&self.conversations, self.directory());
+            self.history.settled =
+                phase == CopyPhase::Following && is_settled(self.cx.conversations, self.cx.directory());
             let again = if phase == CopyPhase::Wished { HISTORY_HOME_AGAIN_MS } else { HISTORY_ASK_AGAIN_MS };
             self.history.ask_at(now + again);
-            return self.send_history(turn, source, &step);
+            return self.send(turn, source, &step);
         }
         // What follows can wait until they meet. Everything else goes through the home, if they do not soon.
         if phase == CopyPhase::Following {
@@ -155,25 +158,25 @@ impl Engine {
             return Ok(());
         }
         self.history.ask_at(now + HISTORY_HOME_AGAIN_MS);
-        self.send_history(turn, source, &step)
+        self.send(turn, source, &step)
     }
 
     /// Sealed messages on a direct stream.
-    pub(super) fn on_history_frames(
+    pub(crate) fn on_frames(
         &mut self,
         turn: &mut Turn<'_>,
         from: DeviceId,
         sealed: &[Bytes],
     ) -> Result<(), EngineError> {
-        if sealed.is_empty() || sealed.len() > MAX_HISTORY_IN_FRAME || !self.account.has_other(&from) {
+        if sealed.is_empty() || sealed.len() > MAX_HISTORY_IN_FRAME || !self.cx.account.has_other(&from) {
             return Ok(());
         }
-        let identity = &self.account.identity;
+        let identity = &self.cx.account.identity;
         let secret = zeroize::Zeroizing::new(identity.row.seal_secret.clone());
         let public = identity.seal_public.clone();
         for sealed in sealed {
-            match self.mls.open_sealed(&secret, &public, HISTORY_INFO, sealed) {
-                Ok(plain) => self.on_history(turn, from, &plain)?,
+            match self.cx.mls.open_sealed(&secret, &public, HISTORY_INFO, sealed) {
+                Ok(plain) => self.on_message(turn, from, &plain)?,
                 Err(_) => tracing::debug!("a message about the history is not for this device"),
             }
         }
@@ -181,7 +184,7 @@ impl Engine {
     }
 
     /// Another device of ours, which is on our list, says something of the history.
-    pub(crate) fn on_history(&mut self, turn: &mut Turn<'_>, from: DeviceId, bytes: &[u8]) -> Result<(), EngineError> {
+    pub(crate) fn on_message(&mut self, turn: &mut Turn<'_>, from: DeviceId, bytes: &[u8]) -> Result<(), EngineError> {
         let Ok(HistoryMessage { grant, step: Some(step) }) = HistoryMessage::from_bytes(bytes) else {
             tracing::debug!("a message about the history that is not valid");
             return Ok(());
@@ -191,18 +194,18 @@ impl Engine {
         let awaited = is_source && self.history.next_step().is_some_and(|next| next.grant == grant);
         match step {
             HistoryStep::Wish(_) => match self.history.on_wish(turn, from) {
-                Some(grant) => self.say_history(turn, from, grant, HistoryStep::Offer(Nothing {})),
+                Some(grant) => self.say(turn, from, grant, HistoryStep::Offer(Nothing {})),
                 None => Ok(()),
             },
             HistoryStep::Offer(_) if self.rights_of(&from).is_some_and(|rights| rights != Rights::Bot) => {
                 if self.history.on_offer(turn, from, grant) {
                     // It does not know yet.
-                    self.say_history(turn, from, grant, HistoryStep::Finished(Nothing {}))?;
+                    self.say(turn, from, grant, HistoryStep::Finished(Nothing {}))?;
                 }
                 Ok(())
             }
-            HistoryStep::Ask(ask) if granted => self.serve_history(turn, from, grant, &ask),
-            HistoryStep::Ask(_) => self.say_history(turn, from, grant, HistoryStep::Refused(Nothing {})),
+            HistoryStep::Ask(ask) if granted => self.serve(turn, from, grant, &ask),
+            HistoryStep::Ask(_) => self.say(turn, from, grant, HistoryStep::Refused(Nothing {})),
             HistoryStep::Finished(_) if granted => {
                 self.history.revoke(|device| *device == from);
                 Ok(())
@@ -212,13 +215,13 @@ impl Engine {
                 Ok(())
             }
             HistoryStep::Page(page) if awaited => {
-                let (conversations, dir) =
-                    (&mut self.conversations, Directory { account: &self.account, contacts: &self.contacts });
+                let Views { account, contacts, conversations, .. } = self.cx.reborrow();
+                let dir = Directory { account, contacts };
                 let step = self.history.next_step();
                 if self.history.on_page(turn, conversations, dir, page)?
                     && let Some(step) = step
                 {
-                    self.say_history(turn, from, step.grant, HistoryStep::Finished(Nothing {}))?;
+                    self.say(turn, from, step.grant, HistoryStep::Finished(Nothing {}))?;
                 }
                 Ok(())
             }
@@ -227,76 +230,64 @@ impl Engine {
     }
 
     /// Sends a page to a device that may have it: one in a turn.
-    fn serve_history(
-        &mut self,
-        turn: &mut Turn<'_>,
-        to: DeviceId,
-        grant: u64,
-        ask: &HistoryAsk,
-    ) -> Result<(), EngineError> {
+    fn serve(&mut self, turn: &mut Turn<'_>, to: DeviceId, grant: u64, ask: &HistoryAsk) -> Result<(), EngineError> {
         if !self.history.served.insert(to) {
             return Ok(());
         }
         if ask.since.is_some() {
             self.history.note_complete(&to);
         }
-        let budget = match self.delivery.links.get(&to).map(|link| link.relayed) {
+        let budget = match self.cx.delivery.links.get(&to).map(|link| link.relayed) {
             Some(false) => HISTORY_BYTES_DIRECT,
             Some(true) => HISTORY_BYTES_RELAYED,
             None => HISTORY_BYTES_HOME,
         };
         let source = Source {
-            store: &self.store,
-            conversations: &self.conversations,
-            dir: Directory { account: &self.account, contacts: &self.contacts },
-            feed: self.counters.row.feed,
+            store: self.cx.store,
+            conversations: self.cx.conversations,
+            dir: self.cx.directory(),
+            feed: self.cx.counters.row.feed,
         };
         let page = source.page(ask, budget)?;
-        self.say_history(turn, to, grant, HistoryStep::Page(page))
+        self.say(turn, to, grant, HistoryStep::Page(page))
     }
 
-    fn say_history(
-        &mut self,
-        turn: &mut Turn<'_>,
-        to: DeviceId,
-        grant: u64,
-        step: HistoryStep,
-    ) -> Result<(), EngineError> {
-        self.send_history(turn, to, &HistoryMessage { grant, step: Some(step) })
+    fn say(&mut self, turn: &mut Turn<'_>, to: DeviceId, grant: u64, step: HistoryStep) -> Result<(), EngineError> {
+        self.send(turn, to, &HistoryMessage { grant, step: Some(step) })
     }
 
-    pub(crate) fn send_history(
+    pub(crate) fn send(
         &mut self,
         turn: &mut Turn<'_>,
         to: DeviceId,
         message: &HistoryMessage,
     ) -> Result<(), EngineError> {
         let plain = message.encode_to_vec();
-        let Some(entry) = self.account.list().and_then(|list| list.device(&to)).cloned() else { return Ok(()) };
-        if !self.delivery.links.contains_key(&to) {
-            return self.leave_history(turn, &entry, plain.into());
+        let Some(entry) = self.cx.account.list().and_then(|list| list.device(&to)).cloned() else { return Ok(()) };
+        if !self.cx.delivery.links.contains_key(&to) {
+            return self.leave_at_home(turn, &entry, plain.into());
         }
-        if let Ok(sealed) = self.mls.seal_to(&entry.seal_key, HISTORY_INFO, &plain) {
+        if let Ok(sealed) = self.cx.mls.seal_to(&entry.seal_key, HISTORY_INFO, &plain) {
             let frame = DirectFrame { history: vec![sealed.into()], ..DirectFrame::default() };
             turn.emit(Effect::Net(NetCommand::Direct(to, frame)));
         }
         Ok(())
     }
 
-    fn leave_history(
+    fn leave_at_home(
         &mut self,
         turn: &mut Turn<'_>,
         to: &starling_keys::DeviceEntry,
         history: Bytes,
     ) -> Result<(), EngineError> {
-        let Some((body, home)) = self.account.body_for_own_device(&self.homes) else { return Ok(()) };
+        let Some((body, home)) = self.cx.account.body_for_own_device(self.cx.homes) else { return Ok(()) };
         if history.len() + body.device_list.len() + ITEM_OVERHEAD > MAX_INBOX_ITEM {
             tracing::debug!("a long message of the history waits for a direct connection");
             return Ok(());
         }
         let body = starling_wire::inbox::InboxBody { history, ..body };
-        let account = self.account.id();
-        self.views().leave_parcel(turn, to, PLACE, &body, account, &home)
+        let account = self.cx.account.id();
+        self.cx.leave_parcel(turn, to, PLACE, &body, account, &home)
     }
 }
 

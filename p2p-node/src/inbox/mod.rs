@@ -4,33 +4,53 @@ use starling_keys::AccountId;
 use starling_wire::{inbox::InboxBody, rendezvous::Page};
 use zeroize::Zeroizing;
 
-use super::Engine;
 use crate::{
     api::{
         problem::ItemRefused,
         types::{ContactState, DurableEventKind},
     },
     contacts::Person,
+    devices::AccountDevices,
+    history::{History, HistoryExchange},
     home::ReceivedItem,
-    meeting::ShownInvite,
+    meeting::{Meeting, ShownInvite},
     mls::GroupId,
     net::HomeId,
     store::RequestRow,
     turn::{EngineError, Turn},
+    views::Views,
 };
 
-impl Engine {
+/// Takes what others have left for this device.
+pub struct Inbox<'a> {
+    pub cx: Views<'a>,
+    pub history: &'a mut History,
+}
+
+impl Inbox<'_> {
+    fn meeting(&mut self) -> Meeting<'_> {
+        Meeting { cx: self.cx.reborrow() }
+    }
+
+    fn devices(&mut self) -> AccountDevices<'_> {
+        AccountDevices { cx: self.cx.reborrow(), history: self.history }
+    }
+
+    fn history(&mut self) -> HistoryExchange<'_> {
+        HistoryExchange { cx: self.cx.reborrow(), history: self.history }
+    }
+
     /// Items of our inbox.
-    pub(super) fn on_inbox(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
-        let entries = self.homes.on_inbox_page(turn, home, page);
+    pub(crate) fn on_page(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Result<(), EngineError> {
+        let entries = self.cx.homes.on_inbox_page(turn, home, page);
         if entries.is_empty() {
             return Ok(());
         }
-        let secret = Zeroizing::new(self.account.identity.row.seal_secret.clone());
+        let secret = Zeroizing::new(self.cx.account.identity.row.seal_secret.clone());
         for entry in entries {
-            let (own, public) = (self.account.device(), &self.account.identity.seal_public);
-            let taken = match ReceivedItem::open(&self.mls, own, &secret, public, &entry.sealed) {
-                Ok(item) => self.on_inbox_item(turn, item)?,
+            let (own, public) = (self.cx.account.device(), &self.cx.account.identity.seal_public);
+            let taken = match ReceivedItem::open(self.cx.mls, own, &secret, public, &entry.sealed) {
+                Ok(item) => self.on_item(turn, item)?,
                 Err(why) => Err(why),
             };
             if let Err(error) = taken {
@@ -38,45 +58,41 @@ impl Engine {
             }
         }
         // Asked after this turn's commit: only then does the server delete what was read.
-        self.homes.read_inbox(turn, home);
-        self.account.check_packages(turn, &mut self.homes, home);
+        self.cx.homes.read_inbox(turn, home);
+        self.cx.account.check_packages(turn, self.cx.homes, home);
         Ok(())
     }
 
-    fn on_inbox_item(
-        &mut self,
-        turn: &mut Turn<'_>,
-        item: ReceivedItem,
-    ) -> Result<Result<(), ItemRefused>, EngineError> {
+    fn on_item(&mut self, turn: &mut Turn<'_>, item: ReceivedItem) -> Result<Result<(), ItemRefused>, EngineError> {
         let ReceivedItem { sender, list, body, encoded } = item;
         let Some(list) = list else {
-            let (conversations, mut cx) = self.conversing();
+            let (conversations, mut cx) = self.cx.conversing();
             if !cx.dir.may_talk(&sender) {
                 return Ok(Err(ItemRefused::Stranger));
             }
             return conversations.on_left_beacons(turn, &mut cx, sender, &body.beacons).map(Ok);
         };
         let list_account = list.account;
-        if list.account == self.account.id() {
+        if list.account == self.cx.account.id() {
             let taken = self.devices().on_item_of_own(turn, sender, &body, list)?;
             if taken.is_ok() {
-                self.account.note_heard(turn, sender);
+                self.cx.account.note_heard(turn, sender);
             }
             return match taken {
                 Ok(true) if body.offer.is_some() => self.on_group_offer(turn, list_account, &body),
-                Ok(true) if !body.history.is_empty() => self.on_history(turn, sender, &body.history).map(Ok),
+                Ok(true) if !body.history.is_empty() => self.history().on_message(turn, sender, &body.history).map(Ok),
                 Ok(true) => self.devices().on_other_device(turn, &body),
                 other => Ok(other.map(drop)),
             };
         }
         let account = list.account;
-        let known = self.contacts.people.get(&account).map(Person::state);
+        let known = self.cx.contacts.people.get(&account).map(Person::state);
         if known == Some(ContactState::Blocked) {
             return Ok(Err(ItemRefused::Blocked));
         }
         if body.offer.is_some() {
             let now_s = turn.agreed_ms() / 1000;
-            let person = self.contacts.people.get(&account).filter(|person| person.is_linked());
+            let person = self.cx.contacts.people.get(&account).filter(|person| person.is_linked());
             let Some(person) = person else {
                 // Nothing of strangers appears unasked.
                 return Ok(Err(ItemRefused::Stranger));
@@ -84,11 +100,11 @@ impl Engine {
             if person.would_not_have(&sender, &list, now_s) {
                 return Ok(Err(ItemRefused::RemovedDevice));
             }
-            self.contacts.on_newer_list(turn, &self.account, account, list.as_bytes())?;
+            self.cx.contacts.on_newer_list(turn, self.cx.account, account, list.as_bytes())?;
             return self.on_group_offer(turn, account, &body);
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
-        if group.is_some_and(|g| self.conversations.groups.contains_key(&g)) {
+        if group.is_some_and(|g| self.cx.conversations.groups.contains_key(&g)) {
             // Delivered twice: it uses its invite up once.
             return Ok(Ok(()));
         }
@@ -107,9 +123,7 @@ impl Engine {
         }
         Ok(Ok(()))
     }
-}
 
-impl Engine {
     /// A way into a group.
     fn on_group_offer(
         &mut self,
@@ -118,7 +132,7 @@ impl Engine {
         body: &InboxBody,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
         let Some(offer) = &body.offer else { return Ok(Ok(())) };
-        let (conversations, mut cx) = self.conversing();
+        let (conversations, mut cx) = self.cx.conversing();
         conversations.on_offer(turn, &mut cx, from, offer)
     }
 }

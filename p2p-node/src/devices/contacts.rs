@@ -6,7 +6,7 @@ use starling_keys::{
 };
 use starling_wire::{Clock, Devices, EventId};
 
-use super::Engine;
+use super::AccountDevices;
 use crate::{
     api::types::{ChatId, DeviceChange},
     contacts::Directory,
@@ -14,9 +14,10 @@ use crate::{
     events,
     limits::MAX_CLOCK_AHEAD_MS,
     turn::{EngineError, EventFact, Turn},
+    views::Views,
 };
 
-impl Engine {
+impl AccountDevices<'_> {
     /// An account, ours or a contact's, has sent a device chain.
     pub(crate) fn on_device_list(
         &mut self,
@@ -25,35 +26,35 @@ impl Engine {
         devices: &Devices,
     ) -> Result<(), EngineError> {
         let account = Summary::of(&devices.list).map_or(from, |summary| summary.account);
-        if account == self.account.id() {
-            self.devices().on_own_chain_shown(turn, from, devices);
+        if account == self.cx.account.id() {
+            self.on_own_chain_shown(turn, from, devices);
             return Ok(());
         }
         if account != from {
             return Ok(());
         }
-        if !self.contacts.people.contains_key(&from) {
+        if !self.cx.contacts.people.contains_key(&from) {
             // A group has brought us together.
-            if self.conversations.policies.has_account(&from) {
-                self.contacts.on_member_chain(turn, from, &devices.list);
-                return self.views().take_labels(turn, from, &devices.labels);
+            if self.cx.conversations.policies.has_account(&from) {
+                self.cx.contacts.on_member_chain(turn, from, &devices.list);
+                return self.cx.take_labels(turn, from, &devices.labels);
             }
             return Ok(());
         }
-        self.contacts.on_newer_list(turn, &self.account, from, &devices.list)?;
-        self.views().take_labels(turn, from, &devices.labels)
+        self.cx.contacts.on_newer_list(turn, self.cx.account, from, &devices.list)?;
+        self.cx.take_labels(turn, from, &devices.labels)
     }
 
     /// The chain of a contact says something else of their devices: the conversation with them says what.
-    pub(super) fn show_contact_devices(
+    pub(crate) fn show_contact_devices(
         &mut self,
         turn: &mut Turn<'_>,
         account: AccountId,
         withdrawn: &[Change],
         changes: &[Change],
     ) -> Result<(), EngineError> {
-        let chat = self.views().chat_with(turn, account);
-        let Self { account: own, contacts, conversations, .. } = self;
+        let chat = self.cx.chat_with(turn, account);
+        let Views { account: own, contacts, conversations, .. } = self.cx.reborrow();
         let dir = Directory { account: own, contacts };
         for change in withdrawn {
             let at = events::devices::place_of(change);
@@ -78,12 +79,12 @@ impl Engine {
     }
 
     /// The chain of a contact has two ends: the conversation with them says so.
-    pub(super) fn show_fork(&mut self, turn: &mut Turn<'_>, chain: &DeviceChain) -> Result<(), EngineError> {
+    pub(crate) fn show_fork(&mut self, turn: &mut Turn<'_>, chain: &DeviceChain) -> Result<(), EngineError> {
         let account = chain.account;
         let mut tag = [0; 8];
         tag.copy_from_slice(&chain.head().0[..8]);
-        let chat = self.views().chat_with(turn, account);
-        let Self { account: own, contacts, conversations, .. } = self;
+        let chat = self.cx.chat_with(turn, account);
+        let Views { account: own, contacts, conversations, .. } = self.cx.reborrow();
         let dir = Directory { account: own, contacts };
         let clock = Clock::at(chain.newest_time().saturating_mul(1000));
         let at = in_time(turn, EventId { clock, device: tag, sequence: 0 });

@@ -4,49 +4,35 @@ use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Call, CallId, EventId, SasNonce, rendezvous::RequestBody};
 
-use super::Engine;
+use super::{CallHost, CallTime};
 use crate::{
     api::{
         error::{CallRefused, NodeError},
         types::{ChatId, ContactState, TransientEvent},
     },
     call_media::CallCommand,
-    calls::{CallHost, CallTime, Calls},
     contacts::Directory,
     events::{self, Fold},
     home::Pending,
     net::HomeId,
     turn::{Effect, EngineError, Turn},
+    views::Views,
 };
 
-/// The engine as calls see it within a turn.
-struct EngineHost<'a, 'store> {
-    engine: &'a mut Engine,
-    turn: &'a mut Turn<'store>,
+/// The node as calls see it within a turn.
+pub struct NodeHost<'a, 'store> {
+    pub cx: Views<'a>,
+    pub turn: &'a mut Turn<'store>,
 }
 
-impl Engine {
-    /// Hands an input over to the calls.
-    pub(crate) fn with_calls<T>(
-        &mut self,
-        turn: &mut Turn<'_>,
-        work: impl FnOnce(&mut Calls, &mut dyn CallHost) -> T,
-    ) -> T {
-        let mut calls = std::mem::take(&mut self.calls);
-        let result = work(&mut calls, &mut EngineHost { engine: self, turn });
-        self.calls = calls;
-        result
-    }
-}
-
-impl EngineHost<'_, '_> {
+impl NodeHost<'_, '_> {
     fn with_fold(&mut self, chat: ChatId, work: impl FnOnce(&mut Fold<'_>)) {
-        let Engine { account, contacts, conversations, .. } = &mut *self.engine;
+        let Views { account, contacts, conversations, .. } = self.cx.reborrow();
         conversations.with_fold(self.turn, Directory { account, contacts }, chat, work);
     }
 }
 
-impl CallHost for EngineHost<'_, '_> {
+impl CallHost for NodeHost<'_, '_> {
     fn time(&self) -> CallTime {
         CallTime { running: self.turn.running(), wall: self.turn.wall(), agreed: self.turn.agreed_ms() }
     }
@@ -60,31 +46,30 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn own(&self) -> (AccountId, DeviceId) {
-        (self.engine.account.id(), self.engine.account.device())
+        (self.cx.account.id(), self.cx.account.device())
     }
 
     fn own_devices(&self) -> Vec<DeviceId> {
-        self.engine.account.other_devices().iter().map(|d| d.id).collect()
+        self.cx.account.other_devices().iter().map(|d| d.id).collect()
     }
 
     fn members(&self, chat: ChatId) -> Vec<AccountId> {
-        self.engine.conversations.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default()
+        self.cx.conversations.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default()
     }
 
     fn devices_of(&self, account: AccountId) -> Vec<DeviceId> {
-        let list = self.engine.directory().list_of(&account);
+        let list = self.cx.directory().list_of(&account);
         list.into_iter().flat_map(|list| &list.devices).map(|entry| entry.id).collect()
     }
 
     fn is_loopback(&self) -> bool {
-        self.engine.account.identity.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
+        self.cx.account.identity.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
     }
 
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {
-        self.engine.conversations.check_may_write(self.engine.directory(), chat)?;
-        self.engine.conversations.check_has_group(self.engine.directory(), chat)?;
-        let active =
-            |account| self.engine.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
+        self.cx.conversations.check_may_write(self.cx.directory(), chat)?;
+        self.cx.conversations.check_has_group(self.cx.directory(), chat)?;
+        let active = |account| self.cx.contacts.people.get(account).is_some_and(|p| p.state() == ContactState::Active);
         let members = self.members(chat);
         if members.is_empty() || !members.iter().all(active) {
             return Err(CallRefused::NotAccepted.into());
@@ -93,18 +78,18 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn signal(&mut self, chat: ChatId, call: Call) -> Option<EventId> {
-        let (conversations, dir) = (&self.engine.conversations, self.engine.directory());
+        let (conversations, dir) = (&self.cx.conversations, self.cx.directory());
         conversations.check_may_write(dir, chat).and_then(|()| conversations.check_has_group(dir, chat)).ok()?;
-        Some(self.engine.views().announce(self.turn, chat, Body::Call(call)))
+        Some(self.cx.announce(self.turn, chat, Body::Call(call)))
     }
 
     fn hasten(&mut self, chat: ChatId) {
         let now = self.turn.now();
-        self.engine.conversations.hasten(chat, now);
+        self.cx.conversations.hasten(chat, now);
     }
 
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
-        let Engine { account, contacts, conversations, .. } = &mut *self.engine;
+        let Views { account, contacts, conversations, .. } = self.cx.reborrow();
         let dir = Directory { account, contacts };
         let author = match own {
             true => conversations.author_with_tag(self.turn, dir, account.id(), at.device)?,
@@ -123,10 +108,10 @@ impl CallHost for EngineHost<'_, '_> {
     }
 
     fn ask_for_servers(&mut self, call: CallId) -> usize {
-        let usable = self.engine.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
+        let usable = self.cx.homes.servers.iter().filter(|(_, h)| h.own && h.registered && h.hello.is_some());
         let homes: Vec<HomeId> = usable.map(|(home, _)| *home).collect();
         for home in &homes {
-            self.engine.homes.request(self.turn, *home, RequestBody::TurnCredentials(true), Pending::CallServers(call));
+            self.cx.homes.request(self.turn, *home, RequestBody::TurnCredentials(true), Pending::CallServers(call));
         }
         homes.len()
     }

@@ -4,50 +4,52 @@
 use starling_keys::{AccountId, DeviceId, chain::Summary};
 use starling_wire::{Body, Devices, Event, direct::DirectFrame};
 
-use super::Engine;
+use super::AccountDevices;
 use crate::{
     limits::MAX_DIRECT_CHAIN,
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
 };
 
-impl Engine {
+impl AccountDevices<'_> {
     /// A device of ours was removed: those that are connected hear of it at once.
-    pub(super) fn send_chain_on_streams(&self, turn: &mut Turn<'_>) {
-        for device in self.delivery.links.keys().copied().collect::<Vec<_>>() {
+    pub(crate) fn send_chain_on_streams(&self, turn: &mut Turn<'_>) {
+        for device in self.cx.delivery.links.keys().copied().collect::<Vec<_>>() {
             self.send_chain_to(turn, device);
         }
     }
 
     /// A device that is connected gets our chain if somebody was removed from it; of a long one the end, which continues what it knows in most
     /// cases.
-    pub(super) fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
-        let Some(list) = self.account.list().filter(|list| list.state().has_removals()) else { return };
+    pub(crate) fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
+        let Some(list) = self.cx.account.list().filter(|list| list.state().has_removals()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
         let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
-        let devices = Devices { list, labels: self.conversations.labels_of(self.directory(), &self.account.id()) };
+        let devices =
+            Devices { list, labels: self.cx.conversations.labels_of(self.cx.directory(), &self.cx.account.id()) };
         let chain = Event::encode_body(&Body::Devices(devices)).into();
         let frame = DirectFrame { chain, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
     }
 
     /// A device has sent the chain of its account.
-    pub(super) fn on_direct_chain(
+    pub(crate) fn on_direct_chain(
         &mut self,
         turn: &mut Turn<'_>,
         device: DeviceId,
         chain: &[u8],
     ) -> Result<(), EngineError> {
         let Ok(Body::Devices(devices)) = Event::decode_body(chain) else { return Ok(()) };
-        let account = self.directory().account_of(&device);
+        let account = self.cx.directory().account_of(&device);
         let is_theirs = |account: &AccountId| Summary::of(&devices.list).is_ok_and(|s| s.account == *account);
         let Some(account) = account.filter(is_theirs) else { return Ok(()) };
-        if account != self.account.id() {
+        if account != self.cx.account.id() {
             return self.on_device_list(turn, account, &devices);
         }
-        if let Some(list) = self.directory().read_chain(&devices.list).filter(|list| self.account.is_newer(list)) {
-            self.devices().on_own_list(turn, list)?;
+        if let Some(list) = self.cx.directory().read_chain(&devices.list).filter(|list| self.cx.account.is_newer(list))
+        {
+            self.on_own_list(turn, list)?;
         }
-        self.views().take_labels(turn, account, &devices.labels)
+        self.cx.take_labels(turn, account, &devices.labels)
     }
 }
