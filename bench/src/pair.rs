@@ -63,15 +63,15 @@ async fn open(dir: &Path) -> anyhow::Result<Node> {
 
 /// Waits until something holds, looking again at each change of the node.
 async fn until<T>(node: &Node, mut found: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
-    let mut feed = node.feed();
-    let mut live = node.live();
+    let mut last_event = node.last_event();
+    let mut transient = node.transient_events();
     loop {
         if let Some(found) = found().await? {
             return Ok(found);
         }
         tokio::select! {
-            _ = feed.changed() => {}
-            _ = live.recv() => {}
+            _ = last_event.changed() => {}
+            _ = transient.recv() => {}
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
     }
@@ -90,16 +90,16 @@ pub async fn peer(dir: PathBuf, home: String, filled: Filled) -> anyhow::Result<
         let _ = tokio::io::BufReader::new(tokio::io::stdin()).read_line(&mut line).await;
         std::process::exit(0);
     });
-    let mut feed = node.feed();
+    let mut last_event = node.last_event();
     let (mut at, mut count) = (0, 0u64);
     loop {
-        let news = node.news_after(at, 8_192)?;
-        if news.is_empty() {
-            feed.changed().await?;
+        let events = node.events_after(at, 8_192)?;
+        if events.is_empty() {
+            last_event.changed().await?;
             continue;
         }
-        let new = news.iter().filter(|n| n.kind == DurableEventKind::New && n.message.is_some()).count() as u64;
-        at = news.last().map_or(at, |n| n.sequence);
+        let new = events.iter().filter(|n| n.kind == DurableEventKind::New && n.message.is_some()).count() as u64;
+        at = events.last().map_or(at, |n| n.sequence);
         if new > 0 {
             count += new;
             println!("{count} {}", now_ns());

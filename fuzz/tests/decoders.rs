@@ -118,8 +118,8 @@ fn signals() {
 #[test]
 fn messages_about_the_history() {
     use starling_wire::history::{
-        EditedText, HistoryAsk, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction, HistoryRow,
-        HistoryStep,
+        EditedText, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction, HistoryRequest,
+        HistoryRow, HistoryStep,
     };
     let reaction = HistoryReaction { account: vec![3; 32].into(), emoji: "👍".into(), ..HistoryReaction::default() };
     let row = HistoryRow {
@@ -131,8 +131,9 @@ fn messages_about_the_history() {
     };
     let author = HistoryAuthor { account: vec![1; 32].into(), tag: vec![2; 8].into(), label: None };
     let part = HistoryPart { with: vec![3; 32].into(), rows: vec![row], ..HistoryPart::default() };
-    let ask = HistoryAsk { before: vec![6; 40].into(), since: None };
-    let page = HistoryPage { ask: Some(ask), authors: vec![author], parts: vec![part], ..HistoryPage::default() };
+    let request = HistoryRequest { before: vec![6; 40].into(), since: None };
+    let page =
+        HistoryPage { request: Some(request), authors: vec![author], parts: vec![part], ..HistoryPage::default() };
     let valid = HistoryMessage { grant: 7, step: Some(HistoryStep::Page(page)) }.encode_to_vec();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(message) = HistoryMessage::from_bytes(&mutated(&valid, input)) {

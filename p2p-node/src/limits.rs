@@ -79,10 +79,10 @@ pub const BEHIND_FOR_MS: u64 = 600_000;
 /// Messages that cannot be read make us compare epochs with a member at most this often.
 pub const ASK_AGAIN_MS: u64 = 10_000;
 /// What we have followed is left in the inboxes of members who were not heard in the new epoch for so long: in most cases they are by then.
-pub const BEACON_PARCEL_AFTER_MS: u64 = 300_000;
+pub const BEACON_ITEM_AFTER_MS: u64 = 300_000;
 /// Beacons are left for one device at most this often, and eight times as seldom with each time that it was not heard since: five items in 30 days,
 /// which is how long a server keeps them.
-pub const BEACON_PARCEL_EVERY_MS: u64 = 600_000;
+pub const BEACON_ITEM_EVERY_MS: u64 = 600_000;
 /// Answers to beacons of one device that are left in its inbox in an hour; each costs some work, and a place there.
 pub const MAX_BEACON_ANSWERS: u32 = 8;
 /// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
@@ -237,8 +237,8 @@ pub const MAX_CUT_ROWS: usize = 2_000;
 
 /// Rows that one page of a history stands for, those among them that are not copied: a page takes a few milliseconds.
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;
-/// News that are looked through for one page of changes.
-pub const MAX_HISTORY_NEWS: usize = 4 * 1024;
+/// Durable events that are looked through for one page of changes.
+pub const MAX_HISTORY_EVENTS: usize = 4 * 1024;
 /// Bytes of messages in a page of a history on a direct connection; few in tests, so that there are many pages …
 pub const HISTORY_BYTES_DIRECT: usize = if cfg!(test) { 1024 } else { 192 * 1024 };
 /// … through a relay, which others use, too …

@@ -108,7 +108,7 @@ impl Views<'_> {
     }
 
     /// Leaves an item for the inbox of a device, at a server. `place` tells apart what waits for it: the newest item of a place replaces others.
-    pub fn leave_parcel(
+    pub fn leave_item(
         &mut self,
         turn: &mut Turn<'_>,
         to: &DeviceEntry,
@@ -118,6 +118,6 @@ impl Views<'_> {
         home: &str,
     ) -> Result<(), EngineError> {
         let sealing = Sealing { mls: self.mls, key: &self.account.identity.device_key };
-        self.homes.leave_parcel(turn, &sealing, &Recipient { account, device: to, home }, place, body)
+        self.homes.leave_item(turn, &sealing, &Recipient { account, device: to, home }, place, body)
     }
 }

@@ -40,7 +40,7 @@ pub enum HistoryStep {
     Offer(Nothing),
     /// To it: the next page.
     #[prost(message, tag = "4")]
-    Ask(HistoryAsk),
+    Request(HistoryRequest),
     /// From it: a page.
     #[prost(message, tag = "5")]
     Page(HistoryPage),
@@ -58,7 +58,7 @@ pub struct Nothing {}
 
 /// Which page is wanted.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct HistoryAsk {
+pub struct HistoryRequest {
     /// What stands before this place, as the page before has named it ([`HISTORY_PLACE`] bytes); empty for the first page.
     #[prost(bytes = "bytes", tag = "1")]
     pub before: Bytes,
@@ -72,7 +72,7 @@ pub struct HistoryAsk {
 pub struct HistoryPage {
     /// What it answers.
     #[prost(message, optional, tag = "1")]
-    pub ask: Option<HistoryAsk>,
+    pub request: Option<HistoryRequest>,
     /// Where the next page begins; empty if this is the last one.
     #[prost(bytes = "bytes", tag = "2")]
     pub next: Bytes,
@@ -220,7 +220,7 @@ impl HistoryMessage {
         }
         let mut message = Self::decode(bytes)?;
         let fits = match &mut message.step {
-            Some(HistoryStep::Ask(ask)) => ask.is_valid(),
+            Some(HistoryStep::Request(request)) => request.is_valid(),
             Some(HistoryStep::Page(page)) => page.clean(),
             _ => true,
         };
@@ -228,7 +228,7 @@ impl HistoryMessage {
     }
 }
 
-impl HistoryAsk {
+impl HistoryRequest {
     fn is_valid(&self) -> bool {
         self.before.is_empty() || self.before.len() == HISTORY_PLACE
     }
@@ -244,7 +244,7 @@ impl HistoryPage {
         }
         let authors = self.authors.len();
         places
-            && self.ask.as_ref().is_none_or(HistoryAsk::is_valid)
+            && self.request.as_ref().is_none_or(HistoryRequest::is_valid)
             && self.authors.iter_mut().all(HistoryAuthor::clean)
             && self.parts.iter().all(|part| part.is_valid(authors))
     }
@@ -313,7 +313,10 @@ mod tests {
         for bad in [no_author, no_id, long] {
             assert_eq!(read(&page(bad)), Err(HistoryError::Limits));
         }
-        let ask = HistoryAsk { before: vec![0; 3].into(), since: None };
-        assert_eq!(read(&HistoryMessage { grant: 1, step: Some(HistoryStep::Ask(ask)) }), Err(HistoryError::Limits));
+        let request = HistoryRequest { before: vec![0; 3].into(), since: None };
+        assert_eq!(
+            read(&HistoryMessage { grant: 1, step: Some(HistoryStep::Request(request)) }),
+            Err(HistoryError::Limits)
+        );
     }
 }

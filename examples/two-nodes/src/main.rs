@@ -62,7 +62,7 @@ async fn start(name: &str, dir: &Path, home: RendezvousAddr) -> Result<Node> {
 
 /// Waits until the rendezvous knows the account: others find it there.
 async fn wait_until_registered(node: &Node) -> Result<()> {
-    let mut changes = node.live();
+    let mut changes = node.transient_events();
     while !node.status().await?.homes.iter().any(|home| home.registered) {
         changes.recv().await?;
     }
@@ -71,8 +71,8 @@ async fn wait_until_registered(node: &Node) -> Result<()> {
 
 /// Waits for a message of the other side.
 async fn wait_for_message(node: &Node) -> Result<Message> {
-    let from_other = |news: &DurableEvent| {
-        let message = node.message(news.chat?, news.message?).ok()??;
+    let from_other = |event: &DurableEvent| {
+        let message = node.message(event.chat?, event.message?).ok()??;
         (!message.own).then_some(message)
     };
     wait_for(node, from_other).await
@@ -80,20 +80,20 @@ async fn wait_for_message(node: &Node) -> Result<Message> {
 
 /// Waits until somebody is a contact.
 async fn wait_for_contact(node: &Node) -> Result<()> {
-    wait_for(node, |news| (news.kind == DurableEventKind::ContactAccepted).then_some(())).await
+    wait_for(node, |event| (event.kind == DurableEventKind::ContactAccepted).then_some(())).await
 }
 
 /// Waits for the first durable event of a profile that fits.
 async fn wait_for<T>(node: &Node, fits: impl Fn(&DurableEvent) -> Option<T>) -> Result<T> {
-    let mut feed = node.feed();
+    let mut last_event = node.last_event();
     let mut at = 0;
     loop {
-        for news in node.news_after(at, 100)? {
-            at = news.sequence;
-            if let Some(found) = fits(&news) {
+        for event in node.events_after(at, 100)? {
+            at = event.sequence;
+            if let Some(found) = fits(&event) {
                 return Ok(found);
             }
         }
-        feed.changed().await?;
+        last_event.changed().await?;
     }
 }

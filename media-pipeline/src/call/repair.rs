@@ -12,9 +12,9 @@ const GRACE: Duration = Duration::from_millis(200);
 /// A try that has led to nothing is made again. What it takes when the conversation itself has to find a new path first.
 const AGAIN: Duration = Duration::from_secs(4);
 /// Tries come no sooner after one another: each costs sockets and an allocation at a relay.
-const LEAST: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// The same for what the other end asks for.
-const LEAST_ASKED: Duration = Duration::from_secs(2);
+const MIN_REQUESTED_INTERVAL: Duration = Duration::from_secs(2);
 /// After so long without anything a route is given up, whatever is still tried. Longer than a change of networks takes.
 const GIVEN_UP: Duration = Duration::from_secs(20);
 
@@ -24,7 +24,7 @@ pub(super) enum Step {
     /// Make a new offer.
     Restart,
     /// Ask the other end for one.
-    Ask,
+    RequestOffer,
     /// The route is over.
     GiveUp,
 }
@@ -64,7 +64,7 @@ impl Repair {
             (self.since, self.due) = (None, None);
         } else if self.begun && self.since.is_none() {
             self.since = Some(now);
-            self.try_at(now + GRACE, LEAST);
+            self.try_at(now + GRACE, MIN_INTERVAL);
         }
     }
 
@@ -72,7 +72,7 @@ impl Repair {
     pub fn network_changed(&mut self, lost: bool, now: Instant) {
         if self.begun && (lost || self.since.is_some()) {
             self.since.get_or_insert(now);
-            self.try_at(now, LEAST);
+            self.try_at(now, MIN_INTERVAL);
         }
     }
 
@@ -81,12 +81,12 @@ impl Repair {
         let under_way = self.asked.is_some_and(|asked| now - asked < AGAIN);
         if self.begun && self.offers && !under_way {
             self.since.get_or_insert(now);
-            self.try_at(now, LEAST_ASKED);
+            self.try_at(now, MIN_REQUESTED_INTERVAL);
         }
     }
 
-    fn try_at(&mut self, at: Instant, least: Duration) {
-        let at = self.tried.map_or(at, |tried| at.max(tried + least));
+    fn try_at(&mut self, at: Instant, interval: Duration) {
+        let at = self.tried.map_or(at, |tried| at.max(tried + interval));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -135,7 +135,7 @@ impl Repair {
         }
         self.due = Some(now + AGAIN);
         self.tried = Some(now);
-        Some(if self.offers { Step::Restart } else { Step::Ask })
+        Some(if self.offers { Step::Restart } else { Step::RequestOffer })
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn who_hears_nothing_begins_at_once_whichever_end_it_is() {
-        for (offers, step) in [(true, Step::Restart), (false, Step::Ask)] {
+        for (offers, step) in [(true, Step::Restart), (false, Step::RequestOffer)] {
             let mut route = Route::new(offers);
             assert_eq!(route.pass(60 * SECOND), []);
             route.repair.on_state(PeerState::Interrupted, route.now);
@@ -197,7 +197,7 @@ mod tests {
         route.repair.network_changed(false, route.now);
         assert_eq!(route.pass(SECOND), []);
         route.repair.network_changed(true, route.now);
-        assert_eq!(route.pass(SECOND), [(Duration::ZERO, Step::Ask)]);
+        assert_eq!(route.pass(SECOND), [(Duration::ZERO, Step::RequestOffer)]);
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Call {
         let Some(step) = lock(&route.state).repair.step(Instant::now()) else { return };
         let event = match step {
             Step::Restart => CallEvent::NeedsRestart(route.id),
-            Step::Ask => CallEvent::NeedsOffer(route.id),
+            Step::RequestOffer => CallEvent::NeedsOffer(route.id),
             Step::GiveUp => return self.on_peer(route, PeerEvent::State(PeerState::Failed)).await,
         };
         if self.is_connected(route.id) {

@@ -159,7 +159,7 @@ impl Account {
         self.drop_candidates(turn, homes, open.id);
         if let Some(code) = &open.code {
             homes.request(turn, open.home, RequestBody::CodeClose(code.place), Pending::Nothing);
-            turn.live(TransientEvent::CodeEnded { code: code.to_string(), used });
+            turn.transient_event(TransientEvent::CodeEnded { code: code.to_string(), used });
         }
     }
 

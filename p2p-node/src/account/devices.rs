@@ -89,22 +89,22 @@ impl OwnDevices {
     }
 
     /// Our chain has changed: others are to have it once a home has.
-    pub(crate) fn owe_list(&mut self) {
-        self.changes().list_owed = true;
+    pub(crate) fn schedule_list(&mut self) {
+        self.changes().list_pending = true;
         (self.added_only, self.announcing) = (false, None);
     }
 
     /// The same, if only a device was added: that device is answered first.
-    pub(crate) fn owe_added(&mut self) {
-        self.added_only |= !self.changes.list_owed;
-        self.changes().list_owed = true;
+    pub(crate) fn schedule_added(&mut self) {
+        self.added_only |= !self.changes.list_pending;
+        self.changes().list_pending = true;
         self.announcing = None;
     }
 
     /// A home has our chain. Gives whether all conversations are to be told of it now.
     pub(crate) fn begin_announcing(&mut self, now: u64) -> bool {
         if !self.added_only {
-            self.changes().list_owed = false;
+            self.changes().list_pending = false;
             return true;
         }
         self.announcing = Some(Announcing::soon(now));
@@ -119,8 +119,8 @@ impl OwnDevices {
     }
 
     /// What others have to learn waits for a home; what they are being told does not.
-    pub(crate) fn owes_list(&self) -> bool {
-        self.changes.list_owed && self.announcing.is_none()
+    pub(crate) fn has_list_to_announce(&self) -> bool {
+        self.changes.list_pending && self.announcing.is_none()
     }
 
     /// What is being announced, if it is to be given its conversations now.
@@ -134,14 +134,14 @@ impl OwnDevices {
         let (chats, is_last) = announcing.take();
         if is_last {
             (self.added_only, self.announcing) = (false, None);
-            self.changes().list_owed = false;
+            self.changes().list_pending = false;
         }
         chats
     }
 
     /// Somebody waits for a home to take our chain as it is now, others are to have it then.
     pub(crate) fn wait_for_home(&mut self, turn: &Turn<'_>, device: DeviceId, reply: Reply<()>) {
-        self.owe_list();
+        self.schedule_list();
         self.waiting.push(DeviceChange { device, gives_up_at: turn.now() + REACH_TIMEOUT_MS, reply });
     }
 

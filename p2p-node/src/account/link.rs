@@ -350,7 +350,13 @@ impl Account {
         let (name, kind) = (request.name, starling_text::received_name(&request.kind));
         let label = DeviceLabel { device: request.device, name: name.clone(), kind: kind.clone() };
         let same_network = message.same_network;
-        turn.live(TransientEvent::LinkRequested { code: text, device: joining.device, name, kind, same_network });
+        turn.transient_event(TransientEvent::LinkRequested {
+            code: text,
+            device: joining.device,
+            name,
+            kind,
+            same_network,
+        });
         if let Some(open) = self.codes.iter_mut().find(|c| c.id == code) {
             // The user is given time.
             open.expires_ms = turn.now() + LINK_TIMEOUT_MS;
@@ -394,7 +400,7 @@ impl Account {
             Ok(()) => {
                 self.candidates[at].agreed = Some(reply);
                 self.candidates[at].history = history;
-                self.own_devices.owe_added();
+                self.own_devices.schedule_added();
                 self.publish_at_homes(turn, homes);
             }
             Err(error) => turn.reply(reply, Err(error)),

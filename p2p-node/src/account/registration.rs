@@ -70,7 +70,7 @@ impl Account {
             state.problem = Some(HomeProblem::UnknownDevices);
         }
         homes.retry_at(home, at);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 
     pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, reason: Refusal) {
@@ -112,7 +112,7 @@ impl Account {
         state.problem = Some(problem.clone());
         homes.retry_at(home, turn.now() + 60_000);
         self.list_not_published(turn, &problem);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 
     pub(crate) fn check_packages(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {

@@ -25,6 +25,6 @@ impl Account {
         }
         homes.retry_at(home, turn.now() + OTHER_HISTORY_AGAIN_MS);
         self.list_not_published(turn, &HomeProblem::OtherHistory);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 }

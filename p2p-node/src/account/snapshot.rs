@@ -63,14 +63,14 @@ impl Account {
 
     /// The snapshot of contacts is written soon: several changes travel together.
     pub fn snapshot_soon(&mut self, turn: &Turn<'_>, counters: &mut Counters) {
-        counters.row.snapshot_owed = true;
+        counters.row.snapshot_pending = true;
         counters.dirty = true;
         self.snapshot_due = Some(turn.now() + 1_000);
     }
 
     /// The snapshot is written within a time, in milliseconds: for what changes often and is also sent to connected devices directly.
     pub fn snapshot_within(&mut self, turn: &Turn<'_>, counters: &mut Counters, ms: u64) {
-        counters.row.snapshot_owed = true;
+        counters.row.snapshot_pending = true;
         counters.dirty = true;
         let due = turn.now() + ms;
         self.snapshot_due = Some(self.snapshot_due.map_or(due, |d| d.min(due)));

@@ -45,7 +45,7 @@ impl Observer {
                 self.tell(input).await;
             }
             self.media.shows(&event);
-            let _ = self.media.news.send(event);
+            let _ = self.media.events.send(event);
         }
     }
 

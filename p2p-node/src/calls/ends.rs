@@ -51,7 +51,7 @@ impl Calls {
             let unanswered = matches!(why, CallEnd::NoAnswer | CallEnd::Cancelled | CallEnd::Busy);
             host.note_complete(session.chat, note, !session.outgoing && talked_ms == 0 && unanswered);
         }
-        host.live(TransientEvent::Call(Box::new(session.info(Some(CallEnded { why, text, problem })))));
+        host.transient_event(TransientEvent::Call(Box::new(session.info(Some(CallEnded { why, text, problem })))));
         // One that waited is not the second any more.
         for other in &mut self.sessions {
             other.notice.waiting = false;

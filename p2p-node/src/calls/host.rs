@@ -60,7 +60,7 @@ pub trait CallHost {
     /// Has the media of calls do something, after this turn.
     fn media(&mut self, command: CallCommand);
     /// Tells whoever follows the node, after this turn.
-    fn live(&mut self, news: TransientEvent);
+    fn transient_event(&mut self, event: TransientEvent);
     /// Answers a caller after this turn.
     fn after_turn(&mut self, then: Box<dyn FnOnce() + Send>);
 }

@@ -94,7 +94,7 @@ impl Calls {
 
     fn changed(&mut self, host: &mut dyn CallHost, id: CallId) {
         if let Some(session) = self.find(id) {
-            host.live(TransientEvent::Call(Box::new(session.info(None))));
+            host.transient_event(TransientEvent::Call(Box::new(session.info(None))));
         }
     }
 

@@ -120,8 +120,8 @@ impl CallHost for NodeHost<'_, '_> {
         self.turn.emit(Effect::Call(command));
     }
 
-    fn live(&mut self, news: TransientEvent) {
-        self.turn.live(news);
+    fn transient_event(&mut self, event: TransientEvent) {
+        self.turn.transient_event(event);
     }
 
     fn after_turn(&mut self, then: Box<dyn FnOnce() + Send>) {

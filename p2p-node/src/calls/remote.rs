@@ -267,7 +267,7 @@ impl Calls {
             self.attendance.ended(old, Some(new));
             let mut info = ours.info(Some(CallEnd::Elsewhere.into()));
             info.replaced_by = Some(new);
-            host.live(TransientEvent::Call(Box::new(info)));
+            host.transient_event(TransientEvent::Call(Box::new(info)));
         }
         self.ask_for_servers(host, new);
         Ok(())

@@ -76,7 +76,7 @@ impl Contacts {
         let Some(person) = person else { return };
         if person.row.rename(&profile.name, named) {
             person.dirty = true;
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
         }
         person.row.bot = profile.bot;
     }

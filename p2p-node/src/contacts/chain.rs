@@ -47,7 +47,7 @@ impl Contacts {
             turn.fact(Fact::ContactDevices { account, withdrawn, changes });
         }
         if alarm {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+            turn.account_event(DurableEventKind::KeyChanged, account, "")?;
         }
         Ok(Ok(news))
     }
@@ -69,7 +69,7 @@ impl Contacts {
         person.dirty = true;
         turn.fact(Fact::ContactForked(Box::new(chain.clone())));
         if person.distrust() {
-            turn.account_news(DurableEventKind::KeyChanged, account, "")?;
+            turn.account_event(DurableEventKind::KeyChanged, account, "")?;
         }
         Ok(())
     }

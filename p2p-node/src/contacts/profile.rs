@@ -33,9 +33,9 @@ impl Contacts {
             person.row.state = ContactState::Active.stored();
             turn.fact(Fact::ReachChanged);
             turn.fact(Fact::ContactsChanged);
-            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+            turn.account_event(DurableEventKind::ContactAccepted, account, "")?;
         } else if renamed {
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Conversations {
             state.row.sent_upto = upto;
             state.dirty = true;
         }
-        turn.state_news(chat, ids, DeliveryState::Delivered)?;
+        turn.state_event(chat, ids, DeliveryState::Delivered)?;
         if delivered_now > delivered_before {
             self.tell_delivered(turn, cx, chat);
         }

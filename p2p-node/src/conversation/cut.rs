@@ -144,6 +144,6 @@ impl Conversations {
             return Ok(());
         }
         let kind = DurableEventKind::Deleted.stored();
-        turn.news(EventLogRow { kind, chat: chat.0.to_vec(), ids, ..EventLogRow::default() })
+        turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), ids, ..EventLogRow::default() })
     }
 }

@@ -140,7 +140,7 @@ impl Conversations {
             && state.problem != problem
         {
             state.problem = problem;
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
         }
     }
 }

@@ -265,7 +265,7 @@ impl Conversations {
                 state.row.failed.extend([item.first.max(delivered + 1), item.last]);
             }
             state.dirty = true;
-            turn.state_news(chat, failed, DeliveryState::Failed)?;
+            turn.state_event(chat, failed, DeliveryState::Failed)?;
             self.trim_chat(turn, cx.homes, chat);
         }
         Ok(())

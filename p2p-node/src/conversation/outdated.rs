@@ -56,7 +56,7 @@ impl Conversations {
         }
         let kind = DurableEventKind::DeviceCopied.stored();
         let (account, text) = (cx.dir.account.id(), cx.dir.account.device().to_string());
-        turn.news(EventLogRow { kind, account: account.as_bytes().to_vec(), text, ..EventLogRow::default() })
+        turn.durable_event(EventLogRow { kind, account: account.as_bytes().to_vec(), text, ..EventLogRow::default() })
     }
 
     /// Whether a group is of a conversation in which this profile was found to be an older copy.

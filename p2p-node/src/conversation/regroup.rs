@@ -157,7 +157,7 @@ impl Conversations {
     }
 
     /// Looks for conversations whose group lacks a device, or has one too many. Gives those that get another one now, as nobody else has made it.
-    pub(crate) fn misfits_due(
+    pub(crate) fn regroups_due(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
@@ -172,7 +172,7 @@ impl Conversations {
             self.readdress_outboxes(turn, cx, &chats)?;
             self.read_waiting_logs(turn, cx, &chats);
             if cx.dir.account.list().is_some() {
-                self.look_for_misfits(turn, cx.dir, &chats);
+                self.compare_rosters(turn, cx.dir, &chats);
             }
         }
         let due = self.regroup.due.iter().filter(|(_, (at, _))| *at <= turn.now()).map(|(id, _)| *id);
@@ -199,7 +199,7 @@ impl Conversations {
         waits
     }
 
-    fn look_for_misfits(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
+    fn compare_rosters(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
         let later = turn.now() + mend_after_ms(dir);
         for chat in chats.iter().filter_map(|chat| self.chats.get(chat)).filter(|chat| !chat.is_group()) {
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();

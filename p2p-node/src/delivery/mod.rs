@@ -149,7 +149,7 @@ impl Delivery {
         let run = Some(self.runs.own(turn));
         send_frame(turn, device, DirectFrame { run, ..DirectFrame::default() });
         turn.fact(Fact::LinkUp(device));
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 
     /// A stream to a device has ended.
@@ -158,7 +158,7 @@ impl Delivery {
             return;
         }
         turn.fact(Fact::LinkDown(device));
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 
     /// A device does not answer on its stream, or answers again. What waits for it is kept, and what is shown is true.
@@ -166,7 +166,7 @@ impl Delivery {
         let Some(link) = self.links.get_mut(&device) else { return };
         link.silent = silent;
         turn.fact(if silent { Fact::LinkSilent(device) } else { Fact::LinkAnswers(device) });
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
     }
 
     /// Nothing more goes to the devices of an account.

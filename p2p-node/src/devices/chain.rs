@@ -57,7 +57,7 @@ impl AccountDevices<'_> {
     pub(crate) fn show_entered(&mut self, turn: &mut Turn<'_>) {
         for device in self.cx.conversations.entering.take_entered(turn.now()) {
             turn.fact(Fact::ReachChanged);
-            turn.live(TransientEvent::Entered { device, conversations: self.usable_by(&device) });
+            turn.transient_event(TransientEvent::Entered { device, conversations: self.usable_by(&device) });
         }
     }
 
@@ -93,7 +93,7 @@ impl AccountDevices<'_> {
             self.cx.counters.dirty = true;
             self.cx.account.identity.forget_root();
             turn.fact(Fact::AccountSuperseded);
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.cx.account.list().map(|l| crate::contacts::connect::device_ids(l));
@@ -108,19 +108,19 @@ impl AccountDevices<'_> {
         let lost = known.as_ref().zip(self.cx.account.list()).and_then(|(lost, now)| now.with_lost(&key, now_s, lost));
         if let Some(again) = lost {
             self.cx.account.set_chain(turn, again, length);
-            self.cx.account.own_devices.owe_list();
+            self.cx.account.own_devices.schedule_list();
         }
         self.publish_what_counts(turn, &list);
         let (Some(before), Some(list)) = (before, &self.cx.account.identity.list) else { return Ok(true) };
         let now = crate::contacts::connect::device_ids(list);
         let account = self.cx.account.id();
         for device in now.iter().filter(|d| !before.contains(d)) {
-            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
+            turn.account_event(DurableEventKind::DeviceLinked, account, &device.to_string())?;
             turn.fact(Fact::OwnDeviceAdded(*device));
         }
         for device in before.iter().filter(|d| !now.contains(d)) {
             turn.fact(Fact::OwnDeviceRemoved(*device));
-            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
+            turn.account_event(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         Ok(true)
     }
@@ -149,7 +149,7 @@ impl AccountDevices<'_> {
         self.linking().note_listed(turn)?;
         self.cx.account.note_held(turn);
         self.forget_root_when_done();
-        if self.cx.account.own_devices.owes_list() {
+        if self.cx.account.own_devices.has_list_to_announce() {
             self.sync().tell_other_devices(turn, None)?;
             if self.cx.account.own_devices.begin_announcing(turn.now()) {
                 self.sync().tell_list(turn);
@@ -167,7 +167,7 @@ impl AccountDevices<'_> {
             let (conversations, mut cx) = self.cx.conversing();
             conversations.shut_doors(turn, &device);
             conversations.cut_off(turn, &mut cx, &device)?;
-            turn.account_news(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
+            turn.account_event(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         for reply in self.cx.account.own_devices.taken() {
             turn.reply(reply, Ok(()));
@@ -196,7 +196,7 @@ impl AccountDevices<'_> {
             refused.truncate(MAX_REFUSED_REMOVALS - 1);
             refused.insert(0, row);
             let refused = RefusedRemoval { by: *by, device: *device };
-            turn.account_news(DurableEventKind::DeviceRefused, self.cx.account.id(), &refused.to_string())?;
+            turn.account_event(DurableEventKind::DeviceRefused, self.cx.account.id(), &refused.to_string())?;
         }
         Ok(())
     }

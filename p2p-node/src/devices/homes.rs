@@ -52,7 +52,7 @@ impl AccountDevices<'_> {
             self.cx.account.leave_homes(turn, self.cx.homes, before);
         }
         self.cx.account.publish_at_homes(turn, self.cx.homes);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 }

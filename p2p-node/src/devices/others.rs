@@ -115,10 +115,10 @@ impl AccountDevices<'_> {
                 turn.fact(Fact::ContactUnlinked(account));
             }
             if state == ContactState::Blocked && was != Some(state) {
-                turn.account_news(DurableEventKind::Blocked, account, "")?;
+                turn.account_event(DurableEventKind::Blocked, account, "")?;
             }
         }
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 
@@ -174,7 +174,7 @@ impl AccountDevices<'_> {
         (was, state): (Option<ContactState>, ContactState),
     ) -> Result<(), EngineError> {
         if state == ContactState::Active && !was.is_some_and(talks) {
-            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+            turn.account_event(DurableEventKind::ContactAccepted, account, "")?;
         }
         if was.is_some_and(|was| !talks(was)) {
             self.meeting().read_logs_with(turn, account);

@@ -48,7 +48,7 @@ impl AccountDevices<'_> {
         } else {
             turn.fact(Fact::HomeRegistered(home));
         }
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl AccountDevices<'_> {
             self.cx.homes.request(turn, home, RequestBody::GetSnapshot(true), AccountPending::Snapshot);
             return;
         }
-        if self.cx.counters.row.snapshot_owed {
+        if self.cx.counters.row.snapshot_pending {
             self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
         self.claim_username(turn, home);
@@ -111,7 +111,7 @@ impl AccountDevices<'_> {
                             _ => HomeProblem::UnknownDevices,
                         });
                     }
-                    turn.live(TransientEvent::Net);
+                    turn.transient_event(TransientEvent::Net);
                     return Ok(());
                 }
             }
@@ -133,7 +133,7 @@ impl AccountDevices<'_> {
             self.fill_packages(turn, home, missing)?;
         } else if let Some(state) = self.cx.homes.servers.get_mut(&home) {
             state.stocked = true;
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl AccountDevices<'_> {
                 let label = labels.iter().find(|l| l.device[..] == hidden.device.as_bytes()[..]);
                 let name = label.map(|l| l.name.clone()).unwrap_or_default();
                 let hidden = HiddenChange { name, ..hidden };
-                turn.account_news(DurableEventKind::DeviceHidden, by, &hidden.to_string())?;
+                turn.account_event(DurableEventKind::DeviceHidden, by, &hidden.to_string())?;
             }
             let account = self.cx.account.id();
             if !self.on_own_list(turn, chain)? {

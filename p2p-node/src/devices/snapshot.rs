@@ -96,7 +96,7 @@ impl AccountDevices<'_> {
         let is_near = known.abs_diff(version) <= NEAR_SNAPSHOT_VERSIONS;
         self.cx.counters.row.snapshot = if is_near { known.max(version) } else { version }.max(1);
         self.cx.counters.dirty = true;
-        if self.cx.counters.row.snapshot_owed {
+        if self.cx.counters.row.snapshot_pending {
             self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
         let opened = if snapshot.sealed.is_empty() {
@@ -168,10 +168,10 @@ impl AccountDevices<'_> {
             // Something has changed meanwhile: another follows.
             return Ok(());
         }
-        self.cx.counters.row.snapshot_owed = false;
+        self.cx.counters.row.snapshot_pending = false;
         self.cx.counters.dirty = true;
         self.linking().answer_listed(turn)?;
-        if std::mem::take(&mut self.cx.counters.row.greeting_owed) {
+        if std::mem::take(&mut self.cx.counters.row.greeting_pending) {
             self.sync().tell_other_devices(turn, None)?;
         }
         Ok(())

@@ -124,7 +124,7 @@ impl Engine {
     /// Conversations whose group does not fit get another, when it is time.
     pub(super) fn regroup_on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let (conversations, mut cx) = self.conversing();
-        let due = conversations.misfits_due(turn, &mut cx)?;
+        let due = conversations.regroups_due(turn, &mut cx)?;
         let moves = conversations.take_stranded(turn, &cx);
         if moves || !due.is_empty() {
             self.meeting().regroup(turn)?;
@@ -135,7 +135,7 @@ impl Engine {
     }
 
     /// What waits for inboxes at lost servers goes to other homes of those whom it is for.
-    pub(super) fn redirect_parcels(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+    pub(super) fn redirect_outbound_items(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let (account, contacts) = (&self.account, &self.contacts);
         let homes_of = |of: &AccountId| match contacts.people.get(of) {
             Some(person) => person.homes(),
@@ -143,13 +143,13 @@ impl Engine {
             None => Vec::new(),
         };
         for home in self.homes.lost() {
-            self.homes.redirect_parcels(turn, home, homes_of)?;
+            self.homes.redirect_outbound_items(turn, home, homes_of)?;
         }
         Ok(())
     }
 
     /// Delivers what waits for inboxes at a server.
-    pub(super) fn send_parcels(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+    pub(super) fn send_outbound_items(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let groups = &self.conversations.groups;
         // Whoever joins may write at once: the log has to be there before.
         let may_join = |id: &GroupId| groups.get(id).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead);
@@ -158,6 +158,6 @@ impl Engine {
             let keys = conversations.shared_log(account, home)?;
             Some(Vouching { log: keys.address, signature: keys.key.vouch(nonce, subject) })
         };
-        self.homes.send_parcels(turn, home, self.account.id(), may_join, vouch);
+        self.homes.send_outbound_items(turn, home, self.account.id(), may_join, vouch);
     }
 }

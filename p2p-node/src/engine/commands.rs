@@ -119,8 +119,8 @@ impl Engine {
                 Ok(())
             }
             Command::Flush(reply) => {
-                let owes = self.flush(turn);
-                turn.reply(reply, Ok(owes));
+                let has_pending = self.flush(turn);
+                turn.reply(reply, Ok(has_pending));
                 Ok(())
             }
             Command::Account(command) => self.devices().on_account_command(turn, command),

@@ -121,16 +121,17 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let has_more = |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces() || g.owes_door();
+            let has_more =
+                |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces() || g.has_door_to_write();
             let waits = |g: &&GroupEntry| has_more(g) && g.append.retry_at > turn.now();
             let (retry, renewal) =
                 (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));
-            let parcels = entry.parcels_due_ms().map(|due| turn.now() + due.saturating_sub(turn.wall()).min(HOUR_MS));
+            let items = entry.items_due_ms().map(|due| turn.now() + due.saturating_sub(turn.wall()).min(HOUR_MS));
             let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
             let unlisted = entry.read.waits_until.filter(|until| *until != 0);
             // What is due by now is written in this turn.
             let state = self.conversations.states.due(&group).filter(|due| *due > turn.now());
-            let due = retry.into_iter().chain(parcels).chain(unlisted).chain(state).min();
+            let due = retry.into_iter().chain(items).chain(unlisted).chain(state).min();
             self.deadlines.wakes.set(Wake::Group(group), due);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }

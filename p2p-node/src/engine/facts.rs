@@ -45,15 +45,15 @@ impl Engine {
             }
             Fact::HomeLost(home) => {
                 self.conversations.strand(home);
-                self.redirect_parcels(turn)?;
+                self.redirect_outbound_items(turn)?;
             }
             Fact::HomeAnswers(home) => {
                 self.conversations.look_at_stranded();
-                self.redirect_parcels(turn)?;
-                self.send_parcels(turn, home);
+                self.redirect_outbound_items(turn)?;
+                self.send_outbound_items(turn, home);
             }
-            Fact::ParcelsWait(home) if self.homes.is_lost(&home) => self.redirect_parcels(turn)?,
-            Fact::ParcelsWait(home) => self.send_parcels(turn, home),
+            Fact::OutboundItemsWait(home) if self.homes.is_lost(&home) => self.redirect_outbound_items(turn)?,
+            Fact::OutboundItemsWait(home) => self.send_outbound_items(turn, home),
             Fact::LinkUp(device) => self.on_link_up(turn, device)?,
             Fact::LinkDown(device) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
@@ -73,7 +73,7 @@ impl Engine {
                 self.devices().send_back(turn, &chain);
             }
             Fact::OwnDeviceAdded(_) => {
-                self.counters.row.greeting_owed = true;
+                self.counters.row.greeting_pending = true;
                 self.account.snapshot_soon(turn, &mut self.counters);
             }
             Fact::OwnDeviceRemoved(device) => {
@@ -97,17 +97,17 @@ impl Engine {
             Fact::DeviceJoined { account, device } => {
                 self.contacts.owners.note_joined(&GroupMember { account, device });
             }
-            Fact::LogOpened(group) => self.homes.parcels_of_group_up(turn, group),
+            Fact::LogOpened(group) => self.homes.outbound_items_of_group_up(turn, group),
             Fact::GroupDamaged => {
                 self.meeting().regroup(turn)?;
-                turn.live(TransientEvent::Net);
+                turn.transient_event(TransientEvent::Net);
             }
             Fact::GroupEntered(group) => {
                 let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
                 members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
             }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
-            Fact::ParcelProblem { account, problem } => {
+            Fact::OutboundItemProblem { account, problem } => {
                 if let Some(chat) = self.conversations.direct_with(&account) {
                     self.conversations.set_problem(turn, chat, problem);
                 }
@@ -163,14 +163,14 @@ impl Engine {
         self.conversations.regroup.stop();
         self.reach.changed = true;
         self.with_calls(turn, Calls::account_superseded)?;
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 
     /// The user is warned once of a device of ours that is there twice.
     fn on_own_device_copied(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
         if self.account.own_devices.copied.insert(device) {
-            turn.account_news(DurableEventKind::DeviceCopied, self.account.id(), &device.to_string())?;
+            turn.account_event(DurableEventKind::DeviceCopied, self.account.id(), &device.to_string())?;
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Engine {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.conversations.receipts_up(turn, dir, home);
         self.contacts.connects_up(turn, &mut self.homes, home);
-        self.send_parcels(turn, home);
+        self.send_outbound_items(turn, home);
         self.account.codes_up(turn, &mut self.homes, home);
         Ok(())
     }
@@ -302,7 +302,7 @@ impl Engine {
             self.meeting().register_invites(turn, home)?;
             self.meeting().regroup(turn)?;
         }
-        self.send_parcels(turn, home);
+        self.send_outbound_items(turn, home);
         {
             let (conversations, mut cx) = self.conversing();
             conversations.unread_logs_up(turn, &mut cx, home);

@@ -1,7 +1,7 @@
 //! The engine: a state machine that takes commands and network events, and gives effects.
 //!
 //! One thread owns it. It works in *turns*: all inputs that wait are handled, what was sent meanwhile is encrypted in batches, everything is
-//! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, news. So nothing is acknowledged
+//! committed in one transaction, and only then do the effects leave: frames, requests, answers to callers, events. So nothing is acknowledged
 //! before it is durable, and one `fsync` serves many messages. Time is an input. If the store fails the engine stops: the disk has the truth.
 
 mod capabilities;
@@ -107,10 +107,10 @@ impl Engine {
         now: Now,
         work: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<(), EngineError>,
     ) -> Result<Vec<Effect>, EngineError> {
-        let span = tracing::debug_span!("turn", after = self.counters.row.feed);
+        let span = tracing::debug_span!("turn", after = self.counters.row.last_event);
         let _entered = span.enter();
         let store = self.store.clone();
-        let mut turn = Turn::begin(&store, now, &mut self.source, self.counters.row.feed)?;
+        let mut turn = Turn::begin(&store, now, &mut self.source, self.counters.row.last_event)?;
         turn.set_home_offset(self.homes.clock_offset());
         work(self, &mut turn)?;
         let effects = turn.commit(&mut self.source)?;
@@ -155,9 +155,9 @@ impl Engine {
         if stops { self.conversations.states.write_exactly(turn) } else { Ok(()) }
     }
 
-    /// Sequence number of the newest piece of news.
-    pub fn feed(&self) -> u64 {
-        self.counters.row.feed
+    /// Sequence number of the newest durable event.
+    pub fn last_event(&self) -> u64 {
+        self.counters.row.last_event
     }
 
     /// How many conversations, groups, contacts and streams were looked at since the start.

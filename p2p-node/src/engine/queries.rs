@@ -16,7 +16,7 @@ impl Engine {
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it still has to reach a home that is connected.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
         let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
-        let mut owes = up && (self.counters.row.snapshot_owed || self.account.snapshot_due.is_some());
+        let mut has_pending = up && (self.counters.row.snapshot_pending || self.account.snapshot_due.is_some());
         if self.account.snapshot_due.is_some() {
             self.account.snapshot_due = Some(turn.now());
         }
@@ -25,9 +25,10 @@ impl Engine {
         for id in waiting {
             let Some(state) = self.conversations.chats.get_mut(&id) else { continue };
             state.receipt_due = Some(turn.now());
-            owes |= up;
+            has_pending |= up;
         }
-        owes | self.homes.servers.values().any(|h| h.hello.is_some() && h.pending.values().any(Pending::delivers))
+        has_pending
+            | self.homes.servers.values().any(|h| h.hello.is_some() && h.pending.values().any(Pending::delivers))
     }
 
     /// Whether everything that waited for us at our homes is here.

@@ -47,7 +47,7 @@ impl Engine {
                 (HomePending::OutboundItem(key, tag), ResponseBody::Appended(_)) => {
                     let groups = &self.conversations.groups;
                     let in_use = |group: &_| groups.get(group).is_some_and(|entry| !entry.row.dead);
-                    self.homes.parcel_delivered(turn, (&key, tag), in_use)
+                    self.homes.outbound_item_delivered(turn, (&key, tag), in_use)
                 }
                 _ => Ok(()),
             },

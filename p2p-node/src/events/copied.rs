@@ -11,7 +11,7 @@ use crate::{
     turn::EventFact,
 };
 
-/// Takes a row that was copied; gives whether it is new here. Its author's number belongs to `author`. It is not among the news: nothing has happened.
+/// Takes a row that was copied; gives whether it is new here. Its author's number belongs to `author`. It makes no durable event: nothing has happened.
 ///
 /// # Errors
 /// If the store fails.

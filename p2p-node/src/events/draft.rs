@@ -10,8 +10,8 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// Kinds of news that events make, in the order in which they are written.
-const NEWS: [DurableEventKind; 6] = [
+/// Kinds of durable events that a fold makes, in the order in which they are written.
+const DURABLE: [DurableEventKind; 6] = [
     DurableEventKind::New,
     DurableEventKind::Edited,
     DurableEventKind::Deleted,
@@ -26,8 +26,8 @@ pub struct Draft {
     rows: BTreeMap<EventId, EventRow>,
     /// What came before its message; `None` once the message is there.
     early: BTreeMap<EventId, Option<EarlyRow>>,
-    /// Encoded ids for each of [`NEWS`].
-    news: [Vec<u8>; NEWS.len()],
+    /// Encoded ids for each of [`DURABLE`].
+    durable: [Vec<u8>; DURABLE.len()],
     /// Encoded ids of messages of ours that another account has read now.
     read: Vec<u8>,
     /// Encoded ids of messages of our other devices that were delivered now.
@@ -68,8 +68,8 @@ impl Draft {
 
     /// Tells those who follow the node of an event.
     pub fn tell(&mut self, kind: DurableEventKind, id: EventId) {
-        if let Some(at) = NEWS.iter().position(|k| *k == kind) {
-            self.news[at].extend(id.to_bytes());
+        if let Some(at) = DURABLE.iter().position(|k| *k == kind) {
+            self.durable[at].extend(id.to_bytes());
         }
     }
 
@@ -101,12 +101,17 @@ impl Draft {
                 None => turn.delete(EARLY, &key(chat, id))?,
             }
         }
-        for (kind, ids) in NEWS.into_iter().zip(self.news) {
+        for (kind, ids) in DURABLE.into_iter().zip(self.durable) {
             if !ids.is_empty() {
-                turn.news(EventLogRow { kind: kind.stored(), chat: chat.0.to_vec(), ids, ..EventLogRow::default() })?;
+                turn.durable_event(EventLogRow {
+                    kind: kind.stored(),
+                    chat: chat.0.to_vec(),
+                    ids,
+                    ..EventLogRow::default()
+                })?;
             }
         }
-        turn.state_news(chat, self.delivered, DeliveryState::Delivered)?;
-        turn.state_news(chat, self.read, DeliveryState::Read)
+        turn.state_event(chat, self.delivered, DeliveryState::Delivered)?;
+        turn.state_event(chat, self.read, DeliveryState::Read)
     }
 }

@@ -5,7 +5,7 @@ use prost::Message as _;
 use starling_keys::{DeviceId, chain::Rights};
 use starling_wire::{
     direct::DirectFrame,
-    history::{HISTORY_INFO, HistoryAsk, HistoryMessage, HistoryStep, Nothing},
+    history::{HISTORY_INFO, HistoryMessage, HistoryRequest, HistoryStep, Nothing},
     limits::{MAX_HISTORY_IN_FRAME, MAX_INBOX_ITEM},
 };
 
@@ -27,7 +27,7 @@ use crate::{
     views::Views,
 };
 
-/// In the key of a parcel in place of a group: the newest message replaces the one that waits.
+/// In the key of an outbound item in place of a group: the newest message replaces the one that waits.
 const PLACE: [u8; 16] = *b"history copying.";
 
 /// What an item for an inbox has beside the device list and its content: names, signatures, the seal.
@@ -204,8 +204,8 @@ impl HistoryExchange<'_> {
                 }
                 Ok(())
             }
-            HistoryStep::Ask(ask) if granted => self.serve(turn, from, grant, &ask),
-            HistoryStep::Ask(_) => self.say(turn, from, grant, HistoryStep::Refused(Nothing {})),
+            HistoryStep::Request(request) if granted => self.serve(turn, from, grant, &request),
+            HistoryStep::Request(_) => self.say(turn, from, grant, HistoryStep::Refused(Nothing {})),
             HistoryStep::Finished(_) if granted => {
                 self.history.revoke(|device| *device == from);
                 Ok(())
@@ -230,11 +230,17 @@ impl HistoryExchange<'_> {
     }
 
     /// Sends a page to a device that may have it: one in a turn.
-    fn serve(&mut self, turn: &mut Turn<'_>, to: DeviceId, grant: u64, ask: &HistoryAsk) -> Result<(), EngineError> {
+    fn serve(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: DeviceId,
+        grant: u64,
+        request: &HistoryRequest,
+    ) -> Result<(), EngineError> {
         if !self.history.served.insert(to) {
             return Ok(());
         }
-        if ask.since.is_some() {
+        if request.since.is_some() {
             self.history.note_complete(&to);
         }
         let budget = match self.cx.delivery.links.get(&to).map(|link| link.relayed) {
@@ -246,9 +252,9 @@ impl HistoryExchange<'_> {
             store: self.cx.store,
             conversations: self.cx.conversations,
             dir: self.cx.directory(),
-            feed: self.cx.counters.row.feed,
+            last_event: self.cx.counters.row.last_event,
         };
-        let page = source.page(ask, budget)?;
+        let page = source.page(request, budget)?;
         self.say(turn, to, grant, HistoryStep::Page(page))
     }
 
@@ -287,7 +293,7 @@ impl HistoryExchange<'_> {
         }
         let body = starling_wire::inbox::InboxBody { history, ..body };
         let account = self.cx.account.id();
-        self.cx.leave_parcel(turn, to, PLACE, &body, account, &home)
+        self.cx.leave_item(turn, to, PLACE, &body, account, &home)
     }
 }
 

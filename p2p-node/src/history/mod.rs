@@ -11,7 +11,7 @@ pub mod source;
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::DeviceId;
-use starling_wire::history::{HistoryAsk, HistoryMessage, HistoryStep, Nothing};
+use starling_wire::history::{HistoryMessage, HistoryRequest, HistoryStep, Nothing};
 
 pub use exchange::HistoryExchange;
 
@@ -96,17 +96,17 @@ impl History {
     pub fn next_step(&self) -> Option<HistoryMessage> {
         let step = match self.phase() {
             CopyPhase::Wished => HistoryStep::Wish(Nothing {}),
-            CopyPhase::Copying | CopyPhase::Following => HistoryStep::Ask(self.ask()),
+            CopyPhase::Copying | CopyPhase::Following => HistoryStep::Request(self.request()),
             CopyPhase::None | CopyPhase::Done | CopyPhase::Refused => return None,
         };
         Some(HistoryMessage { grant: self.copy.grant, step: Some(step) })
     }
 
     /// The page that is wanted next.
-    pub fn ask(&self) -> HistoryAsk {
+    pub fn request(&self) -> HistoryRequest {
         match self.phase() {
-            CopyPhase::Following => HistoryAsk { since: Some(self.copy.changes), ..HistoryAsk::default() },
-            _ => HistoryAsk { before: self.copy.before.clone().into(), since: None },
+            CopyPhase::Following => HistoryRequest { since: Some(self.copy.changes), ..HistoryRequest::default() },
+            _ => HistoryRequest { before: self.copy.before.clone().into(), since: None },
         }
     }
 
@@ -131,7 +131,7 @@ impl History {
             self.set_phase(turn, CopyPhase::Copying);
             self.due = Some(turn.now());
         } else if self.copy.grant != grant && self.offers.insert(from, grant) != Some(grant) {
-            turn.live(TransientEvent::HistoryOffered(from));
+            turn.transient_event(TransientEvent::HistoryOffered(from));
         }
         self.copy.grant == grant && !self.phase().is_open()
     }
@@ -140,7 +140,7 @@ impl History {
     pub fn on_wish(&mut self, turn: &mut Turn<'_>, from: DeviceId) -> Option<u64> {
         let granted = self.grant_of(turn, &from);
         if granted.is_none() && self.wishes.insert(from) {
-            turn.live(TransientEvent::HistoryWished(from));
+            turn.transient_event(TransientEvent::HistoryWished(from));
         }
         granted
     }
@@ -220,7 +220,7 @@ impl History {
     fn tell(&mut self, turn: &mut Turn<'_>) {
         self.told_at = turn.now();
         if let Some(copy) = self.copy() {
-            turn.live(TransientEvent::HistoryCopy(copy));
+            turn.transient_event(TransientEvent::HistoryCopy(copy));
         }
     }
 

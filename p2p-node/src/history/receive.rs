@@ -38,7 +38,7 @@ impl History {
         dir: Directory<'_>,
         page: HistoryPage,
     ) -> Result<bool, EngineError> {
-        if page.ask.as_ref() != Some(&self.ask()) {
+        if page.request.as_ref() != Some(&self.request()) {
             return Ok(false);
         }
         self.copy.copied += take_page(turn, conversations, dir, &page)?;

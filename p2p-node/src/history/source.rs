@@ -11,7 +11,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
     Body, DeviceLabel, Event, EventId, Text,
     history::{
-        DeliveredMark, EditedText, HistoryAsk, HistoryAuthor, HistoryPage, HistoryPart, HistoryReaction, HistoryRow,
+        DeliveredMark, EditedText, HistoryAuthor, HistoryPage, HistoryPart, HistoryReaction, HistoryRequest, HistoryRow,
     },
     limits::MAX_HISTORY_ROWS,
 };
@@ -21,7 +21,7 @@ use crate::{
     contacts::Directory,
     conversation::{ChatState, Conversations, send::state_of},
     events,
-    limits::{MAX_HISTORY_NEWS, MAX_HISTORY_WALK},
+    limits::{MAX_HISTORY_EVENTS, MAX_HISTORY_WALK},
     store::{AUTHORS, AuthorRow, EventRow, Read, Reading, Store, StoreError, TIMELINE},
     timeline,
 };
@@ -31,8 +31,8 @@ pub struct Source<'a> {
     pub store: &'a Store,
     pub conversations: &'a Conversations,
     pub dir: Directory<'a>,
-    /// Sequence number of the newest of our news that are stored.
-    pub feed: u64,
+    /// Sequence number of the newest of our durable events.
+    pub last_event: u64,
 }
 
 /// A page that is being made.
@@ -51,13 +51,13 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// If the store fails.
-    pub fn page(&'a self, ask: &HistoryAsk, budget: usize) -> Result<HistoryPage, StoreError> {
-        let page = HistoryPage { ask: Some(ask.clone()), changes: self.feed, ..HistoryPage::default() };
+    pub fn page(&'a self, request: &HistoryRequest, budget: usize) -> Result<HistoryPage, StoreError> {
+        let page = HistoryPage { request: Some(request.clone()), changes: self.last_event, ..HistoryPage::default() };
         let read = self.store.read()?;
         let mut making = Making { source: self, page, authors: BTreeMap::new(), rows: 0, bytes: 0, budget };
-        match ask.since {
+        match request.since {
             Some(since) => making.changes_since(&read, since)?,
-            None => making.walk(&read, &ask.before)?,
+            None => making.walk(&read, &request.before)?,
         }
         Ok(making.page)
     }
@@ -99,12 +99,12 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// What our news have said since a number.
+    /// What our durable events have said since a number.
     fn changes_since(&mut self, read: &Read<'_>, since: u64) -> Result<(), StoreError> {
-        let news = timeline::news_after(self.source.store, since, MAX_HISTORY_NEWS)?;
+        let events = timeline::events_after(self.source.store, since, MAX_HISTORY_EVENTS)?;
         let (mut upto, mut seen) = (since, BTreeSet::new());
-        self.page.more = news.len() >= MAX_HISTORY_NEWS;
-        for event in news {
+        self.page.more = events.len() >= MAX_HISTORY_EVENTS;
+        for event in events {
             let of_message = matches!(
                 event.kind,
                 DurableEventKind::New

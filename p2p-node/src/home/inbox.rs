@@ -131,7 +131,7 @@ impl Homes {
         refused: &Refused,
     ) -> Result<(), EngineError> {
         match pending {
-            HomePending::OutboundItem(key, tag) => self.parcel_refused(turn, (&key, tag), refused)?,
+            HomePending::OutboundItem(key, tag) => self.outbound_item_refused(turn, (&key, tag), refused)?,
             HomePending::Inbox if refused.is_busy() => self.retry_later(turn, refused),
             HomePending::Inbox => {}
         }

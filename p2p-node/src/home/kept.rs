@@ -2,7 +2,7 @@
 
 use starling_keys::DeviceId;
 
-use super::{Homes, OutboundItem, parcels::group_of};
+use super::{Homes, OutboundItem, outbound_items::group_of};
 use crate::{
     mls::GroupId,
     net::HomeId,
@@ -12,7 +12,7 @@ use crate::{
 
 impl Homes {
     /// Keeps an item that was delivered if it invites into a group that is in use; of those before it for the same device the others go.
-    pub(super) fn keep_parcel(
+    pub(super) fn keep_outbound_item(
         &mut self,
         turn: &Turn<'_>,
         key: &[u8],
@@ -48,7 +48,7 @@ impl Homes {
     }
 
     /// What a server has taken waits again, as it is lost for long.
-    pub(super) fn owe_kept(&mut self, turn: &Turn<'_>, lost: HomeId) -> Result<(), EngineError> {
+    pub(super) fn requeue_kept(&mut self, turn: &Turn<'_>, lost: HomeId) -> Result<(), EngineError> {
         for (key, row) in std::mem::take(&mut self.kept) {
             let item = OutboundItem::new(OutboundItemRow { delivered: false, ..row });
             if item.home() == Some(lost) {

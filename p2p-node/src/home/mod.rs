@@ -4,7 +4,7 @@ mod inbox;
 mod kept;
 mod names;
 mod outages;
-mod parcels;
+mod outbound_items;
 mod pending;
 mod purpose;
 mod redirect;
@@ -17,7 +17,7 @@ use starling_wire::rendezvous::ServerHello;
 use zeroize::Zeroizing;
 
 pub use inbox::ReceivedItem;
-pub use parcels::{OutboundItem, Recipient, Sealing, Vouching};
+pub use outbound_items::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
     AccountPending, Appended, ContactPending, HomePending, LogPending, LogPlace, LoggedKey, Pending, Trimming,
@@ -147,7 +147,7 @@ impl Homes {
     pub fn on_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
         if let Some(state) = self.servers.get_mut(&home) {
             state.silent = silent;
-            turn.live(TransientEvent::Net);
+            turn.transient_event(TransientEvent::Net);
             if silent { self.note_away(turn, home, true) } else { self.note_answers(turn, home) }
         }
     }
@@ -177,7 +177,7 @@ impl Homes {
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeUp(home));
         self.note_answers(turn, home);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         lost.into_values().collect()
     }
 
@@ -194,7 +194,7 @@ impl Homes {
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::HomeDown(home));
         self.note_away(turn, home, false);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         lost.into_values().collect()
     }
 }

@@ -109,7 +109,7 @@ pub enum ContactPending {
 pub enum HomePending {
     /// Ours is read.
     Inbox,
-    /// A parcel for somebody's, by its key; and which of those that were left under that key.
+    /// An item for somebody's, by its key; and which of those that were left under that key.
     OutboundItem(Vec<u8>, [u8; 16]),
 }
 

@@ -1,4 +1,4 @@
-//! Parcels for an inbox at a server that is lost go to another home of the same account.
+//! Outbound items for an inbox at a server that is lost go to another home of the same account.
 
 use starling_keys::{AccountId, RendezvousAddr};
 
@@ -12,14 +12,14 @@ use crate::{
 impl Homes {
     /// Has what waits for inboxes at a lost server go to other homes of the accounts that it is for, if they answer. What says which commits we have
     /// followed is left at each home anyway.
-    pub fn redirect_parcels(
+    pub fn redirect_outbound_items(
         &mut self,
         turn: &mut Turn<'_>,
         lost: HomeId,
         homes_of: impl Fn(&AccountId) -> Vec<RendezvousAddr>,
     ) -> Result<(), EngineError> {
         if self.is_lost_for_long(&lost) {
-            self.owe_kept(turn, lost)?;
+            self.requeue_kept(turn, lost)?;
         }
         let waits = |(_, item): &(&Vec<u8>, &super::OutboundItem)| {
             !item.row.quiet && !item.stays && item.home().is_some_and(|home| home == lost)
@@ -40,14 +40,14 @@ impl Homes {
             // Should the lost one have it, it comes twice, and is taken once.
             item.under_way = false;
             turn.put(OUTBOUND_ITEMS, &key, &item.row)?;
-            turn.fact(Fact::ParcelsWait(to.peer));
+            turn.fact(Fact::OutboundItemsWait(to.peer));
             turn.fact(Fact::ReachChanged);
         }
         Ok(())
     }
 
-    /// A parcel was refused for good where it was redirected to: it waits for the home that it was for. Gives whether it was one.
-    pub(super) fn return_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<bool, EngineError> {
+    /// An outbound item was refused for good where it was redirected to: it waits for the home that it was for. Gives whether it was one.
+    pub(super) fn return_outbound_item(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<bool, EngineError> {
         let Some(item) = self.outbound_items.get_mut(key).filter(|item| !item.row.first_home.is_empty()) else {
             return Ok(false);
         };

@@ -1,4 +1,4 @@
-//! What comes to our inboxes: news of our own devices, requests and welcomes of others.
+//! What comes to our inboxes: items of our own devices, requests and welcomes of others.
 
 use starling_keys::AccountId;
 use starling_wire::{inbox::InboxBody, rendezvous::Page};
@@ -119,7 +119,7 @@ impl Inbox<'_> {
         };
         let row = RequestRow { body: encoded, at_ms: turn.wall(), standing };
         if self.meeting().keep_request(turn, account, &row)? {
-            turn.account_news(DurableEventKind::ContactRequested, account, &body.name)?;
+            turn.account_event(DurableEventKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
     }

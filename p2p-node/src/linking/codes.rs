@@ -47,7 +47,7 @@ impl Linking<'_> {
             turn.reply(reply, Err(NotAllowed::NotAdmin.into()));
             return Ok(());
         }
-        if for_device && self.cx.counters.row.snapshot_owed {
+        if for_device && self.cx.counters.row.snapshot_pending {
             // Its first look at our contacts comes soon.
             self.cx.account.snapshot_due = Some(turn.now());
         }

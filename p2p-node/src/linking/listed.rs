@@ -34,7 +34,7 @@ impl Linking<'_> {
             self.cx.account.answer_candidate(turn, self.cx.homes, &candidate, &answer);
             self.cx.account.end_code_numbered(turn, self.cx.homes, candidate.code, true);
             let device = candidate.joining.device;
-            turn.account_news(DurableEventKind::DeviceLinked, account, &device.to_string())?;
+            turn.account_event(DurableEventKind::DeviceLinked, account, &device.to_string())?;
             turn.fact(Fact::OwnDeviceAdded(device));
             if let Some(reply) = candidate.agreed.take() {
                 turn.reply(reply, Ok(()));

@@ -357,7 +357,7 @@ impl Meeting<'_> {
         to: &str,
     ) -> Result<(), EngineError> {
         for device in theirs.iter().filter(|d| members.contains(&d.id)) {
-            self.cx.leave_parcel(turn, device, group, &body, account, to)?;
+            self.cx.leave_item(turn, device, group, &body, account, to)?;
         }
         let own = InboxBody {
             known: Some(self.sync().known(turn, account)),
@@ -370,7 +370,7 @@ impl Meeting<'_> {
             for device in self.cx.account.other_devices() {
                 let member = members.contains(&device.id);
                 let own = InboxBody { welcome: own.welcome.clone().filter(|_| member), ..own.clone() };
-                self.cx.leave_parcel(turn, &device, group, &own, me, &home)?;
+                self.cx.leave_item(turn, &device, group, &own, me, &home)?;
             }
         }
         Ok(())

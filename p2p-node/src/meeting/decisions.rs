@@ -26,7 +26,7 @@ impl Meeting<'_> {
         change(person);
         person.dirty = true;
         turn.fact(Fact::ReachChanged);
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Meeting<'_> {
         let result = self.change(turn, account, |p| p.row.state = ContactState::Blocked.stored());
         if result.is_ok() {
             turn.fact(Fact::ContactUnlinked(account));
-            turn.account_news(DurableEventKind::Blocked, account, "")?;
+            turn.account_event(DurableEventKind::Blocked, account, "")?;
             self.sync().said_of(turn, account)?;
             return Ok(result);
         }

@@ -75,7 +75,7 @@ impl Meeting<'_> {
         self.cx.announce(turn, chat, profile);
         if was != Some(ContactState::Active) {
             turn.fact(Fact::ContactsChanged);
-            turn.account_news(DurableEventKind::ContactAccepted, account, "")?;
+            turn.account_event(DurableEventKind::ContactAccepted, account, "")?;
             self.sync().said_of(turn, account)?;
         }
         turn.delete(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?;

@@ -29,12 +29,12 @@ pub(super) fn may_enter(newcomer: &SigningIdentity, roster: &Roster<'_>, proposa
     let enters = matches!(proposals.next().map(|p| p.proposal), Some(Proposal::ExternalInit(_)));
     let all_follow = roster.members_iter().all(|member| member.capabilities.extensions.contains(&DOORS));
     let members = roster.members_iter().filter_map(|member| certificate(&member.signing_identity));
-    let (mut siblings, mut is_there) = (0, false);
+    let (mut own_devices, mut is_there) = (0, false);
     for member in members {
-        siblings += usize::from(member.account() == newcomer.account());
+        own_devices += usize::from(member.account() == newcomer.account());
         is_there |= member.device() == newcomer.device();
     }
-    enters && proposals.next().is_none() && all_follow && !is_there && (1..MAX_DEVICES).contains(&siblings)
+    enters && proposals.next().is_none() && all_follow && !is_there && (1..MAX_DEVICES).contains(&own_devices)
 }
 
 /// A group that this device has prepared to enter.

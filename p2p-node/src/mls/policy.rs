@@ -303,14 +303,14 @@ pub(super) fn check_entry(
         }
     }
     let of_account = |c: &Certificate| c.account() == newcomer.account();
-    let (mut leaves, mut siblings, mut own) = (0, 0, None);
+    let (mut leaves, mut own_devices, mut own) = (0, 0, None);
     for (leaf, member) in members(roster) {
         leaves += 1;
         match member.device() == newcomer.device() {
             // A leaf of somebody else with this device's key is not its own.
             true if !of_account(&member) => return Err(Denied::NotAMember),
             true => own = Some(leaf),
-            false => siblings += usize::from(of_account(&member)),
+            false => own_devices += usize::from(of_account(&member)),
         }
     }
     if own != removed {
@@ -323,7 +323,7 @@ pub(super) fn check_entry(
             Denied::NotAMember
         });
     }
-    let has_room = siblings < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
+    let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
     if has_room { Ok(()) } else { Err(Denied::Full) }
 }
 

@@ -22,7 +22,7 @@ impl Node {
         self.call(ConversationCommand::List).await
     }
 
-    /// Writes messages. When this is ready they are durable here and in the outbox; news tell how far they come.
+    /// Writes messages. When this is ready they are durable here and in the outbox; events tell how far they come.
     pub async fn send(&self, chat: ChatId, texts: Vec<Text>) -> Result<Vec<MessageId>, NodeError> {
         self.call(|reply| ConversationCommand::Send { chat, texts, reply }).await
     }

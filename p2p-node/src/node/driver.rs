@@ -54,11 +54,11 @@ pub struct Outside {
     pub calls: CallsHandle,
 }
 
-/// Where the news of the engine go.
+/// Where the events of the engine go.
 pub struct Listeners {
-    /// Sequence number of the newest piece of durable news.
-    pub feed: watch::Sender<u64>,
-    pub live: broadcast::Sender<TransientEvent>,
+    /// Sequence number of the newest durable event.
+    pub last_event: watch::Sender<u64>,
+    pub transient: broadcast::Sender<TransientEvent>,
 }
 
 /// What waits for the engine. What others send has a queue of its own: behind thousands of calls of a busy user, the acknowledgements that let
@@ -117,15 +117,15 @@ fn take<I: Into<Input>>(queue: &mut mpsc::Receiver<I>, inputs: &mut Vec<Input>, 
 
 impl Outside {
     /// Carries out what a turn has decided.
-    fn carry_out(&self, effects: Vec<Effect>, live: &broadcast::Sender<TransientEvent>) {
+    fn carry_out(&self, effects: Vec<Effect>, transient: &broadcast::Sender<TransientEvent>) {
         for effect in effects {
             match effect {
                 Effect::Net(command) => self.net.send(command),
                 Effect::Call(command) => self.calls.send(command),
                 Effect::Reply(reply) => reply(),
-                Effect::TransientEvent(news) => {
+                Effect::TransientEvent(event) => {
                     // Without a listener it is nobody's loss: these are not kept.
-                    let _ = live.send(news);
+                    let _ = transient.send(event);
                 }
             }
         }
@@ -143,9 +143,9 @@ pub fn drive(
     let mut inputs = Vec::with_capacity(TURN_INPUTS);
     let mut clocks = Clocks::new();
     loop {
-        outside.carry_out(engine.turn(inputs.drain(..), clocks.now())?, &listeners.live);
-        if *listeners.feed.borrow() != engine.feed() {
-            let _ = listeners.feed.send(engine.feed());
+        outside.carry_out(engine.turn(inputs.drain(..), clocks.now())?, &listeners.transient);
+        if *listeners.last_event.borrow() != engine.last_event() {
+            let _ = listeners.last_event.send(engine.last_event());
         }
         let wait =
             engine.next_due().map(|due| Duration::from_millis(due.saturating_sub(clocks.now().steady_ms).max(1)));
@@ -171,7 +171,7 @@ pub fn drive(
             inputs.truncate(stop + 1);
             // It ends in any case.
             let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
-            outside.carry_out(effects, &listeners.live);
+            outside.carry_out(effects, &listeners.transient);
             // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
             thread::sleep(Duration::from_millis(30));
             outside.net.send(NetCommand::Leave);

@@ -27,7 +27,7 @@ impl Node {
         self.call(|reply| GroupCommand::New { name, invite, reply }).await
     }
 
-    /// Invites contacts into a group, also those who were removed from it. When this is ready it is durable that this is wanted; news tell the rest.
+    /// Invites contacts into a group, also those who were removed from it. When this is ready it is durable that this is wanted; events tell the rest.
     pub async fn invite_into(&self, chat: ChatId, accounts: Vec<AccountId>) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Invite { chat, accounts, reply }).await
     }

@@ -39,8 +39,8 @@ use crate::{
 pub use calls::Attendant;
 use driver::{Inbox, Listeners, Outside, Senders, drive};
 
-/// Live news that a slow listener may lag behind by; it is told that it has missed some.
-const LIVE_QUEUE: usize = 256;
+/// Transient events that a slow listener may lag behind by; it is told that it has missed some.
+const TRANSIENT_QUEUE: usize = 256;
 
 /// Why a node could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -164,8 +164,8 @@ pub struct Node {
     inputs: mpsc::Sender<Input>,
     /// Empty once the node has stopped: the profile's lock goes with the store.
     store: Arc<Mutex<Option<Arc<Store>>>>,
-    feed: watch::Receiver<u64>,
-    live: broadcast::Sender<TransientEvent>,
+    last_event: watch::Receiver<u64>,
+    transient: broadcast::Sender<TransientEvent>,
     ended: watch::Receiver<bool>,
     failure: Arc<OnceLock<String>>,
     calls: Arc<Table>,
@@ -191,10 +191,10 @@ impl Node {
         handle.send(NetCommand::Remember(engine.homes.remembered()));
         let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
         let outside = Outside { net: handle, calls: call_media::start(media, calls.clone()) };
-        let (feed_tx, feed) = watch::channel(engine.feed());
-        let (live, _) = broadcast::channel(LIVE_QUEUE);
+        let (last_event_tx, last_event) = watch::channel(engine.last_event());
+        let (transient, _) = broadcast::channel(TRANSIENT_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
-        let listeners = Listeners { feed: feed_tx, live: live.clone() };
+        let listeners = Listeners { last_event: last_event_tx, transient: transient.clone() };
         let slot = Arc::new(Mutex::new(Some(store)));
         let failure = Arc::new(OnceLock::new());
         let (shared, failed) = (slot.clone(), failure.clone());
@@ -205,7 +205,7 @@ impl Node {
                 if let Err(error) = drive(&mut engine, inbox, &outside, &listeners, &runtime) {
                     tracing::error!(%error, "the engine stops");
                     let _ = failed.set(error.to_string());
-                    let _ = listeners.live.send(TransientEvent::Failed(error.to_string()));
+                    let _ = listeners.transient.send(TransientEvent::Failed(error.to_string()));
                 }
                 // The store closes with the engine; only then may another process open the profile.
                 drop(engine);
@@ -213,7 +213,17 @@ impl Node {
                 let _ = ended_tx.send(true);
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self { inputs, store: slot, feed, live, ended, failure, calls, net: weak, watches: Arc::default() })
+        Ok(Self {
+            inputs,
+            store: slot,
+            last_event,
+            transient,
+            ended,
+            failure,
+            calls,
+            net: weak,
+            watches: Arc::default(),
+        })
     }
 
     fn store(&self) -> Result<Arc<Store>, NodeError> {
@@ -288,19 +298,19 @@ impl Node {
         let _ = self.inputs.try_send(Input::Command(PresenceCommand::SetAvailability(availability).into()));
     }
 
-    /// News that are not kept.
-    pub fn live(&self) -> broadcast::Receiver<TransientEvent> {
-        self.live.subscribe()
+    /// Events that are not kept.
+    pub fn transient_events(&self) -> broadcast::Receiver<TransientEvent> {
+        self.transient.subscribe()
     }
 
-    /// Sequence number of the newest durable news; changes when there are more.
-    pub fn feed(&self) -> watch::Receiver<u64> {
-        self.feed.clone()
+    /// Sequence number of the newest durable event; changes with each.
+    pub fn last_event(&self) -> watch::Receiver<u64> {
+        self.last_event.clone()
     }
 
-    /// Durable news after a sequence number, oldest first, about `limit` of them.
-    pub fn news_after(&self, after: u64, limit: usize) -> Result<Vec<DurableEvent>, NodeError> {
-        Ok(timeline::news_after(&*self.store()?, after, limit)?)
+    /// Durable events after a sequence number, oldest first, about `limit` of them.
+    pub fn events_after(&self, after: u64, limit: usize) -> Result<Vec<DurableEvent>, NodeError> {
+        Ok(timeline::events_after(&*self.store()?, after, limit)?)
     }
 }
 

@@ -136,12 +136,12 @@ impl Presence {
         }
         let last_seen_ms = cx.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
-            turn.live(TransientEvent::Typing { chat, typing: signal.typing });
+            turn.transient_event(TransientEvent::Typing { chat, typing: signal.typing });
         }
         if let Some(availability) = now_shown
             && now_shown != before
         {
-            turn.live(TransientEvent::Presence { account, availability, last_seen_ms });
+            turn.transient_event(TransientEvent::Presence { account, availability, last_seen_ms });
         }
         if signal.ask {
             self.tell_presence(turn, cx, chat, false);
@@ -222,7 +222,7 @@ impl Presence {
             person.presence.typing_until = None;
             person.dirty = true;
             let last_seen_ms = person.row.last_seen_ms;
-            turn.live(TransientEvent::Presence { account, availability, last_seen_ms });
+            turn.transient_event(TransientEvent::Presence { account, availability, last_seen_ms });
         }
     }
 
@@ -233,7 +233,7 @@ impl Presence {
         if let Some(person) = person {
             person.presence.typing_until = None;
             if let Some(chat) = cx.conversations.direct_with(&account) {
-                turn.live(TransientEvent::Typing { chat, typing: false });
+                turn.transient_event(TransientEvent::Typing { chat, typing: false });
             }
         }
     }
@@ -348,7 +348,7 @@ impl Presence {
         if let Some(person) = cx.contacts.people.get_mut(&account)
             && person.presence.typing_until.take().is_some()
         {
-            turn.live(TransientEvent::Typing { chat, typing: false });
+            turn.transient_event(TransientEvent::Typing { chat, typing: false });
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// A parcel without a group has this in its key's place for one: the newest replaces those that wait.
-const LIST_PARCEL: [u8; 16] = *b"our own devices.";
+/// An outbound item without a group has this in its key's place for one: the newest replaces those that wait.
+const LIST_PLACE: [u8; 16] = *b"our own devices.";
 
 impl AccountSync<'_> {
     /// Sends our newest chain to contacts.
@@ -69,14 +69,14 @@ impl AccountSync<'_> {
 
     fn tell_device(&mut self, turn: &mut Turn<'_>, to: &DeviceEntry, known: Option<Known>) -> Result<(), EngineError> {
         let Some((body, home)) = self.cx.account.body_for_own_device(self.cx.homes) else { return Ok(()) };
-        let place = known.as_ref().map_or(LIST_PARCEL, |k| {
+        let place = known.as_ref().map_or(LIST_PLACE, |k| {
             let mut place = [0; 16];
             place.copy_from_slice(&blake3::hash(&k.account).as_bytes()[..16]);
             place
         });
         let body = InboxBody { known, labels: self.cx.labels_of(&self.cx.account.id()), ..body };
         let account = self.cx.account.id();
-        self.cx.leave_parcel(turn, to, place, &body, account, &home)?;
+        self.cx.leave_item(turn, to, place, &body, account, &home)?;
         Ok(())
     }
 

@@ -152,7 +152,7 @@ impl AccountSync<'_> {
             SettingKind::Draft => {
                 let with = AccountId::from_bytes(&setting.subject).ok();
                 if let Some(chat) = with.and_then(|with| self.cx.conversations.direct_with(&with)) {
-                    turn.live(TransientEvent::Draft { chat, text: text.to_owned() });
+                    turn.transient_event(TransientEvent::Draft { chat, text: text.to_owned() });
                 }
                 return Ok(());
             }
@@ -160,7 +160,7 @@ impl AccountSync<'_> {
         if matches!(setting.kind(), SettingKind::LastSeen | SettingKind::Receipts | SettingKind::Typing) {
             turn.put(META, b"settings", &self.cx.account.settings)?;
         }
-        turn.live(TransientEvent::Net);
+        turn.transient_event(TransientEvent::Net);
         Ok(())
     }
 

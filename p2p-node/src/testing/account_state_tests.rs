@@ -24,7 +24,7 @@ fn newest(world: &mut World, who: Who, other: Who) -> DeliveryState {
 
 /// How often a device was told that a message was delivered.
 fn told_delivered(world: &World, who: Who) -> usize {
-    let news = world.news(who);
+    let news = world.durable_events(who);
     news.iter().filter(|n| n.kind == DurableEventKind::State && n.state == DeliveryState::Delivered).count()
 }
 

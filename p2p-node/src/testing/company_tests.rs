@@ -54,7 +54,9 @@ fn an_invitation_waits_for_its_answer_and_nothing_of_strangers_appears() {
         assert_eq!((seen.name.as_str(), seen.invited_by), ("ops", Some(world.of(people[0]).account)));
         let chats = world.call(*who, ConversationCommand::List).unwrap();
         assert!(chats.iter().all(|chat| chat.kind == ChatKind::Direct), "it is no chat yet");
-        assert!(world.news(*who).iter().any(|n| n.kind == DurableEventKind::GroupInvited && n.chat == Some(chat)));
+        assert!(
+            world.durable_events(*who).iter().any(|n| n.kind == DurableEventKind::GroupInvited && n.chat == Some(chat))
+        );
         assert!(world.say_in(*who, chat, "too early").is_err());
     }
     assert!(world.group_seen(stranger, chat).is_none());
@@ -101,7 +103,7 @@ fn who_was_removed_reads_and_writes_nothing_and_comes_back_only_if_invited_again
     for who in [alice, carol, people[3]] {
         assert_eq!(world.texts_in(who, chat), ["before", "after"]);
         assert_eq!(world.group_seen(who, chat).unwrap().members.len(), 3);
-        let removed = world.news(who).into_iter().find(|n| n.kind == DurableEventKind::GroupRemoved).unwrap();
+        let removed = world.durable_events(who).into_iter().find(|n| n.kind == DurableEventKind::GroupRemoved).unwrap();
         assert_eq!(removed.account, Some(world.of(bob).account));
     }
     // Its invitation of then leads nowhere.
@@ -138,7 +140,7 @@ fn who_leaves_is_gone_and_a_last_owner_hands_over_before() {
     assert_eq!(world.texts_in(carol, chat), ["farewell", "she is gone"]);
     assert_eq!(world.texts_in(alice, chat), ["farewell"]);
     assert_eq!(world.group_seen(carol, chat).unwrap().members.len(), 2);
-    assert!(world.news(carol).iter().any(|n| n.kind == DurableEventKind::GroupLeft));
+    assert!(world.durable_events(carol).iter().any(|n| n.kind == DurableEventKind::GroupLeft));
     world.leave(carol, chat).unwrap();
     world.pass(10_000);
     world.leave(bob, chat).unwrap();

@@ -60,7 +60,7 @@ fn send_to(world: &mut World, victim: Who, chain: &DeviceChain, ghost: &DeviceKe
 
 /// What somebody was warned of: who has shown it, what was done to which device, and who has signed it.
 fn warnings(world: &World, who: Who) -> Vec<(Option<AccountId>, HiddenChange)> {
-    let news = world.news(who).into_iter().filter(|n| n.kind == DurableEventKind::DeviceHidden);
+    let news = world.durable_events(who).into_iter().filter(|n| n.kind == DurableEventKind::DeviceHidden);
     news.map(|n| (n.account, n.text.parse().unwrap())).collect()
 }
 
@@ -83,7 +83,7 @@ fn contacts_see_on_all_devices_once_when_a_device_joins_or_leaves() {
     assert_eq!(lines(&mut world, bob, alice), [joined, left]);
     for who in [bob, other] {
         assert_eq!(places(&mut world, who, alice), places(&mut world, bob, alice), "{who}");
-        let told = world.news(who).iter().filter(|n| n.kind == DurableEventKind::ContactDevices).count();
+        let told = world.durable_events(who).iter().filter(|n| n.kind == DurableEventKind::ContactDevices).count();
         assert_eq!(told, 2, "{who}");
         assert!(world.device_lines(who, alice).iter().all(|line| line.device == Some(device)));
     }
@@ -107,7 +107,7 @@ fn a_recovery_is_an_alarm_and_ends_a_verification() {
     let contact = world.contact(bob, again).unwrap();
     assert!(contact.key_changed);
     assert_eq!(world.chat_row(bob, again).unread, 1);
-    assert!(world.news(bob).iter().any(|n| n.kind == DurableEventKind::KeyChanged));
+    assert!(world.durable_events(bob).iter().any(|n| n.kind == DurableEventKind::KeyChanged));
 }
 
 #[test]

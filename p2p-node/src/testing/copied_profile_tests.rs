@@ -26,7 +26,7 @@ fn write(world: &mut World, who: Who, to: Who, text: &str) -> Result<(), NodeErr
 
 /// Whether somebody was told that a device of the account is there twice.
 fn is_warned(world: &World, who: Who) -> bool {
-    world.news(who).iter().any(|n| n.kind == DurableEventKind::DeviceCopied)
+    world.durable_events(who).iter().any(|n| n.kind == DurableEventKind::DeviceCopied)
 }
 
 /// Nothing is shown as delivered on the copy that bob does not have, and it writes nothing more, also after another start.

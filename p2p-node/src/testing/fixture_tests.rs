@@ -192,7 +192,7 @@ fn shown(world: &mut World, who: Who) -> String {
     }
     let status = world.call(who, Command::Status).unwrap();
     writeln!(out, "{} in the outbox, {} parcels", status.queued, status.requests_waiting).unwrap();
-    let news = world.news(who);
+    let news = world.durable_events(who);
     writeln!(out, "{} pieces of news, the last {:?}", news.len(), news.last().map(|n| n.kind)).unwrap();
     out
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::types::DurableEventKind,
-    limits::{BEACON_PARCEL_AFTER_MS, BEACON_PARCEL_EVERY_MS, MAX_BEACON_ANSWERS},
+    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, MAX_BEACON_ANSWERS},
     mls::PAST_EPOCHS,
 };
 
@@ -29,7 +29,7 @@ fn apart(seed: u64) -> (World, Who, Who) {
 }
 
 fn splits(world: &World, who: Who) -> usize {
-    world.news(who).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count()
+    world.durable_events(who).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count()
 }
 
 /// A commit of each, of which the server shows its author the own one alone.
@@ -51,7 +51,7 @@ fn members_whom_a_log_home_has_split_come_together_through_inboxes_elsewhere() {
         split(&mut world, alice, bob, 1 + seed as usize % PAST_EPOCHS);
         let both = [(alice, bob), (bob, alice)];
         write_apart(&mut world, &both);
-        world.pass(BEACON_PARCEL_AFTER_MS + 2 * BEACON_PARCEL_EVERY_MS);
+        world.pass(BEACON_ITEM_AFTER_MS + 2 * BEACON_ITEM_EVERY_MS);
         are_together(&mut world, &both, seed);
         go_on(&mut world, alice, bob);
         assert_eq!(group(&mut world, alice, bob), before, "no other group was needed");
@@ -65,7 +65,7 @@ fn a_fork_is_found_though_the_log_home_keeps_back_inboxes_too() {
         let (mut world, alice, bob) = apart(810 + seed);
         (world.liar, world.swallows_items) = (Some(own_winners()), true);
         split(&mut world, alice, bob, 1);
-        world.pass(BEACON_PARCEL_AFTER_MS + 10_000);
+        world.pass(BEACON_ITEM_AFTER_MS + 10_000);
         assert_eq!(splits(&world, alice), 1);
     }
 }
@@ -78,7 +78,7 @@ fn a_commit_that_a_log_home_keeps_from_a_member_comes_through_its_own_home() {
     begin_renewal(&mut world, bob, alice);
     world.pass(10_000);
     assert_eq!((world.epoch(alice, bob), world.epoch(bob, alice)), (epoch, epoch + 1));
-    world.pass(2 * BEACON_PARCEL_AFTER_MS + 60_000);
+    world.pass(2 * BEACON_ITEM_AFTER_MS + 60_000);
     assert_eq!(world.epoch(alice, bob), epoch + 1);
     go_on(&mut world, alice, bob);
 }
@@ -88,7 +88,7 @@ fn a_fork_that_is_older_than_what_is_kept_is_found_through_inboxes() {
     let (mut world, alice, bob) = apart(830);
     world.liar = Some(own_winners());
     split(&mut world, alice, bob, PAST_EPOCHS + 1);
-    world.pass(BEACON_PARCEL_AFTER_MS + BEACON_PARCEL_EVERY_MS);
+    world.pass(BEACON_ITEM_AFTER_MS + BEACON_ITEM_EVERY_MS);
     assert_eq!(splits(&world, alice), 1);
 }
 
@@ -99,11 +99,11 @@ fn nothing_is_left_in_inboxes_by_members_who_write_or_meet_or_have_one_home() {
     for _ in 0..3 {
         begin_renewal(&mut world, alice, bob);
         go_on(&mut world, alice, bob);
-        world.pass(BEACON_PARCEL_AFTER_MS + 10_000);
+        world.pass(BEACON_ITEM_AFTER_MS + 10_000);
     }
     world.direct = true;
     begin_renewal(&mut world, bob, alice);
-    world.pass(BEACON_PARCEL_AFTER_MS + 10_000);
+    world.pass(BEACON_ITEM_AFTER_MS + 10_000);
     assert_eq!(world.appended.len(), 0);
     let mut world = World::new(841);
     let (alice, bob) = world.friends();
@@ -111,7 +111,7 @@ fn nothing_is_left_in_inboxes_by_members_who_write_or_meet_or_have_one_home() {
     world.direct = false;
     world.appended.clear();
     begin_renewal(&mut world, alice, bob);
-    world.pass(BEACON_PARCEL_AFTER_MS + 10_000);
+    world.pass(BEACON_ITEM_AFTER_MS + 10_000);
     assert_eq!(world.appended.len(), 0);
 }
 
@@ -214,7 +214,7 @@ fn beacons_of_nobody_in_the_group_mean_nothing() {
     };
     let before = splits(&world, alice);
     world.modified(carol, |engine, turn| {
-        engine.views().leave_parcel(turn, &entry, [3; 16], &body, account, &home).unwrap()
+        engine.views().leave_item(turn, &entry, [3; 16], &body, account, &home).unwrap()
     });
     world.pass(10_000);
     assert!(world.appended.iter().any(|append| append.device[..] == *device.as_bytes()));

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     conversation::GroupEntry,
     engine::ConversationCommand,
-    limits::{BEACON_PARCEL_AFTER_MS, BEACON_PARCEL_EVERY_MS, MAX_FUTURE},
+    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, MAX_FUTURE},
     mls::{GroupId, PAST_EPOCHS},
     net::NetEvent,
 };
@@ -186,7 +186,7 @@ impl Story {
         match self.world.one_of(18) {
             16 if self.world.swallows_items => self.world.stop_swallowing(),
             16 => self.world.swallows_items = true,
-            17 => self.world.pass(BEACON_PARCEL_AFTER_MS + BEACON_PARCEL_EVERY_MS),
+            17 => self.world.pass(BEACON_ITEM_AFTER_MS + BEACON_ITEM_EVERY_MS),
             0 => {
                 let (who, _) = self.one();
                 if self.world.is_running(who) { self.world.kill(who) } else { self.world.start(who) }

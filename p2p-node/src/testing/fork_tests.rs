@@ -85,7 +85,7 @@ fn members_whom_a_server_has_split_come_together_when_they_are_connected() {
         go_on(&mut world, alice, bob);
         assert_eq!(group(&mut world, alice, bob), before, "no other group was needed");
         for who in [alice, bob] {
-            let told = world.news(who).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
+            let told = world.durable_events(who).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
             assert_eq!(told, 1, "each user is told once");
         }
     }
@@ -225,7 +225,7 @@ fn a_commit_shows_that_a_server_has_shown_its_author_other_entries() {
         begin_renewal(&mut world, bob, alice);
         world.pass(10_000);
         assert_eq!(world.epoch(alice, bob), world.epoch(bob, alice));
-        let told = world.news(alice).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
+        let told = world.durable_events(alice).into_iter().filter(|n| n.kind == DurableEventKind::ChatSplit).count();
         assert_eq!(told, usize::from(lies));
     }
 }

@@ -114,7 +114,7 @@ fn a_new_device_gets_the_history_as_it_is() {
     // It is no news, and it is told how far it is.
     let told = |news: &TransientEvent| matches!(news, TransientEvent::HistoryCopy(copy) if copy.total > 0);
     assert!(world.of(laptop).live.iter().any(told));
-    assert!(world.news(laptop).len() < BEFORE / 2, "nothing of it has happened now");
+    assert!(world.durable_events(laptop).len() < BEFORE / 2, "nothing of it has happened now");
     let chat = world.chat(laptop, bob);
     let wanted = Search { words: "better 3".into(), limit: 10, ..Search::default() };
     let mut scan = Scan::new(&wanted, vec![chat]).unwrap();

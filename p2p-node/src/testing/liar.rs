@@ -59,7 +59,7 @@ struct View {
 }
 
 /// A request that is not answered yet.
-enum Asked {
+enum PendingRequest {
     Read { address: Bytes, after: u64 },
     Append { address: Bytes, entries: Vec<Bytes>, is_commit: bool },
 }
@@ -67,7 +67,7 @@ enum Asked {
 /// The server.
 pub struct Liar {
     logs: HashMap<Bytes, Log>,
-    asked: HashMap<(Who, u64), Asked>,
+    asked: HashMap<(Who, u64), PendingRequest>,
     policy: Policy,
     rng: SmallRng,
 }
@@ -81,8 +81,10 @@ impl Liar {
     /// It sees a request.
     pub fn on_request(&mut self, who: Who, request: &Request) {
         let asked = match &request.body {
-            Some(RequestBody::LogRead(read)) => Asked::Read { address: read.address.clone(), after: read.after },
-            Some(RequestBody::LogAppend(append)) => Asked::Append {
+            Some(RequestBody::LogRead(read)) => {
+                PendingRequest::Read { address: read.address.clone(), after: read.after }
+            }
+            Some(RequestBody::LogAppend(append)) => PendingRequest::Append {
                 address: append.address.clone(),
                 entries: append.entries.clone(),
                 is_commit: append.candidate,
@@ -96,7 +98,7 @@ impl Liar {
     pub fn on_response(&mut self, who: Who, response: &mut Response) {
         let asked = self.asked.remove(&(who, response.id));
         match (&mut response.body, asked) {
-            (Some(ResponseBody::Page(page)), Some(Asked::Read { address, after })) => {
+            (Some(ResponseBody::Page(page)), Some(PendingRequest::Read { address, after })) => {
                 let shown = self.view(who, &address);
                 page.entries = numbered(&shown.shown, after as usize);
                 shown.pushed = shown.shown.len();
@@ -104,7 +106,7 @@ impl Liar {
             }
             (
                 Some(body @ (ResponseBody::Appended(_) | ResponseBody::Behind(_))),
-                Some(Asked::Append { address, entries, is_commit }),
+                Some(PendingRequest::Append { address, entries, is_commit }),
             ) => {
                 // Candidates are taken though there are others: who wins is for the server to say.
                 let log = self.logs.entry(address.clone()).or_default();

@@ -207,7 +207,7 @@ fn a_removal_that_was_reported_is_final_though_the_remover_is_killed_at_once() {
     world.pass(HOUR);
     assert!(texts(&mut world, laptop, bob).is_empty());
     assert_eq!(texts(&mut world, alice, bob), ["not for the lost one"]);
-    let news = world.news(alice);
+    let news = world.durable_events(alice);
     assert_eq!(news.iter().filter(|n| n.kind == DurableEventKind::DeviceRemoved).count(), 1);
 }
 

@@ -55,7 +55,7 @@ fn remove(world: &mut World, by: Who, device: DeviceId) {
 
 /// What somebody was warned of.
 fn warnings(world: &World, who: Who) -> Vec<RefusedRemoval> {
-    let news = world.news(who).into_iter().filter(|n| n.kind == DurableEventKind::DeviceRefused);
+    let news = world.durable_events(who).into_iter().filter(|n| n.kind == DurableEventKind::DeviceRefused);
     news.map(|n| n.text.parse().unwrap()).collect()
 }
 

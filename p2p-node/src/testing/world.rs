@@ -86,7 +86,7 @@ pub struct Person {
     pub(super) wants: BTreeSet<At>,
     targets: Vec<DeviceId>,
     links: Vec<Who>,
-    /// News that are not kept, since they were last looked at.
+    /// Events that are not kept, since they were last looked at.
     pub live: Vec<TransientEvent>,
     /// What its engine told the media of calls, since it was last looked at.
     pub calls: Vec<CallCommand>,
@@ -419,7 +419,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Reply(reply) => reply(),
-                Effect::TransientEvent(news) => self.people[who].live.push(news),
+                Effect::TransientEvent(event) => self.people[who].live.push(event),
                 Effect::Call(command) => self.people[who].calls.push(command),
                 Effect::Net(command) => self.carry(who, command),
             }
@@ -723,10 +723,10 @@ impl World {
         timeline::messages(store, chat, prefix(&chat.0), usize::MAX, false).unwrap()
     }
 
-    /// All durable news of somebody.
-    pub fn news(&self, who: Who) -> Vec<DurableEvent> {
+    /// All durable events of somebody.
+    pub fn durable_events(&self, who: Who) -> Vec<DurableEvent> {
         let (_, store) = self.people[who].running.as_ref().unwrap();
-        timeline::news_after(store, 0, usize::MAX).unwrap()
+        timeline::events_after(store, 0, usize::MAX).unwrap()
     }
 
     /// The same as lines: who, text, and for own messages the state.

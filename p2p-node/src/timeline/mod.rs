@@ -1,4 +1,4 @@
-//! Reading what is stored: messages and durable news.
+//! Reading what is stored: messages and durable events.
 
 pub mod search;
 
@@ -142,10 +142,10 @@ fn state_elsewhere(delivered: u64, progress: Progress, id: EventId) -> DeliveryS
     }
 }
 
-/// Durable news after a sequence number, oldest first, about `limit` of them.
-pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<DurableEvent>, StoreError> {
+/// Durable events after a sequence number, oldest first, about `limit` of them.
+pub fn events_after(store: &Store, after: u64, limit: usize) -> Result<Vec<DurableEvent>, StoreError> {
     let read = store.read()?;
-    let mut news = Vec::new();
+    let mut events = Vec::new();
     // The row that holds `after + 1` may begin before it.
     let start = read
         .range::<EventLogRow>(EVENT_LOG, ..=(after + 1).to_be_bytes().to_vec(), 1, true)?
@@ -170,18 +170,18 @@ pub fn news_after(store: &Store, after: u64, limit: usize) -> Result<Vec<Durable
         };
         if row.ids.is_empty() {
             if first > after {
-                news.push(one(first, None));
+                events.push(one(first, None));
             }
             continue;
         }
         for (id, sequence) in row.ids.chunks_exact(EventId::LEN).zip(first..) {
             if sequence > after {
-                news.push(one(sequence, EventId::from_bytes(id).map(MessageId)));
+                events.push(one(sequence, EventId::from_bytes(id).map(MessageId)));
             }
         }
-        if news.len() >= limit {
+        if events.len() >= limit {
             break;
         }
     }
-    Ok(news)
+    Ok(events)
 }

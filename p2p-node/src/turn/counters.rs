@@ -28,9 +28,9 @@ impl Counters {
 
     /// Writes them if they, or (`changed`) something that they belong to, have changed in this turn.
     pub fn save(&mut self, turn: &mut Turn<'_>, changed: bool) -> Result<(), EngineError> {
-        let news = self.row.feed != turn.feed();
-        self.row.feed = turn.feed();
-        if std::mem::take(&mut self.dirty) || news || changed || self.row.clock != self.clock.0 {
+        let has_events = self.row.last_event != turn.last_event();
+        self.row.last_event = turn.last_event();
+        if std::mem::take(&mut self.dirty) || has_events || changed || self.row.clock != self.clock.0 {
             self.row.clock = self.clock.0;
             self.row.last_run_ms = turn.wall();
             turn.put(META, b"counters", &self.row)?;

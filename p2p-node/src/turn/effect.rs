@@ -21,7 +21,7 @@ pub enum Effect {
     Reply(Box<dyn FnOnce() + Send>),
     /// For the media of calls.
     Call(CallCommand),
-    /// News that are not kept.
+    /// Events that are not kept.
     TransientEvent(TransientEvent),
 }
 

@@ -57,9 +57,9 @@ pub enum Fact {
     /// A server answers that did not.
     HomeAnswers(HomeId),
     /// Something waits for inboxes at a home.
-    ParcelsWait(HomeId),
+    OutboundItemsWait(HomeId),
     /// What keeps an item from somebody's inbox, or `None` once nothing does.
-    ParcelProblem {
+    OutboundItemProblem {
         /// Whose.
         account: AccountId,
         /// What it is.

@@ -61,13 +61,13 @@ pub struct Turn<'a> {
     source: Source,
     effects: Vec<Effect>,
     facts: Vec<Fact>,
-    /// Sequence number of the newest piece of durable news.
-    feed: u64,
+    /// Sequence number of the newest durable event.
+    last_event: u64,
 }
 
 impl<'a> Turn<'a> {
-    /// Begins a turn. `feed` is the sequence number of the newest piece of news before it.
-    pub fn begin(store: &'a Store, now: Now, source: &mut Source, feed: u64) -> Result<Self, StoreError> {
+    /// Begins a turn. `last_event` is the sequence number of the newest durable event before it.
+    pub fn begin(store: &'a Store, now: Now, source: &mut Source, last_event: u64) -> Result<Self, StoreError> {
         let source = source.fork();
         Ok(Self {
             txn: store.begin()?,
@@ -76,7 +76,7 @@ impl<'a> Turn<'a> {
             source,
             effects: Vec::new(),
             facts: Vec::new(),
-            feed,
+            last_event,
         })
     }
 
@@ -162,9 +162,9 @@ impl<'a> Turn<'a> {
         std::mem::take(&mut self.facts)
     }
 
-    /// Adds news that are not kept.
-    pub fn live(&mut self, live: TransientEvent) {
-        self.emit(Effect::TransientEvent(live));
+    /// Adds an event that is not kept.
+    pub fn transient_event(&mut self, event: TransientEvent) {
+        self.emit(Effect::TransientEvent(event));
     }
 
     /// Answers a caller, once this turn is durable.
@@ -175,28 +175,28 @@ impl<'a> Turn<'a> {
         })));
     }
 
-    // Durable news.
+    // Durable events.
 
-    /// Sequence number of the newest piece of durable news.
-    pub fn feed(&self) -> u64 {
-        self.feed
+    /// Sequence number of the newest durable event.
+    pub fn last_event(&self) -> u64 {
+        self.last_event
     }
 
-    /// Writes news: one row for all ids together.
-    pub fn news(&mut self, row: EventLogRow) -> Result<(), EngineError> {
+    /// Writes durable events: one row for all ids together.
+    pub fn durable_event(&mut self, row: EventLogRow) -> Result<(), EngineError> {
         let lines = (row.ids.len() / 24).max(1) as u64;
-        let first = self.feed + 1;
-        self.feed += lines;
+        let first = self.last_event + 1;
+        self.last_event += lines;
         self.put(EVENT_LOG, &first.to_be_bytes(), &EventLogRow { at_ms: self.wall(), ..row })?;
         Ok(())
     }
 
-    /// Writes the new state of messages; no ids, no news.
-    pub fn state_news(&mut self, chat: ChatId, ids: Vec<u8>, state: DeliveryState) -> Result<(), EngineError> {
+    /// Writes the new state of messages; no ids, no event.
+    pub fn state_event(&mut self, chat: ChatId, ids: Vec<u8>, state: DeliveryState) -> Result<(), EngineError> {
         if ids.is_empty() {
             return Ok(());
         }
-        self.news(EventLogRow {
+        self.durable_event(EventLogRow {
             kind: DurableEventKind::State.stored(),
             chat: chat.0.to_vec(),
             ids,
@@ -206,8 +206,8 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes what has happened with an account.
-    pub fn account_news(&mut self, kind: DurableEventKind, account: AccountId, text: &str) -> Result<(), EngineError> {
-        self.news(EventLogRow {
+    pub fn account_event(&mut self, kind: DurableEventKind, account: AccountId, text: &str) -> Result<(), EngineError> {
+        self.durable_event(EventLogRow {
             kind: kind.stored(),
             account: account.as_bytes().to_vec(),
             text: text.into(),

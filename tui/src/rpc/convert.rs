@@ -420,7 +420,14 @@ impl Names {
     }
 
     /// A durable event; nothing if it is not known any more what it was about.
-    pub fn news(&self, n: &DurableEvent, node: &Node, profile: &str, handle: String, replayed: bool) -> Option<Event> {
+    pub fn durable_event(
+        &self,
+        n: &DurableEvent,
+        node: &Node,
+        profile: &str,
+        handle: String,
+        replayed: bool,
+    ) -> Option<Event> {
         Some(Event {
             v: VERSION,
             kind: self.durable(n, node, handle)?,

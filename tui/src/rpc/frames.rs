@@ -24,7 +24,7 @@ pub async fn serve(
 ) {
     let Some(mut peer) = media.call.view(route) else { return };
     let mut own = media.call.self_view();
-    let mut news = media.news.subscribe();
+    let mut events = media.events.subscribe();
     let mut lines = reader.take(MAX_REQUEST).lines();
     let mut ticks = tokio::time::interval(NEWS);
     let (mut wanted, mut terminal_seen) = (0, u64::MAX);
@@ -48,7 +48,7 @@ pub async fn serve(
             tokio::select! {
                 changed = peer.changed() => if changed.is_err() { return },
                 changed = own.changed() => if changed.is_err() { return },
-                event = news.recv() => if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) { return },
+                event = events.recv() => if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) { return },
                 _ = ticks.tick() => {}
             }
             let mut parts = Vec::new();

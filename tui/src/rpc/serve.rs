@@ -121,7 +121,7 @@ impl Serve<node::Status> for Session {
 
 impl Serve<node::Events> for Session {
     async fn serve(&self, _: node::Events) -> Result<node::LastEvent, Error> {
-        Ok(node::LastEvent { seq: *self.served.node.feed().borrow() })
+        Ok(node::LastEvent { seq: *self.served.node.last_event().borrow() })
     }
 }
 
@@ -415,16 +415,16 @@ async fn wait(node: &Node, request: messages::Wait) -> Result<messages::Waited, 
         _ => return Err(Error::invalid_param("state", "it is sent, delivered or read")),
     };
     let timeout = Duration::from_millis(request.timeout_ms.unwrap_or(messages::WAIT_MS));
-    let mut feed = node.feed();
+    let mut last_event = node.last_event();
     let reached = async {
         loop {
-            feed.borrow_and_update();
+            last_event.borrow_and_update();
             match node.message(chat, message)? {
                 None => return Err(NodeError::from(NotFound::Message)),
                 Some(m) if m.state >= goal => return Ok(m.state),
                 Some(_) => {}
             }
-            if feed.changed().await.is_err() {
+            if last_event.changed().await.is_err() {
                 return Err(NodeError::Stopped);
             }
         }

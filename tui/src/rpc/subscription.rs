@@ -42,7 +42,7 @@ impl Subscription {
     /// # Errors
     /// If a parameter makes no sense.
     pub fn new(served: &Served, asked: Subscribe) -> Result<Self, Error> {
-        let newest = *served.node.feed().borrow();
+        let newest = *served.node.last_event().borrow();
         let at = match asked.since.as_deref().unwrap_or("now") {
             "now" => newest,
             "all" => 0,
@@ -71,19 +71,19 @@ impl Subscription {
     }
 
     async fn follow(&mut self, lines: &mpsc::Sender<String>) -> Result<(), Ended> {
-        let (mut feed, mut live) = (self.node.feed(), self.node.live());
+        let (mut last_event, mut transient) = (self.node.last_event(), self.node.transient_events());
         let mut names = Names::load(&self.node).await.map_err(|_| Ended)?;
         let mut ready = false;
         loop {
-            let newest = *feed.borrow_and_update();
+            let newest = *last_event.borrow_and_update();
             self.catch_up(newest, ready, &mut names, lines).await?;
             if !ready {
                 ready = true;
                 self.send_transient(EventKind::StreamReady {}, lines).await?;
             }
             tokio::select! {
-                changed = feed.changed() => changed.map_err(|_| Ended)?,
-                event = live.recv() => match event {
+                changed = last_event.changed() => changed.map_err(|_| Ended)?,
+                event = transient.recv() => match event {
                     Ok(event) if self.wants(&event) => {
                         let kind = names.transient(&event, &self.node).await.map_err(|_| Ended)?;
                         self.send_transient(kind, lines).await?;
@@ -118,20 +118,20 @@ impl Subscription {
         lines: &mpsc::Sender<String>,
     ) -> Result<(), Ended> {
         while self.at < newest {
-            let page = self.node.news_after(self.at, PAGE).map_err(|_| Ended)?;
+            let page = self.node.events_after(self.at, PAGE).map_err(|_| Ended)?;
             if page.is_empty() {
                 break;
             }
-            for news in page {
-                if news.chat.is_some_and(|chat| !names.knows(chat)) || news.account.is_some() {
+            for event in page {
+                if event.chat.is_some_and(|chat| !names.knows(chat)) || event.account.is_some() {
                     *names = Names::load(&self.node).await.map_err(|_| Ended)?;
                 }
-                self.at = news.sequence;
-                if self.chat.is_some() && self.chat != news.chat {
+                self.at = event.sequence;
+                if self.chat.is_some() && self.chat != event.chat {
                     continue;
                 }
-                let handle = self.handle(&news);
-                let event = names.news(&news, &self.node, &self.profile, handle, !ready);
+                let handle = self.handle(&event);
+                let event = names.durable_event(&event, &self.node, &self.profile, handle, !ready);
                 if let Some(line) = event.and_then(|event| event_line(&event).ok()) {
                     self.send(line, ready, lines).await?;
                 }
@@ -140,8 +140,8 @@ impl Subscription {
         Ok(())
     }
 
-    fn handle(&mut self, news: &DurableEvent) -> String {
-        match (news.chat, news.kind) {
+    fn handle(&mut self, event: &DurableEvent) -> String {
+        match (event.chat, event.kind) {
             (Some(chat), DurableEventKind::New) => {
                 let count = self.handles.entry(chat).or_default();
                 *count += 1;
@@ -155,7 +155,7 @@ impl Subscription {
     async fn send(&self, line: String, ready: bool, lines: &mpsc::Sender<String>) -> Result<(), Ended> {
         let permit = match tokio::time::timeout(STALLED, lines.reserve()).await {
             Ok(permit) => permit.map_err(|_| Ended)?,
-            Err(_) if ready && self.node.feed().borrow().saturating_sub(self.at) > MAX_LAG => {
+            Err(_) if ready && self.node.last_event().borrow().saturating_sub(self.at) > MAX_LAG => {
                 let kind = EventKind::StreamShutdown { reason: "too slow".into() };
                 let last = convert::transient(kind, &self.profile, self.at - 1);
                 if let Ok(line) = event_line(&last) {

@@ -28,7 +28,7 @@ use super::{
     model::{CallState, Directory, Freshness, Wants},
     notify::notify,
     panes::{PaneState, Panes},
-    requests::{Answer, Ask, Target},
+    requests::{Answer, PendingRequest, Target},
     theme::Theme,
     timeline::Timeline,
 };
@@ -42,9 +42,9 @@ const TOAST: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub enum Effect {
     /// A request to the node.
-    Ask(Box<dyn Ask>),
+    Request(Box<dyn PendingRequest>),
     /// The same, after all that were made before.
-    AskInOrder(Box<dyn Ask>),
+    RequestInOrder(Box<dyn PendingRequest>),
     /// Adds somebody by what the user typed.
     Add(String),
     /// Opens a link with the desktop's program.

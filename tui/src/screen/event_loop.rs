@@ -28,7 +28,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     app::{App, Effect},
     call, panes,
-    requests::{Answer, Ask},
+    requests::{Answer, PendingRequest},
 };
 use crate::{
     cli::Global,
@@ -71,14 +71,14 @@ struct Link {
     answers: mpsc::UnboundedSender<Answer>,
     answered: mpsc::UnboundedReceiver<Answer>,
     /// `None` once nothing more is to be written.
-    in_order: Option<mpsc::UnboundedSender<Box<dyn Ask>>>,
+    in_order: Option<mpsc::UnboundedSender<Box<dyn PendingRequest>>>,
     writer: JoinHandle<()>,
 }
 
 impl Link {
     fn new(client: Arc<Client>) -> Self {
         let (answers, answered) = mpsc::unbounded_channel::<Answer>();
-        let (in_order, mut to_send) = mpsc::unbounded_channel::<Box<dyn Ask>>();
+        let (in_order, mut to_send) = mpsc::unbounded_channel::<Box<dyn PendingRequest>>();
         let (sender, results) = (client.clone(), answers.clone());
         let writer = tokio::spawn(async move {
             while let Some(ask) = to_send.recv().await {
@@ -88,7 +88,7 @@ impl Link {
         Self { client, answers, answered, in_order: Some(in_order), writer }
     }
 
-    fn ask_in_order(&self, ask: Box<dyn Ask>) {
+    fn ask_in_order(&self, ask: Box<dyn PendingRequest>) {
         if let Some(sender) = &self.in_order {
             let _ = sender.send(ask);
         }
@@ -100,7 +100,7 @@ impl Link {
         let _ = tokio::time::timeout(HAND_OVER, &mut self.writer).await;
     }
 
-    fn ask(&self, ask: Box<dyn Ask>) {
+    fn ask(&self, ask: Box<dyn PendingRequest>) {
         let (client, answers) = (self.client.clone(), self.answers.clone());
         tokio::spawn(async move {
             let _ = answers.send(ask.send(client).await);
@@ -160,7 +160,7 @@ impl EventLoop {
         self.app.end_talk();
         self.app.keep();
         for effect in std::mem::take(&mut self.app.effects) {
-            if let Effect::AskInOrder(ask) = effect {
+            if let Effect::RequestInOrder(ask) = effect {
                 self.link.ask_in_order(ask);
             }
         }
@@ -310,8 +310,8 @@ impl EventLoop {
     async fn do_effects(&mut self, signals: &mut Signals) -> CliResult {
         for effect in std::mem::take(&mut self.app.effects) {
             match effect {
-                Effect::Ask(ask) => self.link.ask(ask),
-                Effect::AskInOrder(ask) => self.link.ask_in_order(ask),
+                Effect::Request(ask) => self.link.ask(ask),
+                Effect::RequestInOrder(ask) => self.link.ask_in_order(ask),
                 Effect::Add(what) => self.link.add(what),
                 Effect::Open(link) => self.open_link(&link),
                 Effect::Copy(text) if text.len() > MAX_COPY => {

@@ -80,7 +80,7 @@ pub enum Target {
 }
 
 /// A request, and what becomes of its result.
-pub trait Ask: Send {
+pub trait PendingRequest: Send {
     /// The name of the method.
     fn method(&self) -> &'static str;
 
@@ -88,18 +88,18 @@ pub trait Ask: Send {
     fn send(self: Box<Self>, client: Arc<Client>) -> BoxFuture<'static, Answer>;
 }
 
-impl fmt::Debug for dyn Ask {
+impl fmt::Debug for dyn PendingRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.method())
     }
 }
 
-struct Asked<M, F> {
+struct Pending<M, F> {
     request: M,
     answer: F,
 }
 
-impl<M: Method, F: FnOnce(CliResult<M::Answer>) -> Answer + Send + 'static> Ask for Asked<M, F> {
+impl<M: Method, F: FnOnce(CliResult<M::Answer>) -> Answer + Send + 'static> PendingRequest for Pending<M, F> {
     fn method(&self) -> &'static str {
         M::NAME
     }
@@ -112,7 +112,7 @@ impl<M: Method, F: FnOnce(CliResult<M::Answer>) -> Answer + Send + 'static> Ask 
 impl App {
     /// Makes a request.
     pub fn ask<M: Method>(&mut self, request: M, answer: impl FnOnce(CliResult<M::Answer>) -> Answer + Send + 'static) {
-        self.effects.push(Effect::Ask(Box::new(Asked { request, answer })));
+        self.effects.push(Effect::Request(Box::new(Pending { request, answer })));
     }
 
     /// Makes a request for what the user writes: it reaches the node in the order in which it was written.
@@ -121,7 +121,7 @@ impl App {
         request: M,
         answer: impl FnOnce(CliResult<M::Answer>) -> Answer + Send + 'static,
     ) {
-        self.effects.push(Effect::AskInOrder(Box::new(Asked { request, answer })));
+        self.effects.push(Effect::RequestInOrder(Box::new(Pending { request, answer })));
     }
 
     /// Makes a request that changes something that is shown.

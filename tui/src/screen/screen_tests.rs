@@ -70,7 +70,7 @@ fn press(app: &mut App, code: KeyCode) {
 
 fn calls(app: &mut App) -> Vec<&'static str> {
     let name = |effect: Effect| match effect {
-        Effect::Ask(ask) | Effect::AskInOrder(ask) => ask.method(),
+        Effect::Request(ask) | Effect::RequestInOrder(ask) => ask.method(),
         _ => "other",
     };
     std::mem::take(&mut app.effects).into_iter().map(name).collect()

@@ -173,10 +173,10 @@ async fn not_reached(client: &Client, chat: &ChatId, state: DeliveryState) -> Cl
 /// A message on standard input: as much as a message can have, less the line breaks at its end.
 async fn read_text() -> CliResult<String> {
     // Room for line breaks at the end.
-    const MOST: usize = MAX_TEXT + 1024;
+    const MAX_INPUT: usize = MAX_TEXT + 1024;
     let mut bytes = Vec::new();
-    tokio::io::stdin().take(MOST as u64).read_to_end(&mut bytes).await?;
-    let whole = bytes.len() < MOST;
+    tokio::io::stdin().take(MAX_INPUT as u64).read_to_end(&mut bytes).await?;
+    let whole = bytes.len() < MAX_INPUT;
     while bytes.ends_with(b"\n") {
         bytes.pop();
     }

@@ -46,7 +46,7 @@ struct Trial {
     global: Global,
 }
 
-fn sibling(name: &str) -> CliResult<PathBuf> {
+fn program_beside(name: &str) -> CliResult<PathBuf> {
     let own = std::env::current_exe().map_err(CliError::internal)?;
     let path = own.with_file_name(name);
     if path.exists() {
@@ -88,7 +88,7 @@ fn global_in(dir: &Path, profile: &str, base: &Global) -> Global {
 
 async fn set_up(global: &Global) -> CliResult<Trial> {
     let dir = tempfile::Builder::new().prefix("starling-try-").tempdir().map_err(CliError::internal)?;
-    let mut rendezvous = Command::new(sibling("starling-rendezvous")?)
+    let mut rendezvous = Command::new(program_beside("starling-rendezvous")?)
         .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"])
         .arg(dir.path().join("rendezvous"))
         .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use starling_wire::Availability;
 use super::{CallInfo, ChatId, DeliveryState, HistoryCopy, MessageId, Usable, stored_enum};
 
 stored_enum! {
-    /// Kinds of durable news.
+    /// Kinds of durable events.
     DurableEventKind {
         /// A message.
         #[default]
@@ -60,7 +60,7 @@ stored_enum! {
     }
 }
 
-/// One piece of durable news.
+/// One durable event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurableEvent {
     /// Counts from 1 without gaps in a profile.
@@ -81,7 +81,7 @@ pub struct DurableEvent {
     pub text: String,
 }
 
-/// News that are not kept.
+/// Events that are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransientEvent {
     /// Somebody types, or stops.

@@ -57,7 +57,7 @@ impl GroupEntry {
     }
 
     /// Whether the way into the current epoch is still to be written.
-    pub fn owes_door(&self) -> bool {
+    pub fn has_door_to_write(&self) -> bool {
         let is_open = !self.row.ours || self.row.log_opened;
         is_open && !self.row.dead && self.row.door.as_ref().is_some_and(|door| door.due)
     }
@@ -152,7 +152,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        if !self.groups.get(&id).is_some_and(|entry| entry.owes_door() && !entry.writing_door) {
+        if !self.groups.get(&id).is_some_and(|entry| entry.has_door_to_write() && !entry.writing_door) {
             return Ok(());
         }
         let Some(home) = self.usable(turn, cx, id) else { return Ok(()) };

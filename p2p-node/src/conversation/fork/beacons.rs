@@ -367,7 +367,7 @@ impl Conversations {
     /// Tells the user that a conversation was split.
     fn report_split(&self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get(&id) else { return Ok(()) };
-        turn.news(EventLogRow {
+        turn.durable_event(EventLogRow {
             kind: DurableEventKind::ChatSplit.stored(),
             chat: entry.row.chat.clone(),
             text: entry.row.home.clone(),

@@ -4,11 +4,11 @@
 mod announce;
 mod beacons;
 mod heal;
-mod parcels;
+mod inbox_items;
 mod parents;
 
 pub use beacons::Teller;
-pub use parcels::Answered;
+pub use inbox_items::Answered;
 pub use parents::commit_hash;
 
 use std::collections::BTreeMap;

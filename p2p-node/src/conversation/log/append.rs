@@ -52,7 +52,7 @@ impl Conversations {
         for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
             ids.extend(item.ids_between(before, upto));
         }
-        turn.state_news(chat, ids, DeliveryState::Sent)
+        turn.state_event(chat, ids, DeliveryState::Sent)
     }
 
     /// An append came to nothing: what it told has to be told again.

@@ -299,7 +299,7 @@ impl Conversations {
         }
         self.policy_moved(turn, cx, id)?;
         self.tell_beacons(turn, cx, id);
-        self.plan_parcels(turn, cx, id);
+        self.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }

@@ -267,7 +267,7 @@ impl Conversations {
     fn report_refused(&self, turn: &mut Turn<'_>, chat: ChatId, denied: Denied) -> Result<(), EngineError> {
         let text = GroupRefusal::from(denied).to_string();
         let kind = DurableEventKind::GroupRefused.stored();
-        turn.news(EventLogRow { kind, chat: chat.0.to_vec(), text, ..EventLogRow::default() })
+        turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), text, ..EventLogRow::default() })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What has happened in a group, for who follows it.
-fn news(
+fn group_event(
     turn: &mut Turn<'_>,
     kind: DurableEventKind,
     chat: ChatId,
@@ -25,7 +25,13 @@ fn news(
     text: &str,
 ) -> Result<(), EngineError> {
     let (kind, chat) = (kind.stored(), chat.0.to_vec());
-    turn.news(EventLogRow { kind, chat, account: account.to_vec(), text: text.into(), ..EventLogRow::default() })
+    turn.durable_event(EventLogRow {
+        kind,
+        chat,
+        account: account.to_vec(),
+        text: text.into(),
+        ..EventLogRow::default()
+    })
 }
 
 impl PolicyEntry {
@@ -35,17 +41,23 @@ impl PolicyEntry {
         for member in &now.members {
             let was = before.role(&member.account);
             if was.is_some_and(|was| was != member.role) {
-                news(turn, DurableEventKind::GroupRole, chat, &member.account, super::shown::role_name(member.role))?;
+                group_event(
+                    turn,
+                    DurableEventKind::GroupRole,
+                    chat,
+                    &member.account,
+                    super::shown::role_name(member.role),
+                )?;
             }
         }
         if (&before.name, &before.topic) != (&now.name, &now.topic) {
-            news(turn, DurableEventKind::GroupChanged, chat, &[], &now.name)?;
+            group_event(turn, DurableEventKind::GroupChanged, chat, &[], &now.name)?;
         }
         let gone = before.members.iter().filter(|m| now.member(&m.account).is_none());
         for member in gone {
             let left = self.leaves().any(|leave| leave.account == member.account);
             let kind = if left { DurableEventKind::GroupLeft } else { DurableEventKind::GroupRemoved };
-            news(turn, kind, chat, &member.account, "")?;
+            group_event(turn, kind, chat, &member.account, "")?;
         }
         Ok(())
     }
@@ -84,7 +96,7 @@ impl Conversations {
             entry.introduce_at = Some(turn.now());
             entry.row.introduce = true;
             turn.fact(Fact::ContactsChanged);
-            news(turn, DurableEventKind::GroupJoined, chat, &own, &policy.name)?;
+            group_event(turn, DurableEventKind::GroupJoined, chat, &own, &policy.name)?;
         }
         entry
             .row
@@ -150,7 +162,7 @@ impl Conversations {
         for account in now.difference(&before) {
             self.memberships.join(*account, crate::api::types::ChatKind::Group, chat);
             if !first {
-                news(turn, DurableEventKind::GroupJoined, chat, account.as_bytes(), "")?;
+                group_event(turn, DurableEventKind::GroupJoined, chat, account.as_bytes(), "")?;
             }
         }
         if !first && now.difference(&before).next().is_some() {
@@ -254,7 +266,7 @@ impl Conversations {
         }
         let left = standing == Some(StandingRow::Leaving);
         if !left {
-            news(turn, DurableEventKind::GroupRemoved, chat, own.as_bytes(), "")?;
+            group_event(turn, DurableEventKind::GroupRemoved, chat, own.as_bytes(), "")?;
         }
         self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })
     }

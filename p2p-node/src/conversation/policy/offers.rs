@@ -170,7 +170,7 @@ impl Conversations {
         let address = home.to_string();
         for device in list.devices.iter().filter(|device| devices.contains(&device.id)) {
             let recipient = Recipient { account, device, home: &address };
-            cx.homes.leave_parcel(turn, &sealing, &recipient, place, &body)?;
+            cx.homes.leave_item(turn, &sealing, &recipient, place, &body)?;
         }
         Ok(())
     }
@@ -249,7 +249,7 @@ impl Conversations {
         if !again {
             let kind = DurableEventKind::GroupInvited.stored();
             let account = from.as_bytes().to_vec();
-            turn.news(EventLogRow { kind, chat: chat.0.to_vec(), account, text, ..EventLogRow::default() })?;
+            turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, text, ..EventLogRow::default() })?;
         }
         Ok(Ok(()))
     }

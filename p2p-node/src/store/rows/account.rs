@@ -136,9 +136,9 @@ pub struct CountersRow {
     /// The hybrid logical clock.
     #[prost(uint64, tag = "1")]
     pub clock: u64,
-    /// Last sequence number of the feed.
+    /// Sequence number of the newest durable event.
     #[prost(uint64, tag = "2")]
-    pub feed: u64,
+    pub last_event: u64,
     /// Version of the account snapshot at the home.
     #[prost(uint64, tag = "3")]
     pub snapshot: u64,
@@ -147,13 +147,13 @@ pub struct CountersRow {
     pub last_run_ms: u64,
     /// The contacts have changed since our home has taken a snapshot of them.
     #[prost(bool, tag = "5")]
-    pub snapshot_owed: bool,
+    pub snapshot_pending: bool,
     /// The account was restored on another device: this one is no part of it any more.
     #[prost(bool, tag = "6")]
     pub superseded: bool,
     /// A device was linked, and is to be told when our home has a snapshot of all contacts.
     #[prost(bool, tag = "7")]
-    pub greeting_owed: bool,
+    pub greeting_pending: bool,
     /// Another device of the account has events of this one that are not here: this profile is an older copy of a device that went on.
     #[prost(bool, tag = "8")]
     pub outdated: bool,
@@ -190,7 +190,7 @@ pub struct DeviceChangesRow {
     pub removed: Vec<RemovedRow>,
     /// Contacts and our other devices have to be told of our list once a home has it.
     #[prost(bool, tag = "2")]
-    pub list_owed: bool,
+    pub list_pending: bool,
     /// Servers that were our homes, and have not been told where we have moved.
     #[prost(message, repeated, tag = "3")]
     pub left_homes: Vec<LeftHomeRow>,

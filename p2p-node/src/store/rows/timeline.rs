@@ -1,4 +1,4 @@
-//! Rows of timelines and news.
+//! Rows of timelines and of the event log.
 
 use prost::Message;
 

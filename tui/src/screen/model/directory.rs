@@ -5,12 +5,12 @@ use starling_control::objects::{AccountId, Chat, ChatId, ChatKind, Contact, Grou
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct Refresh {
     on_its_way: bool,
     again: bool,
 }
 
-impl Asked {
+impl Refresh {
     /// It may have changed: whether to ask now.
     pub fn changed(&mut self) -> bool {
         self.again = self.on_its_way;
@@ -27,11 +27,11 @@ impl Asked {
 /// How far what is shown is up to date.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Freshness {
-    pub status: Asked,
-    pub contacts: Asked,
-    pub chats: Asked,
-    pub requests: Asked,
-    pub groups: Asked,
+    pub status: Refresh,
+    pub contacts: Refresh,
+    pub chats: Refresh,
+    pub requests: Refresh,
+    pub groups: Refresh,
 }
 
 /// What the node has answered.

@@ -205,7 +205,7 @@ impl Form {
             }
             _ => {}
         }
-        Next::Ask
+        Next::Stay
     }
 
     /// The profile is there already.
@@ -229,11 +229,11 @@ impl Form {
 
     fn enter(&mut self) -> Next {
         match self.step {
-            Step::Waiting => return Next::Ask,
+            Step::Waiting => return Next::Stay,
             // Nobody goes on who could not see all of it.
             Step::Words if !self.all_shown.get() => {
                 self.problem = "Not yet: make the window larger".into();
-                return Next::Ask;
+                return Next::Stay;
             }
             Step::Token => return self.wait_for(Next::Register),
             _ => {}
@@ -243,7 +243,7 @@ impl Form {
             if self.step == Step::Again {
                 self.fields[Step::Again as usize].clear();
             }
-            return Next::Ask;
+            return Next::Stay;
         }
         let next = self.next();
         self.before.push(self.step);
@@ -252,7 +252,7 @@ impl Form {
             (Some(Step::SecondWord), Step::Waiting) if self.field(Step::Home).is_empty() => Next::Leave(true),
             (Some(Step::SecondWord), Step::Waiting) => self.wait_for(Next::Register),
             (_, Step::Waiting) => self.wait_for(Next::Make),
-            _ => Next::Ask,
+            _ => Next::Stay,
         }
     }
 

@@ -24,7 +24,7 @@ const TYPED_AHEAD: Duration = Duration::from_millis(50);
 /// What a key leads to.
 enum Next {
     /// More keys.
-    Ask,
+    Stay,
     /// What the form says is made now.
     Make,
     /// The profile that was made is tried again at its rendezvous, with the token of the form.
@@ -70,12 +70,12 @@ async fn ask(terminal: &mut Screen, global: &Global, profile: &Profile, theme: &
             Event::Key(key) if key.kind != KeyEventKind::Release => form.key(&key),
             Event::Paste(text) => {
                 form.paste(text.trim());
-                Next::Ask
+                Next::Stay
             }
-            _ => Next::Ask,
+            _ => Next::Stay,
         };
         match next {
-            Next::Ask => {}
+            Next::Stay => {}
             Next::Leave(entered) => return Ok(entered || profile.exists()),
             Next::Make => drop(making::make(global, profile, form.wanted(), told.clone())),
             Next::Register => drop(making::register(global, profile, form.token(), told.clone())),

@@ -7,7 +7,7 @@ use std::{
 
 use rtc_stun::error_code::{CODE_BAD_REQUEST, CODE_INSUFFICIENT_CAPACITY, ErrorCode};
 
-use super::{codec::Asked, ports::Token, rates::Bucket};
+use super::{codec::RequestHead, ports::Token, rates::Bucket};
 use crate::limits::{TURN_CHANNEL_LIFE, TURN_CHANNELS, TURN_PERMISSION_LIFE, TURN_PERMISSIONS};
 
 pub(super) struct Channel {
@@ -27,7 +27,7 @@ pub(super) struct Allocation {
     pub created_s: u64,
     pub expires: Instant,
     /// The request that made it: it may come again.
-    pub asked: Asked,
+    pub head: RequestHead,
     pub permissions: Vec<(IpAddr, Instant)>,
     pub channels: Vec<Channel>,
     pub bucket: Bucket,

@@ -17,7 +17,7 @@ use rtc_stun::{
 
 use super::{
     CRYPTO, Moment, Turn,
-    codec::{Asked, value},
+    codec::{RequestHead, value},
 };
 use crate::limits::{TURN_NONCE_LIFE_S, TURN_USERNAME};
 
@@ -123,11 +123,17 @@ impl Turn {
         Some((user.to_owned(), key))
     }
 
-    pub(super) fn challenge(&self, now: Moment, from: SocketAddr, asked: &Asked, code: ErrorCode) -> Option<Vec<u8>> {
-        let mut message = asked.with_code(code)?;
+    pub(super) fn challenge(
+        &self,
+        now: Moment,
+        from: SocketAddr,
+        head: &RequestHead,
+        code: ErrorCode,
+    ) -> Option<Vec<u8>> {
+        let mut message = head.with_code(code)?;
         message.add(ATTR_REALM, self.setup.realm.as_bytes());
         message.add(ATTR_NONCE, self.nonce(from, now.unix_s).as_bytes());
-        asked.seal(message)
+        head.seal(message)
     }
 
     /// A nonce holds the time and a MAC of it and the client's address: nothing is remembered.

@@ -42,7 +42,7 @@ const KNOWN: [AttrType; 12] = [
 ];
 
 /// What an answer takes from its request.
-pub(super) struct Asked {
+pub(super) struct RequestHead {
     pub method: Method,
     pub id: TransactionId,
     pub fingerprint: bool,
@@ -50,7 +50,7 @@ pub(super) struct Asked {
     pub key: Option<Vec<u8>>,
 }
 
-impl Asked {
+impl RequestHead {
     pub fn of(message: &Message) -> Self {
         Self {
             method: message.typ.method,
@@ -118,15 +118,20 @@ pub(super) fn begin(typ: MessageType, id: TransactionId) -> Message {
 }
 
 /// The answer to an Allocate.
-pub(super) fn allocated(asked: &Asked, relay: SocketAddr, client: SocketAddr, kept: Option<Token>) -> Option<Vec<u8>> {
-    let mut message = asked.answer(CLASS_SUCCESS_RESPONSE);
+pub(super) fn allocated(
+    head: &RequestHead,
+    relay: SocketAddr,
+    client: SocketAddr,
+    kept: Option<Token>,
+) -> Option<Vec<u8>> {
+    let mut message = head.answer(CLASS_SUCCESS_RESPONSE);
     if let Some(token) = kept {
         message.add(ATTR_RESERVATION_TOKEN, &token);
     }
     add_address(&mut message, ATTR_XOR_RELAYED_ADDRESS, relay)?;
     add_lifetime(&mut message, TURN_LIFETIME);
     add_address(&mut message, ATTR_XORMAPPED_ADDRESS, client)?;
-    asked.seal(message)
+    head.seal(message)
 }
 
 pub(super) fn add_lifetime(message: &mut Message, life: Duration) {

@@ -35,7 +35,7 @@ use rtc_stun::{
 
 use self::{
     allocation::Allocation,
-    codec::{Asked, add_address, allocated, decode, unknown},
+    codec::{RequestHead, add_address, allocated, decode, unknown},
     rates::{Rate, Slots},
 };
 pub use self::{
@@ -217,10 +217,10 @@ impl Turn {
                     let expires = allocation.created + TURN_RESERVATION_LIFE;
                     self.reserved.insert(token, Reservation { user, ip, expires });
                 }
-                allocated(&allocation.asked, allocation.relayed, client, kept)
+                allocated(&allocation.head, allocation.relayed, client, kept)
             }
             None => {
-                let answer = allocation.asked.error(CODE_INSUFFICIENT_CAPACITY);
+                let answer = allocation.head.error(CODE_INSUFFICIENT_CAPACITY);
                 self.remove(id, out);
                 answer
             }
@@ -275,14 +275,14 @@ impl Turn {
     }
 
     fn binding(&mut self, now: Moment, from: SocketAddr, message: &Message, out: &mut Vec<Action>) -> Option<()> {
-        let asked = Asked::of(message);
+        let head = RequestHead::of(message);
         let unknown = unknown(&message.attributes.0);
         let answer = if unknown.is_empty() {
-            let mut answer = asked.answer(CLASS_SUCCESS_RESPONSE);
+            let mut answer = head.answer(CLASS_SUCCESS_RESPONSE);
             add_address(&mut answer, ATTR_XORMAPPED_ADDRESS, from)?;
-            asked.seal(answer)?
+            head.seal(answer)?
         } else {
-            asked.unknown(unknown)?
+            head.unknown(unknown)?
         };
         self.answer_stranger(now.instant, from, answer, out)
     }

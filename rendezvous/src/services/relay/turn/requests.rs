@@ -21,7 +21,7 @@ use super::{
     Action, AllocationId, Moment, PortWish, Token, Turn,
     allocation::Allocation,
     auth::Denied,
-    codec::{Asked, add_lifetime, address, allocated, unknown, value},
+    codec::{RequestHead, add_lifetime, address, allocated, unknown, value},
     ports::{wish, wished},
     rates::Bucket,
 };
@@ -35,7 +35,7 @@ struct Request {
     from: SocketAddr,
     user: String,
     attributes: Vec<RawAttribute>,
-    asked: Asked,
+    head: RequestHead,
 }
 
 /// What becomes of an Allocate.
@@ -54,33 +54,33 @@ impl Turn {
         mut message: Message,
         out: &mut Vec<Action>,
     ) -> Option<()> {
-        let mut asked = Asked::of(&message);
+        let mut head = RequestHead::of(&message);
         let (user, key) = match self.authenticate(now, from, &mut message) {
             Ok(authentic) => authentic,
             Err(Denied::Silently) => return None,
             Err(Denied::With(CODE_BAD_REQUEST)) => {
-                return self.answer_stranger(now.instant, from, asked.error(CODE_BAD_REQUEST)?, out);
+                return self.answer_stranger(now.instant, from, head.error(CODE_BAD_REQUEST)?, out);
             }
             Err(Denied::With(code)) => {
-                return self.answer_stranger(now.instant, from, self.challenge(now, from, &asked, code)?, out);
+                return self.answer_stranger(now.instant, from, self.challenge(now, from, &head, code)?, out);
             }
         };
-        asked.key = Some(key);
-        let request = Request { from, user, attributes: message.attributes.0, asked };
+        head.key = Some(key);
+        let request = Request { from, user, attributes: message.attributes.0, head };
         let unknown = unknown(&request.attributes);
         let answer = if unknown.is_empty() {
-            let answered = match request.asked.method {
+            let answered = match request.head.method {
                 METHOD_ALLOCATE => return self.allocate(now, request, out),
                 METHOD_REFRESH => self.refresh(now.instant, &request, out),
                 METHOD_CREATE_PERMISSION => self.create_permission(now.instant, &request),
                 _ => self.channel_bind(now.instant, &request),
             };
             match answered {
-                Ok(message) => request.asked.seal(message)?,
-                Err(code) => request.asked.error(code)?,
+                Ok(message) => request.head.seal(message)?,
+                Err(code) => request.head.error(code)?,
             }
         } else {
-            request.asked.unknown(unknown)?
+            request.head.unknown(unknown)?
         };
         out.push(Action::Reply { to: from, data: answer });
         Some(())
@@ -100,7 +100,7 @@ impl Turn {
                 if let PortWish::Kept(token) = wish {
                     self.reserved.remove(&token);
                 }
-                let Request { from, user, asked, .. } = request;
+                let Request { from, user, head, .. } = request;
                 self.next += 1;
                 *self.by_user.entry(user.clone()).or_default() += 1;
                 *self.by_address.entry(prefix(from.ip())).or_default() += 1;
@@ -113,7 +113,7 @@ impl Turn {
                     created: now.instant,
                     created_s: now.unix_s,
                     expires: now.instant + TURN_LIFETIME,
-                    asked,
+                    head,
                     permissions: Vec::new(),
                     channels: Vec::new(),
                     bucket: Bucket::full(self.rate, now.instant),
@@ -122,8 +122,8 @@ impl Turn {
                 out.push(Action::Open(self.next, ip, wish));
                 return Some(());
             }
-            Ok(Admitted::Known { relayed, kept }) => allocated(&request.asked, relayed, request.from, kept),
-            Err(code) => request.asked.error(code),
+            Ok(Admitted::Known { relayed, kept }) => allocated(&request.head, relayed, request.from, kept),
+            Err(code) => request.head.error(code),
         };
         out.push(Action::Reply { to: request.from, data: answer? });
         Some(())
@@ -131,10 +131,10 @@ impl Turn {
 
     /// Whether an allocation may be made, or what this very request has made before.
     fn admit(&self, now: Instant, request: &Request) -> Result<Admitted, ErrorCode> {
-        let Request { from, user, attributes, asked } = request;
+        let Request { from, user, attributes, head } = request;
         if let Some(allocation) = self.allocation_of(*from) {
             let Allocation { relayed, kept, .. } = *allocation;
-            let again = allocation.asked.id == asked.id && allocation.user == *user && relayed.port() != 0;
+            let again = allocation.head.id == head.id && allocation.user == *user && relayed.port() != 0;
             return if again { Ok(Admitted::Known { relayed, kept }) } else { Err(CODE_ALLOC_MISMATCH) };
         }
         match value(attributes, ATTR_REQUESTED_TRANSPORT) {
@@ -181,7 +181,7 @@ impl Turn {
         } else if let Some(allocation) = self.allocations.get_mut(&id) {
             allocation.expires = now + life;
         }
-        let mut message = request.asked.answer(CLASS_SUCCESS_RESPONSE);
+        let mut message = request.head.answer(CLASS_SUCCESS_RESPONSE);
         add_lifetime(&mut message, life);
         Ok(message)
     }
@@ -190,7 +190,7 @@ impl Turn {
         let id = self.owned(request)?;
         let mut ips = Vec::new();
         for attribute in request.attributes.iter().filter(|a| a.typ == ATTR_XOR_PEER_ADDRESS) {
-            let ip = address(&attribute.value, request.asked.id).ok_or(CODE_BAD_REQUEST)?.ip();
+            let ip = address(&attribute.value, request.head.id).ok_or(CODE_BAD_REQUEST)?.ip();
             self.accept(id, ip)?;
             if !ips.contains(&ip) {
                 ips.push(ip);
@@ -203,7 +203,7 @@ impl Turn {
         if !allocation.permit(&ips, now) {
             return Err(CODE_INSUFFICIENT_CAPACITY);
         }
-        Ok(request.asked.answer(CLASS_SUCCESS_RESPONSE))
+        Ok(request.head.answer(CLASS_SUCCESS_RESPONSE))
     }
 
     fn channel_bind(&mut self, now: Instant, request: &Request) -> Result<Message, ErrorCode> {
@@ -213,12 +213,12 @@ impl Turn {
             _ => return Err(CODE_BAD_REQUEST),
         };
         let peer = value(&request.attributes, ATTR_XOR_PEER_ADDRESS)
-            .and_then(|peer| address(peer, request.asked.id))
+            .and_then(|peer| address(peer, request.head.id))
             .filter(|peer| peer.port() != 0 && (0x4000..=0x7fff).contains(&number))
             .ok_or(CODE_BAD_REQUEST)?;
         self.accept(id, peer.ip())?;
         self.allocations.get_mut(&id).ok_or(CODE_ALLOC_MISMATCH)?.bind(number, peer, now)?;
-        Ok(request.asked.answer(CLASS_SUCCESS_RESPONSE))
+        Ok(request.head.answer(CLASS_SUCCESS_RESPONSE))
     }
 
     /// Whether a peer's address may be permitted to an allocation.

@@ -1,4 +1,4 @@
-//! Parcels: sealed items that we leave in the inboxes of others' devices, and of our own.
+//! Outbound items: sealed, left by us in the inboxes of others' devices, and of our own.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -31,7 +31,7 @@ pub struct OutboundItem {
     pub(super) stays: bool,
 }
 
-/// So many refusals of the work for a parcel may be the price having risen.
+/// So many refusals of the work for an outbound item may be the price having risen.
 const DENIALS: u8 = 3;
 
 impl OutboundItem {
@@ -81,7 +81,7 @@ pub(super) fn group_of(key: &[u8]) -> Option<GroupId> {
 impl Homes {
     /// Delivers what waits for inboxes at a server, if that is there. `own` is our account; `may_join` tells of a group whether those who are
     /// invited into it can join it yet. `vouch` shows that we share a log with an account, if we do.
-    pub fn send_parcels(
+    pub fn send_outbound_items(
         &mut self,
         turn: &mut Turn<'_>,
         home: HomeId,
@@ -101,11 +101,11 @@ impl Homes {
             .map(|(key, _)| key.clone())
             .collect();
         for key in due {
-            self.send_parcel(turn, home, &hello, key, &vouch);
+            self.send_outbound_item(turn, home, &hello, key, &vouch);
         }
     }
 
-    fn send_parcel(
+    fn send_outbound_item(
         &mut self,
         turn: &mut Turn<'_>,
         home: HomeId,
@@ -153,15 +153,15 @@ impl Homes {
     }
 
     /// A group's log is there: what invites others into it may go out.
-    pub fn parcels_of_group_up(&self, turn: &mut Turn<'_>, group: GroupId) {
+    pub fn outbound_items_of_group_up(&self, turn: &mut Turn<'_>, group: GroupId) {
         let of_group = self.outbound_items.iter().filter(|(key, _)| group_of(key) == Some(group));
         for home in of_group.filter_map(|(_, item)| item.home()) {
-            turn.fact(Fact::ParcelsWait(home));
+            turn.fact(Fact::OutboundItemsWait(home));
         }
     }
 
     /// Seals something to a device; it is delivered to the device's inbox as soon as that can be reached.
-    pub fn leave_parcel(
+    pub fn leave_item(
         &mut self,
         turn: &mut Turn<'_>,
         sealing: &Sealing<'_>,
@@ -190,7 +190,7 @@ impl Homes {
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(OUTBOUND_ITEMS, &key, &row)?;
         if let Ok(home) = to.home.parse::<RendezvousAddr>() {
-            turn.fact(Fact::ParcelsWait(home.peer));
+            turn.fact(Fact::OutboundItemsWait(home.peer));
         }
         self.outbound_items.insert(key, OutboundItem::new(row));
         turn.fact(Fact::ReachChanged);
@@ -203,7 +203,7 @@ impl Homes {
     }
 
     /// A server has taken an item. `in_use` tells of a group whether it is one of ours that we write in.
-    pub fn parcel_delivered(
+    pub fn outbound_item_delivered(
         &mut self,
         turn: &mut Turn<'_>,
         (key, tag): (&[u8], [u8; 16]),
@@ -213,32 +213,32 @@ impl Homes {
             return Ok(());
         };
         self.tell_problem(turn, key, None);
-        self.forget_parcel(turn, key)?;
-        self.keep_parcel(turn, key, row, in_use)
+        self.forget_outbound_item(turn, key)?;
+        self.keep_outbound_item(turn, key, row, in_use)
     }
 
     /// Says what keeps an item from its inbox, or that nothing does any more.
     fn tell_problem(&self, turn: &mut Turn<'_>, key: &[u8], problem: Option<ChatProblem>) {
         let item = self.outbound_items.get(key).filter(|item| !item.row.quiet);
         if let Some(account) = item.and_then(|item| AccountId::from_bytes(&item.row.account).ok()) {
-            turn.facts([Fact::ParcelProblem { account, problem }]);
+            turn.facts([Fact::OutboundItemProblem { account, problem }]);
         }
     }
 
-    fn forget_parcel(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
+    fn forget_outbound_item(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.outbound_items.remove(key);
         turn.fact(Fact::ReachChanged);
         turn.delete(OUTBOUND_ITEMS, key)?;
         let mut homes: Vec<HomeId> = self.servers.iter().filter(|(_, h)| h.own).map(|(home, _)| *home).collect();
         homes.sort_unstable();
         for home in homes {
-            turn.fact(Fact::ParcelsWait(home));
+            turn.fact(Fact::OutboundItemsWait(home));
         }
         Ok(())
     }
 
     /// A server has not taken an item.
-    pub fn parcel_refused(
+    pub fn outbound_item_refused(
         &mut self,
         turn: &mut Turn<'_>,
         (key, tag): (&[u8], [u8; 16]),
@@ -250,7 +250,7 @@ impl Homes {
         };
         outbound_item.under_way = false;
         if outbound_item.row.quiet && reason == Refusal::Full {
-            return self.forget_parcel(turn, key);
+            return self.forget_outbound_item(turn, key);
         }
         if !outbound_item.row.token.is_empty() && matches!(reason, Refusal::Denied | Refusal::Full) {
             // The invite is used up, revoked or expired, or others have filled what there is for holders of invites: it becomes a request, which
@@ -259,7 +259,7 @@ impl Homes {
             let row = outbound_item.row.clone();
             turn.put(OUTBOUND_ITEMS, key, &row)?;
             if let Ok(home) = row.home.parse::<RendezvousAddr>() {
-                turn.fact(Fact::ParcelsWait(home.peer));
+                turn.fact(Fact::OutboundItemsWait(home.peer));
             }
             return Ok(());
         }
@@ -278,16 +278,16 @@ impl Homes {
             outbound_item.denied += 1;
             outbound_item.work_bits = refused.work_bits;
             if refused.work_bits > 0 {
-                turn.fact(Fact::ParcelsWait(refused.home));
+                turn.fact(Fact::OutboundItemsWait(refused.home));
             }
             return Ok(());
         }
-        if self.return_parcel(turn, key)? {
+        if self.return_outbound_item(turn, key)? {
             return Ok(());
         }
         // Nothing that trying again would mend.
         tracing::warn!(?reason, "an inbox item was refused");
         self.tell_problem(turn, key, Some(ChatProblem::RequestRefused));
-        self.forget_parcel(turn, key)
+        self.forget_outbound_item(turn, key)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         group::{GroupEntry, GroupId, GroupMember},
     },
     home::{Recipient, Sealing},
-    limits::{BEACON_PARCEL_AFTER_MS, BEACON_PARCEL_EVERY_MS, BEACON_WORK_MS, MAX_BEACON_ANSWERS},
+    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, BEACON_WORK_MS, MAX_BEACON_ANSWERS},
     net::HomeId,
     store::{BehindRow, DeviceRow},
     turn::{EngineError, Turn},
@@ -68,7 +68,7 @@ impl Answered {
 
 impl GroupEntry {
     /// When beacons are to be left in inboxes, or a member is to be asked for a commit, by the clock.
-    pub fn parcels_due_ms(&self) -> Option<u64> {
+    pub fn items_due_ms(&self) -> Option<u64> {
         let newest = self.row.parents.last().map(|mark| mark.leave_at_ms).filter(|at| *at > 0);
         let behind = self.row.behind.as_ref().map(|behind| behind.ask_at_ms);
         newest.into_iter().chain(behind).min().filter(|_| !self.row.dead)
@@ -77,7 +77,7 @@ impl GroupEntry {
     /// A member has left word that it has followed a commit from the epoch in which we still are. The log may have it, too.
     pub(super) fn note_behind(&mut self, turn: &Turn<'_>, epoch: u64, device: DeviceId) {
         if self.row.behind.as_ref().is_none_or(|behind| behind.epoch != epoch) {
-            let (device, ask_at_ms) = (device.as_bytes().to_vec(), turn.wall() + BEACON_PARCEL_AFTER_MS);
+            let (device, ask_at_ms) = (device.as_bytes().to_vec(), turn.wall() + BEACON_ITEM_AFTER_MS);
             self.row.behind = Some(BehindRow { epoch, device, ask_at_ms });
             self.touch();
         }
@@ -94,7 +94,7 @@ impl GroupEntry {
 /// When beacons may be left for a device again, by the clock.
 fn free_ms(row: Option<&DeviceRow>) -> u64 {
     let Some(row) = row.filter(|row| row.beacons_left_ms > 0) else { return 0 };
-    row.beacons_left_ms.saturating_add(BEACON_PARCEL_EVERY_MS << (3 * row.beacons_left.saturating_sub(1).min(8)))
+    row.beacons_left_ms.saturating_add(BEACON_ITEM_EVERY_MS << (3 * row.beacons_left.saturating_sub(1).min(8)))
 }
 
 /// The homes of an account, without one.
@@ -130,7 +130,7 @@ impl Conversations {
 
     /// A group has come to an epoch: members who are not heard there will find in their inboxes what we have followed, if they have a home that has
     /// nothing to do with the log.
-    pub(in crate::conversation) fn plan_parcels(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) {
+    pub(in crate::conversation) fn plan_items(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) {
         let home = self.home_of(id);
         let me = cx.dir.account.device();
         let Some(entry) = self.groups.get_mut(&id) else { return };
@@ -139,7 +139,7 @@ impl Conversations {
             return;
         }
         if let Some(mark) = entry.row.parents.last_mut() {
-            mark.leave_at_ms = turn.wall() + BEACON_PARCEL_AFTER_MS;
+            mark.leave_at_ms = turn.wall() + BEACON_ITEM_AFTER_MS;
             entry.touch();
         }
     }
@@ -152,7 +152,7 @@ impl Conversations {
         id: GroupId,
     ) -> Result<(), EngineError> {
         let now = turn.wall();
-        let Some(entry) = self.groups.get_mut(&id).filter(|g| g.parcels_due_ms().is_some_and(|due| due <= now)) else {
+        let Some(entry) = self.groups.get_mut(&id).filter(|g| g.items_due_ms().is_some_and(|due| due <= now)) else {
             return Ok(());
         };
         if let Some(device) = entry.take_behind(now) {
@@ -295,7 +295,7 @@ fn leave(
     for home in homes {
         let address = home.to_string();
         let recipient = Recipient { account: to.account, device, home: &address };
-        cx.homes.leave_parcel(turn, &sealing, &recipient, kind.place(&home.peer), &body)?;
+        cx.homes.leave_item(turn, &sealing, &recipient, kind.place(&home.peer), &body)?;
     }
     Ok(())
 }
