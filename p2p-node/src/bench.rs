@@ -52,10 +52,10 @@ fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(),
     let group: GroupId = rand::random();
     let chat = ChatId(group);
     let roster = Roster::of(engine.account.id(), &[account_id]);
-    engine.conversations.insert(ChatState::new(chat, ChatKind::Direct, roster));
+    engine.conversations.chats.insert(ChatState::new(chat, ChatKind::Direct, roster));
     let (live, _) = engine.mls.create(&group, &[package.into()], now)?;
     let row = GroupRow { chat: chat.0.to_vec(), updated_ms: now, confirmed: true, ours: true, ..GroupRow::default() };
-    engine.conversations.insert_group(GroupEntry::new(group, live, row)?);
+    engine.conversations.groups.insert_group(GroupEntry::new(group, live, row)?);
     if let Some(state) = engine.conversations.chats.get_mut(&chat) {
         state.row.groups = vec![group.to_vec()];
     }

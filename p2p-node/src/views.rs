@@ -65,7 +65,7 @@ impl Views<'_> {
 
     /// The direct conversation with an account.
     pub fn chat_with(&mut self, turn: &mut Turn<'_>, account: AccountId) -> ChatId {
-        self.conversations.chat_with(turn, self.account.id(), account)
+        self.conversations.chats.chat_with(turn, self.account.id(), account)
     }
 
     /// The group that a conversation's messages are written in.
@@ -76,7 +76,7 @@ impl Views<'_> {
     /// Writes into a conversation what its members have to know and nobody reads.
     pub fn announce(&mut self, turn: &Turn<'_>, chat: ChatId, body: Body) -> EventId {
         let (conversations, mut cx) = self.conversing();
-        conversations.announce(turn, &mut cx, chat, body)
+        conversations.chats.announce(turn, &mut cx, chat, body)
     }
 
     /// Reads the logs of a group.
@@ -93,7 +93,7 @@ impl Views<'_> {
 
     /// What the devices of an account are called.
     pub fn labels_of(&self, account: &AccountId) -> Vec<DeviceLabel> {
-        self.conversations.labels_of(self.directory(), account)
+        self.conversations.authors.labels_of(self.directory(), account)
     }
 
     /// Takes what an account says that its devices are called.
@@ -104,7 +104,7 @@ impl Views<'_> {
         labels: &[DeviceLabel],
     ) -> Result<(), EngineError> {
         let (conversations, cx) = self.conversing();
-        conversations.take_labels(turn, cx.dir, account, labels)
+        conversations.authors.take_labels(turn, cx.dir, account, labels)
     }
 
     /// Leaves an item for the inbox of a device, at a server. `place` tells apart what waits for it: the newest item of a place replaces others.

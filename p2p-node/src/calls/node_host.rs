@@ -85,14 +85,14 @@ impl CallHost for NodeHost<'_, '_> {
 
     fn hasten(&mut self, chat: ChatId) {
         let now = self.turn.now();
-        self.cx.conversations.hasten(chat, now);
+        self.cx.conversations.chats.hasten(chat, now);
     }
 
     fn put_row(&mut self, chat: ChatId, at: EventId, own: bool, call: Call) -> Result<(), EngineError> {
         let Views { account, contacts, conversations, .. } = self.cx.reborrow();
         let dir = Directory { account, contacts };
         let author = match own {
-            true => conversations.author_with_tag(self.turn, dir, account.id(), at.device)?,
+            true => conversations.authors.author_with_tag(self.turn, dir, account.id(), at.device)?,
             false => conversations.author_among_others(self.turn, dir, chat, at.device)?,
         };
         conversations.with_fold(self.turn, dir, chat, |fold| events::call::put(fold, at, author, call));

@@ -3,7 +3,7 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, direct::Ack};
 
-use super::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::outbox_key};
+use super::{Chats, Conversations, GroupEntry, context::Context, group::GroupId, outbox::outbox_key};
 use crate::{
     api::types::{ChatId, DeliveryState},
     contacts::Directory,
@@ -14,16 +14,6 @@ use crate::{
 };
 
 impl Conversations {
-    /// Tells a conversation soon, through its log, what we have.
-    pub(crate) fn schedule_receipt(&mut self, turn: &Turn<'_>, chat: ChatId) {
-        if let Some(state) = self.chats.get_mut(&chat) {
-            // The more there are, the more of what they write is acknowledged at once.
-            let others = if state.is_group() { state.roster.accounts().count() as u64 } else { 1 };
-            let due = turn.now() + RECEIPT_DELAY_MS * others;
-            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
-        }
-    }
-
     /// A device says on its stream what it has.
     pub(crate) fn on_ack(
         &mut self,
@@ -66,7 +56,7 @@ impl Conversations {
         };
         if state.has_not(upto, clock) {
             // It was written by a copy of this profile, and what it has under our numbers is not ours.
-            return self.outdated(turn, cx, Some(chat).filter(|_| !own));
+            return self.chats.outdated(turn, cx, Some(chat).filter(|_| !own));
         }
         let delivered_before = state.roster.progress().delivered;
         if state.roster.device(&device).is_some_and(|d| upto <= d.acked) {
@@ -88,7 +78,7 @@ impl Conversations {
         }
         turn.state_event(chat, ids, DeliveryState::Delivered)?;
         if delivered_now > delivered_before {
-            self.tell_delivered(turn, cx, chat);
+            self.chats.tell_delivered(turn, cx, chat);
         }
         self.clear_outbox(turn, cx, chat)
     }
@@ -99,18 +89,7 @@ impl Conversations {
             let group = self.groups.get(&self.active_group(dir, chat)?)?;
             group.members.iter().find(|m| m.device == *device).map(|m| m.account)
         };
-        if self.is_group_chat(chat) { in_group() } else { dir.account_of(device) }
-    }
-
-    /// More of ours was delivered: our other devices are told, through the log if not all of them are connected.
-    fn tell_delivered(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) {
-        let others = cx.dir.account.other_devices();
-        if !others.is_empty() {
-            turn.facts([EventFact::Delivered(chat)]);
-        }
-        if others.iter().any(|d| !cx.links.is_connected(&d.id)) {
-            self.schedule_receipt(turn, chat);
-        }
+        if self.chats.is_group_chat(chat) { in_group() } else { dir.account_of(device) }
     }
 
     /// Another device of ours says on its stream up to which of its events each other account has them.
@@ -146,7 +125,7 @@ impl Conversations {
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
-        let done = state.outbox.iter().take_while(|i| self.everybody_has(cx.dir, state, i)).count();
+        let done = state.outbox.iter().take_while(|i| self.groups.everybody_has(cx.dir, state, i)).count();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -154,18 +133,41 @@ impl Conversations {
             turn.delete(OUTBOX, &outbox_key(chat, item.first))?;
         }
         if state.outbox.is_empty() {
-            self.set_problem(turn, chat, None);
+            self.chats.set_problem(turn, chat, None);
         }
         if done > 0 {
             self.trim_chat(turn, cx.homes, chat);
         }
         Ok(())
     }
+}
+
+impl Chats {
+    /// Tells a conversation soon, through its log, what we have.
+    pub(crate) fn schedule_receipt(&mut self, turn: &Turn<'_>, chat: ChatId) {
+        if let Some(state) = self.states.get_mut(&chat) {
+            // The more there are, the more of what they write is acknowledged at once.
+            let others = if state.is_group() { state.roster.accounts().count() as u64 } else { 1 };
+            let due = turn.now() + RECEIPT_DELAY_MS * others;
+            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+        }
+    }
+
+    /// More of ours was delivered: our other devices are told, through the log if not all of them are connected.
+    fn tell_delivered(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) {
+        let others = cx.dir.account.other_devices();
+        if !others.is_empty() {
+            turn.facts([EventFact::Delivered(chat)]);
+        }
+        if others.iter().any(|d| !cx.links.is_connected(&d.id)) {
+            self.schedule_receipt(turn, chat);
+        }
+    }
 
     /// What a device was told on a stream that has ended may be lost: a receipt in the log is sure.
     pub(crate) fn receipts_of_lost_link(&mut self, turn: &Turn<'_>, dir: Directory<'_>, device: &DeviceId) {
         for chat in self.chats_of(dir, device) {
-            if let Some(state) = self.chats.get_mut(&chat) {
+            if let Some(state) = self.states.get_mut(&chat) {
                 let told = |d: &DeviceRow| d.received > 0 && d.told > 0;
                 if state.roster.device(device).is_some_and(told) {
                     if let Some(row) = state.roster.known_mut(device) {

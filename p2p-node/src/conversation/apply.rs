@@ -6,8 +6,9 @@ use starling_wire::{Clock, EventId};
 use crate::{
     api::types::{ChatId, Via},
     contacts::Directory,
-    conversation::{Conversations, send::timeline_key},
+    conversation::{Chats, Conversations, send::timeline_key},
     events::{self, At, Fold, Origin, Stored},
+    roster::Authors,
     store::{EARLY, EarlyRow, EventRow, Reading, StoreError, TIMELINE, prefix},
     turn::{EngineError, EventFact, Turn},
 };
@@ -41,26 +42,6 @@ impl Stored for InTurn<'_, '_> {
 }
 
 impl Conversations {
-    /// Who has written what this device writes.
-    pub(crate) fn own_origin(&mut self, turn: &Turn<'_>, dir: Directory<'_>) -> Result<Origin, EngineError> {
-        let (account, device) = (dir.account.id(), dir.account.device());
-        let author = self.author(turn, dir, account, &device)?;
-        Ok(Origin { account, device, author, own: true, via: Via::Own })
-    }
-
-    /// Who has written what a member's device has sent.
-    pub(crate) fn origin_of(
-        &mut self,
-        turn: &Turn<'_>,
-        dir: Directory<'_>,
-        sender: &Certificate,
-        via: Via,
-    ) -> Result<Origin, EngineError> {
-        let (account, device) = (sender.account(), sender.device());
-        let author = self.author(turn, dir, account, &device)?;
-        Ok(Origin { account, device, author, own: account == dir.account.id(), via })
-    }
-
     /// Lets something look at a conversation, and change it, as events do. `None` if there is no such conversation.
     pub(crate) fn with_fold<T>(
         &mut self,
@@ -103,10 +84,34 @@ impl Conversations {
         turn.facts(facts);
         Ok(())
     }
+}
 
+impl Authors {
+    /// Who has written what this device writes.
+    pub(crate) fn own_origin(&mut self, turn: &Turn<'_>, dir: Directory<'_>) -> Result<Origin, EngineError> {
+        let (account, device) = (dir.account.id(), dir.account.device());
+        let author = self.author(turn, dir, account, &device)?;
+        Ok(Origin { account, device, author, own: true, via: Via::Own })
+    }
+
+    /// Who has written what a member's device has sent.
+    pub(crate) fn origin_of(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        sender: &Certificate,
+        via: Via,
+    ) -> Result<Origin, EngineError> {
+        let (account, device) = (sender.account(), sender.device());
+        let author = self.author(turn, dir, account, &device)?;
+        Ok(Origin { account, device, author, own: account == dir.account.id(), via })
+    }
+}
+
+impl Chats {
     /// Writes what events have changed in a conversation's timeline.
     pub(crate) fn write_draft(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let draft = self.chats.get_mut(&chat).map(|state| std::mem::take(&mut state.draft));
+        let draft = self.states.get_mut(&chat).map(|state| std::mem::take(&mut state.draft));
         draft.map_or(Ok(()), |draft| draft.write(turn, chat))
     }
 }

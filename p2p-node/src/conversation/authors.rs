@@ -8,12 +8,30 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::Conversations,
-    roster::Label,
+    roster::{Authors, Label},
     store::{AUTHORS, AuthorRow},
     turn::{EngineError, Turn},
 };
 
 impl Conversations {
+    /// The number of the author that is another member of a conversation, by the tag of its device.
+    pub(crate) fn author_among_others(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        tag: [u8; 8],
+    ) -> Result<u32, EngineError> {
+        let others: Vec<AccountId> = self.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default();
+        let known = others.iter().find(|account| self.authors.number(**account, tag).is_some());
+        match known.or(others.first()) {
+            Some(account) => self.authors.author_with_tag(turn, dir, *account, tag),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Authors {
     /// The number of the author that is a device of an account; a new one is stored.
     pub(crate) fn author(
         &mut self,
@@ -23,8 +41,8 @@ impl Conversations {
         device: &DeviceId,
     ) -> Result<u32, EngineError> {
         let number = self.author_with_tag(turn, dir, account, device.tag())?;
-        if !self.authors.is_named(number) {
-            let label = self.authors.label(account, device.tag()).cloned().unwrap_or_default();
+        if !self.is_named(number) {
+            let label = self.label(account, device.tag()).cloned().unwrap_or_default();
             self.put_author(turn, dir, number, (account, device.tag()), Some(*device), &label)?;
         }
         Ok(number)
@@ -38,13 +56,13 @@ impl Conversations {
         account: AccountId,
         tag: [u8; 8],
     ) -> Result<u32, EngineError> {
-        if let Some(number) = self.authors.number(account, tag) {
+        if let Some(number) = self.number(account, tag) {
             return Ok(number);
         }
         let own = (account == dir.account.id()).then(|| dir.account.device());
         let listed = dir.list_of(&account).into_iter().flat_map(|l| &l.devices).map(|d| d.id);
         let device = own.into_iter().chain(listed).find(|d| d.tag() == tag);
-        let number = self.authors.next_number();
+        let number = self.next_number();
         self.put_author(turn, dir, number, (account, tag), device, &Label::default())?;
         Ok(number)
     }
@@ -58,7 +76,7 @@ impl Conversations {
         device: DeviceId,
         label: &Label,
     ) -> Result<bool, EngineError> {
-        let known = self.authors.label(account, device.tag());
+        let known = self.label(account, device.tag());
         if known.unwrap_or(&Label::default()) == label {
             return Ok(false);
         }
@@ -70,7 +88,7 @@ impl Conversations {
     /// What the devices of an account, ours or a contact's, are called.
     pub(crate) fn labels_of(&self, dir: Directory<'_>, account: &AccountId) -> Vec<DeviceLabel> {
         let devices = dir.list_of(account).into_iter().flat_map(|list| &list.devices);
-        let known = devices.filter_map(|d| Some((d.id, self.authors.label(*account, d.id.tag())?)));
+        let known = devices.filter_map(|d| Some((d.id, self.label(*account, d.id.tag())?)));
         let labelled = known.filter(|(_, label)| **label != Label::default());
         labelled
             .map(|(device, label)| DeviceLabel {
@@ -117,23 +135,7 @@ impl Conversations {
             kind: label.kind.clone(),
         };
         turn.put(AUTHORS, &number.to_be_bytes(), &row)?;
-        self.authors.insert(number, &row);
+        self.insert(number, &row);
         Ok(())
-    }
-
-    /// The number of the author that is another member of a conversation, by the tag of its device.
-    pub(crate) fn author_among_others(
-        &mut self,
-        turn: &Turn<'_>,
-        dir: Directory<'_>,
-        chat: ChatId,
-        tag: [u8; 8],
-    ) -> Result<u32, EngineError> {
-        let others: Vec<AccountId> = self.chats.get(&chat).map(|c| c.roster.others().collect()).unwrap_or_default();
-        let known = others.iter().find(|account| self.authors.number(**account, tag).is_some());
-        match known.or(others.first()) {
-            Some(account) => self.author_with_tag(turn, dir, *account, tag),
-            None => Ok(0),
-        }
     }
 }

@@ -110,7 +110,7 @@ impl Conversations {
             ConversationCommand::MarkRead { chat, upto, reply } => {
                 self.enter_next(chat);
                 if self.mark_read(turn, cx, chat, upto)? && !cx.counters.row.superseded {
-                    self.tell_read(turn, cx, chat);
+                    self.chats.tell_read(turn, cx, chat);
                     let read = self.chats.get(&chat).map(|state| ChatSetting::Read(state.row.read));
                     turn.facts(read.map(|what| EventFact::Set(chat, what)));
                 }
@@ -131,8 +131,8 @@ impl Conversations {
                 (reply, result)
             }
             ConversationCommand::ClearChat(chat, reply) => {
-                self.write_draft(turn, chat)?;
-                self.keep_undelivered(turn, chat)?;
+                self.chats.write_draft(turn, chat)?;
+                self.chats.keep_undelivered(turn, chat)?;
                 let result = self.change(chat, |state| {
                     state.row.unread = 0;
                     state.row.cleared = state.row.newest;

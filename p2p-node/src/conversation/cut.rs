@@ -34,7 +34,7 @@ impl Conversations {
             let messages = self.last_messages(turn, chat, device, received)?;
             let cut = Cut { device: *device.as_bytes(), upto: received, messages };
             self.apply_cut(turn, cx.dir, chat, (own, Via::Own, Clock::at(turn.agreed_ms())), &cut)?;
-            self.announce(turn, cx, chat, Body::Cut(cut));
+            self.chats.announce(turn, cx, chat, Body::Cut(cut));
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Conversations {
         if !dir.list_of(&account).is_some_and(|list| list.has_removed(&device)) {
             return Ok(());
         }
-        self.write_draft(turn, chat)?;
+        self.chats.write_draft(turn, chat)?;
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
         // Two devices may have removed it at once: what one of them has counts.
@@ -100,7 +100,7 @@ impl Conversations {
         row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
         let since_ms = clock.ms().saturating_sub(CUT_MESSAGES_MS);
         self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
-        let author = self.author(turn, dir, account, &device)?;
+        let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
         // Not as if it were written here.
         let via = if via == Via::Own { Via::Direct } else { via };
@@ -114,7 +114,7 @@ impl Conversations {
                 self.take_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
             }
         }
-        self.write_draft(turn, chat)
+        self.chats.write_draft(turn, chat)
     }
 
     /// Takes messages of a removed device back that its account does not count.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::RendezvousAddr;
 
 use super::{
-    Conversations,
+    Groups,
     group::{GroupEntry, GroupId},
 };
 use crate::net::HomeId;
@@ -42,14 +42,14 @@ impl GroupHomes {
     }
 }
 
-impl Conversations {
+impl Groups {
     /// Where a group's logs are.
     pub(crate) fn home_address(&self, entry: &GroupEntry) -> Option<&RendezvousAddr> {
         self.homes.address(&entry.row.home)
     }
 
     pub(crate) fn home_of(&self, group: GroupId) -> Option<HomeId> {
-        let entry = self.groups.get(&group)?;
+        let entry = self.entries.get(&group)?;
         self.home_address(entry).map(|home| home.peer)
     }
 

@@ -7,7 +7,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Candidate, Devices, Event, LogContent, Policy, SeenEntries};
 
 use super::{
-    Conversations,
+    Conversations, Groups,
     group::{GroupEntry, GroupId, GroupMember, LogKeys},
 };
 use crate::{
@@ -399,10 +399,11 @@ impl Conversations {
         mls: &Mls,
         id: GroupId,
     ) -> Result<Option<OpenGroup<'_>>, EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(None) };
-        if !self.states.loaded.contains_key(&id) {
+        let Groups { entries, states, .. } = &mut self.groups;
+        let Some(entry) = entries.get_mut(&id) else { return Ok(None) };
+        if !states.loaded.contains_key(&id) {
             match GroupState::load(turn, mls, id, entry.has_pending) {
-                Ok(state) => self.states.insert(id, state),
+                Ok(state) => states.insert(id, state),
                 Err(error) => {
                     // What cannot be read now cannot be read later; a disk that fails is another matter, and ends the run.
                     if !error.is_of_this_group() {
@@ -422,6 +423,6 @@ impl Conversations {
             }
         }
         let now = turn.now();
-        Ok(self.states.get_mut(&id).map(|state| OpenGroup { entry, state, now }))
+        Ok(states.get_mut(&id).map(|state| OpenGroup { entry, state, now }))
     }
 }

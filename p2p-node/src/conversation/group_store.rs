@@ -257,7 +257,7 @@ impl Conversations {
                 }
                 Err(error) => return Err(error),
             };
-            self.insert_entry(entry);
+            self.groups.insert_entry(entry);
         }
         self.drop_lost_groups();
         Ok(())

@@ -9,7 +9,7 @@ use starling_wire::{Clock, Event, EventId};
 use crate::{
     api::types::{ChatId, Via},
     contacts::Directory,
-    conversation::{ChatState, Conversations, send::timeline_key},
+    conversation::{ChatState, Chats, Conversations, send::timeline_key},
     events::{self, Ahead, At, Origin},
     limits::{MAX_CLOCK_AHEAD_MS, MAX_HELD},
     store::{HELD, HeldEventRow, Reading, StoreError},
@@ -52,31 +52,12 @@ impl Conversations {
         let is_ahead = due_ms(&at.id) > turn.latest_ms();
         match events::kind(at.body).map(events::Kind::ahead).filter(|_| is_ahead) {
             None | Some(Ahead::Fold) => self.fold_event(turn, dir, chat, at),
-            Some(Ahead::Hold) => self.hold(turn, chat, at),
+            Some(Ahead::Hold) => self.chats.hold(turn, chat, at),
             Some(Ahead::Void) => {
                 tracing::warn!("a signal of a call with a clock that is wrong was dropped");
                 Ok(())
             }
         }
-    }
-
-    fn hold(&mut self, turn: &Turn<'_>, chat: ChatId, at: &At<'_>) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let row = HeldEventRow {
-            account: at.origin.account.as_bytes().to_vec(),
-            device: at.origin.device.as_bytes().to_vec(),
-            via: at.origin.via.stored(),
-            body: Event::encode_body(at.body),
-        };
-        turn.put(HELD, &timeline_key(chat, at.id), &row)?;
-        state.held.insert(at.id);
-        tracing::debug!(waiting = state.held.len(), "an event that is stamped ahead of the time waits");
-        if state.held.len() > MAX_HELD
-            && let Some(furthest) = state.held.pop_last()
-        {
-            turn.delete(HELD, &timeline_key(chat, furthest))?;
-        }
-        Ok(())
     }
 
     /// Takes what is due of what waits in a conversation.
@@ -97,11 +78,32 @@ impl Conversations {
             let (Ok(account), Ok(device), Ok(body)) = (account, device, Event::decode_body(&row.body)) else {
                 return Err(StoreError::Damaged(HELD.name()).into());
             };
-            let author = self.author(turn, dir, account, &device)?;
+            let author = self.authors.author(turn, dir, account, &device)?;
             let own = account == dir.account.id();
             let origin = Origin { account, device, author, own, via: Via::from_stored(row.via) };
             self.fold_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
             turn.facts([EventFact::Arrived(chat)]);
+        }
+        Ok(())
+    }
+}
+
+impl Chats {
+    fn hold(&mut self, turn: &Turn<'_>, chat: ChatId, at: &At<'_>) -> Result<(), EngineError> {
+        let Some(state) = self.states.get_mut(&chat) else { return Ok(()) };
+        let row = HeldEventRow {
+            account: at.origin.account.as_bytes().to_vec(),
+            device: at.origin.device.as_bytes().to_vec(),
+            via: at.origin.via.stored(),
+            body: Event::encode_body(at.body),
+        };
+        turn.put(HELD, &timeline_key(chat, at.id), &row)?;
+        state.held.insert(at.id);
+        tracing::debug!(waiting = state.held.len(), "an event that is stamped ahead of the time waits");
+        if state.held.len() > MAX_HELD
+            && let Some(furthest) = state.held.pop_last()
+        {
+            turn.delete(HELD, &timeline_key(chat, furthest))?;
         }
         Ok(())
     }

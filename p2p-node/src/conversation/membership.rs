@@ -6,7 +6,7 @@ use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::Clock;
 
-use super::{ChatState, Conversations, GroupEntry};
+use super::{ChatState, Chats, Conversations, GroupEntry};
 use crate::{
     api::{
         problem::ChatProblem,
@@ -45,13 +45,13 @@ impl Memberships {
     }
 }
 
-impl Conversations {
+impl Chats {
     /// Adds a conversation.
     pub fn insert(&mut self, state: ChatState) {
         for account in state.roster.others() {
             self.memberships.join(account, state.kind(), state.id);
         }
-        self.chats.insert(state.id, state);
+        self.states.insert(state.id, state);
     }
 
     /// The conversations that another account takes part in.
@@ -67,9 +67,45 @@ impl Conversations {
 }
 
 impl Conversations {
+    /// The conversations with a group that they use for which `wanted` holds, the most recent last.
+    pub(crate) fn by_activity(&self, dir: Directory<'_>, wanted: impl Fn(&GroupEntry) -> bool) -> Vec<ChatId> {
+        let of_group = |chat: &ChatId| self.active_group(dir, *chat).and_then(|id| self.groups.get(&id));
+        let is_wanted = |state: &&ChatState| of_group(&state.id).is_some_and(&wanted);
+        let mut chats: Vec<(u64, ChatId)> =
+            self.chats.values().filter(is_wanted).map(|state| (state.row.newest, state.id)).collect();
+        chats.sort_unstable();
+        chats.into_iter().map(|(_, chat)| chat).collect()
+    }
+
+    /// Whether somebody in a conversation is one whom we exchange messages with; or we are in the group that it is of.
+    pub(crate) fn is_reachable(&self, dir: Directory<'_>, chat: ChatId) -> bool {
+        let state = self.chats.get(&chat);
+        if state.is_some_and(ChatState::is_group) {
+            return self.policies.is_in(&chat);
+        }
+        state.is_some_and(|state| dir.people(state.roster.others()).any(Person::is_linked))
+    }
+
+    /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
+    pub(crate) fn touched_chats(&mut self, dir: Directory<'_>) -> Vec<ChatId> {
+        for group in self.groups.touched() {
+            let chat = self.groups.get(&group).and_then(GroupEntry::chat);
+            if let Some(chat) = chat {
+                self.chats.touch(chat);
+            }
+        }
+        for account in dir.contacts.people.touched() {
+            let chats: Vec<ChatId> = self.chats.of(&account).collect();
+            chats.into_iter().for_each(|chat| self.chats.touch(chat));
+        }
+        self.chats.touched()
+    }
+}
+
+impl Chats {
     /// With whom a direct conversation is.
     pub(crate) fn direct_account(&self, chat: ChatId) -> Option<AccountId> {
-        let state = self.chats.get(&chat).filter(|state| state.kind() == ChatKind::Direct)?;
+        let state = self.states.get(&chat).filter(|state| state.kind() == ChatKind::Direct)?;
         state.roster.others().next()
     }
 
@@ -83,16 +119,6 @@ impl Conversations {
         id
     }
 
-    /// The conversations with a group that they use for which `wanted` holds, the most recent last.
-    pub(crate) fn by_activity(&self, dir: Directory<'_>, wanted: impl Fn(&GroupEntry) -> bool) -> Vec<ChatId> {
-        let of_group = |chat: &ChatId| self.active_group(dir, *chat).and_then(|id| self.groups.get(&id));
-        let is_wanted = |state: &&ChatState| of_group(&state.id).is_some_and(&wanted);
-        let mut chats: Vec<(u64, ChatId)> =
-            self.chats.values().filter(is_wanted).map(|state| (state.row.newest, state.id)).collect();
-        chats.sort_unstable();
-        chats.into_iter().map(|(_, chat)| chat).collect()
-    }
-
     /// Every contact has a conversation: makes those that are missing among the contacts of this turn.
     pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>) {
         for account in dir.contacts.people.touched() {
@@ -100,42 +126,18 @@ impl Conversations {
         }
     }
 
-    /// Whether somebody in a conversation is one whom we exchange messages with; or we are in the group that it is of.
-    pub(crate) fn is_reachable(&self, dir: Directory<'_>, chat: ChatId) -> bool {
-        let state = self.chats.get(&chat);
-        if state.is_some_and(ChatState::is_group) {
-            return self.policies.is_in(&chat);
-        }
-        state.is_some_and(|state| dir.people(state.roster.others()).any(Person::is_linked))
-    }
-
     /// The conversations in which a device takes part.
     pub(crate) fn chats_of(&self, dir: Directory<'_>, device: &DeviceId) -> Vec<ChatId> {
         match dir.account_of(device) {
-            Some(account) if account == dir.account.id() => self.chats.keys().copied().collect(),
+            Some(account) if account == dir.account.id() => self.states.keys().copied().collect(),
             Some(account) => self.of(&account).collect(),
             None => Vec::new(),
         }
     }
 
-    /// The conversations that this turn has to do with: touched themselves, or their group or contact was.
-    pub(crate) fn touched_chats(&mut self, dir: Directory<'_>) -> Vec<ChatId> {
-        for group in self.groups.touched() {
-            let chat = self.groups.get(&group).and_then(GroupEntry::chat);
-            if let Some(chat) = chat {
-                self.chats.touch(chat);
-            }
-        }
-        for account in dir.contacts.people.touched() {
-            let chats: Vec<ChatId> = self.of(&account).collect();
-            chats.into_iter().for_each(|chat| self.chats.touch(chat));
-        }
-        self.chats.touched()
-    }
-
     /// Notes what keeps a conversation's messages from getting through, or that nothing does any more.
     pub(crate) fn set_problem(&mut self, turn: &mut Turn<'_>, chat: ChatId, problem: Option<ChatProblem>) {
-        if let Some(state) = self.chats.get_mut(&chat)
+        if let Some(state) = self.states.get_mut(&chat)
             && !(state.row.outdated && problem.is_none())
             && state.problem != problem
         {
@@ -174,7 +176,7 @@ impl Conversations {
                 queued: c.queued_messages(),
                 problem: c.problem,
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
-                draft: (self.direct_account(c.id))
+                draft: (self.chats.direct_account(c.id))
                     .and_then(|with| dir.account.synced.draft_elsewhere(&with, &dir.account.device())),
             })
             .collect();

@@ -12,7 +12,7 @@ use crate::{
         types::{Audience, ChatId, MessageId},
     },
     contacts::Directory,
-    conversation::{Conversations, context::Context},
+    conversation::{Chats, Conversations, context::Context},
     events::{self, At, Target},
     turn::{EngineError, Turn},
 };
@@ -91,7 +91,7 @@ impl Conversations {
         if let Err(error) = self.ready_to_write(turn, cx, chat)? {
             return Ok(Err(error));
         }
-        let origin = self.own_origin(turn, cx.dir)?;
+        let origin = self.authors.own_origin(turn, cx.dir)?;
         let clock = cx.counters.clock.tick(turn.agreed_ms());
         let id = EventId { clock, device: cx.dir.account.device().tag(), sequence: 0 };
         let at = At { id, body: &body, origin: &origin };
@@ -119,7 +119,7 @@ impl Conversations {
         let state = |engine: &Self| engine.chats.get(&chat).map(|c| (c.row.read, c.row.unread, c.row.newest));
         let Some(before) = state(self) else { return Ok(false) };
         let (_, _, newest) = before;
-        let origin = self.own_origin(turn, cx.dir)?;
+        let origin = self.authors.own_origin(turn, cx.dir)?;
         let body =
             Body::Receipt(Receipt { delivered: Vec::new(), read: upto.min(Clock(newest)), ..Receipt::default() });
         self.fold_event(turn, cx.dir, chat, &At { id: EventId::default(), body: &body, origin: &origin })?;
@@ -137,12 +137,14 @@ impl Conversations {
         let read = self.with_fold(turn, dir, chat, |fold| events::read_upto(fold, upto.min(fold.latest())));
         read.map_or(Ok(()), |(read, _)| read.map_err(EngineError::from))
     }
+}
 
+impl Chats {
     pub(crate) fn tell_read(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
         if !Audience::allows(cx.dir.account.settings.receipts) {
             return;
         }
-        let Some(state) = self.chats.get_mut(&chat) else {
+        let Some(state) = self.states.get_mut(&chat) else {
             return;
         };
         if state.row.read_told < state.row.read {
@@ -160,7 +162,7 @@ impl Conversations {
 
     /// The device chains of a conversation's accounts that are known here, as receipts carry them.
     pub(crate) fn known_chains(&self, dir: Directory<'_>, chat: ChatId) -> Vec<KnownChain> {
-        let accounts = self.chats.get(&chat).into_iter().flat_map(|state| state.roster.accounts());
+        let accounts = self.states.get(&chat).into_iter().flat_map(|state| state.roster.accounts());
         let chains = accounts.filter_map(|account| dir.list_of(&account).filter(|list| !list.is_empty()));
         let known = |list: &DeviceChain| KnownChain {
             account: *list.account.as_bytes(),
@@ -172,7 +174,7 @@ impl Conversations {
 
     /// Tells once more how far we have read.
     pub(crate) fn read_again(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
-        let told = self.chats.get(&chat).map_or(0, |c| c.row.read_told);
+        let told = self.states.get(&chat).map_or(0, |c| c.row.read_told);
         if told > 0 && Audience::allows(cx.dir.account.settings.receipts) {
             let read = Clock(told);
             self.send_read(turn, cx, chat, read);

@@ -3,6 +3,7 @@
 mod acknowledge;
 mod apply;
 mod authors;
+mod chats;
 pub mod commands;
 mod context;
 mod cut;
@@ -12,6 +13,7 @@ pub mod group;
 mod group_homes;
 pub mod group_state;
 pub mod group_store;
+mod groups;
 mod held;
 pub mod log;
 pub mod logged;
@@ -30,12 +32,13 @@ mod writable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use starling_keys::DeviceId;
-use starling_wire::{EventId, SealedBeacon};
+use starling_wire::EventId;
 
+pub use chats::Chats;
 pub use context::{Connections, Context};
 pub use group::GroupEntry;
 pub use group_state::GroupState;
+pub use groups::Groups;
 
 use crate::{
     api::{
@@ -46,36 +49,28 @@ use crate::{
     mls::Mls,
     roster::{Authors, Roster},
     store::{
-        AUTHORS, AuthorRow, CHATS, ChatRow, LOGGED, LoggedRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading, Store,
-        StoreError, Table, prefix,
+        AUTHORS, AuthorRow, CHATS, ChatRow, MEMBERS, MemberRow, OUTBOX, OutboxRow, Reading, Store, StoreError, Table,
+        prefix,
     },
-    turn::{EngineError, Tracked, Turn},
+    turn::{EngineError, Turn},
 };
 
-/// All conversations with their groups.
+/// All conversations with their groups. What needs one of its parts is a method of that part.
 #[derive(Default)]
 pub struct Conversations {
-    pub chats: Tracked<ChatId, ChatState>,
-    pub memberships: membership::Memberships,
-    pub groups: Tracked<group::GroupId, GroupEntry>,
-    /// Encryption states of those of them that were used last.
-    pub states: group_state::GroupStates,
-    homes: group_homes::GroupHomes,
-    /// The group and epoch of each log, by the log's address.
-    pub logs: BTreeMap<[u8; 32], (group::GroupId, u64)>,
+    pub chats: Chats,
+    pub groups: Groups,
     pub authors: Authors,
     pub regroup: regroup::Regroup,
     /// Conversations whose group this device enters.
     pub entering: door::Entering,
-    pub logged: logged::LoggedRows,
+    pub logged: logged::LoggedEntries,
     /// What is known of groups beside their MLS groups.
     pub policies: policy::Policies,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
-    /// What members are answered this turn who have left beacons in our inbox.
-    beacon_answers: BTreeMap<DeviceId, Vec<SealedBeacon>>,
-    /// How many answers of that kind each has got lately.
-    answered: fork::Answered,
+    /// What members are answered who have left beacons in our inbox.
+    inbox_answers: fork::InboxAnswers,
 }
 
 /// A conversation in memory.
@@ -109,11 +104,10 @@ impl Conversations {
             let number = key.as_slice().try_into().map(u32::from_be_bytes).map_err(|_| EngineError::Identity)?;
             conversations.authors.insert(number, &row);
         }
-        conversations.load_chats(read)?;
+        conversations.chats.load_chats(read)?;
         conversations.load_groups(read, mls)?;
         conversations.policies = policy::Policies::load(read)?;
-        let logged = read.range::<LoggedRow>(LOGGED, prefix(b""), usize::MAX, false)?;
-        conversations.logged = logged.into_iter().map(|(key, row)| (key, logged::Logged::stored(row))).collect();
+        conversations.logged = logged::LoggedEntries::load(read)?;
         Ok(conversations)
     }
 
@@ -129,12 +123,12 @@ impl Conversations {
             changed |= chat.roster.save(turn, store, id)?;
         }
         for id in self.groups.take_touched() {
-            if let Some(group) = self.groups.settle(&id) {
-                changed |= group.save(turn, &mut self.states)?;
+            if let Some(group) = self.groups.entries.settle(&id) {
+                changed |= group.save(turn, &mut self.groups.states)?;
             }
         }
         changed |= self.policies.save(turn)?;
-        self.states.shrink(turn, mls)?;
+        self.groups.states.shrink(turn, mls)?;
         Ok(changed)
     }
 
@@ -143,7 +137,9 @@ impl Conversations {
         let dues = [self.regroup.next_due(), self.entering.next_due(), self.policies.next_due()];
         dues.into_iter().flatten().min()
     }
+}
 
+impl Chats {
     fn load_chats(&mut self, read: &impl Reading) -> Result<(), EngineError> {
         let of_chat = |table: Table, key: &[u8]| {
             let id = key.get(..16).and_then(|id| id.try_into().ok()).map(ChatId);
@@ -172,7 +168,9 @@ impl Conversations {
         })?;
         Ok(())
     }
+}
 
+impl Groups {
     /// Adds a group that was made or joined.
     pub fn insert_group(&mut self, (entry, state): (GroupEntry, GroupState)) {
         self.states.insert(entry.id, state);
@@ -186,14 +184,14 @@ impl Conversations {
             }
         }
         self.homes.insert(entry.id, &entry.row.home);
-        self.groups.insert(entry.id, entry);
+        self.entries.insert(entry.id, entry);
     }
 
     /// Forgets a group whose rows are deleted.
     pub fn remove_group(&mut self, mls: &Mls, id: &group::GroupId) {
         self.states.remove(id);
         mls.forget(id);
-        let Some(entry) = self.groups.remove(id) else { return };
+        let Some(entry) = self.entries.remove(id) else { return };
         self.homes.remove(id, &entry.row.home);
         for address in entry.logs.iter().filter_map(group::log_address) {
             self.logs.remove(&address);

@@ -5,7 +5,7 @@ use starling_wire::{Body, Clock, Event, EventId, Text};
 
 use crate::{
     api::types::{ChatId, DeliveryState},
-    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
+    conversation::{ChatState, Chats, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
     limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
@@ -79,6 +79,23 @@ pub fn outbox_key(chat: ChatId, first: u64) -> Vec<u8> {
     [&chat.0[..], &first.to_be_bytes()].concat()
 }
 
+/// The events of an outbox entry, in their order. What was deleted since is empty: its number has to come, its text has not.
+fn events_of(turn: &Turn<'_>, chat: ChatId, row: &OutboxRow) -> Result<Vec<Event>, EngineError> {
+    let decoded = |id: EventId, body: Option<&[u8]>| {
+        let body = body.and_then(|body| Event::decode_body(body).ok());
+        Event { id, body: body.unwrap_or_else(|| Body::Text(Text::default())) }
+    };
+    let mut events = Vec::new();
+    for id in row.ids.chunks_exact(EventId::LEN).filter_map(EventId::from_bytes) {
+        let stored = turn.get::<EventRow>(TIMELINE, &timeline_key(chat, id))?;
+        events.push(decoded(id, stored.as_ref().map(|row| &row.body[..])));
+    }
+    let others = row.events.iter().filter_map(|e| Some(decoded(EventId::from_bytes(&e.id)?, Some(&e.body))));
+    events.extend(others);
+    events.sort_by_key(|event| event.id.sequence);
+    Ok(events)
+}
+
 impl Conversations {
     /// Encrypts a batch and puts it into the outbox, in the transaction that also has the new ratchet state. Without a group it is stored as it
     /// is, and encrypted when there is one ([`Conversations::renew_outbox`]).
@@ -145,36 +162,6 @@ impl Conversations {
         Ok(Some(row))
     }
 
-    /// The events of an outbox entry, in their order. What was deleted since is empty: its number has to come, its text has not.
-    fn events_of(turn: &Turn<'_>, chat: ChatId, row: &OutboxRow) -> Result<Vec<Event>, EngineError> {
-        let decoded = |id: EventId, body: Option<&[u8]>| {
-            let body = body.and_then(|body| Event::decode_body(body).ok());
-            Event { id, body: body.unwrap_or_else(|| Body::Text(Text::default())) }
-        };
-        let mut events = Vec::new();
-        for id in row.ids.chunks_exact(EventId::LEN).filter_map(EventId::from_bytes) {
-            let stored = turn.get::<EventRow>(TIMELINE, &timeline_key(chat, id))?;
-            events.push(decoded(id, stored.as_ref().map(|row| &row.body[..])));
-        }
-        let others = row.events.iter().filter_map(|e| Some(decoded(EventId::from_bytes(&e.id)?, Some(&e.body))));
-        events.extend(others);
-        events.sort_by_key(|event| event.id.sequence);
-        Ok(events)
-    }
-
-    /// Keeps what is still to be delivered of a conversation whose timeline is about to be cleared.
-    pub(crate) fn keep_undelivered(&self, turn: &Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        for item in self.chats.get(&chat).iter().flat_map(|c| &c.outbox) {
-            let key = outbox_key(chat, item.first);
-            let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else { continue };
-            let events = Self::events_of(turn, chat, &row)?;
-            row.events = events.iter().map(outbox_event).collect();
-            row.ids.clear();
-            turn.put(OUTBOX, &key, &row)?;
-        }
-        Ok(())
-    }
-
     /// Encrypts again what was encrypted for an epoch whose secrets others may have dropped, or for a group that was replaced.
     pub(crate) fn renew_outbox(
         &mut self,
@@ -228,7 +215,7 @@ impl Conversations {
         first: u64,
     ) -> Result<Option<OutboxRow>, EngineError> {
         let Some(row) = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, first))? else { return Ok(None) };
-        let events = Self::events_of(turn, chat, &row)?;
+        let events = events_of(turn, chat, &row)?;
         let row = self.seal_batch(turn, cx, chat, group, row, events)?;
         if let Some((row, state)) = row.as_ref().zip(self.chats.get_mut(&chat))
             && let Ok(at) = state.outbox.binary_search_by_key(&first, |i| i.first)
@@ -267,6 +254,21 @@ impl Conversations {
             state.dirty = true;
             turn.state_event(chat, failed, DeliveryState::Failed)?;
             self.trim_chat(turn, cx.homes, chat);
+        }
+        Ok(())
+    }
+}
+
+impl Chats {
+    /// Keeps what is still to be delivered of a conversation whose timeline is about to be cleared.
+    pub(crate) fn keep_undelivered(&self, turn: &Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        for item in self.states.get(&chat).iter().flat_map(|c| &c.outbox) {
+            let key = outbox_key(chat, item.first);
+            let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? else { continue };
+            let events = events_of(turn, chat, &row)?;
+            row.events = events.iter().map(outbox_event).collect();
+            row.ids.clear();
+            turn.put(OUTBOX, &key, &row)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use starling_wire::{Clock, EventId};
 
-use super::{ChatState, Conversations, context::Context, group::GroupId};
+use super::{ChatState, Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::{
         problem::ChatProblem,
@@ -32,6 +32,14 @@ impl ChatState {
 }
 
 impl Conversations {
+    /// Whether a group is of a conversation in which this profile was found to be an older copy.
+    pub(crate) fn is_outdated_group(&self, id: GroupId) -> bool {
+        let chat = self.groups.get(&id).and_then(|group| group.chat());
+        chat.and_then(|chat| self.chats.get(&chat)).is_some_and(|state| state.row.outdated)
+    }
+}
+
+impl Chats {
     /// Somebody has events of this device that are not here: a contact, who is believed for the conversation with it; or another device of ours.
     pub(crate) fn outdated(
         &mut self,
@@ -39,7 +47,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         said_in: Option<ChatId>,
     ) -> Result<(), EngineError> {
-        let state = said_in.and_then(|chat| self.chats.get_mut(&chat));
+        let state = said_in.and_then(|chat| self.states.get_mut(&chat));
         if cx.counters.row.outdated || state.as_ref().is_some_and(|state| state.row.outdated) {
             return Ok(());
         }
@@ -57,11 +65,5 @@ impl Conversations {
         let kind = DurableEventKind::DeviceCopied.stored();
         let (account, text) = (cx.dir.account.id(), cx.dir.account.device().to_string());
         turn.durable_event(EventLogRow { kind, account: account.as_bytes().to_vec(), text, ..EventLogRow::default() })
-    }
-
-    /// Whether a group is of a conversation in which this profile was found to be an older copy.
-    pub(crate) fn is_outdated_group(&self, id: GroupId) -> bool {
-        let chat = self.groups.get(&id).and_then(|group| group.chat());
-        chat.and_then(|chat| self.chats.get(&chat)).is_some_and(|state| state.row.outdated)
     }
 }

@@ -2,8 +2,8 @@
 
 use starling_wire::rendezvous::{Refusal, ResponseBody};
 
-use super::Conversations;
 use super::group::{GroupEntry, GroupId};
+use super::{Conversations, Groups};
 use crate::{
     api::problem::ChatProblem,
     conversation::context::Context,
@@ -25,11 +25,11 @@ impl Conversations {
                 if let Some(entry) = self.groups.get_mut(&appended.place.group) {
                     entry.append.under_way = false;
                 }
-                self.append_failed(turn, &appended);
+                self.chats.append_failed(turn, &appended);
             }
-            LogPending::Announce(id, epoch) => self.not_announced(turn, (id, epoch), None),
-            LogPending::Trim(trimming) => self.not_trimmed(&trimming),
-            LogPending::Door(id, _) => self.door_not_written(turn, id, None),
+            LogPending::Announce(id, epoch) => self.groups.not_announced(turn, (id, epoch), None),
+            LogPending::Trim(trimming) => self.logged.not_trimmed(&trimming),
+            LogPending::Door(id, _) => self.groups.door_not_written(turn, id, None),
             LogPending::ReadDoor(chat) | LogPending::Enter(chat) => self.enter_lost(chat),
         }
     }
@@ -55,12 +55,12 @@ impl Conversations {
             (LogPending::Append(appended), ResponseBody::Behind(behind)) => {
                 self.on_appended_behind(turn, cx, &appended, &behind)?;
             }
-            (LogPending::Trim(trimming), _) => self.trimmed(turn, trimming)?,
+            (LogPending::Trim(trimming), _) => self.logged.trimmed(turn, trimming)?,
             (LogPending::Announce(id, epoch), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
-                self.on_announced(id, epoch);
+                self.groups.on_announced(id, epoch);
             }
             (LogPending::Door(id, epoch), ResponseBody::Appended(last)) => {
-                self.door_written(turn, cx, (id, epoch), last);
+                self.groups.door_written(turn, cx, (id, epoch), last);
             }
             (LogPending::ReadDoor(chat), ResponseBody::Page(page)) => {
                 self.on_door_page(turn, cx, (chat, home), page)?;
@@ -92,16 +92,16 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         match pending {
             LogPending::Trim(trimming) if refused.is_busy() => {
-                self.not_trimmed(&trimming);
+                self.logged.not_trimmed(&trimming);
                 cx.homes.retry_later(turn, refused);
             }
-            LogPending::Trim(trimming) => self.trimmed(turn, trimming)?,
+            LogPending::Trim(trimming) => self.logged.trimmed(turn, trimming)?,
             LogPending::Announce(id, epoch) => {
-                self.not_announced(turn, (id, epoch), Some(refused));
+                self.groups.not_announced(turn, (id, epoch), Some(refused));
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Door(id, _) => {
-                self.door_not_written(turn, id, Some(refused));
+                self.groups.door_not_written(turn, id, Some(refused));
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::ReadDoor(chat) | LogPending::Enter(chat) => {
@@ -111,7 +111,7 @@ impl Conversations {
             LogPending::Read(id, epoch)
                 if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
             {
-                self.forget_log(id, epoch);
+                self.groups.forget_log(id, epoch);
             }
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
                 self.log_stopped(turn, cx, id, true);
@@ -136,9 +136,9 @@ impl Conversations {
                     _ => ChatProblem::LogRefused,
                 };
                 if !appended.items.is_empty() {
-                    self.set_problem(turn, appended.place.chat, Some(problem));
+                    self.chats.set_problem(turn, appended.place.chat, Some(problem));
                 }
-                self.append_failed(turn, &appended);
+                self.chats.append_failed(turn, &appended);
                 self.log_stopped(turn, cx, appended.place.group, true);
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, appended.place.group);
@@ -147,16 +147,6 @@ impl Conversations {
             }
         }
         Ok(())
-    }
-
-    /// The log of an epoch that is over is not there any more.
-    fn forget_log(&mut self, id: GroupId, epoch: u64) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
-        if let Some(keys) = entry.keys_of(epoch) {
-            self.logs.remove(&keys.address);
-        }
-        entry.read.under_way.retain(|reading| *reading != epoch);
-        entry.forget_log(epoch);
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.
@@ -168,5 +158,17 @@ impl Conversations {
         }
         self.read_logs(turn, cx, id);
         turn.fact(Fact::LogOpened(id));
+    }
+}
+
+impl Groups {
+    /// The log of an epoch that is over is not there any more.
+    fn forget_log(&mut self, id: GroupId, epoch: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if let Some(keys) = entry.keys_of(epoch) {
+            self.logs.remove(&keys.address);
+        }
+        entry.read.under_way.retain(|reading| *reading != epoch);
+        entry.forget_log(epoch);
     }
 }

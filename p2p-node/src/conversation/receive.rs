@@ -131,7 +131,7 @@ impl Conversations {
                 if let Some(device) = from {
                     // It may be one of an epoch that we come to, or come back to, when a fork is healed.
                     self.seen.forget(message);
-                    self.suspect_fork(turn, device, id);
+                    self.groups.suspect_fork(turn, device, id);
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Conversations {
             return None;
         }
         let is_dead = entry.row.dead;
-        if self.is_group_chat(chat) && !self.policies.is_in(&chat) {
+        if self.chats.is_group_chat(chat) && !self.policies.is_in(&chat) {
             // What stands behind the commit that has removed us is not for us, though it is of our epoch.
             return None;
         }
@@ -197,6 +197,31 @@ impl Conversations {
         Ok(())
     }
 
+    /// What kind of conversation a batch is for, if its sender counts there.
+    fn kind_for(&self, cx: &Context<'_>, chat: ChatId, sender: &Certificate) -> Option<ChatKind> {
+        let device = sender.device();
+        let state = self.chats.get(&chat)?;
+        if !state.roster.accounts().any(|account| account == sender.account()) {
+            tracing::warn!("a message of an account that is not in the conversation was dropped");
+            return None;
+        }
+        let own = sender.account() == cx.dir.account.id();
+        let lacks_it = |list: &DeviceChain| list.device(&device).is_none();
+        let given_up = if state.kind() == ChatKind::Group {
+            cx.dir.list_of(&sender.account()).is_some_and(|list| list.has_removed(&device))
+        } else if own {
+            cx.dir.account.list().is_some_and(lacks_it)
+        } else {
+            // A device that its account has given up may be somebody else's now.
+            let person = cx.dir.contacts.people.get(&sender.account());
+            person.and_then(|p| p.list.as_ref()).is_some_and(lacks_it)
+        };
+        if given_up {
+            tracing::warn!(own, "a message of a device that its account has given up was dropped");
+        }
+        Some(state.kind()).filter(|_| !given_up)
+    }
+
     fn on_batch(
         &mut self,
         turn: &mut Turn<'_>,
@@ -208,51 +233,21 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let device = sender.device();
         let own = sender.account() == cx.dir.account.id();
-        let roster = self.chats.get(&chat).map(|state| &state.roster);
-        if !roster.is_some_and(|roster| roster.accounts().any(|account| account == sender.account())) {
-            tracing::warn!("a message of an account that is not in the conversation was dropped");
-            return Ok(());
-        }
-        let Some(kind) = self.chats.get(&chat).map(ChatState::kind) else { return Ok(()) };
-        let is_removed = |list: &DeviceChain| list.has_removed(&device);
-        if kind == ChatKind::Group {
-            if cx.dir.list_of(&sender.account()).is_some_and(is_removed) {
-                tracing::warn!("a message of a device that its account has given up was dropped");
-                return Ok(());
-            }
-        } else if !own {
-            // A device that its account has given up may be somebody else's now.
-            let person = cx.dir.contacts.people.get(&sender.account());
-            if person.and_then(|p| p.list.as_ref()).is_some_and(|list| list.device(&device).is_none()) {
-                tracing::warn!("a message of a device that its account has given up was dropped");
-                return Ok(());
-            }
+        let Some(kind) = self.kind_for(cx, chat, sender) else { return Ok(()) };
+        if kind != ChatKind::Group && !own {
             self.confirm_group(turn, cx, group)?;
             self.note_unjoined_groups(turn, cx, chat, group)?;
-        } else if cx.dir.account.list().is_some_and(|list| list.device(&device).is_none()) {
-            tracing::warn!("a message of a device that our account has given up was dropped");
-            return Ok(());
         }
         let role = self.role_in(chat, &sender.account());
         let latest = turn.latest_ms();
-        let origin = self.origin_of(turn, cx.dir, sender, via)?;
+        let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
         for event in batch.events {
             cx.counters.clock.observe(event.id.clock, latest, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
                 numbered = true;
-                let Some(state) = self.chats.get_mut(&chat) else {
-                    return Ok(());
-                };
-                let row = state.roster.device_mut(sender.account(), &device);
-                if kind == ChatKind::Group && (row.received, row.last) == (0, 0) && row.early.is_empty() {
-                    // What it has written before is in epochs that this device has not seen: the log has the rest in its order.
-                    row.received = event.id.sequence - 1;
-                }
-                if row.received.saturating_add(1) < batch.floor {
-                    (row.received, row.received_clock) = (batch.floor - 1, 0);
-                }
-                match place_of(row, &event.id, std::mem::take(&mut before)) {
+                let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+                match next_place(state, sender, &event.id, batch.floor, std::mem::take(&mut before)) {
                     Place::New => {}
                     Place::Again => continue,
                     Place::Contradicts => {
@@ -327,6 +322,20 @@ pub(super) enum Place {
     Again,
     /// The device has sent another one with its number, or with the number before it; or has stamped a later one earlier, which no clock does.
     Contradicts,
+}
+
+/// The place of a numbered event of a device, after what nobody sends any more: all before `floor`.
+fn next_place(state: &mut ChatState, sender: &Certificate, id: &EventId, floor: u64, before: Clock) -> Place {
+    let is_group = state.kind() == ChatKind::Group;
+    let row = state.roster.device_mut(sender.account(), &sender.device());
+    if is_group && (row.received, row.last) == (0, 0) && row.early.is_empty() {
+        // What it has written before is in epochs that this device has not seen: the log has the rest in its order.
+        row.received = id.sequence - 1;
+    }
+    if row.received.saturating_add(1) < floor {
+        (row.received, row.received_clock) = (floor - 1, 0);
+    }
+    place_of(row, id, before)
 }
 
 /// Where an event of a device stands; it is noted if it is new. `before` is the clock that the event before it has for its sender, if not zero.

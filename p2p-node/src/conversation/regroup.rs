@@ -8,7 +8,7 @@ use crate::{
     api::types::ChatId,
     contacts::{Directory, Person},
     conversation::{
-        ChatState, Conversations, GroupEntry, GroupState,
+        ChatState, Chats, Conversations, GroupEntry, GroupState, Groups,
         context::Context,
         group::{GroupId, GroupMember},
         group_store,
@@ -72,45 +72,6 @@ impl Regroup {
 }
 
 impl Conversations {
-    /// How a group differs from the devices of the conversation's members: whether it has others, or may soon have, and how many of theirs it lacks.
-    pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
-        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
-            // Who is in it follows from its policy; devices that their accounts have removed are about to be, there, too.
-            let is_removed = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|list| list.has_removed(&m.device));
-            return (group.members.iter().any(is_removed), 0);
-        }
-        let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
-        let listed = |member: &GroupMember| {
-            let of = lists.iter().find(|(account, _)| *account == member.account);
-            of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
-        };
-        let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
-        let has_others = group.row.exposed || !group.members.iter().all(listed);
-        (has_others, all.filter(|d| !group.has_member(&d.id)).count())
-    }
-
-    /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
-    /// list of devices is not known those in the group count.
-    pub(super) fn everybody_has(&self, dir: Directory<'_>, chat: &ChatState, item: &OutItem) -> bool {
-        let (group, upto) = (item.group, item.last);
-        let (me, this) = (dir.account.id(), dir.account.device());
-        let group = self.groups.get(&group);
-        if chat.is_group() {
-            let has = |m: &GroupMember| {
-                let row = chat.roster.device(&m.device);
-                m.device == this || row.is_some_and(|row| row.acked >= upto || row.since_epoch > item.epoch)
-            };
-            return item.last <= chat.row.logged_upto && group.is_some_and(|group| group.members.iter().all(has));
-        }
-        let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
-        dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {
-            (Some(list), _) => list.devices.iter().all(|d| has(d.id)),
-            (None, Some(group)) => group.members.iter().filter(|m| m.account == account).all(|m| has(m.device)),
-            // Nothing is known of them: nobody can have said that they have it.
-            (None, None) => account == me,
-        })
-    }
-
     /// Whoever speaks in an older group long after a newer one was made may not be able to join that one: it is written to only if there is no
     /// other, until they are heard in it.
     pub(crate) fn note_unjoined_groups(
@@ -145,14 +106,14 @@ impl Conversations {
     pub(crate) fn has_revoked_member(&self, dir: Directory<'_>, chat: ChatId, group: GroupId) -> bool {
         let state = self.chats.get(&chat);
         let group = self.groups.get(&group);
-        state.zip(group).is_some_and(|(state, group)| self.roster_diff(dir, &state.roster, group).0)
+        state.zip(group).is_some_and(|(state, group)| self.chats.roster_diff(dir, &state.roster, group).0)
     }
 
     /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
         let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
-        let fits = |state: &ChatState, group| self.roster_diff(dir, &state.roster, group) == (false, 0);
+        let fits = |state: &ChatState, group| self.chats.roster_diff(dir, &state.roster, group) == (false, 0);
         state.zip(group).is_some_and(|(state, group)| !group.row.unjoined && fits(state, group))
     }
 
@@ -189,7 +150,7 @@ impl Conversations {
         let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
         let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
         let lacks = |(state, group): (&ChatState, &GroupEntry)| {
-            !group.row.unjoined && !self.roster_diff(dir, &state.roster, group).0
+            !group.row.unjoined && !self.chats.roster_diff(dir, &state.roster, group).0
         };
         let waits = state.zip(group).is_some_and(lacks);
         let until = self.regroup.newcomer_until;
@@ -210,7 +171,7 @@ impl Conversations {
                 };
                 // Also where an older group is written to, as the newer one has such a device: the older one lacks devices.
                 let voids = |active| {
-                    let since = self.groups_of(chat).skip_while(move |(_, group)| group.id != active);
+                    let since = self.groups.groups_of(chat).skip_while(move |(_, group)| group.id != active);
                     since.into_iter().any(|(_, group)| group.row.exposed || group.members.iter().any(is_removed))
                 };
                 let due = match self.active_group(dir, chat.id) {
@@ -257,7 +218,7 @@ impl Conversations {
             ours = entry.row.ours,
             "a conversation has another group"
         );
-        self.insert_group(group);
+        self.groups.insert_group(group);
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
@@ -265,7 +226,7 @@ impl Conversations {
         state.dirty = true;
         for old in self.surplus_groups(cx.dir, chat) {
             group_store::delete(turn, &old)?;
-            self.remove_group(cx.mls, &old);
+            self.groups.remove_group(cx.mls, &old);
             if let Some(state) = self.chats.get_mut(&chat) {
                 state.row.groups.retain(|g| g[..] != old);
             }
@@ -309,6 +270,49 @@ impl Conversations {
         *due = now + if has_group { MEND_AGAIN_MS << (*tries).min(5) } else { no_group_again_ms(*tries) };
         *tries += 1;
         true
+    }
+}
+
+impl Chats {
+    /// How a group differs from the devices of the conversation's members: whether it has others, or may soon have, and how many of theirs it lacks.
+    pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
+        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
+            // Who is in it follows from its policy; devices that their accounts have removed are about to be, there, too.
+            let is_removed = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|list| list.has_removed(&m.device));
+            return (group.members.iter().any(is_removed), 0);
+        }
+        let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
+        let listed = |member: &GroupMember| {
+            let of = lists.iter().find(|(account, _)| *account == member.account);
+            of.is_some_and(|(_, list)| list.is_none_or(|l| l.device(&member.device).is_some()))
+        };
+        let all = lists.iter().filter_map(|(_, list)| *list).flat_map(|l| &l.devices);
+        let has_others = group.row.exposed || !group.members.iter().all(listed);
+        (has_others, all.filter(|d| !group.has_member(&d.id)).count())
+    }
+}
+
+impl Groups {
+    /// Whether every other device of all members has our events up to a sequence number, in whatever group they went out. Of an account whose
+    /// list of devices is not known those in the group count.
+    pub(super) fn everybody_has(&self, dir: Directory<'_>, chat: &ChatState, item: &OutItem) -> bool {
+        let (group, upto) = (item.group, item.last);
+        let (me, this) = (dir.account.id(), dir.account.device());
+        let group = self.entries.get(&group);
+        if chat.is_group() {
+            let has = |m: &GroupMember| {
+                let row = chat.roster.device(&m.device);
+                m.device == this || row.is_some_and(|row| row.acked >= upto || row.since_epoch > item.epoch)
+            };
+            return item.last <= chat.row.logged_upto && group.is_some_and(|group| group.members.iter().all(has));
+        }
+        let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
+        dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {
+            (Some(list), _) => list.devices.iter().all(|d| has(d.id)),
+            (None, Some(group)) => group.members.iter().filter(|m| m.account == account).all(|m| has(m.device)),
+            // Nothing is known of them: nobody can have said that they have it.
+            (None, None) => account == me,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use starling_keys::DeviceId;
 
-use super::{Conversations, context::Context, group::GroupId};
+use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -105,7 +105,7 @@ impl Conversations {
     /// Whether others may still write into a group that we have given up or have not got, though we have one that we can write in.
     pub(super) fn has_unreplaced(&self, chat: ChatId) -> bool {
         let state = self.chats.get(&chat);
-        let given_up = |state| self.groups_of(state).any(|(_, group)| group.row.unreplaced);
+        let given_up = |state| self.groups.groups_of(state).any(|(_, group)| group.row.unreplaced);
         state.is_some_and(given_up) || self.regroup.replacing.is_apart(chat)
     }
 
@@ -141,9 +141,9 @@ impl Conversations {
             if let Some(apart) = self.regroup.replacing.apart.get_mut(&chat) {
                 apart.remove(&id);
             }
-            let answers = self.home_of(id).is_some_and(|home| homes.answers(&home));
+            let answers = self.groups.home_of(id).is_some_and(|home| homes.answers(&home));
             let Some(group) = self.groups.get_mut(&id) else {
-                self.remember_replaced(chat, id);
+                self.chats.remember_replaced(chat, id);
                 continue;
             };
             if group.chat() == Some(chat) {
@@ -157,31 +157,13 @@ impl Conversations {
         self.regroup.replacing.elsewhere.remove(&chat);
     }
 
-    /// Its welcome may come later than that of the group that replaces it.
-    fn remember_replaced(&mut self, chat: ChatId, id: GroupId) {
-        let Some(state) = self.chats.get_mut(&chat) else { return };
-        if state.row.replaced.iter().any(|known| known[..] == id) {
-            return;
-        }
-        if state.row.replaced.len() >= MAX_REPLACED_GROUPS {
-            state.row.replaced.remove(0);
-        }
-        state.row.replaced.push(id.to_vec());
-        state.dirty = true;
-    }
-
-    /// Whether a group was replaced before its welcome was read.
-    pub(crate) fn was_replaced(&self, chat: ChatId, id: &GroupId) -> bool {
-        self.chats.get(&chat).is_some_and(|state| state.row.replaced.iter().any(|known| known[..] == *id))
-    }
-
     /// A connected member writes in a group that we can't write in: its welcome has not come, or we have given the group up. If that goes on for long,
     /// the member has not learned of the one that we write in, though it was made for it, too: both go on in another.
     pub(super) fn note_elsewhere(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, device: DeviceId, id: GroupId) {
         let known = self.groups.get(&id).and_then(super::GroupEntry::chat);
         let of_contact = || {
             let account = cx.dir.account_of(&device).filter(|account| *account != cx.dir.account.id())?;
-            self.direct_with(&account)
+            self.chats.direct_with(&account)
         };
         let Some(chat) = known.or_else(of_contact) else { return };
         // One that lacks a device is replaced by itself.
@@ -218,5 +200,25 @@ impl Conversations {
         if let Some(devices) = self.regroup.replacing.elsewhere.get_mut(&chat) {
             devices.remove(device);
         }
+    }
+}
+
+impl Chats {
+    /// Its welcome may come later than that of the group that replaces it.
+    fn remember_replaced(&mut self, chat: ChatId, id: GroupId) {
+        let Some(state) = self.states.get_mut(&chat) else { return };
+        if state.row.replaced.iter().any(|known| known[..] == id) {
+            return;
+        }
+        if state.row.replaced.len() >= MAX_REPLACED_GROUPS {
+            state.row.replaced.remove(0);
+        }
+        state.row.replaced.push(id.to_vec());
+        state.dirty = true;
+    }
+
+    /// Whether a group was replaced before its welcome was read.
+    pub(crate) fn was_replaced(&self, chat: ChatId, id: &GroupId) -> bool {
+        self.states.get(&chat).is_some_and(|state| state.row.replaced.iter().any(|known| known[..] == *id))
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         types::{ChatId, ContactState, DeliveryState},
     },
     contacts::{Directory, Person},
-    conversation::{Conversations, context::Context, group::GroupId},
+    conversation::{Chats, Conversations, context::Context, group::GroupId},
     events::At,
     limits::{BATCH_BYTES, MAX_OUTBOX, RECEIPT_DELAY_MS},
     net::NetCommand,
@@ -55,43 +55,17 @@ impl Conversations {
         chat: ChatId,
         body: Body,
     ) -> Result<EventId, EngineError> {
-        let origin = self.own_origin(turn, cx.dir)?;
-        let id = self.stamp(turn, cx, chat, &body);
+        let origin = self.authors.own_origin(turn, cx.dir)?;
+        let id = self.chats.stamp(turn, cx, chat, &body);
         self.fold_event(turn, cx.dir, chat, &At { id, body: &body, origin: &origin })?;
-        self.queue(chat, Event { id, body });
+        self.chats.queue(chat, Event { id, body });
         Ok(id)
-    }
-
-    /// Sends an event about something that has changed here already: our name, our devices, a call.
-    pub(crate) fn announce(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: Body) -> EventId {
-        let id = self.stamp(turn, cx, chat, &body);
-        self.queue(chat, Event { id, body });
-        id
-    }
-
-    /// The place of a new event of ours in the order.
-    fn stamp(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: &Body) -> EventId {
-        let clock = cx.counters.clock.tick(turn.agreed_ms());
-        let device = cx.dir.account.device().tag();
-        let mut sequence = 0;
-        if let Some(state) = self.chats.get_mut(&chat).filter(|_| body.is_numbered()) {
-            state.row.last_sequence += 1;
-            sequence = state.row.last_sequence;
-            state.dirty = true;
-        }
-        EventId { clock, device, sequence }
-    }
-
-    fn queue(&mut self, chat: ChatId, event: Event) {
-        if let Some(state) = self.chats.get_mut(&chat) {
-            state.pending.push(event);
-        }
     }
 
     /// Writes what this turn's events have changed, and encrypts those that were written here.
     pub(crate) fn flush_pending(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         for chat in self.touched_chats(cx.dir) {
-            self.write_draft(turn, chat)?;
+            self.chats.write_draft(turn, chat)?;
             if self.chats.get(&chat).is_none_or(|c| c.pending.is_empty()) {
                 continue;
             }
@@ -176,7 +150,7 @@ impl Conversations {
         let Some(entry) = self.groups.get(&group).filter(|_| !self.has_revoked_member(cx.dir, chat, group)) else {
             return false;
         };
-        if self.is_group_chat(chat) {
+        if self.chats.is_group_chat(chat) {
             // Its log has one copy for all.
             return false;
         }
@@ -195,6 +169,34 @@ impl Conversations {
             }
         }
         all
+    }
+}
+
+impl Chats {
+    /// Sends an event about something that has changed here already: our name, our devices, a call.
+    pub(crate) fn announce(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: Body) -> EventId {
+        let id = self.stamp(turn, cx, chat, &body);
+        self.queue(chat, Event { id, body });
+        id
+    }
+
+    /// The place of a new event of ours in the order.
+    fn stamp(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId, body: &Body) -> EventId {
+        let clock = cx.counters.clock.tick(turn.agreed_ms());
+        let device = cx.dir.account.device().tag();
+        let mut sequence = 0;
+        if let Some(state) = self.states.get_mut(&chat).filter(|_| body.is_numbered()) {
+            state.row.last_sequence += 1;
+            sequence = state.row.last_sequence;
+            state.dirty = true;
+        }
+        EventId { clock, device, sequence }
+    }
+
+    fn queue(&mut self, chat: ChatId, event: Event) {
+        if let Some(state) = self.states.get_mut(&chat) {
+            state.pending.push(event);
+        }
     }
 }
 

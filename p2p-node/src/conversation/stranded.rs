@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::DeviceId;
 
-use super::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, replace::place_among};
+use super::{
+    ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId, replace::place_among,
+};
 use crate::{
     api::types::ChatId,
     contacts::{Directory, Person},
@@ -86,8 +88,12 @@ impl Stranded {
 impl Conversations {
     /// A server is lost: the conversations with logs there are looked at.
     pub(crate) fn strand(&mut self, home: HomeId) {
-        let chats: Vec<ChatId> =
-            self.groups_at(home).iter().filter_map(|id| self.groups.get(id).and_then(GroupEntry::chat)).collect();
+        let chats: Vec<ChatId> = self
+            .groups
+            .groups_at(home)
+            .iter()
+            .filter_map(|id| self.groups.get(id).and_then(GroupEntry::chat))
+            .collect();
         chats.into_iter().for_each(|chat| self.chats.touch(chat));
     }
 
@@ -97,25 +103,13 @@ impl Conversations {
         waiting.into_iter().for_each(|chat| self.chats.touch(chat));
     }
 
-    /// A device is not connected any more while a server is lost: what it has not acknowledged may have no other way to it.
-    pub(crate) fn strand_with(&mut self, dir: Directory<'_>, homes: &Homes, device: &DeviceId) {
-        if homes.lost().is_empty() {
-            return;
-        }
-        for chat in self.chats_of(dir, device) {
-            if self.chats.get(&chat).is_some_and(|state| !state.outbox.is_empty()) {
-                self.chats.touch(chat);
-            }
-        }
-    }
-
     /// Finds out whether a conversation has something for a log at a lost server, and when it moves.
     pub(super) fn look_for_stranded(&mut self, turn: &Turn<'_>, cx: &Context<'_>, chat: ChatId) {
         let Some((group, lost)) = self.stranded_in(cx, chat) else {
             self.regroup.stranded.forget(chat);
             return;
         };
-        let due = self.can_move(cx, chat, lost).then(|| turn.now() + self.turn_to_move(cx, group));
+        let due = self.chats.can_move(cx, chat, lost).then(|| turn.now() + self.groups.turn_to_move(cx, group));
         let stranded = &mut self.regroup.stranded;
         stranded.waiting.insert(chat);
         let not_before = stranded.moved.get(&chat).map_or(0, |moved| moved.not_before);
@@ -130,7 +124,7 @@ impl Conversations {
     pub(crate) fn take_stranded(&mut self, turn: &Turn<'_>, cx: &Context<'_>) -> bool {
         let mut any = false;
         for chat in self.regroup.stranded.due.take_due(turn.now()) {
-            if !self.stranded_in(cx, chat).is_some_and(|(_, lost)| self.can_move(cx, chat, lost)) {
+            if !self.stranded_in(cx, chat).is_some_and(|(_, lost)| self.chats.can_move(cx, chat, lost)) {
                 continue;
             }
             tracing::debug!("the home of a conversation's log is lost: it moves to another");
@@ -154,25 +148,41 @@ impl Conversations {
         let state = self.chats.get(&chat).filter(|state| !state.row.outdated && !state.is_group())?;
         let upto = state.outbox.back()?.last;
         let group = self.active_group(cx.dir, chat)?;
-        let home = self.home_of(group).filter(|home| cx.homes.is_lost(home))?;
+        let home = self.groups.home_of(group).filter(|home| cx.homes.is_lost(home))?;
         let waits = upto > state.row.logged_upto || cx.homes.is_lost_for_long(&home);
         let trusted = |person: &Person| person.is_linked() && !person.row.key_changed;
         let can = waits && cx.dir.people(state.roster.others()).all(trusted);
         (can && lacks_somebody(cx, state, upto)).then_some((group, home))
     }
+}
+
+impl Chats {
+    /// A device is not connected any more while a server is lost: what it has not acknowledged may have no other way to it.
+    pub(crate) fn strand_with(&mut self, dir: Directory<'_>, homes: &Homes, device: &DeviceId) {
+        if homes.lost().is_empty() {
+            return;
+        }
+        for chat in self.chats_of(dir, device) {
+            if self.states.get(&chat).is_some_and(|state| !state.outbox.is_empty()) {
+                self.states.touch(chat);
+            }
+        }
+    }
 
     /// Whether another group could be made: it needs a home of ours, and one of each other member's.
     fn can_move(&self, cx: &Context<'_>, chat: ChatId, lost: HomeId) -> bool {
-        let Some(state) = self.chats.get(&chat) else { return false };
+        let Some(state) = self.states.get(&chat) else { return false };
         let answers = |home: &HomeId| *home != lost && cx.homes.answers(home);
         let own = cx.dir.account.identity.homes.iter().any(|h| answers(&h.peer) && cx.homes.is_registered(&h.peer));
         let theirs = |person: &Person| person.homes().iter().any(|home| answers(&home.peer));
         own && state.roster.others().next().is_some() && cx.dir.people(state.roster.others()).all(theirs)
     }
+}
 
+impl Groups {
     /// How long this device waits for others that may move the conversation, too: of those that are connected with it one is the first.
     fn turn_to_move(&self, cx: &Context<'_>, group: GroupId) -> u64 {
-        let Some(entry) = self.groups.get(&group).filter(|entry| entry.members.len() > 2) else { return 0 };
+        let Some(entry) = self.entries.get(&group).filter(|entry| entry.members.len() > 2) else { return 0 };
         let others = entry.members.iter().map(|member| member.device).filter(|device| is_there(cx, device));
         REGROUP_TURN_MS * place_among(&group, &cx.dir.account.device(), others) as u64
     }

@@ -7,7 +7,7 @@ use crate::{
         types::ChatId,
     },
     contacts::Directory,
-    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
+    conversation::{ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId},
     limits::MAX_GROUPS_PER_CHAT,
     roster::Roster,
     turn::{EngineError, Turn},
@@ -31,8 +31,8 @@ impl Conversations {
     /// those that lack the fewest the confirmed one with the lowest id, so that all choose the same, else the newest.
     pub(crate) fn active_group(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupId> {
         let state = self.chats.get(&chat)?;
-        let usable = self.groups_of(state).filter(|(_, group)| !group.row.dead);
-        usable.min_by_key(|(at, group)| self.rank(dir, &state.roster, *at, group)).map(|(_, group)| group.id)
+        let usable = self.groups.groups_of(state).filter(|(_, group)| !group.row.dead);
+        usable.min_by_key(|(at, group)| self.chats.rank(dir, &state.roster, *at, group)).map(|(_, group)| group.id)
     }
 
     /// The group that we write to, with its encryption state loaded: those that are damaged are given up.
@@ -64,29 +64,33 @@ impl Conversations {
         Ok(self.check_may_write(cx.dir, chat))
     }
 
+    /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, nor the one that is written to; and of the
+    /// rest those that lack the most devices and have the highest ids, which nobody prefers who has the others.
+    pub(crate) fn surplus_groups(&self, dir: Directory<'_>, chat: ChatId) -> Vec<GroupId> {
+        let Some(state) = self.chats.get(&chat) else { return Vec::new() };
+        let mut older: Vec<_> = self.groups.groups_of(state).collect();
+        older.pop();
+        let active = self.active_group(dir, chat);
+        older.sort_by_cached_key(|(_, group)| {
+            (group.row.dead, Some(group.id) != active, self.chats.roster_diff(dir, &state.roster, group), group.id)
+        });
+        older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
+    }
+}
+
+impl Groups {
     /// The groups of a conversation that are there, oldest first.
     pub(super) fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
-        ids.filter_map(|g| self.groups.get(&g)).enumerate()
+        ids.filter_map(|g| self.entries.get(&g)).enumerate()
     }
+}
 
+impl Chats {
     /// The order of preference among a conversation's groups; the least is written to.
     fn rank(&self, dir: Directory<'_>, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
         let age = if group.row.confirmed { 0 } else { usize::MAX - at };
         let (strangers, lacks) = self.roster_diff(dir, roster, group);
         (strangers, group.row.unjoined, lacks, !group.row.confirmed, age, group.id)
-    }
-
-    /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, nor the one that is written to; and of the
-    /// rest those that lack the most devices and have the highest ids, which nobody prefers who has the others.
-    pub(crate) fn surplus_groups(&self, dir: Directory<'_>, chat: ChatId) -> Vec<GroupId> {
-        let Some(state) = self.chats.get(&chat) else { return Vec::new() };
-        let mut older: Vec<_> = self.groups_of(state).collect();
-        older.pop();
-        let active = self.active_group(dir, chat);
-        older.sort_by_cached_key(|(_, group)| {
-            (group.row.dead, Some(group.id) != active, self.roster_diff(dir, &state.roster, group), group.id)
-        });
-        older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
 }

@@ -131,7 +131,7 @@ impl Delivery {
             delivered: BTreeSet::new(),
         };
         let own = dir.account.has_other(&device);
-        for chat in conversations.chats_of(dir, &device) {
+        for chat in conversations.chats.chats_of(dir, &device) {
             conversations.chats.touch(chat);
             // Acknowledged again: the last stream may have lost it.
             let state = conversations.chats.get(&chat);

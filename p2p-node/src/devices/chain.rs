@@ -42,7 +42,7 @@ impl AccountDevices<'_> {
     fn usable_by(&self, device: &DeviceId) -> Usable {
         let (dir, conversations) = (self.cx.directory(), &self.cx.conversations);
         let has_group = |account: &AccountId| {
-            let group = conversations.direct_with(account).and_then(|chat| conversations.active_group(dir, chat));
+            let group = conversations.chats.direct_with(account).and_then(|chat| conversations.active_group(dir, chat));
             group.and_then(|id| conversations.groups.get(&id)).is_some_and(|group| group.has_member(device))
         };
         let mut usable = Usable::default();

@@ -65,7 +65,7 @@ impl AccountDevices<'_> {
             }
         }
         for change in changes {
-            let author = conversations.author(turn, dir, account, &change.device)?;
+            let author = conversations.authors.author(turn, dir, account, &change.device)?;
             let what = match change.kind {
                 ChangeKind::Joined => DeviceChange::Joined,
                 ChangeKind::Left => DeviceChange::Left,
@@ -88,7 +88,7 @@ impl AccountDevices<'_> {
         let dir = Directory { account: own, contacts };
         let clock = Clock::at(chain.newest_time().saturating_mul(1000));
         let at = in_time(turn, EventId { clock, device: tag, sequence: 0 });
-        let author = conversations.author_with_tag(turn, dir, account, [0; 8])?;
+        let author = conversations.authors.author_with_tag(turn, dir, account, [0; 8])?;
         put(conversations, turn, dir, (chat, at, author, DeviceChange::Forked))?;
         turn.fact(EventFact::Arrived(chat).into());
         Ok(())

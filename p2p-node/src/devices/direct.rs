@@ -25,8 +25,10 @@ impl AccountDevices<'_> {
         let Some(list) = self.cx.account.list().filter(|list| list.state().has_removals()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
         let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
-        let devices =
-            Devices { list, labels: self.cx.conversations.labels_of(self.cx.directory(), &self.cx.account.id()) };
+        let devices = Devices {
+            list,
+            labels: self.cx.conversations.authors.labels_of(self.cx.directory(), &self.cx.account.id()),
+        };
         let chain = Event::encode_body(&Body::Devices(devices)).into();
         let frame = DirectFrame { chain, ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));

@@ -17,7 +17,7 @@ impl AccountDevices<'_> {
             return;
         }
         let (list, labels) =
-            (chain.as_bytes().to_vec(), self.cx.conversations.labels_of(self.cx.directory(), &chain.account));
+            (chain.as_bytes().to_vec(), self.cx.conversations.authors.labels_of(self.cx.directory(), &chain.account));
         self.cx.announce(turn, chat, Body::Devices(Devices { list, labels }));
     }
 
@@ -31,7 +31,7 @@ impl AccountDevices<'_> {
         // Ours is known there by other entries: they answer ours with theirs, if these go on from it.
         let unknown = own && !is_prefix && from != account;
         // In a group that is for each account's own devices to say: else all would say it.
-        let is_ours_to_say = own || !self.cx.conversations.is_group_chat(chat);
+        let is_ours_to_say = own || !self.cx.conversations.chats.is_group_chat(chat);
         if (lacks || unknown) && is_ours_to_say {
             let known = known.clone();
             self.send_chain(turn, chat, &known);
@@ -41,14 +41,14 @@ impl AccountDevices<'_> {
     /// A contact has sent entries of its chain: all of its devices see that they are known here.
     pub(crate) fn echo_chain(&mut self, turn: &mut Turn<'_>, account: AccountId) {
         let chain = self.cx.contacts.people.get(&account).and_then(|person| person.list.clone());
-        if let (Some(chain), Some(chat)) = (chain, self.cx.conversations.direct_with(&account)) {
+        if let (Some(chain), Some(chat)) = (chain, self.cx.conversations.chats.direct_with(&account)) {
             self.send_chain(turn, chat, &chain);
         }
     }
 
     /// A contact's chain contradicts the one that is known here: its owner sees it.
     pub(crate) fn send_back(&mut self, turn: &Turn<'_>, chain: &DeviceChain) {
-        if let Some(chat) = self.cx.conversations.direct_with(&chain.account) {
+        if let Some(chat) = self.cx.conversations.chats.direct_with(&chain.account) {
             self.send_chain(turn, chat, chain);
         }
     }

@@ -39,7 +39,7 @@ impl AccountDevices<'_> {
             self.sync().tell_list(turn);
             self.meeting().renew_invites(turn)?;
             let elsewhere = |g: &GroupEntry| {
-                let home = self.cx.conversations.home_address(g);
+                let home = self.cx.conversations.groups.home_address(g);
                 g.row.ours
                     && !g.row.dead
                     && !home.is_some_and(|h| self.cx.account.identity.homes.iter().any(|m| m.peer == h.peer))

@@ -54,7 +54,8 @@ impl AccountDevices<'_> {
 
     /// When the newest message with a contact was written, as a clock; 0 without one.
     fn newest_with(&self, account: &[u8]) -> u64 {
-        let chat = AccountId::from_stored(account).ok().and_then(|account| self.cx.conversations.direct_with(&account));
+        let chat =
+            AccountId::from_stored(account).ok().and_then(|account| self.cx.conversations.chats.direct_with(&account));
         chat.and_then(|chat| self.cx.conversations.chats.get(&chat)).map_or(0, |state| state.row.newest)
     }
 
@@ -63,7 +64,7 @@ impl AccountDevices<'_> {
         let (dir, conversations) = (self.cx.directory(), &self.cx.conversations);
         let mut room = MAX_SNAPSHOT_WITH_DOORS.saturating_sub(contacts.iter().map(|c| c.encoded_len()).sum());
         for contact in &mut contacts {
-            let chat = AccountId::from_stored(&contact.account).ok().and_then(|a| conversations.direct_with(&a));
+            let chat = AccountId::from_stored(&contact.account).ok().and_then(|a| conversations.chats.direct_with(&a));
             let Some((door, home)) = chat.and_then(|chat| conversations.door_to_offer(dir, chat)) else { continue };
             match room.checked_sub(door.len() + home.len() + 8) {
                 Some(left) => (room, contact.door, contact.door_home) = (left, door, home),
@@ -143,7 +144,7 @@ impl AccountDevices<'_> {
             };
             self.cx.contacts.people.insert(account, person);
             let chat = self.cx.chat_with(turn, account);
-            self.cx.conversations.take_door(chat, (&contact.door, contact.door_home), place);
+            self.cx.conversations.chats.take_door(chat, (&contact.door, contact.door_home), place);
             self.sync().apply_settings_about(turn, account)?;
             turn.fact(Fact::DevicesChanged(account));
         }

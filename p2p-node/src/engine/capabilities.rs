@@ -113,7 +113,7 @@ impl Engine {
 
     pub(crate) fn make_direct_chats(&mut self, turn: &mut Turn<'_>) {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
-        self.conversations.make_direct_chats(turn, dir);
+        self.conversations.chats.make_direct_chats(turn, dir);
     }
 
     #[cfg(test)]

@@ -130,7 +130,7 @@ impl Engine {
             let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
             let unlisted = entry.read.waits_until.filter(|until| *until != 0);
             // What is due by now is written in this turn.
-            let state = self.conversations.states.due(&group).filter(|due| *due > turn.now());
+            let state = self.conversations.groups.states.due(&group).filter(|due| *due > turn.now());
             let due = retry.into_iter().chain(items).chain(unlisted).chain(state).min();
             self.deadlines.wakes.set(Wake::Group(group), due);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());

@@ -40,7 +40,7 @@ impl Engine {
             Fact::HomeRegistered(home) => self.on_home_registered(turn, home)?,
             Fact::HomeRetry(home) => self.on_home_retry(turn, home)?,
             Fact::HomeDown(home) => {
-                self.conversations.readers_gone(home);
+                self.conversations.groups.readers_gone(home);
                 self.account.codes_lost(&home);
             }
             Fact::HomeLost(home) => {
@@ -57,7 +57,7 @@ impl Engine {
             Fact::LinkUp(device) => self.on_link_up(turn, device)?,
             Fact::LinkDown(device) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
-                self.conversations.receipts_of_lost_link(turn, dir, &device);
+                self.conversations.chats.receipts_of_lost_link(turn, dir, &device);
                 self.on_device_away(turn, device);
             }
             Fact::LinkSilent(device) => self.on_device_away(turn, device),
@@ -108,8 +108,8 @@ impl Engine {
             }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::OutboundItemProblem { account, problem } => {
-                if let Some(chat) = self.conversations.direct_with(&account) {
-                    self.conversations.set_problem(turn, chat, problem);
+                if let Some(chat) = self.conversations.chats.direct_with(&account) {
+                    self.conversations.chats.set_problem(turn, chat, problem);
                 }
             }
             Fact::OwnDeviceAt { device, addresses, lan_key } => {
@@ -127,12 +127,12 @@ impl Engine {
         let (presence, mut views) = self.presenting();
         presence.contact_left(turn, &mut views, &device);
         let dir = Directory { account: &self.account, contacts: &self.contacts };
-        self.conversations.strand_with(dir, &self.homes, &device);
+        self.conversations.chats.strand_with(dir, &self.homes, &device);
     }
 
     /// A device that did not answer does again.
     fn on_device_back(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
-        for chat in self.conversations.chats_of(self.directory(), &device) {
+        for chat in self.conversations.chats.chats_of(self.directory(), &device) {
             let (presence, mut views) = self.presenting();
             presence.tell_presence(turn, &mut views, chat, true);
         }
@@ -148,7 +148,7 @@ impl Engine {
             self.history().devices_changed(turn);
         } else {
             let conversations = &mut self.conversations;
-            conversations.regroup.look.at_each(conversations.memberships.of(&account));
+            conversations.regroup.look.at_each(conversations.chats.memberships.of(&account));
             conversations.touch_groups_with(&account);
             self.contacts.people.touch(account);
             let (conversations, mut cx) = self.conversing();
@@ -188,10 +188,10 @@ impl Engine {
     /// What follows from what was written into conversations.
     fn follow_event(&mut self, turn: &mut Turn<'_>, fact: EventFact) -> Result<(), EngineError> {
         match fact {
-            EventFact::Arrived(chat) => self.conversations.write_draft(turn, chat)?,
+            EventFact::Arrived(chat) => self.conversations.chats.write_draft(turn, chat)?,
             EventFact::AckDue { device, chat, group } => {
                 if !self.delivery.schedule_ack(device, chat, group) {
-                    self.conversations.schedule_receipt(turn, chat);
+                    self.conversations.chats.schedule_receipt(turn, chat);
                 }
             }
             EventFact::Receipt { chat, device, upto, clock } => {
@@ -242,9 +242,9 @@ impl Engine {
         self.history().link_up(turn, device)?;
         let (conversations, mut cx) = self.conversing();
         conversations.beacons_to(turn, &mut cx, device);
-        for chat in self.conversations.chats_of(self.directory(), &device) {
+        for chat in self.conversations.chats.chats_of(self.directory(), &device) {
             let (conversations, mut cx) = self.conversing();
-            conversations.read_again(turn, &mut cx, chat);
+            conversations.chats.read_again(turn, &mut cx, chat);
             let (presence, mut views) = self.presenting();
             presence.tell_presence(turn, &mut views, chat, true);
         }

@@ -152,7 +152,7 @@ impl Engine {
         self.sync_net(turn);
         self.plan(turn);
         self.save(turn)?;
-        if stops { self.conversations.states.write_exactly(turn) } else { Ok(()) }
+        if stops { self.conversations.groups.states.write_exactly(turn) } else { Ok(()) }
     }
 
     /// Sequence number of the newest durable event.

@@ -69,7 +69,7 @@ impl Engine {
         };
         let said_in = if account == self.account.id() { None } else { Some(self.views().chat_with(turn, account)) };
         let (conversations, mut cx) = self.conversing();
-        conversations.outdated(turn, &mut cx, said_in)
+        conversations.chats.outdated(turn, &mut cx, said_in)
     }
 
     fn on_frame(&mut self, turn: &mut Turn<'_>, device: DeviceId, frame: DirectFrame) -> Result<(), EngineError> {

@@ -37,7 +37,7 @@ impl Engine {
         // One that is lost is not waited for, as long as there is another.
         let is_read = |(home, h): (&HomeId, &HomeState)| h.inbox.read && h.registered || self.homes.is_lost(home);
         let homes = own().all(is_read) && own().next().is_none_or(|_| own().any(|(home, _)| !self.homes.is_lost(home)));
-        let is_up = |id: GroupId| self.conversations.home_of(id).is_some_and(|home| self.homes.is_up(&home));
+        let is_up = |id: GroupId| self.conversations.groups.home_of(id).is_some_and(|home| self.homes.is_up(&home));
         let read = |(id, entry): (&GroupId, &crate::conversation::GroupEntry)| {
             entry.read.caught_up
                 || entry.row.dead

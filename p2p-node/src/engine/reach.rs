@@ -46,8 +46,9 @@ impl Engine {
         let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
         let contacts = self.contacts.owners.iter();
         for (device, account) in contacts.chain(own) {
-            let waits = |chat| self.conversations.may_enter(chat);
-            if !self.directory().may_talk(&device) || self.conversations.direct_with(&account).is_some_and(waits) {
+            let waits = |chat| self.conversations.chats.may_enter(chat);
+            if !self.directory().may_talk(&device) || self.conversations.chats.direct_with(&account).is_some_and(waits)
+            {
                 // Nothing can be said to somebody whose group this device is yet to enter.
                 continue;
             }
@@ -118,7 +119,7 @@ impl Engine {
         for home in &self.account.identity.homes {
             want(home, true);
         }
-        for home in self.conversations.homes_where(|group| self.conversations.is_linked_group(dir, group)) {
+        for home in self.conversations.groups.homes_where(|group| self.conversations.is_linked_group(dir, group)) {
             want(home, false);
         }
         for person in self.contacts.people.values().filter(|p| p.is_linked()) {
@@ -130,7 +131,7 @@ impl Engine {
         for home in self.account.own_devices.changes.left_homes.iter().filter_map(|h| h.address.parse().ok()) {
             want(&home, false);
         }
-        for home in self.conversations.door_homes() {
+        for home in self.conversations.chats.door_homes() {
             want(&home, false);
         }
         for home in self.conversations.homes_to_trim(&mut self.homes) {

@@ -112,8 +112,10 @@ impl Engine {
                 Ok(())
             }
             ResponseBody::Signal(signal) => {
-                if let Some((group, _)) =
-                    <[u8; 32]>::try_from(&*signal.address).ok().and_then(|a| self.conversations.logs.get(&a)).copied()
+                if let Some((group, _)) = <[u8; 32]>::try_from(&*signal.address)
+                    .ok()
+                    .and_then(|a| self.conversations.groups.logs.get(&a))
+                    .copied()
                 {
                     let (presence, mut views) = self.presenting();
                     presence.on_signal(turn, &mut views, &group, &signal.sealed, None);

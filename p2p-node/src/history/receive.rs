@@ -10,7 +10,7 @@ use super::History;
 use crate::{
     api::types::{ChatId, ContactState, CopyPhase},
     contacts::Directory,
-    conversation::{ChatState, Conversations},
+    conversation::{ChatState, Chats, Conversations},
     events::{self, Summary, copied},
     limits::{HISTORY_FOLLOW_MS, HISTORY_IDLE_MS, MAX_CONTACTS, MAX_HISTORY_IDLE_MS},
     roster::Label,
@@ -95,11 +95,11 @@ fn take_page(
     for part in &page.parts {
         let Ok(with) = AccountId::from_bytes(&part.with) else { continue };
         let removed = dir.person(&with).is_some_and(|person| person.state() == ContactState::Removed);
-        let has_room = conversations.direct_with(&with).is_some() || conversations.chats.len() < 2 * MAX_CONTACTS;
+        let has_room = conversations.chats.direct_with(&with).is_some() || conversations.chats.len() < 2 * MAX_CONTACTS;
         if with == dir.account.id() || removed || !has_room {
             continue;
         }
-        let chat = conversations.chat_with(turn, dir.account.id(), with);
+        let chat = conversations.chats.chat_with(turn, dir.account.id(), with);
         let mut rows = Vec::new();
         for row in &part.rows {
             if let Some(author) = page.authors.get(row.author as usize) {
@@ -123,7 +123,7 @@ fn take_page(
         if let Some(state) = conversations.chats.get_mut(&chat) {
             note_delivered(state, dir, part);
         }
-        conversations.write_draft(turn, chat)?;
+        conversations.chats.write_draft(turn, chat)?;
     }
     Ok(new)
 }
@@ -166,22 +166,24 @@ impl Conversations {
         }
         let label = author.label.as_ref();
         let device = label.and_then(|l| DeviceId::from_bytes(&l.device).ok()).filter(|device| device.tag() == tag);
-        if device.is_some_and(|device| self.is_beyond_cut(dir, chat, account, &device, id)) {
+        if device.is_some_and(|device| self.chats.is_beyond_cut(dir, chat, account, &device, id)) {
             return Ok(None);
         }
         let number = match device {
-            Some(device) => self.author(turn, dir, account, &device)?,
-            None => self.author_with_tag(turn, dir, account, tag)?,
+            Some(device) => self.authors.author(turn, dir, account, &device)?,
+            None => self.authors.author_with_tag(turn, dir, account, tag)?,
         };
         if let (Some(device), Some(label)) = (device, label)
             && self.authors.label(account, tag).is_none_or(|known| *known == Label::default())
         {
             let label = Label { name: label.name.clone(), kind: label.kind.clone() };
-            self.label_device(turn, dir, account, device, &label)?;
+            self.authors.label_device(turn, dir, account, device, &label)?;
         }
         Ok(Some(Copied { id, author: account, row: EventRow { author: number, ..stored } }))
     }
+}
 
+impl Chats {
     /// Whether a device that its account has removed has written this after the end of what counts of it.
     fn is_beyond_cut(
         &self,
@@ -191,7 +193,7 @@ impl Conversations {
         device: &DeviceId,
         id: EventId,
     ) -> bool {
-        let state = self.chats.get(&chat);
+        let state = self.get(&chat);
         let cut = state.and_then(|c| c.roster.device(device)).map_or(0, |row| row.cut_upto);
         cut > 0 && id.sequence > cut && dir.list_of(&account).is_some_and(|list| list.has_removed(device))
     }

@@ -64,7 +64,7 @@ impl<'a> Source<'a> {
 
     /// The conversation of a key, with the account that it is with, if it is one that is copied.
     fn conversation(&self, chat: ChatId) -> Option<(&'a ChatState, AccountId)> {
-        let with = self.conversations.direct_account(chat)?;
+        let with = self.conversations.chats.direct_account(chat)?;
         let known = self.dir.person(&with).is_some_and(|person| person.state() != ContactState::Removed);
         Some((self.conversations.chats.get(&chat)?, with)).filter(|_| known)
     }

@@ -44,8 +44,12 @@ impl Meeting<'_> {
                 return Ok(());
             }
             let known = self.cx.contacts.people.get(&account).map(Person::state);
-            let has_group =
-                self.cx.conversations.direct_with(&account).is_some_and(|chat| self.cx.active_group(chat).is_some());
+            let has_group = self
+                .cx
+                .conversations
+                .chats
+                .direct_with(&account)
+                .is_some_and(|chat| self.cx.active_group(chat).is_some());
             if known == Some(ContactState::Blocked) {
                 refuse(turn, &mut connect, NotAllowed::Blocked { name: None }.into());
                 return Ok(());
@@ -150,8 +154,8 @@ impl Meeting<'_> {
 
     /// Enters the group that other devices of ours have with them, or makes one.
     fn meet_devices(&mut self, turn: &mut Turn<'_>, id: u64, list: DeviceChain) -> Result<(), EngineError> {
-        let chat = self.cx.conversations.direct_with(&list.account);
-        let Some(chat) = chat.filter(|chat| self.cx.conversations.may_enter(*chat)) else {
+        let chat = self.cx.conversations.chats.direct_with(&list.account);
+        let Some(chat) = chat.filter(|chat| self.cx.conversations.chats.may_enter(*chat)) else {
             self.claim_packages(turn, id, list);
             return Ok(());
         };
@@ -230,7 +234,7 @@ impl Meeting<'_> {
         let (Some(list), Some(_)) = (connect.list.take(), &self.cx.account.identity.list) else {
             return Ok(());
         };
-        let of_chat = self.cx.conversations.direct_with(&list.account);
+        let of_chat = self.cx.conversations.chats.direct_with(&list.account);
         if connect.moves && !of_chat.is_some_and(|chat| self.cx.conversations.regroup.stranded.is_moving(chat)) {
             // The lost home is back.
             return Ok(());

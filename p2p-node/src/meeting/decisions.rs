@@ -151,7 +151,7 @@ impl Meeting<'_> {
     /// The groups of the conversation with somebody.
     fn groups_with(&self, account: &AccountId) -> Vec<GroupId> {
         let conversations = &self.cx.conversations;
-        let chat = conversations.direct_with(account).and_then(|chat| conversations.chats.get(&chat));
+        let chat = conversations.chats.direct_with(account).and_then(|chat| conversations.chats.get(&chat));
         let groups = chat.into_iter().flat_map(|chat| &chat.row.groups);
         groups.filter_map(|group| GroupId::try_from(group.as_slice()).ok()).collect()
     }

@@ -30,7 +30,8 @@ impl Meeting<'_> {
             [] => Err(Unfound::Name { name: name.to_owned(), close: self.cx.contacts.called_like(name) }.into()),
             [one] => contact(*one).ok_or_else(|| Unfound::Name { name: name.to_owned(), close: Vec::new() }.into()),
             several => {
-                let chats = several.iter().filter_map(|account| self.cx.conversations.direct_with(account)).collect();
+                let chats =
+                    several.iter().filter_map(|account| self.cx.conversations.chats.direct_with(account)).collect();
                 Err(Unfound::Several { name: name.to_owned(), chats }.into())
             }
         }
@@ -39,7 +40,7 @@ impl Meeting<'_> {
     /// The contact of a direct conversation.
     fn contact_in(&self, chat: ChatId) -> Option<Contact> {
         let mut others = self.cx.conversations.chats.get(&chat)?.roster.others();
-        let account = others.find(|account| self.cx.conversations.direct_with(account) == Some(chat))?;
+        let account = others.find(|account| self.cx.conversations.chats.direct_with(account) == Some(chat))?;
         self.contact(account)
     }
 
@@ -55,7 +56,7 @@ impl Meeting<'_> {
             .collect();
         Some(Contact {
             account,
-            chat: self.cx.conversations.direct_with(&account)?,
+            chat: self.cx.conversations.chats.direct_with(&account)?,
             name: person.name().to_owned(),
             own_name: person.row.name.clone(),
             username: person.row.username.clone(),

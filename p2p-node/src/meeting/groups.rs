@@ -43,7 +43,7 @@ impl Meeting<'_> {
         for (account, homes) in missing {
             let chat = self.cx.chat_with(turn, account);
             let home = homes.iter().map(|home| home.peer).find(|home| self.cx.homes.answers(home));
-            match home.filter(|_| self.cx.conversations.may_enter(chat)) {
+            match home.filter(|_| self.cx.conversations.chats.may_enter(chat)) {
                 Some(home) => self.cx.conversations.enter_in_turn(chat, home),
                 None => self.connect_again(turn, account, homes)?,
             }
@@ -75,9 +75,12 @@ impl Meeting<'_> {
         }
         let mut asked: HashMap<HomeId, usize> = HashMap::new();
         let to_enter = |connect: &&Connect| match connect.whom {
-            ConnectTarget::Account(account) if connect.asked => {
-                self.cx.conversations.direct_with(&account).is_some_and(|chat| self.cx.conversations.may_enter(chat))
-            }
+            ConnectTarget::Account(account) if connect.asked => self
+                .cx
+                .conversations
+                .chats
+                .direct_with(&account)
+                .is_some_and(|chat| self.cx.conversations.chats.may_enter(chat)),
             _ => false,
         };
         let lookups = self.cx.contacts.connects.values().filter(to_enter).filter_map(|connect| connect.homes.first());
@@ -93,11 +96,11 @@ impl Meeting<'_> {
         for (place, _) in next {
             self.cx.conversations.entering.take_turn(&place);
             let chat = place.1;
-            if !self.cx.conversations.may_enter(chat) {
+            if !self.cx.conversations.chats.may_enter(chat) {
                 // Others have made another group meanwhile.
                 continue;
             }
-            let account = self.cx.conversations.direct_account(chat);
+            let account = self.cx.conversations.chats.direct_account(chat);
             let person = account.and_then(|account| Some((account, self.cx.contacts.people.get(&account)?)));
             if let Some((account, homes)) = person.map(|(account, person)| (account, person.homes())) {
                 self.connect_again(turn, account, homes)?;

@@ -106,8 +106,8 @@ impl Meeting<'_> {
         }
         let welcome = body.welcome.as_ref().ok_or(ItemRefused::NoWelcome)?;
         let group = GroupId::try_from(&*welcome.group).map_err(|_| ItemRefused::NoWelcome)?;
-        let chat = self.cx.conversations.direct_with(&account);
-        let was_replaced = chat.is_some_and(|chat| self.cx.conversations.was_replaced(chat, &group));
+        let chat = self.cx.conversations.chats.direct_with(&account);
+        let was_replaced = chat.is_some_and(|chat| self.cx.conversations.chats.was_replaced(chat, &group));
         if self.cx.conversations.groups.contains_key(&group) || was_replaced {
             return Ok(None);
         }

@@ -89,7 +89,7 @@ impl Presence {
     ) {
         let Ok(id) = GroupId::try_from(group) else { return };
         let Some(entry) = cx.conversations.groups.get(&id) else { return };
-        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.is_group_chat(*chat)) else { return };
+        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.chats.is_group_chat(*chat)) else { return };
         let Some(keys) = entry.current_keys() else { return };
         let Some((tag, plain)) = keys.open_signal(sealed) else { return };
         let Ok(signed) = SignedSignal::decode(&plain) else { return };
@@ -168,7 +168,8 @@ impl Presence {
 
     /// How many others read a log has changed.
     pub fn on_readers(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, address: &[u8], others: u32) {
-        let Some((id, epoch)) = <[u8; 32]>::try_from(address).ok().and_then(|a| cx.conversations.logs.get(&a)).copied()
+        let Some((id, epoch)) =
+            <[u8; 32]>::try_from(address).ok().and_then(|a| cx.conversations.groups.logs.get(&a)).copied()
         else {
             return;
         };
@@ -177,7 +178,7 @@ impl Presence {
         };
         let before = std::mem::replace(&mut entry.read.others, others);
         let members: Vec<DeviceId> = entry.members.iter().map(|m| m.device).collect();
-        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.is_group_chat(*chat)) else { return };
+        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.chats.is_group_chat(*chat)) else { return };
         if others > before {
             self.tell_presence(turn, cx, chat, before == 0);
             for device in members {
@@ -207,7 +208,7 @@ impl Presence {
             let group = cx.conversations.active_group(cx.dir(), chat).and_then(|g| cx.conversations.groups.get(&g));
             group.is_some_and(|g| g.read.others > own + silent)
         };
-        if cx.conversations.direct_with(&account).is_some_and(is_read) {
+        if cx.conversations.chats.direct_with(&account).is_some_and(is_read) {
             return;
         }
         let links = &cx.links;
@@ -232,14 +233,14 @@ impl Presence {
         let person = cx.contacts.people.get_mut(&account).filter(|p| p.presence.typing_until.is_some_and(|t| t <= now));
         if let Some(person) = person {
             person.presence.typing_until = None;
-            if let Some(chat) = cx.conversations.direct_with(&account) {
+            if let Some(chat) = cx.conversations.chats.direct_with(&account) {
                 turn.transient_event(TransientEvent::Typing { chat, typing: false });
             }
         }
     }
 
     fn send_signal(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, typing: bool, ask: bool) {
-        if cx.conversations.is_group_chat(chat) {
+        if cx.conversations.chats.is_group_chat(chat) {
             // Where we are is for contacts.
             return;
         }
@@ -281,7 +282,7 @@ impl Presence {
         if missing
             && may_pass
             && readers > 0
-            && let Some(home) = cx.conversations.home_of(group)
+            && let Some(home) = cx.conversations.groups.home_of(group)
         {
             let request = LogRequest { entries: vec![Bytes::from(sealed)], ..LogRequest::default() };
             cx.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing);

@@ -75,7 +75,7 @@ impl AccountSync<'_> {
         let label = Label { name, kind: starling_text::received_name(kind) };
         let (id, device) = (self.cx.account.id(), self.cx.account.device());
         let (conversations, cx) = self.cx.conversing();
-        conversations.label_device(turn, cx.dir, id, device, &label)?;
+        conversations.authors.label_device(turn, cx.dir, id, device, &label)?;
         Ok(Ok(()))
     }
 }

@@ -52,7 +52,7 @@ impl AccountSync<'_> {
             ChatSetting::Archived(archived) => (SettingKind::Archived, u64::from(archived)),
             ChatSetting::Read(clock) => (SettingKind::Read, clock),
         };
-        let Some(with) = self.cx.conversations.direct_account(chat) else { return Ok(()) };
+        let Some(with) = self.cx.conversations.chats.direct_account(chat) else { return Ok(()) };
         self.set(turn, kind, Some(with), number_value(number))
     }
 
@@ -66,9 +66,9 @@ impl AccountSync<'_> {
         if text.len() > MAX_SETTING_VALUE {
             return Ok(Err(Invalid::MessageTooLong { length: text.len(), max: MAX_SETTING_VALUE }.into()));
         }
-        let Some(with) = self.cx.conversations.direct_account(chat) else {
+        let Some(with) = self.cx.conversations.chats.direct_account(chat) else {
             // What is written in a group stays on this device until it is sent.
-            let is_group = self.cx.conversations.is_group_chat(chat);
+            let is_group = self.cx.conversations.chats.is_group_chat(chat);
             return Ok(if is_group { Ok(()) } else { Err(NotFound::Chat.into()) });
         };
         let known = self.cx.account.synced.about(SettingKind::Draft, with.as_bytes()).is_some();
@@ -151,7 +151,7 @@ impl AccountSync<'_> {
             }
             SettingKind::Draft => {
                 let with = AccountId::from_bytes(&setting.subject).ok();
-                if let Some(chat) = with.and_then(|with| self.cx.conversations.direct_with(&with)) {
+                if let Some(chat) = with.and_then(|with| self.cx.conversations.chats.direct_with(&with)) {
                     turn.transient_event(TransientEvent::Draft { chat, text: text.to_owned() });
                 }
                 return Ok(());
@@ -165,7 +165,8 @@ impl AccountSync<'_> {
     }
 
     fn apply_chat_setting(&mut self, turn: &mut Turn<'_>, setting: &Setting) -> Result<(), EngineError> {
-        let chat = AccountId::from_bytes(&setting.subject).ok().and_then(|a| self.cx.conversations.direct_with(&a));
+        let chat =
+            AccountId::from_bytes(&setting.subject).ok().and_then(|a| self.cx.conversations.chats.direct_with(&a));
         let (Some(chat), Some(number)) = (chat, setting.number()) else { return Ok(()) };
         let (conversations, cx) = self.cx.conversing();
         match setting.kind() {

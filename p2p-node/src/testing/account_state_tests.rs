@@ -53,9 +53,9 @@ fn an_author_known_by_its_tag_is_named_by_its_first_message() {
     let account = world.of(bob).account;
     world.modified(alice, |engine, turn| {
         let (conversations, cx) = engine.conversing();
-        let number = conversations.author_with_tag(turn, cx.dir, account, stranger.tag()).unwrap();
+        let number = conversations.authors.author_with_tag(turn, cx.dir, account, stranger.tag()).unwrap();
         assert!(!conversations.authors.is_named(number));
-        assert_eq!(conversations.author(turn, cx.dir, account, &stranger).unwrap(), number);
+        assert_eq!(conversations.authors.author(turn, cx.dir, account, &stranger).unwrap(), number);
         let row: AuthorRow = turn.get(AUTHORS, &number.to_be_bytes()).unwrap().unwrap();
         assert_eq!(row.device, stranger.as_bytes());
     });

@@ -43,7 +43,7 @@ pub(super) fn append(world: &mut World, who: Who, other: Who, candidate: bool, c
     world.modified(who, |engine, turn| {
         let group = engine.active_group(chat).unwrap();
         let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
-        let home = engine.conversations.home_of(group).unwrap();
+        let home = engine.conversations.groups.home_of(group).unwrap();
         let entries = vec![keys.seal_entry(&content.to_bytes())];
         let request = LogRequest { entries, candidate, insist: true, ..LogRequest::default() };
         assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
@@ -114,7 +114,7 @@ fn garbage_where_commits_stand_buries_no_conversation() {
             let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
             group.prepare_update(now).unwrap();
             let (commit, keys) = (commit_of(&group), group.entry.current_keys().unwrap());
-            let home = engine.conversations.home_of(id).unwrap();
+            let home = engine.conversations.groups.home_of(id).unwrap();
             // What he could have sent comes last, after what he has made of it.
             let mut flipped = commit.to_vec();
             *flipped.last_mut().unwrap() ^= 1;

@@ -248,7 +248,7 @@ fn a_commit_that_a_member_tells_of_alone_splits_nobody() {
             let (epoch, commit) = group.other_commits(turn, &mls, now).unwrap().pop().unwrap();
             told = group.entry.beacon(epoch, &Beacon::Commit(commit));
             let keys = group.entry.current_keys().unwrap();
-            let home = engine.conversations.home_of(id).unwrap();
+            let home = engine.conversations.groups.home_of(id).unwrap();
             let entries = vec![keys.seal_entry(&candidate(b"garbage").to_bytes())];
             let request = LogRequest { entries, candidate: true, insist: true, ..LogRequest::default() };
             engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing);

@@ -39,7 +39,7 @@ fn apart(seed: u64, crossed: bool) -> (World, Who, Who) {
 /// Where the log is that somebody writes into.
 fn log_home(world: &mut World, who: Who, other: Who) -> At {
     let id = group(world, who, other);
-    let home = world.engine(who).conversations.home_of(id).unwrap();
+    let home = world.engine(who).conversations.groups.home_of(id).unwrap();
     world.servers.iter().position(|server| server.address.peer == home).unwrap()
 }
 

@@ -42,7 +42,7 @@ fn send(world: &mut World, from: Who, to: Who, poses: DeviceId, signature: Signa
             }
         };
         let sealed = keys.seal_signal(&poses.tag(), &plain);
-        let home = engine.conversations.home_of(group).unwrap();
+        let home = engine.conversations.groups.home_of(group).unwrap();
         let request = LogRequest { entries: vec![sealed.into()], ..LogRequest::default() };
         assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Signal, request, Pending::Nothing));
     });

@@ -27,7 +27,7 @@ fn fill_next(world: &mut World, member: Who, other: Who, n: u8) {
     let chat = world.chat(member, other);
     world.modified(member, |engine, turn| {
         let group = engine.active_group(chat).unwrap();
-        let home = engine.conversations.home_of(group).unwrap();
+        let home = engine.conversations.groups.home_of(group).unwrap();
         let now = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
         let mut next = LogKeys::of_secret(&[n; 32]).unwrap();
         next.parent = Some(now.key);

@@ -589,7 +589,7 @@ impl World {
     /// The same without asking: nothing happens meanwhile.
     pub fn chat_id(&self, who: Who, other: Who) -> ChatId {
         let engine = self.engine(who);
-        engine.conversations.direct_with(&self.people[other].account).unwrap()
+        engine.conversations.chats.direct_with(&self.people[other].account).unwrap()
     }
 
     /// Gives somebody contacts that never come online, each with a conversation, as a stored profile has them; then starts again.
@@ -631,7 +631,7 @@ impl World {
 
     /// How many encryption states of groups somebody's engine has loaded.
     pub fn loaded_groups(&self, who: Who) -> usize {
-        self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.conversations.states.len())
+        self.people[who].running.as_ref().map_or(0, |(engine, _)| engine.conversations.groups.states.len())
     }
 
     /// Makes the rows unreadable that a table has for the group of somebody's conversation with another; nothing of theirs runs meanwhile.

@@ -15,7 +15,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Conversations, GroupEntry,
+        Chats, Conversations, GroupEntry,
         context::Context,
         fork::commit_hash,
         group::{GroupId, LogKeys},
@@ -29,6 +29,7 @@ use crate::{
     },
     mls::{AFTER_MEMBERS, Expected, GroupValue},
     net::HomeId,
+    roster::Authors,
     store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -146,36 +147,15 @@ impl Conversations {
         Some(([&group.id[..], &door.secret].concat(), group.row.home.clone()))
     }
 
-    /// Another device of ours has told us of a door. Groups are entered in the order of `place`.
-    pub(crate) fn take_door(&mut self, chat: ChatId, (offer, home): (&[u8], String), place: u32) {
-        let Some(state) = self.chats.get_mut(&chat).filter(|state| state.row.groups.is_empty()) else { return };
-        state.row.door = OfferedDoor::read(offer, home).map(|door| OfferedDoor { place, ..door });
-        state.dirty = true;
-    }
-
-    fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
-        self.chats.get(&chat)?.row.door.as_ref().filter(|door| door.is_open())
-    }
-
-    /// The servers with the doors that this device is to enter by.
-    pub(crate) fn door_homes(&self) -> impl Iterator<Item = RendezvousAddr> {
-        self.chats.values().filter_map(|state| state.row.door.as_ref()?.address())
-    }
-
-    /// Whether a conversation has no group, and there may be a way into the one that others have.
-    pub(crate) fn may_enter(&self, chat: ChatId) -> bool {
-        self.offered(chat).is_some() && self.chats.get(&chat).is_some_and(|state| state.row.groups.is_empty())
-    }
-
     /// Whether this device is about to enter the group of a conversation.
     pub(crate) fn is_entering(&self, chat: ChatId) -> bool {
         let waits = |door: &OfferedDoor| self.entering.waiting.contains_key(&(door.place, chat));
-        self.entering.attempts.contains_key(&chat) || self.offered(chat).is_some_and(waits)
+        self.entering.attempts.contains_key(&chat) || self.chats.offered(chat).is_some_and(waits)
     }
 
     /// The group of a conversation is entered when it is its turn; its contact's devices are looked up at `home` before.
     pub(crate) fn enter_in_turn(&mut self, chat: ChatId, home: HomeId) {
-        if let Some(place) = self.offered(chat).map(|door| door.place) {
+        if let Some(place) = self.chats.offered(chat).map(|door| door.place) {
             self.entering.waiting.insert((place, chat), home);
         }
     }
@@ -202,8 +182,8 @@ impl Conversations {
     pub(crate) fn doors_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         let at_home = |door: &OfferedDoor| door.address().is_some_and(|address| address.peer == home);
         let of_chat = |chat: &ChatId| {
-            let door = self.offered(*chat).filter(|door| at_home(door));
-            let goes_on = || self.entering.attempts.contains_key(chat) || self.is_group_chat(*chat);
+            let door = self.chats.offered(*chat).filter(|door| at_home(door));
+            let goes_on = || self.entering.attempts.contains_key(chat) || self.chats.is_group_chat(*chat);
             door.is_some_and(|door| door.entering.is_some() || goes_on())
         };
         let chats: Vec<ChatId> = self.chats.keys().copied().filter(of_chat).collect();
@@ -216,7 +196,7 @@ impl Conversations {
 
     /// Asks the next thing of the server with the door.
     fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
-        let Some(door) = self.offered(chat).cloned() else { return };
+        let Some(door) = self.chats.offered(chat).cloned() else { return };
         let Some(attempt) = self.entering.attempts.get_mut(&chat).filter(|attempt| attempt.asks.is_none()) else {
             return;
         };
@@ -243,7 +223,9 @@ impl Conversations {
         (chat, home): (ChatId, HomeId),
         page: Page,
     ) -> Result<(), EngineError> {
-        let Some(keys) = self.offered(chat).and_then(|door| LogKeys::of_secret(&door.secret)) else { return Ok(()) };
+        let Some(keys) = self.chats.offered(chat).and_then(|door| LogKeys::of_secret(&door.secret)) else {
+            return Ok(());
+        };
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
             let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
@@ -298,7 +280,7 @@ impl Conversations {
                 Prepared::Nowhere => {}
             }
         }
-        let again_at = turn.now() + self.again_after_ms(cx, chat);
+        let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
         match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
             // Whoever was faster writes the way into the next epoch.
@@ -316,25 +298,25 @@ impl Conversations {
         chat: ChatId,
         door: &Door,
     ) -> Result<Prepared, EngineError> {
-        let Some(id) = self.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
+        let Some(id) = self.chats.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
         let own = cx.dir.account.id();
-        let expected = match self.direct_account(chat) {
+        let expected = match self.chats.direct_account(chat) {
             Some(account) => Expected::Direct([own, account]),
             None => Expected::Group(chat.0),
         };
         if self.groups.contains_key(&id) {
             return Ok(Prepared::Nowhere);
         }
-        let policy = cx.mls.policy_in(&door.info).filter(|_| self.is_group_chat(chat));
+        let policy = cx.mls.policy_in(&door.info).filter(|_| self.chats.is_group_chat(chat));
         if policy.is_some_and(|policy| policy.role(own.as_bytes()).is_none()) {
             return Ok(Prepared::ToNobody);
         }
-        let note = self.devices_to_tell(cx.dir);
+        let note = self.authors.devices_to_tell(cx.dir);
         let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
         let is_stranger = |member: &starling_keys::Certificate| {
             cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
         };
-        let of_two = !self.is_group_chat(chat);
+        let of_two = !self.chats.is_group_chat(chat);
         if of_two && entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
             // Nothing would be written into it.
             cx.mls.forget(&id);
@@ -357,19 +339,6 @@ impl Conversations {
         })
     }
 
-    /// What members are told of our devices with the commit; nothing if that is too much for one: then they hear it from devices that they know.
-    fn devices_to_tell(&self, dir: Directory<'_>) -> Vec<u8> {
-        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
-        let Some(chain) = chain else { return Vec::new() };
-        let label = |device: &starling_keys::DeviceEntry| {
-            let label = self.authors.label(chain.account, device.id.tag())?;
-            let device = Bytes::copy_from_slice(device.id.as_bytes());
-            Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
-        };
-        let labels = chain.devices.iter().filter_map(label).collect();
-        Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels }))
-    }
-
     /// The log has stored our commit, or has others that stand before it.
     pub(in crate::conversation) fn on_enter_answer(
         &mut self,
@@ -381,7 +350,7 @@ impl Conversations {
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.asks = None;
         }
-        let Some(entering) = self.offered(chat).and_then(|door| door.entering.clone()) else { return Ok(()) };
+        let Some(entering) = self.chats.offered(chat).and_then(|door| door.entering.clone()) else { return Ok(()) };
         let keys = LogKeys::of_secret(&entering.secret);
         let is_ours = |sealed: &[u8]| {
             let commit = keys.as_ref().and_then(|keys| keys.open_entry(sealed)).and_then(commit_of);
@@ -402,7 +371,7 @@ impl Conversations {
             door.entering = None;
             state.dirty = true;
         }
-        let again_at = turn.now() + self.again_after_ms(cx, chat);
+        let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.tried.insert(entering.epoch);
             attempt.again_at = Some(again_at);
@@ -432,7 +401,7 @@ impl Conversations {
             home: door.home.clone(),
             updated_ms: turn.wall(),
             log_opened: true,
-            confirmed: self.is_group_chat(chat),
+            confirmed: self.chats.is_group_chat(chat),
             door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
             ..GroupRow::default()
         };
@@ -442,21 +411,15 @@ impl Conversations {
         self.add_group(turn, cx, chat, (entry, state))?;
         self.policy_moved(turn, cx, id)?;
         self.read_logs(turn, cx, id);
-        self.tell_beacons(turn, cx, id);
+        self.groups.tell_beacons(turn, cx, id);
         self.entering.note_entered(cx.dir.account.device());
         turn.fact(Fact::GroupEntered(id));
         Ok(())
     }
 
-    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
-    fn again_after_ms(&self, cx: &Context<'_>, chat: ChatId) -> u64 {
-        let spread = u64::from(cx.dir.account.device().tag()[0]) * DOOR_AGAIN_MS / 256;
-        if self.is_group_chat(chat) { DOOR_AGAIN_MS + spread } else { DOOR_AGAIN_MS }
-    }
-
     /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
     fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
-        if self.is_group_chat(chat) {
+        if self.chats.is_group_chat(chat) {
             let again_at = Some(turn.now() + ENTER_AGAIN_MS);
             self.entering.attempts.insert(chat, Attempt { again_at, gives_up_at: u64::MAX, ..Attempt::default() });
             return;
@@ -477,7 +440,7 @@ impl Conversations {
         let due: Vec<ChatId> =
             self.entering.attempts.iter().filter(|(_, a)| is_due(a)).map(|(chat, _)| *chat).collect();
         for chat in due {
-            let may_give_up = self.may_enter(chat);
+            let may_give_up = self.chats.may_enter(chat);
             let Some(attempt) = self.entering.attempts.get_mut(&chat) else { continue };
             if attempt.gives_up_at > now {
                 // Where the server is away just now, it is asked as soon as it is back.
@@ -507,6 +470,50 @@ impl Conversations {
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.asks = None;
         }
+    }
+}
+
+impl Chats {
+    /// Another device of ours has told us of a door. Groups are entered in the order of `place`.
+    pub(crate) fn take_door(&mut self, chat: ChatId, (offer, home): (&[u8], String), place: u32) {
+        let Some(state) = self.states.get_mut(&chat).filter(|state| state.row.groups.is_empty()) else { return };
+        state.row.door = OfferedDoor::read(offer, home).map(|door| OfferedDoor { place, ..door });
+        state.dirty = true;
+    }
+
+    fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
+        self.states.get(&chat)?.row.door.as_ref().filter(|door| door.is_open())
+    }
+
+    /// The servers with the doors that this device is to enter by.
+    pub(crate) fn door_homes(&self) -> impl Iterator<Item = RendezvousAddr> {
+        self.states.values().filter_map(|state| state.row.door.as_ref()?.address())
+    }
+
+    /// Whether a conversation has no group, and there may be a way into the one that others have.
+    pub(crate) fn may_enter(&self, chat: ChatId) -> bool {
+        self.offered(chat).is_some() && self.states.get(&chat).is_some_and(|state| state.row.groups.is_empty())
+    }
+
+    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
+    fn again_after_ms(&self, cx: &Context<'_>, chat: ChatId) -> u64 {
+        let spread = u64::from(cx.dir.account.device().tag()[0]) * DOOR_AGAIN_MS / 256;
+        if self.is_group_chat(chat) { DOOR_AGAIN_MS + spread } else { DOOR_AGAIN_MS }
+    }
+}
+
+impl Authors {
+    /// What members are told of our devices with the commit; nothing if that is too much for one: then they hear it from devices that they know.
+    fn devices_to_tell(&self, dir: Directory<'_>) -> Vec<u8> {
+        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
+        let Some(chain) = chain else { return Vec::new() };
+        let label = |device: &starling_keys::DeviceEntry| {
+            let label = self.label(chain.account, device.id.tag())?;
+            let device = Bytes::copy_from_slice(device.id.as_bytes());
+            Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
+        };
+        let labels = chain.devices.iter().filter_map(label).collect();
+        Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels }))
     }
 }
 

@@ -11,7 +11,7 @@ use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
 pub use enter::Entering;
 
 use super::{
-    Conversations,
+    Conversations, Groups,
     context::Context,
     group::{GroupEntry, GroupId, LogKeys},
     group_state::{Newcomer, OpenGroup},
@@ -83,7 +83,7 @@ impl Conversations {
     /// commit of ours, which leads into an epoch without a way in, and other groups take the place of these.
     pub(crate) fn shut_doors(&mut self, turn: &Turn<'_>, device: &DeviceId) {
         self.bury_own(turn, device);
-        let of_two = |group: &GroupEntry| !group.chat().is_some_and(|chat| self.is_group_chat(chat));
+        let of_two = |group: &GroupEntry| !group.chat().is_some_and(|chat| self.chats.is_group_chat(chat));
         let is_open = |group: &&GroupEntry| {
             group.row.door.is_some() && !group.row.dead && !group.has_member(device) && of_two(group)
         };
@@ -109,16 +109,16 @@ impl Conversations {
         newcomer: Newcomer,
     ) -> Result<(), EngineError> {
         let chat = self.groups.get(&id).and_then(GroupEntry::chat);
-        if let Some(chat) = chat.filter(|chat| self.is_group_chat(*chat)) {
+        if let Some(chat) = chat.filter(|chat| self.chats.is_group_chat(*chat)) {
             self.let_into_group(chat, id, &newcomer);
             turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });
         } else if let Some(chat) = chat {
             // It may be one that its account has removed.
             self.regroup.look.at(chat);
-            self.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
+            self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
             if newcomer.account != dir.account.id() {
                 // So that it learns, too, what we have, and that we are there.
-                self.lose_receipts(turn, chat);
+                self.chats.lose_receipts(turn, chat);
             }
         }
         if newcomer.account == dir.account.id() {
@@ -174,7 +174,9 @@ impl Conversations {
         cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Door(id, door.epoch));
         Ok(())
     }
+}
 
+impl Groups {
     /// The way into an epoch is written: the one before it is not needed any more.
     pub(super) fn door_written(
         &mut self,
@@ -184,7 +186,7 @@ impl Conversations {
         sequence: u64,
     ) {
         let home = self.home_of(id);
-        let Some(entry) = self.groups.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.writing_door = false;
         let is_current = entry.epoch() == epoch;
         let Some(door) = &mut entry.row.door else { return };
@@ -200,7 +202,7 @@ impl Conversations {
 
     /// It is not written, or only later.
     pub(super) fn door_not_written(&mut self, turn: &Turn<'_>, id: GroupId, refused: Option<&Refused>) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.writing_door = false;
         match refused {
             Some(refused) if !refused.is_busy() => {

@@ -5,7 +5,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Conversations,
+        Chats, Conversations,
         context::Context,
         group::{GroupEntry, GroupId, GroupMember},
     },
@@ -14,19 +14,6 @@ use crate::{
 };
 
 impl Conversations {
-    /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet).
-    fn has_unlisted_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
-        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
-            // It has shown its path, and its account says so in its own time.
-            return false;
-        }
-        let is_unlisted = |member: &GroupMember| {
-            let chain = dir.list_of(&member.account).filter(|chain| !chain.is_empty());
-            chain.is_some_and(|chain| chain.device(&member.device).is_none() && !chain.has_removed(&member.device))
-        };
-        group.members.iter().any(is_unlisted)
-    }
-
     /// Whether the logs of a group are not read now, as it has a device that its account has not listed. The wait ends by itself.
     pub(in crate::conversation) fn waits_for_devices(
         &mut self,
@@ -35,7 +22,7 @@ impl Conversations {
         id: GroupId,
     ) -> bool {
         let Some(group) = self.groups.get(&id) else { return false };
-        let (is_unlisted, waits_until) = (self.has_unlisted_member(dir, group), group.read.waits_until);
+        let (is_unlisted, waits_until) = (self.chats.has_unlisted_member(dir, group), group.read.waits_until);
         let until = is_unlisted.then(|| waits_until.unwrap_or(turn.now() + UNLISTED_DEVICE_MS));
         if until != waits_until
             && let Some(group) = self.groups.get_mut(&id)
@@ -65,8 +52,9 @@ impl Conversations {
         chats: &[ChatId],
     ) {
         let is_known =
-            |group: &GroupEntry| group.read.waits_until.is_some() && !self.has_unlisted_member(cx.dir, group);
-        let groups = chats.iter().filter_map(|chat| self.chats.get(chat)).flat_map(|state| self.groups_of(state));
+            |group: &GroupEntry| group.read.waits_until.is_some() && !self.chats.has_unlisted_member(cx.dir, group);
+        let groups =
+            chats.iter().filter_map(|chat| self.chats.get(chat)).flat_map(|state| self.groups.groups_of(state));
         let ids: Vec<GroupId> = groups.filter(|(_, group)| is_known(group)).map(|(_, group)| group.id).collect();
         for id in ids {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -74,5 +62,20 @@ impl Conversations {
             }
             self.read_log_again(turn, cx, id);
         }
+    }
+}
+
+impl Chats {
+    /// Whether a group has a device of which its account's chain, as we know it, says nothing (yet).
+    fn has_unlisted_member(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
+            // It has shown its path, and its account says so in its own time.
+            return false;
+        }
+        let is_unlisted = |member: &GroupMember| {
+            let chain = dir.list_of(&member.account).filter(|chain| !chain.is_empty());
+            chain.is_some_and(|chain| chain.device(&member.device).is_none() && !chain.has_removed(&member.device))
+        };
+        group.members.iter().any(is_unlisted)
     }
 }

@@ -8,7 +8,7 @@ use starling_wire::{
 use super::BeaconKey;
 use crate::{
     conversation::{
-        Conversations,
+        Conversations, Groups,
         context::Context,
         group::{GroupEntry, GroupId, LogKeys},
         group_store::epoch_key,
@@ -72,10 +72,12 @@ impl Conversations {
         cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Announce(id, epoch));
         Ok(())
     }
+}
 
+impl Groups {
     /// A log says now what we have followed.
     pub(in crate::conversation) fn on_announced(&mut self, id: GroupId, epoch: u64) {
-        if let Some(entry) = self.groups.get_mut(&id) {
+        if let Some(entry) = self.entries.get_mut(&id) {
             entry.announced(epoch);
         }
     }
@@ -87,7 +89,7 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
         refused: Option<&Refused>,
     ) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.forks.announcing = false;
         match refused {
             Some(refused) if !refused.is_busy() || refused.reason == Refusal::Full => entry.announced(epoch),

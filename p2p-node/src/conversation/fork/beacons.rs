@@ -12,7 +12,7 @@ use crate::{
     contacts::Directory,
     conversation::group_store::epoch_key,
     conversation::{
-        Conversations,
+        Conversations, Groups,
         context::Context,
         group::{GroupEntry, GroupId, GroupMember},
         group_state::Followed,
@@ -90,7 +90,7 @@ impl Conversations {
     /// Tells a device that was connected now what we have followed in the groups that it is in.
     pub(crate) fn beacons_to(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, device: DeviceId) {
         let mut beacons = Vec::new();
-        for chat in self.chats_of(cx.dir, &device) {
+        for chat in self.chats.chats_of(cx.dir, &device) {
             let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
             let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
             let entries = ids.filter_map(|id| self.groups.get(&id));
@@ -106,36 +106,14 @@ impl Conversations {
         send(turn, device, beacons);
     }
 
-    /// Tells the members of a group that are connected what we have followed.
-    pub(in crate::conversation) fn tell_beacons(&self, turn: &mut Turn<'_>, cx: &Context<'_>, id: GroupId) {
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return };
-        let beacons: Vec<SealedBeacon> = entry.beacons().collect();
-        for member in entry.members.iter().filter(|member| cx.links.is_connected(&member.device)) {
-            send(turn, member.device, beacons.clone());
-        }
-    }
-
     /// Tells a member one thing about an epoch, the way that it has told us something.
     pub(super) fn tell(&mut self, turn: &mut Turn<'_>, to: Teller, (id, epoch): (GroupId, u64), beacon: &Beacon) {
         let Some(sealed) = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon)) else { return };
         match to {
             Teller::Device(device) => send(turn, device, vec![sealed]),
-            Teller::Inbox(device) => self.beacon_answers.entry(device).or_default().push(sealed),
+            Teller::Inbox(device) => self.inbox_answers.push(device, sealed),
             Teller::Log | Teller::Winner => {}
         }
-    }
-
-    /// A member has sent what cannot be read here: it may be in an epoch that we have not.
-    pub(in crate::conversation) fn suspect_fork(&mut self, turn: &mut Turn<'_>, device: DeviceId, id: GroupId) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
-        if entry.row.dead || entry.forks.ask_at > turn.now() {
-            return;
-        }
-        entry.forks.ask_at = turn.now() + ASK_AGAIN_MS;
-        let asked = entry.beacon(entry.epoch(), &Beacon::Behind);
-        let asked = asked.map(|beacon| SealedBeacon { complete: true, ..beacon });
-        let beacons: Vec<SealedBeacon> = entry.beacons().chain(asked).collect();
-        send(turn, device, beacons);
     }
 
     /// A member writes in an epoch that we have not come to. If neither a log nor a member leads us there for long, they have forgotten the way: we
@@ -146,7 +124,7 @@ impl Conversations {
         device: DeviceId,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        self.suspect_fork(turn, device, id);
+        self.groups.suspect_fork(turn, device, id);
         let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
         let since = *entry.forks.behind_since.get_or_insert(turn.now());
         if since.saturating_add(BEHIND_FOR_MS) >= turn.now() {
@@ -154,7 +132,7 @@ impl Conversations {
         }
         tracing::warn!("the members of a group are in an epoch that nothing leads to");
         self.abandon_alone(turn, id);
-        self.report_split(turn, id)
+        self.groups.report_split(turn, id)
     }
 
     /// A device says on its stream what it has followed.
@@ -169,7 +147,7 @@ impl Conversations {
         for id in self.split_groups(cx.dir, device, beacons) {
             tracing::warn!("a group was split in an epoch that is not kept");
             self.abandon_group(turn, id);
-            self.report_split(turn, id)?;
+            self.groups.report_split(turn, id)?;
         }
         for beacon in beacons {
             let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
@@ -234,7 +212,7 @@ impl Conversations {
             (Beacon::Followed(_), Some(_), Some(_)) => {
                 self.send_followed(turn, from, (id, epoch))?;
                 // Whoever has lost may have switched before it has shown its commit.
-                self.report_fork(turn, (id, epoch))
+                self.groups.report_fork(turn, (id, epoch))
             }
             (Beacon::Behind, Some(_), Some(_)) => self.send_followed(turn, from, (id, epoch)),
             (Beacon::Followed(_), Some(_), None) => {
@@ -298,7 +276,7 @@ impl Conversations {
             (Weighed::Void, _) => {}
             (Weighed::Loses(_), Some(_)) => {
                 self.send_followed(turn, from, (id, epoch))?;
-                self.report_fork(turn, (id, epoch))?;
+                self.groups.report_fork(turn, (id, epoch))?;
             }
             (Weighed::Loses(other), None) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
@@ -308,7 +286,7 @@ impl Conversations {
                     self.let_in(turn, cx.dir, id, newcomer)?;
                 }
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
-                self.report_fork(turn, (id, epoch))?;
+                self.groups.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
             (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.go_on_elsewhere(turn, cx, id)?,
@@ -339,7 +317,7 @@ impl Conversations {
                 self.on_epoch(turn, cx, id)?;
                 self.ask_for_next(turn, from, id);
                 if differs {
-                    self.report_fork(turn, (id, epoch))?;
+                    self.groups.report_fork(turn, (id, epoch))?;
                 }
             }
             Followed::Void => {}
@@ -349,13 +327,45 @@ impl Conversations {
         Ok(())
     }
 
+    /// Who has gone on before us may be further ahead.
+    fn ask_for_next(&mut self, turn: &mut Turn<'_>, from: Teller, id: GroupId) {
+        let epoch = self.groups.get(&id).map(GroupEntry::epoch);
+        if let Some(epoch) = epoch {
+            self.tell(turn, from, (id, epoch), &Beacon::Behind);
+        }
+    }
+}
+
+impl Groups {
+    /// Tells the members of a group that are connected what we have followed.
+    pub(in crate::conversation) fn tell_beacons(&self, turn: &mut Turn<'_>, cx: &Context<'_>, id: GroupId) {
+        let Some(entry) = self.entries.get(&id).filter(|entry| !entry.row.dead) else { return };
+        let beacons: Vec<SealedBeacon> = entry.beacons().collect();
+        for member in entry.members.iter().filter(|member| cx.links.is_connected(&member.device)) {
+            send(turn, member.device, beacons.clone());
+        }
+    }
+
+    /// A member has sent what cannot be read here: it may be in an epoch that we have not.
+    pub(in crate::conversation) fn suspect_fork(&mut self, turn: &mut Turn<'_>, device: DeviceId, id: GroupId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.row.dead || entry.forks.ask_at > turn.now() {
+            return;
+        }
+        entry.forks.ask_at = turn.now() + ASK_AGAIN_MS;
+        let asked = entry.beacon(entry.epoch(), &Beacon::Behind);
+        let asked = asked.map(|beacon| SealedBeacon { complete: true, ..beacon });
+        let beacons: Vec<SealedBeacon> = entry.beacons().chain(asked).collect();
+        send(turn, device, beacons);
+    }
+
     /// Members were shown different things in an epoch, or have followed different commits from it: the user is told once.
     pub(in crate::conversation) fn report_fork(
         &mut self,
         turn: &mut Turn<'_>,
         (id, epoch): (GroupId, u64),
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
         let mark = entry.parent_mut(epoch).filter(|mark| !mark.reported);
         if mark.map(|mark| mark.reported = true).is_none() {
             return Ok(());
@@ -366,20 +376,12 @@ impl Conversations {
 
     /// Tells the user that a conversation was split.
     fn report_split(&self, turn: &mut Turn<'_>, id: GroupId) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
+        let Some(entry) = self.entries.get(&id) else { return Ok(()) };
         turn.durable_event(EventLogRow {
             kind: DurableEventKind::ChatSplit.stored(),
             chat: entry.row.chat.clone(),
             text: entry.row.home.clone(),
             ..EventLogRow::default()
         })
-    }
-
-    /// Who has gone on before us may be further ahead.
-    fn ask_for_next(&mut self, turn: &mut Turn<'_>, from: Teller, id: GroupId) {
-        let epoch = self.groups.get(&id).map(GroupEntry::epoch);
-        if let Some(epoch) = epoch {
-            self.tell(turn, from, (id, epoch), &Beacon::Behind);
-        }
     }
 }

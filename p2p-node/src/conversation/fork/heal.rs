@@ -9,7 +9,7 @@ use super::{beacons::Teller, parents::commit_hash};
 use crate::{
     api::types::ChatId,
     conversation::{
-        Conversations,
+        Chats, Conversations,
         context::Context,
         door,
         group::{GroupEntry, GroupId, log_address},
@@ -217,9 +217,9 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
         lost: &[LogRow],
     ) -> Result<(), EngineError> {
-        let home = self.home_of(id);
+        let home = self.groups.home_of(id);
         for address in lost.iter().filter_map(log_address) {
-            self.logs.remove(&address);
+            self.groups.logs.remove(&address);
             if let Some(home) = home {
                 let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&address));
                 cx.homes.request(turn, home, leave, Pending::Nothing);
@@ -235,11 +235,11 @@ impl Conversations {
         }
         let parent = entry.logs.iter().find(|log| log.epoch == epoch).and_then(log_address);
         if let Some(address) = parent {
-            self.logs.insert(address, (id, epoch));
+            self.groups.logs.insert(address, (id, epoch));
         }
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
-            self.lose_items(turn, chat, id, epoch + 1..=u64::MAX)?;
-            self.lose_receipts(turn, chat);
+            self.chats.lose_items(turn, chat, id, epoch + 1..=u64::MAX)?;
+            self.chats.lose_receipts(turn, chat);
         }
         self.on_epoch(turn, cx, id)?;
         self.read_logs(turn, cx, id);
@@ -254,9 +254,11 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
     ) -> Result<(), EngineError> {
         let entry = self.groups.get(&id).filter(|entry| entry.was_told(epoch));
-        entry.and_then(GroupEntry::chat).map_or(Ok(()), |chat| self.lose_items(turn, chat, id, epoch..=epoch))
+        entry.and_then(GroupEntry::chat).map_or(Ok(()), |chat| self.chats.lose_items(turn, chat, id, epoch..=epoch))
     }
+}
 
+impl Chats {
     /// What waits and was encrypted in some epochs of a group has to be encrypted again: that is durable with what follows from it.
     pub(in crate::conversation) fn lose_items(
         &mut self,
@@ -265,7 +267,7 @@ impl Conversations {
         id: GroupId,
         epochs: RangeInclusive<u64>,
     ) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let Some(state) = self.states.get_mut(&chat) else { return Ok(()) };
         for item in state.outbox.iter_mut().filter(|item| item.group == id && epochs.contains(&item.epoch)) {
             let key = outbox_key(chat, item.first);
             if let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? {
@@ -279,7 +281,7 @@ impl Conversations {
 
     /// Receipts in logs that were left may have reached nobody.
     pub(in crate::conversation) fn lose_receipts(&mut self, turn: &Turn<'_>, chat: ChatId) {
-        let Some(state) = self.chats.get_mut(&chat) else { return };
+        let Some(state) = self.states.get_mut(&chat) else { return };
         for device in
             state.roster.devices().filter(|device| device.told > 0).map(|d| d.device.clone()).collect::<Vec<_>>()
         {

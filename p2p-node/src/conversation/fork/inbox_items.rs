@@ -12,7 +12,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Conversations,
+        Chats, Conversations, Groups,
         context::Context,
         group::{GroupEntry, GroupId, GroupMember},
     },
@@ -46,21 +46,29 @@ impl Kind {
     }
 }
 
-/// How many answers were left for each device, since a steady time.
+/// Answers to beacons that members have left in our inbox.
 #[derive(Default)]
-pub struct Answered {
-    of: BTreeMap<DeviceId, u32>,
+pub struct InboxAnswers {
+    /// What they are answered in this turn.
+    waiting: BTreeMap<DeviceId, Vec<SealedBeacon>>,
+    /// How many were left for each device, since a steady time.
+    left: BTreeMap<DeviceId, u32>,
     since_ms: u64,
 }
 
-impl Answered {
+impl InboxAnswers {
+    /// Answers a device with one more beacon.
+    pub(super) fn push(&mut self, device: DeviceId, sealed: SealedBeacon) {
+        self.waiting.entry(device).or_default().push(sealed);
+    }
+
     /// Whether a device may be answered through its inbox once more.
     fn may_answer(&mut self, device: DeviceId, now: u64) -> bool {
         if self.since_ms.saturating_add(BEACON_WORK_MS) <= now {
-            self.of.clear();
+            self.left.clear();
             self.since_ms = now;
         }
-        let count = self.of.entry(device).or_default();
+        let count = self.left.entry(device).or_default();
         *count = count.saturating_add(1);
         *count <= MAX_BEACON_ANSWERS
     }
@@ -114,34 +122,7 @@ impl Conversations {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.forks.note_heard(device, epoch);
         }
-        self.answers_again(chat, &device);
-    }
-
-    /// A device is there: beacons may be left for it as often as before.
-    fn answers_again(&mut self, chat: ChatId, device: &DeviceId) {
-        let Some(state) = self.chats.get_mut(&chat) else { return };
-        if state.roster.device(device).is_some_and(|row| row.beacons_left > 0)
-            && let Some(row) = state.roster.known_mut(device)
-        {
-            row.beacons_left = 0;
-            state.dirty = true;
-        }
-    }
-
-    /// A group has come to an epoch: members who are not heard there will find in their inboxes what we have followed, if they have a home that has
-    /// nothing to do with the log.
-    pub(in crate::conversation) fn plan_items(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) {
-        let home = self.home_of(id);
-        let me = cx.dir.account.device();
-        let Some(entry) = self.groups.get_mut(&id) else { return };
-        let reachable = |m: &GroupMember| m.device != me && !homes_without(cx.dir, &m.account, home).is_empty();
-        if !entry.members.iter().any(reachable) {
-            return;
-        }
-        if let Some(mark) = entry.row.parents.last_mut() {
-            mark.leave_at_ms = turn.wall() + BEACON_ITEM_AFTER_MS;
-            entry.touch();
-        }
+        self.chats.answers_again(chat, &device);
     }
 
     /// Leaves in inboxes what is due.
@@ -173,7 +154,7 @@ impl Conversations {
         let is_heard = |device: &DeviceId| entry.forks.heard.get(device).is_some_and(|heard| *heard >= epoch);
         let missed = |m: &&GroupMember| !is_heard(&m.device) && !cx.links.is_connected(&m.device);
         let members: Vec<GroupMember> = entry.members.iter().filter(missed).copied().collect();
-        let home = self.home_of(id);
+        let home = self.groups.home_of(id);
         let mut later: Option<u64> = None;
         for member in members {
             let homes = homes_without(cx.dir, &member.account, home);
@@ -212,7 +193,7 @@ impl Conversations {
             let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
             let Some(entry) = self.groups.get(&id).filter(|entry| entry.has_member(&device)) else { continue };
             if let Some(chat) = entry.chat() {
-                self.answers_again(chat, &device);
+                self.chats.answers_again(chat, &device);
             }
             self.on_beacon(turn, cx, Teller::Inbox(device), id, beacon)?;
         }
@@ -222,7 +203,7 @@ impl Conversations {
         for id in self.split_groups(cx.dir, device, &complete) {
             if let Some(epoch) = self.groups.get(&id).and_then(|entry| entry.row.parents.last()).map(|mark| mark.epoch)
             {
-                self.report_fork(turn, (id, epoch))?;
+                self.groups.report_fork(turn, (id, epoch))?;
             }
         }
         self.leave_answers(turn, cx)
@@ -237,25 +218,24 @@ impl Conversations {
         device: DeviceId,
         beacons: Vec<SealedBeacon>,
     ) -> Result<(), EngineError> {
-        self.answered = Answered::default();
-        self.beacon_answers.insert(device, beacons);
+        self.inbox_answers = InboxAnswers { waiting: BTreeMap::from([(device, beacons)]), ..InboxAnswers::default() };
         self.leave_answers(turn, cx)
     }
 
     /// Answers those who have left beacons: on a stream, if there is one by now.
     fn leave_answers(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
-        for (device, beacons) in std::mem::take(&mut self.beacon_answers) {
+        for (device, beacons) in std::mem::take(&mut self.inbox_answers.waiting) {
             if cx.links.is_connected(&device) {
                 send(turn, device, beacons);
                 continue;
             }
             let Some(account) = cx.dir.account_of(&device) else { continue };
-            if !self.answered.may_answer(device, turn.now()) {
+            if !self.inbox_answers.may_answer(device, turn.now()) {
                 tracing::debug!("beacons are not answered: there were too many");
                 continue;
             }
             let log = beacons.first().and_then(|beacon| GroupId::try_from(&*beacon.group).ok());
-            let log = log.and_then(|id| self.home_of(id));
+            let log = log.and_then(|id| self.groups.home_of(id));
             let mut homes = homes_without(cx.dir, &account, log);
             if homes.is_empty() {
                 // It may be honest about inboxes.
@@ -264,6 +244,37 @@ impl Conversations {
             leave(turn, cx, GroupMember { account, device }, Kind::Answer, &homes, &beacons)?;
         }
         Ok(())
+    }
+}
+
+impl Chats {
+    /// A device is there: beacons may be left for it as often as before.
+    fn answers_again(&mut self, chat: ChatId, device: &DeviceId) {
+        let Some(state) = self.states.get_mut(&chat) else { return };
+        if state.roster.device(device).is_some_and(|row| row.beacons_left > 0)
+            && let Some(row) = state.roster.known_mut(device)
+        {
+            row.beacons_left = 0;
+            state.dirty = true;
+        }
+    }
+}
+
+impl Groups {
+    /// A group has come to an epoch: members who are not heard there will find in their inboxes what we have followed, if they have a home that has
+    /// nothing to do with the log.
+    pub(in crate::conversation) fn plan_items(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) {
+        let home = self.home_of(id);
+        let me = cx.dir.account.device();
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let reachable = |m: &GroupMember| m.device != me && !homes_without(cx.dir, &m.account, home).is_empty();
+        if !entry.members.iter().any(reachable) {
+            return;
+        }
+        if let Some(mark) = entry.row.parents.last_mut() {
+            mark.leave_at_ms = turn.wall() + BEACON_ITEM_AFTER_MS;
+            entry.touch();
+        }
     }
 }
 

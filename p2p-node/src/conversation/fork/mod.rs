@@ -8,7 +8,7 @@ mod inbox_items;
 mod parents;
 
 pub use beacons::Teller;
-pub use inbox_items::Answered;
+pub use inbox_items::InboxAnswers;
 pub use parents::commit_hash;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use starling_wire::{
 use crate::{
     api::types::{ChatId, DeliveryState},
     conversation::{
-        ChatState, Conversations,
+        ChatState, Chats, Conversations,
         context::Context,
         group::GroupId,
         group_state::commit_of,
@@ -23,7 +23,7 @@ use crate::{
 impl Conversations {
     pub(super) fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
         let LogPlace { chat, group, address, .. } = appended.place;
-        if !self.logs.contains_key(&address) {
+        if !self.groups.logs.contains_key(&address) {
             // It was left for the log of another epoch, where they have to go, too.
             return Ok(());
         }
@@ -54,12 +54,14 @@ impl Conversations {
         }
         turn.state_event(chat, ids, DeliveryState::Sent)
     }
+}
 
+impl Chats {
     /// An append came to nothing: what it told has to be told again.
     pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
         let due = turn.now() + RETRY_REFUSED_MS;
         if appended.items.is_empty()
-            && let Some(state) = self.chats.get_mut(&appended.place.chat)
+            && let Some(state) = self.states.get_mut(&appended.place.chat)
         {
             state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
         }
@@ -100,13 +102,6 @@ impl Conversations {
         Ok(())
     }
 
-    /// What is written into a conversation in this turn, and before, does not wait for those who are connected.
-    pub(crate) fn hasten(&mut self, chat: ChatId, now: u64) {
-        if let Some(state) = self.chats.get_mut(&chat) {
-            state.hastened_ms = now;
-        }
-    }
-
     /// From when on the first entry that no log has should be in one.
     pub(super) fn entry_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<(GroupId, u64)> {
         if chat.row.outdated {
@@ -114,7 +109,7 @@ impl Conversations {
         }
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
         let entry = self.groups.get(&item.group)?;
-        if self.roster_diff(cx.dir, &chat.roster, entry).0 {
+        if self.chats.roster_diff(cx.dir, &chat.roster, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
         }
@@ -133,7 +128,7 @@ impl Conversations {
     pub(crate) fn log_due(&self, cx: &Context<'_>, chat: &ChatState) -> Option<u64> {
         let (group, due) = self.entry_due(cx, chat)?;
         let entry = self.groups.get(&group)?;
-        let home = self.home_of(group)?;
+        let home = self.groups.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
         cx.homes.servers.get(&home)?.hello.as_ref()?;
         if entry.append.under_way || entry.append.behind || (entry.row.ours && !entry.row.log_opened) {
@@ -170,7 +165,7 @@ impl Conversations {
             return Ok(());
         }
         let (epoch, after) = (entry.epoch(), entry.current_log().map_or(0, |log| log.cursor));
-        let Some((keys, place)) = entry.current_keys().zip(self.log_place(group, epoch)) else {
+        let Some((keys, place)) = entry.current_keys().zip(self.groups.log_place(group, epoch)) else {
             return Ok(());
         };
         let (mut entries, mut size) = (Vec::new(), 0);
@@ -234,8 +229,8 @@ impl Conversations {
             return self.on_appended(turn, cx, appended, behind.last);
         }
         (group.entry.append.under_way, group.entry.append.behind) = (false, !passed);
-        self.note_appended(turn, appended, behind.last)?;
-        self.append_failed(turn, appended);
+        self.logged.note_appended(turn, appended, behind.last)?;
+        self.chats.append_failed(turn, appended);
         if !passed {
             // A server that keeps from the log what it hands out is not asked in a loop.
             self.log_stopped(turn, cx, id, false);
@@ -251,23 +246,32 @@ impl Conversations {
         appended: &Appended,
         last: u64,
     ) -> Result<(), EngineError> {
-        self.note_appended(turn, appended, last)?;
+        self.logged.note_appended(turn, appended, last)?;
         let LogPlace { chat, group, .. } = appended.place;
         if appended.items.is_empty() {
-            self.receipt_appended(appended);
+            self.chats.receipt_appended(appended);
         } else {
             if let Some(entry) = self.groups.get_mut(&group) {
                 entry.append.under_way = false;
                 entry.append.most = (entry.append.most * 2).min(APPEND_ENTRIES);
             }
-            self.set_problem(turn, chat, None);
+            self.chats.set_problem(turn, chat, None);
             self.events_appended(turn, appended)?;
         }
-        let home = self.home_of(group);
+        let home = self.groups.home_of(group);
         if let Some(state) = home.and_then(|h| cx.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
             state.problem = None;
         }
         self.trim_chat(turn, cx.homes, chat);
         Ok(())
+    }
+}
+
+impl Chats {
+    /// What is written into a conversation in this turn, and before, does not wait for those who are connected.
+    pub(crate) fn hasten(&mut self, chat: ChatId, now: u64) {
+        if let Some(state) = self.states.get_mut(&chat) {
+            state.hastened_ms = now;
+        }
     }
 }

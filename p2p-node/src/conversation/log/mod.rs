@@ -18,7 +18,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Conversations,
+        Conversations, Groups,
         context::Context,
         group::{GroupEntry, GroupId, LogKeys, log_address},
     },
@@ -61,15 +61,16 @@ impl Homes {
 impl Conversations {
     /// A log of an account's direct conversation that a home has, if the account is its owner there.
     pub(crate) fn shared_log(&self, account: &AccountId, home: HomeId) -> Option<LogKeys> {
-        let chat = self.direct_with(account)?;
-        let shared =
-            |group: &&GroupEntry| group.row.chat == chat.0 && !group.row.ours && self.home_of(group.id) == Some(home);
+        let chat = self.chats.direct_with(account)?;
+        let shared = |group: &&GroupEntry| {
+            group.row.chat == chat.0 && !group.row.ours && self.groups.home_of(group.id) == Some(home)
+        };
         self.groups.values().find(shared)?.known_keys()
     }
 
     /// The groups whose logs are at a home, when it comes up.
     pub(crate) fn logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
-        for id in self.groups_at(home) {
+        for id in self.groups.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.read.under_way.clear();
                 (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
@@ -77,27 +78,17 @@ impl Conversations {
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
                 entry.writing_door = false;
             }
-            self.leave_ended_logs(turn, cx, id);
+            self.groups.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);
         }
     }
 
     /// Logs at a home that were not read to their end.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
-        for id in self.groups_at(home) {
+        for id in self.groups.groups_at(home) {
             if self.groups.get(&id).is_some_and(|g| !g.read.caught_up) {
                 self.read_logs(turn, cx, id);
             }
-        }
-    }
-
-    /// Stops following those of a group's logs in which nobody writes any more.
-    pub(super) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
-        let Some(home) = self.home_of(id) else { return };
-        let Some(entry) = self.groups.get_mut(&id) else { return };
-        for address in entry.leave_logs(turn.wall()).iter().filter_map(log_address) {
-            self.logs.remove(&address);
-            cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
         }
     }
 
@@ -108,7 +99,7 @@ impl Conversations {
 
     /// Stops following the logs of conversations of an account in which nobody is left whom we exchange messages with.
     pub(crate) fn leave_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, account: AccountId) {
-        let chats: Vec<ChatId> = self.of(&account).filter(|chat| !self.is_reachable(cx.dir, *chat)).collect();
+        let chats: Vec<ChatId> = self.chats.of(&account).filter(|chat| !self.is_reachable(cx.dir, *chat)).collect();
         let of_chat = |g: &&GroupEntry| chats.iter().any(|chat| g.row.chat == chat.0);
         let logs: Vec<(GroupId, Vec<[u8; 32]>)> = self
             .groups
@@ -117,7 +108,7 @@ impl Conversations {
             .map(|g| (g.id, g.logs.iter().filter_map(log_address).collect()))
             .collect();
         for (id, addresses) in logs {
-            let Some(home) = self.home_of(id) else { continue };
+            let Some(home) = self.groups.home_of(id) else { continue };
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.read.caught_up = false;
             }
@@ -139,7 +130,19 @@ impl Conversations {
         if !self.is_linked_group(cx.dir, id) || is_over || entry.append.retry_at > turn.now() {
             return None;
         }
-        let home = self.home_of(id)?;
+        let home = self.groups.home_of(id)?;
         cx.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
+    }
+}
+
+impl Groups {
+    /// Stops following those of a group's logs in which nobody writes any more.
+    pub(super) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let Some(home) = self.home_of(id) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        for address in entry.leave_logs(turn.wall()).iter().filter_map(log_address) {
+            self.logs.remove(&address);
+            cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
+        }
     }
 }

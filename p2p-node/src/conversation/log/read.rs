@@ -10,7 +10,7 @@ use starling_wire::{
 use crate::{
     api::types::Via,
     conversation::{
-        Conversations, GroupEntry, context::Context, fork::Teller, group::GroupId, group_state::Followed,
+        Conversations, GroupEntry, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed,
         receive::Taken,
     },
     home::{Homes, LogPending},
@@ -18,11 +18,11 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-impl Conversations {
+impl Groups {
     /// A home is gone: nobody is known to read the logs there.
     pub(crate) fn readers_gone(&mut self, home: HomeId) {
         for group in self.groups_at(home) {
-            if let Some(entry) = self.groups.get_mut(&group) {
+            if let Some(entry) = self.entries.get_mut(&group) {
                 entry.read.others = 0;
             }
         }
@@ -37,7 +37,7 @@ impl Conversations {
         epoch: u64,
         after: u64,
     ) {
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
         let Some(keys) = entry.keys_of(epoch) else {
@@ -78,7 +78,7 @@ impl Conversations {
             .map(|l| (l.epoch, l.cursor))
             .collect();
         for (epoch, cursor) in due {
-            self.read_log(turn, cx.homes, home, id, epoch, cursor);
+            self.groups.read_log(turn, cx.homes, home, id, epoch, cursor);
         }
     }
 
@@ -107,9 +107,11 @@ impl Conversations {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.read.under_way.retain(|e| *e != epoch);
         }
-        let address = self.log_place(id, epoch).map(|place| place.address);
+        let address = self.groups.log_place(id, epoch).map(|place| place.address);
         self.on_log_entries(turn, cx, id, epoch, page.entries)?;
-        if self.log_place(id, epoch).map(|place| place.address) != address || self.waits_for_devices(turn, cx.dir, id) {
+        if self.groups.log_place(id, epoch).map(|place| place.address) != address
+            || self.waits_for_devices(turn, cx.dir, id)
+        {
             // The epoch of this number is another one now, and its log is read from its beginning; or it is read later.
             return Ok(());
         }
@@ -121,7 +123,7 @@ impl Conversations {
         let again = entry.read.again.contains(&epoch);
         entry.read.again.retain(|e| *e != epoch);
         match cursor {
-            Some(cursor) if page.more || again => self.read_log(turn, cx.homes, home, id, epoch, cursor),
+            Some(cursor) if page.more || again => self.groups.read_log(turn, cx.homes, home, id, epoch, cursor),
             Some(_) if is_current => {
                 (entry.read.caught_up, entry.append.behind) = (true, false);
                 entry.end_left();
@@ -139,7 +141,8 @@ impl Conversations {
         home: HomeId,
         page: Page,
     ) -> Result<(), EngineError> {
-        let Some((id, epoch)) = <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.logs.get(&a)).copied()
+        let Some((id, epoch)) =
+            <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.groups.logs.get(&a)).copied()
         else {
             return Ok(());
         };
@@ -155,7 +158,7 @@ impl Conversations {
         let next = page.entries.first().map(|e| e.sequence);
         if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
             // Pushes of two writers may overtake each other.
-            self.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
+            self.groups.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
         self.on_log_entries(turn, cx, id, epoch, page.entries)
@@ -173,7 +176,7 @@ impl Conversations {
             // The cursor stays: should they be let in again, this is read then.
             return Ok(());
         }
-        let address = self.log_place(id, epoch).map(|place| place.address);
+        let address = self.groups.log_place(id, epoch).map(|place| place.address);
         for entry in entries {
             let Some(group) = self.groups.get_mut(&id) else {
                 return Ok(());
@@ -185,7 +188,7 @@ impl Conversations {
             if !group.advance(epoch, entry.sequence, &entry.sealed) {
                 continue;
             }
-            let place = self.log_place(id, epoch);
+            let place = self.groups.log_place(id, epoch);
             let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
             let taken = match content {
                 Some(Ok(LogContent::Message(message))) => {
@@ -214,7 +217,7 @@ impl Conversations {
             match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit)) {
                 Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
-                    self.found_needless(turn, &place, entry.sequence)?;
+                    self.logged.found_needless(turn, &place, entry.sequence)?;
                     self.trim_chat(turn, cx.homes, place.chat);
                 }
                 _ => {}
@@ -250,7 +253,7 @@ impl Conversations {
             }
             Followed::Differently => {
                 self.on_epoch(turn, cx, id)?;
-                self.report_fork(turn, (id, epoch))
+                self.groups.report_fork(turn, (id, epoch))
             }
             Followed::Void => Ok(()),
             // The others may have gone on where we cannot: with us they can only in another group.
@@ -266,7 +269,8 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let of_group = self.groups.get(&id).and_then(GroupEntry::chat).is_some_and(|chat| self.is_group_chat(chat));
+        let of_group =
+            self.groups.get(&id).and_then(GroupEntry::chat).is_some_and(|chat| self.chats.is_group_chat(chat));
         if of_group {
             return self.enter_again(turn, cx, id);
         }
@@ -283,7 +287,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let epochs = |this: &Self| this.groups.get(&id).map(|g| g.logs.iter().map(|log| log.epoch).collect::<Vec<_>>());
         let before = epochs(self).unwrap_or_default();
-        self.leave_ended_logs(turn, cx, id);
+        self.groups.leave_ended_logs(turn, cx, id);
         let after = epochs(self).unwrap_or_default();
         for left in before.into_iter().filter(|epoch| !after.contains(epoch)) {
             self.lose_unread(turn, (id, left))?;
@@ -292,14 +296,14 @@ impl Conversations {
         group.append.retry_at = 0;
         let (epoch, chat) = (group.epoch(), group.chat());
         if let Some(keys) = group.current_keys() {
-            self.logs.insert(keys.address, (id, epoch));
+            self.groups.logs.insert(keys.address, (id, epoch));
         }
         if let Some(home) = self.readable(turn, cx, id) {
-            self.read_log(turn, cx.homes, home, id, epoch, 0);
+            self.groups.read_log(turn, cx.homes, home, id, epoch, 0);
         }
         self.policy_moved(turn, cx, id)?;
-        self.tell_beacons(turn, cx, id);
-        self.plan_items(turn, cx, id);
+        self.groups.tell_beacons(turn, cx, id);
+        self.groups.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }

@@ -6,7 +6,7 @@ use starling_wire::{Clock, Delivered, LogVerb, Receipt, rendezvous::LogRequest};
 use crate::{
     api::types::{Audience, ChatId},
     contacts::Directory,
-    conversation::{Conversations, context::Context, group::GroupId},
+    conversation::{Chats, Conversations, context::Context, group::GroupId},
     home::{Appended, LogPending},
     limits::RECEIPT_DELAY_MS,
     net::HomeId,
@@ -18,7 +18,7 @@ impl Conversations {
     pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, home: HomeId) {
         let has_others = !dir.account.other_devices().is_empty();
         let due = turn.now() + RECEIPT_DELAY_MS;
-        for group in self.groups_at(home) {
+        for group in self.groups.groups_at(home) {
             let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
                 && (state.roster.devices().any(|d| d.told < d.received)
@@ -29,9 +29,11 @@ impl Conversations {
             }
         }
     }
+}
 
+impl Chats {
     pub(super) fn receipt_appended(&mut self, appended: &Appended) {
-        let Some(state) = self.chats.get_mut(&appended.place.chat) else { return };
+        let Some(state) = self.states.get_mut(&appended.place.chat) else { return };
         for (device, received) in &appended.told {
             if let Some(row) = state.roster.known_mut(device) {
                 row.told = row.told.max(*received);
@@ -92,7 +94,7 @@ impl Conversations {
         let this = cx.dir.account.device().tag();
         let own = Delivered { device: this, upto: progress, clock: Clock(0) };
         let delivered = received.chain((!others.is_empty() && progress > 0).then_some(own)).collect();
-        let receipt = Receipt { delivered, read: Clock(read), chains: self.known_chains(cx.dir, chat) };
+        let receipt = Receipt { delivered, read: Clock(read), chains: self.chats.known_chains(cx.dir, chat) };
         self.append_receipt(turn, cx, group, receipt, told)
     }
 
@@ -121,10 +123,10 @@ impl Conversations {
         };
         let message = open.encrypt(&batch.encode())?;
         let (epoch, keys) = (open.entry.epoch(), open.entry.current_keys());
-        let Some((keys, place)) = keys.zip(self.log_place(group, epoch)) else {
+        let Some((keys, place)) = keys.zip(self.groups.log_place(group, epoch)) else {
             return Ok(());
         };
-        let replaced = self.replaced_receipts(&place);
+        let replaced = self.logged.replaced_receipts(&place);
         let request = LogRequest {
             entries: vec![keys.seal_entry(&message)],
             sequences: replaced.iter().flat_map(|(_, sequences)| sequences).copied().collect(),

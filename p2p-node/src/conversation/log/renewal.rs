@@ -24,7 +24,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let now = turn.wall();
         let away = cx.counters.away_ms > UPDATE_AFTER_AWAY_MS;
-        if !self.home_of(id).is_some_and(|home| cx.homes.is_up(&home)) {
+        if !self.groups.home_of(id).is_some_and(|home| cx.homes.is_up(&home)) {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
@@ -32,9 +32,9 @@ impl Conversations {
         if !entry.read.caught_up || entry.append.committing || waits || self.is_outdated_group(id) {
             return Ok(());
         }
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(entry) = self.groups.entries.get_mut(&id) else { return Ok(()) };
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
-        let since_update = self.states.since_update(&id);
+        let since_update = self.groups.states.since_update(&id);
         let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if !entry.has_pending {
             if !due {

@@ -180,7 +180,7 @@ impl Conversations {
         let Some(group) = self.groups.get(&id).filter(|group| !group.row.dead && !group.has_pending) else {
             return Ok(());
         };
-        let Some(chat) = group.chat().filter(|chat| self.is_group_chat(*chat)) else { return Ok(()) };
+        let Some(chat) = group.chat().filter(|chat| self.chats.is_group_chat(*chat)) else { return Ok(()) };
         if !group.read.caught_up || group.append.committing || self.usable(turn, cx, id).is_none() {
             return Ok(());
         }

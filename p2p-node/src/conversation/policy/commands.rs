@@ -164,7 +164,7 @@ impl Conversations {
             let (account, by) = (*account.as_bytes(), *own.as_bytes());
             policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });
         }
-        self.insert(ChatState::new(chat, ChatKind::Group, Roster::of(own, &[])));
+        self.chats.insert(ChatState::new(chat, ChatKind::Group, Roster::of(own, &[])));
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
         entry.set_standing(StandingRow::Member);
         entry.row.invited = invite.iter().map(invited).collect();

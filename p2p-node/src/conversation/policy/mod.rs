@@ -15,7 +15,7 @@ pub(in crate::conversation) use moved::shuts_out;
 use starling_keys::AccountId;
 use starling_wire::{Body, Leave, Policy, Role};
 
-use super::{ChatState, Conversations, group::GroupId};
+use super::{ChatState, Chats, Conversations, group::GroupId};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -188,11 +188,6 @@ pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, body
 }
 
 impl Conversations {
-    /// Whether a conversation is a group's.
-    pub(crate) fn is_group_chat(&self, chat: ChatId) -> bool {
-        self.chats.get(&chat).is_some_and(ChatState::is_group)
-    }
-
     /// What an account may do in a conversation; none in a direct one.
     pub(super) fn role_in(&self, chat: ChatId, account: &AccountId) -> Option<Role> {
         self.policies.role(&chat, account)
@@ -223,7 +218,7 @@ impl Conversations {
 
     /// The devices of an account have changed: the groups that it is in are looked at.
     pub(crate) fn touch_groups_with(&mut self, account: &AccountId) {
-        let chats: Vec<ChatId> = self.of(account).filter(|chat| self.is_group_chat(*chat)).collect();
+        let chats: Vec<ChatId> = self.chats.of(account).filter(|chat| self.chats.is_group_chat(*chat)).collect();
         chats.into_iter().for_each(|chat| self.touch_groups_of(chat));
     }
 
@@ -238,5 +233,12 @@ impl Conversations {
     /// The groups that this device has to do with, by their conversations.
     pub(crate) fn group_chats(&self) -> impl Iterator<Item = ChatId> {
         self.policies.of.keys().copied()
+    }
+}
+
+impl Chats {
+    /// Whether a conversation is a group's.
+    pub(crate) fn is_group_chat(&self, chat: ChatId) -> bool {
+        self.states.get(&chat).is_some_and(ChatState::is_group)
     }
 }

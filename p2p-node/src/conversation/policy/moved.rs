@@ -157,10 +157,10 @@ impl Conversations {
             (row.acked, row.since_epoch) = (row.acked.max(logged), if first { 0 } else { epoch });
         }
         for account in before.difference(&now) {
-            self.memberships.leave(account, chat);
+            self.chats.memberships.leave(account, chat);
         }
         for account in now.difference(&before) {
-            self.memberships.join(*account, crate::api::types::ChatKind::Group, chat);
+            self.chats.memberships.join(*account, crate::api::types::ChatKind::Group, chat);
             if !first {
                 group_event(turn, DurableEventKind::GroupJoined, chat, account.as_bytes(), "")?;
             }
@@ -211,11 +211,11 @@ impl Conversations {
             return;
         }
         let profile = cx.dir.account.profile();
-        self.announce(turn, cx, chat, Body::Profile(profile));
+        self.chats.announce(turn, cx, chat, Body::Profile(profile));
         let chain = cx.dir.account.list().map(|chain| chain.as_bytes().to_vec());
         if let Some(list) = chain {
-            let labels = self.labels_of(cx.dir, &cx.dir.account.id());
-            self.announce(turn, cx, chat, Body::Devices(starling_wire::Devices { list, labels }));
+            let labels = self.authors.labels_of(cx.dir, &cx.dir.account.id());
+            self.chats.announce(turn, cx, chat, Body::Devices(starling_wire::Devices { list, labels }));
         }
     }
 

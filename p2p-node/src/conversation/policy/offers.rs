@@ -371,7 +371,7 @@ impl Conversations {
         chat: ChatId,
     ) -> Result<(), EngineError> {
         if !self.chats.contains_key(&chat) {
-            self.insert(ChatState::new(chat, ChatKind::Group, Roster::of(cx.dir.account.id(), &[])));
+            self.chats.insert(ChatState::new(chat, ChatKind::Group, Roster::of(cx.dir.account.id(), &[])));
         }
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
         let Some(door) = entry.row.offer.as_ref().map(OfferRow::door) else { return Ok(()) };
@@ -403,7 +403,7 @@ impl Conversations {
         id: GroupId,
     ) -> Result<(), EngineError> {
         crate::conversation::group_store::delete(turn, &id)?;
-        self.remove_group(cx.mls, &id);
+        self.groups.remove_group(cx.mls, &id);
         if let Some(state) = self.chats.get_mut(&chat) {
             state.row.groups.retain(|group| group[..] != id);
             state.dirty = true;
