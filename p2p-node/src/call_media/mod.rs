@@ -312,42 +312,53 @@ impl Actor {
                     self.tell(CallInput::Broken(leg.call, error)).await;
                 }
             }
+            CallCommand::Accept(leg, ..)
+            | CallCommand::Candidates(leg, _)
+            | CallCommand::Restart(leg, ..)
+            | CallCommand::Reconnect(leg)
+            | CallCommand::Again(leg) => {
+                if let Some(media) = self.table.get(leg.call) {
+                    self.negotiate(&media, command).await;
+                }
+            }
+            CallCommand::NetworkChanged(id)
+            | CallCommand::Record(id, ..)
+            | CallCommand::Microphone(id, _)
+            | CallCommand::Silence(id)
+            | CallCommand::Hold(id, _) => {
+                if let Some(media) = self.table.get(id) {
+                    self.steer(&media, command).await;
+                }
+            }
+            CallCommand::End(id) => self.end(id),
+        }
+    }
+
+    /// Offers, answers and candidates of a leg.
+    async fn negotiate(&self, media: &Media, command: CallCommand) {
+        match command {
             CallCommand::Accept(leg, number, answer) => {
                 // An answer to an older offer than the last would spoil the one that it is answered by.
-                let Some(media) = self.table.get(leg.call).filter(|media| media.last_offer(leg.route) == number) else {
+                if media.last_offer(leg.route) != number {
                     return;
-                };
+                }
                 if let Err(error) = media.call.accept(leg.route.0, answer).await {
                     self.tell(CallInput::Broken(leg.call, error.into())).await;
                 }
             }
             CallCommand::Candidates(leg, candidates) => {
-                let Some(media) = self.table.get(leg.call) else { return };
                 for candidate in candidates {
                     if let Err(error) = media.call.candidate(leg.route.0, &candidate).await {
                         tracing::debug!(%error, "a candidate was not taken");
                     }
                 }
             }
-            CallCommand::Restart(leg, number, offer) => {
-                let Some(media) = self.table.get(leg.call) else { return };
-                match media.call.answer(leg.route.0, offer).await {
-                    Ok(answer) => self.tell(CallInput::Restarted(leg, number, answer)).await,
-                    Err(error) => tracing::debug!(%error, "a new offer was not taken"),
-                }
-            }
-            CallCommand::Reconnect(leg) => {
-                if let Some(media) = self.table.get(leg.call) {
-                    media.call.reconnect(leg.route.0);
-                }
-            }
-            CallCommand::NetworkChanged(id) => {
-                if let Some(media) = self.table.get(id) {
-                    media.call.network_changed().await;
-                }
-            }
+            CallCommand::Restart(leg, number, offer) => match media.call.answer(leg.route.0, offer).await {
+                Ok(answer) => self.tell(CallInput::Restarted(leg, number, answer)).await,
+                Err(error) => tracing::debug!(%error, "a new offer was not taken"),
+            },
+            CallCommand::Reconnect(leg) => media.call.reconnect(leg.route.0),
             CallCommand::Again(leg) => {
-                let Some(media) = self.table.get(leg.call) else { return };
                 let number = media.next_offer(leg.route);
                 match media.call.offer_again(leg.route.0).await {
                     Ok(Some(offer)) => self.tell(CallInput::Offer(leg, number, offer)).await,
@@ -355,36 +366,29 @@ impl Actor {
                     Err(error) => self.tell(CallInput::Broken(leg.call, error.into())).await,
                 }
             }
-            CallCommand::Record(id, question, path) => {
-                let Some(media) = self.table.get(id) else { return };
-                match path {
-                    None => media.call.end_record().await,
-                    Some(path) => {
-                        if let Err(error) = media.call.record(&path, question).await {
-                            self.tell(CallInput::Trouble(id, error.into())).await;
-                            self.tell(CallInput::Recorded(id, question)).await;
-                        }
-                    }
+            _ => {}
+        }
+    }
+
+    /// What the user, or the machine, changes of a call.
+    async fn steer(&self, media: &Media, command: CallCommand) {
+        match command {
+            CallCommand::NetworkChanged(_) => media.call.network_changed().await,
+            CallCommand::Record(_, _, None) => media.call.end_record().await,
+            CallCommand::Record(id, question, Some(path)) => {
+                if let Err(error) = media.call.record(&path, question).await {
+                    self.tell(CallInput::Trouble(id, error.into())).await;
+                    self.tell(CallInput::Recorded(id, question)).await;
                 }
             }
-            CallCommand::Microphone(id, on) => {
-                if let Some(media) = self.table.get(id) {
-                    media.call.set_microphone(on).await;
-                }
+            CallCommand::Microphone(_, on) => media.call.set_microphone(on).await,
+            CallCommand::Silence(_) => {
+                media.call.end_share().await;
+                media.call.set_microphone(false).await;
+                media.call.set_camera(false).await;
             }
-            CallCommand::Silence(id) => {
-                if let Some(media) = self.table.get(id) {
-                    media.call.end_share().await;
-                    media.call.set_microphone(false).await;
-                    media.call.set_camera(false).await;
-                }
-            }
-            CallCommand::Hold(id, hold) => {
-                if let Some(media) = self.table.get(id) {
-                    media.call.set_hold(hold).await;
-                }
-            }
-            CallCommand::End(id) => self.end(id),
+            CallCommand::Hold(_, hold) => media.call.set_hold(hold).await,
+            _ => {}
         }
     }
 

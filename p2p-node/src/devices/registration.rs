@@ -13,7 +13,7 @@ use crate::{
     },
     limits::{KEY_PACKAGE_STOCK, MAX_KEY_PACKAGE_SECRETS},
     net::HomeId,
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Fact, HomeFact, Turn},
 };
 
 impl AccountDevices<'_> {
@@ -46,7 +46,7 @@ impl AccountDevices<'_> {
             // The session goes on: what it has read of inbox and logs, it follows.
             self.account_registered(turn, home);
         } else {
-            turn.fact(Fact::HomeRegistered(home));
+            turn.fact(Fact::Home(home, HomeFact::Registered));
         }
         turn.transient_event(TransientEvent::Net);
         Ok(())

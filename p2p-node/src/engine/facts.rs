@@ -9,7 +9,7 @@ use crate::{
     contacts::Directory,
     net::HomeId,
     roster::GroupMember,
-    turn::{EngineError, EventFact, Fact, Turn},
+    turn::{EngineError, EventFact, Fact, HomeFact, Turn},
 };
 
 /// How many rounds of facts an input may lead to. What a fact leads to may emit others, but none leads back to itself: the longest chain is four.
@@ -36,24 +36,7 @@ impl Engine {
     /// What follows from a fact, one line for each capability that it means something to.
     fn follow(&mut self, turn: &mut Turn<'_>, fact: Fact) -> Result<(), EngineError> {
         match fact {
-            Fact::HomeUp(home) => self.on_home_up(turn, home)?,
-            Fact::HomeRegistered(home) => self.on_home_registered(turn, home)?,
-            Fact::HomeRetry(home) => self.on_home_retry(turn, home)?,
-            Fact::HomeDown(home) => {
-                self.conversations.groups.readers_gone(home);
-                self.account.codes_lost(&home);
-            }
-            Fact::HomeLost(home) => {
-                self.conversations.strand(home);
-                self.redirect_outbound_items(turn)?;
-            }
-            Fact::HomeAnswers(home) => {
-                self.conversations.look_at_stranded();
-                self.redirect_outbound_items(turn)?;
-                self.send_outbound_items(turn, home);
-            }
-            Fact::OutboundItemsWait(home) if self.homes.is_lost(&home) => self.redirect_outbound_items(turn)?,
-            Fact::OutboundItemsWait(home) => self.send_outbound_items(turn, home),
+            Fact::Home(home, fact) => self.follow_home(turn, home, fact)?,
             Fact::LinkUp(device) => self.on_link_up(turn, device)?,
             Fact::LinkDown(device) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
@@ -118,6 +101,31 @@ impl Engine {
                 turn.fact(Fact::ReachChanged);
             }
             Fact::Event(fact) => self.follow_event(turn, fact)?,
+        }
+        Ok(())
+    }
+
+    /// What follows from what a server did.
+    fn follow_home(&mut self, turn: &mut Turn<'_>, home: HomeId, fact: HomeFact) -> Result<(), EngineError> {
+        match fact {
+            HomeFact::Up => self.on_home_up(turn, home)?,
+            HomeFact::Registered => self.on_home_registered(turn, home)?,
+            HomeFact::Retry => self.on_home_retry(turn, home)?,
+            HomeFact::Down => {
+                self.conversations.groups.readers_gone(home);
+                self.account.codes_lost(&home);
+            }
+            HomeFact::Lost => {
+                self.conversations.strand(home);
+                self.redirect_outbound_items(turn)?;
+            }
+            HomeFact::Answers => {
+                self.conversations.look_at_stranded();
+                self.redirect_outbound_items(turn)?;
+                self.send_outbound_items(turn, home);
+            }
+            HomeFact::OutboundItemsWait if self.homes.is_lost(&home) => self.redirect_outbound_items(turn)?,
+            HomeFact::OutboundItemsWait => self.send_outbound_items(turn, home),
         }
         Ok(())
     }

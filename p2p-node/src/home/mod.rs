@@ -28,7 +28,7 @@ use crate::{
     limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
     net::{ConnectionProblem, HomeId},
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
-    turn::{EngineError, Fact, Schedule, Turn},
+    turn::{EngineError, Fact, HomeFact, Schedule, Turn},
 };
 
 /// A rendezvous that we use.
@@ -128,7 +128,7 @@ impl Homes {
         for home in self.retries.take_due(turn.now()) {
             if let Some(state) = self.servers.get_mut(&home).filter(|h| h.hello.is_some()) {
                 state.inbox.reading = false;
-                turn.fact(Fact::HomeRetry(home));
+                turn.fact(Fact::Home(home, HomeFact::Retry));
             }
         }
     }
@@ -175,7 +175,7 @@ impl Homes {
         state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
-        turn.fact(Fact::HomeUp(home));
+        turn.fact(Fact::Home(home, HomeFact::Up));
         self.note_answers(turn, home);
         turn.transient_event(TransientEvent::Net);
         lost.into_values().collect()
@@ -192,7 +192,7 @@ impl Homes {
         let lost = std::mem::take(&mut state.pending);
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
-        turn.fact(Fact::HomeDown(home));
+        turn.fact(Fact::Home(home, HomeFact::Down));
         self.note_away(turn, home, false);
         turn.transient_event(TransientEvent::Net);
         lost.into_values().collect()

@@ -6,7 +6,7 @@ use super::Homes;
 use crate::{
     limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, SILENT_HOME_LOST_AFTER_MS},
     net::{HomeId, NetCommand},
-    turn::{Effect, Fact, Schedule, Turn},
+    turn::{Effect, Fact, HomeFact, Schedule, Turn},
 };
 
 /// What is believed of a server that does not answer.
@@ -110,7 +110,7 @@ impl Homes {
     pub(super) fn note_answers(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         if self.outages.now.remove(&home).is_some() {
             self.outages.due.set(home, None);
-            turn.fact(Fact::HomeAnswers(home));
+            turn.fact(Fact::Home(home, HomeFact::Answers));
         }
         if !self.servers.keys().any(|other| *other != home && self.answers(other)) {
             self.outages.begin_again(turn.now());
@@ -142,7 +142,7 @@ impl Homes {
                 outage.stage = Stage::LostLong;
             }
             tracing::debug!(stage = ?outage.stage, "a server does not answer, though others do");
-            turn.fact(Fact::HomeLost(home));
+            turn.fact(Fact::Home(home, HomeFact::Lost));
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     mls::{GroupId, Mls},
     net::{HomeId, WorkFor},
     store::{OUTBOUND_ITEMS, OutboundItemRow},
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Fact, HomeFact, Turn},
 };
 
 /// A sealed inbox item that we owe.
@@ -156,7 +156,7 @@ impl Homes {
     pub fn outbound_items_of_group_up(&self, turn: &mut Turn<'_>, group: GroupId) {
         let of_group = self.outbound_items.iter().filter(|(key, _)| group_of(key) == Some(group));
         for home in of_group.filter_map(|(_, item)| item.home()) {
-            turn.fact(Fact::OutboundItemsWait(home));
+            turn.fact(Fact::Home(home, HomeFact::OutboundItemsWait));
         }
     }
 
@@ -190,7 +190,7 @@ impl Homes {
         let key = [&device.as_bytes()[..], &place].concat();
         turn.put(OUTBOUND_ITEMS, &key, &row)?;
         if let Ok(home) = to.home.parse::<RendezvousAddr>() {
-            turn.fact(Fact::OutboundItemsWait(home.peer));
+            turn.fact(Fact::Home(home.peer, HomeFact::OutboundItemsWait));
         }
         self.outbound_items.insert(key, OutboundItem::new(row));
         turn.fact(Fact::ReachChanged);
@@ -232,7 +232,7 @@ impl Homes {
         let mut homes: Vec<HomeId> = self.servers.iter().filter(|(_, h)| h.own).map(|(home, _)| *home).collect();
         homes.sort_unstable();
         for home in homes {
-            turn.fact(Fact::OutboundItemsWait(home));
+            turn.fact(Fact::Home(home, HomeFact::OutboundItemsWait));
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Homes {
             let row = outbound_item.row.clone();
             turn.put(OUTBOUND_ITEMS, key, &row)?;
             if let Ok(home) = row.home.parse::<RendezvousAddr>() {
-                turn.fact(Fact::OutboundItemsWait(home.peer));
+                turn.fact(Fact::Home(home.peer, HomeFact::OutboundItemsWait));
             }
             return Ok(());
         }
@@ -278,7 +278,7 @@ impl Homes {
             outbound_item.denied += 1;
             outbound_item.work_bits = refused.work_bits;
             if refused.work_bits > 0 {
-                turn.fact(Fact::OutboundItemsWait(refused.home));
+                turn.fact(Fact::Home(refused.home, HomeFact::OutboundItemsWait));
             }
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::Homes;
 use crate::{
     net::HomeId,
     store::OUTBOUND_ITEMS,
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Fact, HomeFact, Turn},
 };
 
 impl Homes {
@@ -40,7 +40,7 @@ impl Homes {
             // Should the lost one have it, it comes twice, and is taken once.
             item.under_way = false;
             turn.put(OUTBOUND_ITEMS, &key, &item.row)?;
-            turn.fact(Fact::OutboundItemsWait(to.peer));
+            turn.fact(Fact::Home(to.peer, HomeFact::OutboundItemsWait));
             turn.fact(Fact::ReachChanged);
         }
         Ok(())

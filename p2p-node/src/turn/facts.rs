@@ -41,23 +41,30 @@ pub enum ChatSetting {
     Read(u64),
 }
 
+/// What happened with a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HomeFact {
+    /// A home is connected, and nothing was asked of it yet.
+    Up,
+    /// A home has registered us, or knows us and our newest device list.
+    Registered,
+    /// What a home has refused for a time may be asked for again.
+    Retry,
+    /// A home is not connected any more.
+    Down,
+    /// A server does not answer, though others do: what waits for it goes elsewhere. Again when that is so for long.
+    Lost,
+    /// A server answers that did not.
+    Answers,
+    /// Something waits for inboxes at a home.
+    OutboundItemsWait,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// A home is connected, and nothing was asked of it yet.
-    HomeUp(HomeId),
-    /// A home has registered us, or knows us and our newest device list.
-    HomeRegistered(HomeId),
-    /// What a home has refused for a time may be asked for again.
-    HomeRetry(HomeId),
-    /// A home is not connected any more.
-    HomeDown(HomeId),
-    /// A server does not answer, though others do: what waits for it goes elsewhere. Again when that is so for long.
-    HomeLost(HomeId),
-    /// A server answers that did not.
-    HomeAnswers(HomeId),
-    /// Something waits for inboxes at a home.
-    OutboundItemsWait(HomeId),
+    /// Something happened with a home.
+    Home(HomeId, HomeFact),
     /// What keeps an item from somebody's inbox, or `None` once nothing does.
     OutboundItemProblem {
         /// Whose.
