@@ -55,6 +55,8 @@ pub enum Effect {
     Copy(String),
     /// The composer's text in `$EDITOR`.
     Editor,
+    /// Everything is drawn again.
+    Redraw,
 }
 
 /// Which place has the keys.

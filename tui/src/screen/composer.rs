@@ -20,12 +20,9 @@ const OFFERS: usize = 6;
 pub enum Done {
     /// Something with the text, or nothing that concerns others.
     Here,
-    Send,
-    /// To the timeline.
-    Leave,
     /// To the timeline, with the newest message selected.
     SelectLast,
-    NextPane,
+    /// To `$EDITOR`.
     Editor,
 }
 
@@ -138,53 +135,41 @@ impl Composer {
         self.complete();
     }
 
-    /// A key that the composer has: it is written, edits what is written, or does what it gives.
+    /// A new line where the cursor is.
+    pub fn new_line(&mut self) {
+        self.area.insert_newline();
+        self.complete();
+    }
+
+    /// A key for the completions, if there are any. Gives whether it was one.
+    pub fn completion_key(&mut self, key: &KeyEvent) -> bool {
+        let Some(offer) = self.offers.get(self.offer) else { return false };
+        match key.code {
+            KeyCode::Tab => self.take_offer(),
+            // A command that is not yet whole is completed first.
+            KeyCode::Enter
+                if key.modifiers.is_empty()
+                    && self.text().starts_with('/')
+                    && offer.insert.trim_end() != self.text().trim_end() =>
+            {
+                self.take_offer();
+            }
+            KeyCode::Esc => self.offers.clear(),
+            KeyCode::Up => self.offer = self.offer.saturating_sub(1),
+            KeyCode::Down => self.offer = (self.offer + 1).min(self.offers.len() - 1),
+            _ => return false,
+        }
+        true
+    }
+
+    /// A key that no action has: it is written, or edits what is written.
     pub fn key(&mut self, key: &KeyEvent, emacs: bool) -> Done {
-        let (ctrl, alt) = (key.modifiers.contains(KeyModifiers::CONTROL), key.modifiers.contains(KeyModifiers::ALT));
+        let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         if std::mem::take(&mut self.ctrl_x) && ctrl && key.code == KeyCode::Char('e') {
             return Done::Editor;
         }
         let area = &mut self.area;
         match key.code {
-            KeyCode::Enter if alt || key.modifiers.contains(KeyModifiers::SHIFT) => area.insert_newline(),
-            KeyCode::Char('j') if ctrl => area.insert_newline(),
-            KeyCode::Enter => {
-                // A command that is not yet whole is completed first.
-                if let Some(offer) = self.offers.get(self.offer)
-                    && self.text().starts_with('/')
-                    && offer.insert.trim_end() != self.text().trim_end()
-                {
-                    self.take_offer();
-                    return Done::Here;
-                }
-                return Done::Send;
-            }
-            KeyCode::Tab if !self.offers.is_empty() => {
-                self.take_offer();
-                return Done::Here;
-            }
-            KeyCode::Tab => return Done::NextPane,
-            KeyCode::Esc if !self.offers.is_empty() => {
-                self.offers.clear();
-                return Done::Here;
-            }
-            KeyCode::Esc if matches!(self.mode, Mode::Reply(_)) => {
-                self.mode = Mode::Write;
-                return Done::Here;
-            }
-            KeyCode::Esc if self.mode != Mode::Write => {
-                self.clear();
-                return Done::Here;
-            }
-            KeyCode::Esc => return Done::Leave,
-            KeyCode::Up if !self.offers.is_empty() => {
-                self.offer = self.offer.saturating_sub(1);
-                return Done::Here;
-            }
-            KeyCode::Down if !self.offers.is_empty() => {
-                self.offer = (self.offer + 1).min(self.offers.len() - 1);
-                return Done::Here;
-            }
             KeyCode::Up if area.is_empty() => return Done::SelectLast,
             KeyCode::Up => area.move_cursor(CursorMove::Up),
             KeyCode::Down => area.move_cursor(CursorMove::Down),
@@ -307,7 +292,7 @@ mod tests {
                 }
                 c => KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE),
             };
-            done = composer.key(&key, false);
+            done = if composer.completion_key(&key) { Done::Here } else { composer.key(&key, false) };
         }
         done
     }
@@ -327,7 +312,7 @@ mod tests {
         composer.clear();
         press(&mut composer, "/rep\t1 x");
         assert_eq!(composer.text(), "/reply 1 x");
-        assert_eq!(press(&mut composer, "\n"), Done::Send);
+        assert!(!composer.completion_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE)), "it is sent");
     }
 
     #[test]

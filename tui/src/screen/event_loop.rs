@@ -17,7 +17,7 @@ use ratatui::{
     crossterm::{
         clipboard::CopyToClipboard,
         cursor::Hide,
-        event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers},
+        event::{Event, EventStream, KeyEventKind},
         queue,
         terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate},
     },
@@ -284,9 +284,6 @@ impl EventLoop {
         match event {
             // Some terminals report releases, too.
             Event::Key(key) if key.kind == KeyEventKind::Release => app.key_released(&key),
-            Event::Key(key) if key.code == KeyCode::Char('l') && key.modifiers.contains(KeyModifiers::CONTROL) => {
-                self.redraw()?;
-            }
             Event::Key(key) => app.key(&key),
             Event::Mouse(_) | Event::Paste(_) => app.handle_event(&event),
             Event::FocusGained => app.focus_changed(true),
@@ -326,6 +323,7 @@ impl EventLoop {
                 }
                 Effect::Ring(bytes) => self.session.writer().write_all(&bytes)?,
                 Effect::Editor => self.edit(signals).await?,
+                Effect::Redraw => self.redraw()?,
             }
         }
         Ok(())

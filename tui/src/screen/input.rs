@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use ratatui::{
-    crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
+    crossterm::event::{Event, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind},
     layout::{Position, Rect},
 };
 use starling_control::methods::messages::{Edit, React, Typing};
 use starling_node::MessageId;
 
 use super::{
-    actions::Place,
+    actions::{Binding, Place},
     app::{App, Effect, Focus},
     composer::{Done, Mode},
     markup,
@@ -30,11 +30,11 @@ impl App {
         }
     }
 
-    /// Takes a key. In a call its keys work whatever lies over the screen.
+    /// Takes a key. Some work whatever lies over the screen, in a call those of calls, too.
     pub fn key(&mut self, key: &KeyEvent) {
-        let in_call =
-            self.settings.keys.everywhere(key).filter(|b| b.place == Place::InCall && self.calls.shown.is_some());
-        match in_call {
+        let in_call = self.calls.shown.is_some();
+        let always = |place| place == Place::Always || (place == Place::InCall && in_call);
+        match self.settings.keys.everywhere(key).filter(|binding| always(binding.place)) {
             Some(binding) => self.act(binding),
             None => self.handle_event(&Event::Key(*key)),
         }
@@ -42,9 +42,6 @@ impl App {
 
     /// Takes a key that nothing lying over the panes has taken.
     pub fn pane_key(&mut self, key: &KeyEvent) {
-        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
-            return self.interrupt();
-        }
         if let Some(binding) = self.settings.keys.everywhere(key) {
             return self.act(binding);
         }
@@ -52,13 +49,19 @@ impl App {
             Focus::Composer => self.composer_key(key),
             // Keys that act on messages nobody sees do nothing.
             Focus::Timeline if self.calls.is_large => self.calls.is_large = false,
-            Focus::Timeline => self.timeline_key(key),
-            Focus::List => self.list_key(key),
+            Focus::Timeline => self.act_on(self.settings.keys.on_timeline(key)),
+            Focus::List => self.act_on(self.settings.keys.on_list(key)),
         }
     }
 
-    /// `Ctrl-C`: clears the draft, or asks to quit. What lies over the panes has closed itself.
-    fn interrupt(&mut self) {
+    fn act_on(&mut self, binding: Option<&'static Binding>) {
+        if let Some(binding) = binding {
+            self.act(binding);
+        }
+    }
+
+    /// Clears the draft, or asks to quit. What lies over the panes has closed itself.
+    pub fn interrupt(&mut self) {
         if !self.composer.is_empty() || self.composer.mode != Mode::Write {
             self.composer.clear();
         } else {
@@ -67,20 +70,39 @@ impl App {
     }
 
     pub fn composer_key(&mut self, key: &KeyEvent) {
+        if self.composer.completion_key(key) {
+            return self.tell_typing();
+        }
+        if let Some(binding) = self.settings.keys.in_composer(key) {
+            return self.act(binding);
+        }
         match self.composer.key(key, self.settings.keys.emacs) {
             Done::Here => self.tell_typing(),
-            Done::Send => self.submit(),
-            Done::Leave => self.panes.focus = Focus::Timeline,
             Done::SelectLast => {
                 self.panes.focus = Focus::Timeline;
                 self.select(0);
             }
-            Done::NextPane => self.next_pane(),
-            Done::Editor => {
-                // Nobody sees the key let go while it runs.
-                self.end_talk();
-                self.effects.push(Effect::Editor);
+            Done::Editor => self.write_in_editor(),
+        }
+    }
+
+    pub fn write_in_editor(&mut self) {
+        // Nobody sees the key let go while it runs.
+        self.end_talk();
+        self.effects.push(Effect::Editor);
+    }
+
+    /// Out of a reply or an edit, from the composer to the messages, and from elsewhere to the composer.
+    pub fn go_back(&mut self) {
+        match (self.panes.focus, self.composer.mode) {
+            (Focus::Composer, Mode::Reply(_)) => self.composer.mode = Mode::Write,
+            (Focus::Composer, Mode::Edit(_)) => self.composer.clear(),
+            (Focus::Composer, Mode::Write) => self.panes.focus = Focus::Timeline,
+            (Focus::Timeline, _) => {
+                self.timeline.selected = None;
+                self.panes.focus = Focus::Composer;
             }
+            (Focus::List, _) => self.panes.focus = Focus::Composer,
         }
     }
 
@@ -134,36 +156,6 @@ impl App {
         self.timeline.scroll(rows, &theme, width);
         if self.timeline.is_at_bottom() {
             self.mark_read();
-        }
-    }
-
-    pub fn timeline_key(&mut self, key: &KeyEvent) {
-        if key.code == KeyCode::Esc {
-            self.timeline.selected = None;
-            self.panes.focus = Focus::Composer;
-            return;
-        }
-        if key.code == KeyCode::Tab {
-            return self.next_pane();
-        }
-        if let Some(binding) = self.settings.keys.on_timeline(key) {
-            self.act(binding);
-        }
-    }
-
-    pub fn list_key(&mut self, key: &KeyEvent) {
-        match key.code {
-            KeyCode::Up | KeyCode::Char('k') => self.panes.list.step(false),
-            KeyCode::Down | KeyCode::Char('j') => self.panes.list.step(true),
-            KeyCode::Enter | KeyCode::Right | KeyCode::Char('l') => self.open_row(self.panes.list.at()),
-            KeyCode::Esc => self.panes.focus = Focus::Composer,
-            KeyCode::Tab => self.next_pane(),
-            KeyCode::Char('?') => self.show_help(),
-            KeyCode::Char('/') => {
-                self.panes.focus = Focus::Composer;
-                self.composer.set("/");
-            }
-            _ => {}
         }
     }
 

@@ -13,7 +13,7 @@ use starling_control::{
 use starling_node::MessageId;
 
 use super::{
-    actions::{self, Place},
+    actions,
     app::{App, Focus},
     card::Card,
     model::ListRow,
@@ -74,7 +74,7 @@ impl App {
                 rows.push(Row::new(name, help, "", Run::Chat(id.clone())));
             }
         }
-        let everywhere = actions::bindings().into_iter().filter(|b| b.place != Place::Timeline && b.name != "palette");
+        let everywhere = actions::bindings().into_iter().filter(|b| !b.place.is_pane() && b.name != "palette");
         rows.extend(everywhere.map(|b| Row::new(b.name, b.help, self.settings.keys.keys_of(b.name), Run::Action(b))));
         rows.extend(command_rows());
         rows.extend(THEMES.iter().map(|t| Row::new(format!("theme {t}"), "colours", "", Run::Theme(t))));
@@ -84,18 +84,8 @@ impl App {
     pub fn show_help(&mut self) {
         let mut rows: Vec<Row> = Vec::new();
         for binding in actions::bindings() {
-            let on_message = if binding.place == Place::Timeline { " (on a message)" } else { "" };
-            let help = format!("{}{on_message}", binding.help);
+            let help = format!("{}{}", binding.help, binding.place.in_words());
             rows.push(Row::new(binding.name, help, self.settings.keys.keys_of(binding.name), Run::Action(binding)));
-        }
-        for (name, help, key) in [
-            ("write", "Enter sends, Ctrl-J makes a new line", "Enter"),
-            ("leave the composer", "to the messages, where single keys act", "Esc"),
-            ("complete", "@names, :emoji:, /commands", "Tab"),
-            ("editor", "write in $EDITOR", "Ctrl-X Ctrl-E"),
-            ("clear", "clears the draft, closes a popup, asks to quit", "Ctrl-C"),
-        ] {
-            rows.push(Row::new(name, help, key, Run::Nothing));
         }
         rows.extend(command_rows());
         self.layers.push(Palette::new("Help — type to filter, Enter runs", rows));

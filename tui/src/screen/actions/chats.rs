@@ -6,7 +6,10 @@ use starling_control::{
 };
 
 use super::{
-    super::{app::App, palette::Question},
+    super::{
+        app::{App, Focus},
+        palette::Question,
+    },
     Action, Place, command, key,
 };
 use crate::cli::parse_time_span;
@@ -23,6 +26,11 @@ pub const FINDING: &[Action] = &[
         None => app.warn(format!("There is no chat with {name}.")),
     }),
     key("next-unread", Place::Everywhere, "F3", "next chat with unread messages", open_next_unread),
+    in_list("list-up", "k Up", "chat above", |app| app.panes.list.step(false)),
+    in_list("list-down", "j Down", "chat below", |app| app.panes.list.step(true)),
+    in_list("list-open", "l Enter Right", "open the chat", |app| app.open_row(app.panes.list.at())),
+    in_list("list-command", "/", "write a command", begin_command),
+    in_list("list-help", "?", "help", App::show_help),
     key("previous-chat", Place::Everywhere, "Ctrl-PageUp Alt-Up", "previous chat", |app| app.step_chat(-1)),
     key("next-chat", Place::Everywhere, "Ctrl-PageDown Alt-Down", "next chat", |app| app.step_chat(1)),
 ];
@@ -44,6 +52,15 @@ pub const ARRANGING: &[Action] = &[
         }
     }),
 ];
+
+const fn in_list(name: &'static str, keys: &'static str, help: &'static str, run: fn(&mut App)) -> Action {
+    key(name, Place::List, keys, help, run)
+}
+
+fn begin_command(app: &mut App) {
+    app.panes.focus = Focus::Composer;
+    app.composer.set("/");
+}
 
 fn open_next_unread(app: &mut App) {
     let unread = app.directory.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.open.as_ref());

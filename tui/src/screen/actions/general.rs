@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        app::App,
+        app::{App, Effect},
         palette::Question,
         panes::DETAILS_FROM,
         theme::{THEMES, Theme},
@@ -24,6 +24,13 @@ pub const ACTIONS: &[Action] = &[
         .or_command("quit", "", "leave Starling", |app, _| quit(app)),
     key("palette", Place::Everywhere, "F2 Ctrl-P", "find a chat, a person, a command, a setting", App::show_palette),
     key("next-pane", Place::Everywhere, "F6", "next pane", App::next_pane),
+    key("go-on", Place::Panes, "Tab", "completes what is written, or goes to the next pane", App::next_pane),
+    key("back", Place::Panes, "Esc", "between the composer and the messages; ends a reply or an edit", App::go_back),
+    key("interrupt", Place::Everywhere, "Ctrl-C", "clears the draft, closes a popup, asks to quit", App::interrupt),
+    key("redraw", Place::Always, "Ctrl-L", "draw the screen again", |app| app.effects.push(Effect::Redraw)),
+    key("send", Place::Composer, "Enter Ctrl-Enter", "send what is written", App::submit),
+    key("new-line", Place::Composer, "Ctrl-J Alt-Enter Shift-Enter", "a new line", |app| app.composer.new_line()),
+    key("editor", Place::Everywhere, "", "write in $EDITOR; Ctrl-X Ctrl-E does it, too", App::write_in_editor),
     key("page-up", Place::Everywhere, "PageUp", "one page up", |app| app.scroll_pages(-1)),
     key("page-down", Place::Everywhere, "PageDown", "one page down", |app| app.scroll_pages(1)),
 ];

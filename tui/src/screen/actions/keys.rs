@@ -36,16 +36,25 @@ pub struct Keys {
 enum Scope {
     Everywhere,
     Timeline,
+    List,
+    Composer,
 }
 
-impl From<Place> for Scope {
-    fn from(place: Place) -> Self {
-        match place {
-            Place::Everywhere | Place::InCall => Self::Everywhere,
-            Place::Timeline => Self::Timeline,
+impl Place {
+    /// Where its keys are looked for.
+    fn scopes(self) -> &'static [Scope] {
+        match self {
+            Self::Everywhere | Self::Always | Self::InCall => &[Scope::Everywhere],
+            Self::Timeline => &[Scope::Timeline],
+            Self::List => &[Scope::List],
+            Self::Composer => &[Scope::Composer],
+            Self::Panes => &[Scope::Timeline, Scope::List, Scope::Composer],
         }
     }
 }
+
+/// Those without which nobody finds the way out, or back to a whole screen.
+const NEEDED: [&str; 2] = ["interrupt", "redraw"];
 
 impl Keys {
     /// A profile by name.
@@ -53,7 +62,7 @@ impl Keys {
         let mut keys = Self { map: HashMap::new(), starts_on_timeline: false, emacs: false };
         for binding in bindings() {
             for chord in binding.keys.split(' ').filter_map(parse) {
-                keys.map.insert((binding.place.into(), chord), binding);
+                keys.bind(binding, chord);
             }
         }
         match name {
@@ -70,8 +79,10 @@ impl Keys {
                 keys.map.remove(&(Scope::Everywhere, (KeyModifiers::CONTROL, KeyCode::Char('p'))));
                 keys.emacs = true;
             }
-            // Arrows, function keys and letters on the timeline: nothing with Ctrl or Alt.
-            "minimal" => keys.map.retain(|(_, (modifiers, _)), _| modifiers.is_empty()),
+            // Arrows, function keys, letters on the timeline and the list: nothing with Ctrl or Alt but what is needed, or edits text.
+            "minimal" => keys.map.retain(|(scope, (modifiers, _)), binding| {
+                modifiers.is_empty() || *scope == Scope::Composer || NEEDED.contains(&binding.name)
+            }),
             _ => return None,
         }
         Some(keys)
@@ -92,14 +103,21 @@ impl Keys {
             self.map.retain(|_, bound| bound.name != name);
             for text in chords {
                 let chord = parse(text).ok_or_else(|| format!("“{text}” is no key"))?;
-                let place = (binding.place.into(), chord);
-                if let Some(other) = taken.insert(place, name).filter(|other| *other != name) {
-                    return Err(format!("“{text}” is bound to both {other} and {name}"));
+                for scope in binding.place.scopes() {
+                    if let Some(other) = taken.insert((*scope, chord), name).filter(|other| *other != name) {
+                        return Err(format!("“{text}” is bound to both {other} and {name}"));
+                    }
                 }
-                self.map.insert(place, binding);
+                self.bind(binding, chord);
             }
         }
         Ok(())
+    }
+
+    fn bind(&mut self, binding: &'static Binding, chord: Chord) {
+        for scope in binding.place.scopes() {
+            self.map.insert((*scope, chord), binding);
+        }
     }
 
     /// What a key does wherever the focus is.
@@ -112,11 +130,22 @@ impl Keys {
         self.map.get(&(Scope::Timeline, chord_of(key))).copied()
     }
 
+    /// What a key does in the list of chats.
+    pub fn on_list(&self, key: &KeyEvent) -> Option<&'static Binding> {
+        self.map.get(&(Scope::List, chord_of(key))).copied()
+    }
+
+    /// What a key does while something is written, before it edits that.
+    pub fn in_composer(&self, key: &KeyEvent) -> Option<&'static Binding> {
+        self.map.get(&(Scope::Composer, chord_of(key))).copied()
+    }
+
     /// The keys of an action, to show.
     pub fn keys_of(&self, name: &str) -> String {
         let mut keys: Vec<String> =
             self.map.iter().filter(|(_, bound)| bound.name == name).map(|((_, chord), _)| show(*chord)).collect();
         keys.sort_by_key(|k| (k.len(), k.clone()));
+        keys.dedup();
         keys.join(" ")
     }
 }

@@ -53,10 +53,35 @@ pub struct Command {
 pub enum Place {
     /// Wherever the focus is.
     Everywhere,
-    /// The same, and in a call also while something lies over the screen.
+    /// The same, also while something lies over the screen.
+    Always,
+    /// The same while there is a call.
     InCall,
     /// On the selected message.
     Timeline,
+    /// In the list of chats.
+    List,
+    /// While something is written.
+    Composer,
+    /// In each of these three, unless something else in it takes the key.
+    Panes,
+}
+
+impl Place {
+    /// Whether it is one of the panes alone: what is done there depends on what is selected or written there.
+    pub fn is_pane(self) -> bool {
+        matches!(self, Self::Timeline | Self::List | Self::Composer | Self::Panes)
+    }
+
+    /// What help says behind what is done there.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Everywhere | Self::Always | Self::InCall | Self::Panes => "",
+            Self::Timeline => " (on a message)",
+            Self::List => " (in the list)",
+            Self::Composer => " (while you write)",
+        }
+    }
 }
 
 impl Command {
@@ -131,7 +156,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 pub fn bindings() -> Vec<&'static Binding> {
     let mut bindings: Vec<&Binding> = all().filter_map(|action| action.binding.as_ref()).collect();
     let function_key = |keys: &str| keys.split(' ').find_map(|key| key.strip_prefix('F')?.parse::<u8>().ok());
-    bindings.sort_by_key(|b| (b.place == Place::Timeline, function_key(b.keys).unwrap_or(u8::MAX)));
+    bindings.sort_by_key(|b| (b.place.is_pane(), function_key(b.keys).unwrap_or(u8::MAX)));
     bindings
 }
 
@@ -146,10 +171,13 @@ impl App {
         (binding.run)(self);
     }
 
-    /// Does an action from the palette: what concerns a message needs the timeline.
+    /// Does an action from the palette: what concerns a message needs the timeline, and so on.
     pub fn act_from_palette(&mut self, binding: &'static Binding) {
-        if binding.place == Place::Timeline {
-            self.panes.focus = Focus::Timeline;
+        match binding.place {
+            Place::Timeline => self.panes.focus = Focus::Timeline,
+            Place::List => self.panes.focus = Focus::List,
+            Place::Composer => self.panes.focus = Focus::Composer,
+            Place::Everywhere | Place::Always | Place::InCall | Place::Panes => {}
         }
         self.act(binding);
     }
@@ -213,7 +241,7 @@ mod tests {
             assert_eq!(bound, declared, "{name} has the keys {}", binding.keys);
             assert!(help.contains(name), "{name} is not in the help");
             // What needs a message is in the list on Space instead, which is made of the same bindings.
-            let in_palette = binding.place != Place::Timeline && name != "palette";
+            let in_palette = !binding.place.is_pane() && name != "palette";
             assert_eq!(palette.contains(name), in_palette, "{name} in the palette");
         }
         for command in commands() {
@@ -243,8 +271,8 @@ mod tests {
             assert!(binding.is_none_or(|b| names.insert(b.name)), "{name} twice");
             assert!(command.is_none_or(|c| slashes.insert(c.name)), "/{name} twice");
             // The palette lists what is done everywhere, and all commands. What needs a message has a key, and the list on Space.
-            let key = binding.is_some_and(|b| b.place == Place::Timeline && !b.keys.is_empty());
-            let palette = binding.is_some_and(|b| b.place != Place::Timeline) || command.is_some();
+            let key = binding.is_some_and(|b| b.place.is_pane() && !b.keys.is_empty());
+            let palette = binding.is_some_and(|b| !b.place.is_pane()) || command.is_some();
             assert!(key || palette, "{name}");
             for help in binding.map(|b| b.help).into_iter().chain(command.map(|c| c.help)) {
                 assert!(!help.is_empty() && !help.ends_with('.'), "{name}: {help}");
