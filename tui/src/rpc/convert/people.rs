@@ -1,0 +1,90 @@
+//! Contacts, requests and conversations.
+
+use starling_control::objects::{self, ChatKind, Path};
+use starling_keys::SafetyNumber;
+use starling_node::{Chat, Contact, ContactState, Request, Role, Standing};
+
+use super::{id, known_time, path, presence, time};
+use crate::error::problem;
+
+pub fn contact(c: &Contact, safety_number: Option<SafetyNumber>) -> objects::Contact {
+    let state = match c.state {
+        ContactState::Active => objects::ContactState::Active,
+        ContactState::Outgoing => objects::ContactState::Requested,
+        ContactState::Blocked => objects::ContactState::Blocked,
+        ContactState::Removed => objects::ContactState::Removed,
+    };
+    objects::Contact {
+        account: id(c.account),
+        chat: id(c.chat),
+        name: c.name.clone(),
+        own_name: c.own_name.clone(),
+        username: Some(c.username.clone()).filter(|name| !name.is_empty()),
+        found_as: Some(c.found_as.clone()).filter(|name| !name.is_empty() && !c.verified),
+        state,
+        verified: c.verified,
+        key_changed: c.key_changed,
+        bot: c.bot,
+        devices: c.devices.iter().map(id).collect(),
+        last_seen: known_time(c.last_seen_ms),
+        presence: c.availability.map(presence),
+        typing: c.typing,
+        path: path(c.relayed).unwrap_or(Path::None),
+        safety_number: safety_number.map(|number| number.to_string()),
+    }
+}
+
+pub fn request(r: &Request) -> objects::Request {
+    objects::Request { account: id(r.account), name: r.name.clone(), greeting: r.greeting.clone(), at: time(r.at_ms) }
+}
+
+pub(super) fn role(role: Role) -> objects::Role {
+    match role {
+        Role::Owner => objects::Role::Owner,
+        Role::Admin => objects::Role::Admin,
+        Role::Moderator => objects::Role::Moderator,
+        Role::Member => objects::Role::Member,
+        Role::Reader => objects::Role::Reader,
+    }
+}
+
+pub(super) fn standing(standing: Standing) -> objects::Standing {
+    match standing {
+        Standing::Invited => objects::Standing::Invited,
+        Standing::Entering => objects::Standing::Entering,
+        Standing::Member => objects::Standing::Member,
+        Standing::Leaving => objects::Standing::Leaving,
+        Standing::Left => objects::Standing::Left,
+        Standing::Removed => objects::Standing::Removed,
+        Standing::Declined => objects::Standing::Declined,
+    }
+}
+
+/// Whether something can still come of what an account is in a group.
+pub fn is_open(standing: Standing) -> bool {
+    !matches!(standing, Standing::Left | Standing::Removed | Standing::Declined)
+}
+
+pub fn chat(c: &Chat) -> objects::Chat {
+    let (problem_code, problem) = c.problem.map(problem::chat).unzip();
+    objects::Chat {
+        id: id(c.id),
+        kind: match c.kind {
+            starling_node::ChatKind::Direct => ChatKind::Direct,
+            starling_node::ChatKind::Group => ChatKind::Group,
+        },
+        name: c.name.clone(),
+        peer: c.direct().map(id).unwrap_or_default(),
+        unread: c.unread,
+        newest: known_time(c.newest_ms),
+        pinned: c.pinned,
+        muted_until: known_time(c.muted_until_ms),
+        archived: c.archived,
+        queued: c.queued,
+        problem,
+        problem_code: problem_code.map(str::to_owned),
+        cipher: c.cipher.into(),
+        read_clock: c.read.0,
+        draft: c.draft.clone(),
+    }
+}
