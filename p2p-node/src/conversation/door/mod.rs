@@ -3,12 +3,13 @@
 //! group, does not know it.
 
 mod enter;
+mod entering;
 mod unlisted;
 
 use starling_keys::DeviceId;
 use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
 
-pub use enter::Entering;
+pub use entering::Entering;
 
 use super::{
     Conversations, Groups,

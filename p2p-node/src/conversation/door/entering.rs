@@ -1,0 +1,101 @@
+//! What is known of conversations whose group this device enters: which are under way, which wait, and through which door.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starling_keys::{DeviceId, RendezvousAddr};
+use starling_wire::Door;
+
+use crate::{
+    api::types::ChatId, conversation::group::GroupId, limits::SHOW_ENTERED_MS, net::HomeId, store::OfferedDoor,
+};
+
+/// Conversations whose group this device enters.
+#[derive(Default)]
+pub struct Entering {
+    /// Those that it has begun with.
+    pub(super) attempts: BTreeMap<ChatId, Attempt>,
+    /// Those that wait for their turn, in their order, with the server that is asked for the contact's devices before.
+    pub(super) waiting: BTreeMap<(u32, ChatId), HomeId>,
+    /// Devices of ours that have entered a group, until that is shown.
+    pub(super) entered: BTreeSet<DeviceId>,
+    /// When it is shown, in steady time: not for each group alone.
+    pub(super) shown_at: u64,
+}
+
+/// What is under way for one of them.
+#[derive(Default)]
+pub(super) struct Attempt {
+    /// Another group is made after this, in steady time.
+    pub(super) gives_up_at: u64,
+    /// The door is looked at once more.
+    pub(super) again_at: Option<u64>,
+    /// The server with a request that is not answered yet.
+    pub(super) asks: Option<HomeId>,
+    /// Epochs whose way in led nowhere.
+    pub(super) tried: BTreeSet<u64>,
+    /// Those that were read, with their numbers in the log.
+    pub(super) found: BTreeMap<(u64, u64), Door>,
+    pub(super) pages: u32,
+}
+
+impl Entering {
+    /// Conversations that wait for their turn, in their order, each with its place and the server that is asked first.
+    pub fn waiting(&self) -> impl Iterator<Item = ((u32, ChatId), HomeId)> {
+        self.waiting.iter().map(|(place, home)| (*place, *home))
+    }
+
+    /// It is the turn of one of them.
+    pub fn take_turn(&mut self, place: &(u32, ChatId)) {
+        self.waiting.remove(place);
+    }
+
+    /// A device of ours has entered a group.
+    pub fn note_entered(&mut self, device: DeviceId) {
+        self.entered.insert(device);
+    }
+
+    /// Devices of ours that have entered groups, if it is time to show that.
+    pub fn take_entered(&mut self, now: u64) -> BTreeSet<DeviceId> {
+        if self.entered.is_empty() || self.shown_at > now {
+            return BTreeSet::new();
+        }
+        self.shown_at = now + SHOW_ENTERED_MS;
+        std::mem::take(&mut self.entered)
+    }
+
+    /// The servers that are asked something now, once for each conversation.
+    pub fn asked(&self) -> impl Iterator<Item = HomeId> {
+        self.attempts.values().filter_map(|attempt| attempt.asks)
+    }
+
+    /// When `Conversations::enter_on_time` has something to do, in steady time.
+    pub fn next_due(&self) -> Option<u64> {
+        let attempts = self.attempts.values().map(|a| a.again_at.unwrap_or(u64::MAX).min(a.gives_up_at));
+        attempts.chain((!self.entered.is_empty()).then_some(self.shown_at)).min()
+    }
+}
+
+impl OfferedDoor {
+    /// As the account's snapshot has it.
+    pub(super) fn read(bytes: &[u8], home: String) -> Option<Self> {
+        let (group, secret) = bytes.split_at_checked(16).filter(|(_, secret)| secret.len() == 32)?;
+        Some(Self { group: group.to_vec(), secret: secret.to_vec(), home, ..Self::default() })
+    }
+
+    /// One that was given up: others may have followed us through it all the same.
+    pub(super) fn given_up(&self) -> Self {
+        Self { group: self.group.clone(), ..Self::default() }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.secret.is_empty()
+    }
+
+    pub(super) fn address(&self) -> Option<RendezvousAddr> {
+        self.home.parse().ok().filter(|_| self.is_open())
+    }
+
+    pub(super) fn id(&self) -> Option<GroupId> {
+        self.group.as_slice().try_into().ok()
+    }
+}
