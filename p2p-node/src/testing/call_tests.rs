@@ -1,15 +1,19 @@
 //! Calls whose front end dies, and calls whose microphone is held open.
 
 use super::{
-    engine_tests::{connect, ring, setup, talk},
+    engine_tests::{answer, connect, ring, setup, talk},
     world::{Who, World},
 };
 use crate::{
-    api::types::TransientEvent,
-    call_media::CallCommand,
+    api::{
+        problem::CallProblem,
+        types::{CallEnded, TransientEvent},
+    },
+    call_media::{CallCommand, CallInput},
     calls::{AttendantId, CallRequest},
     limits::{CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
 };
+use starling_media::MediaError;
 use starling_wire::{CallEnd, CallId};
 
 fn attend(world: &mut World, who: Who, id: CallId, attendant: u64) {
@@ -135,4 +139,23 @@ fn a_contact_who_rings_again_and_again_without_an_answer_finds_us_busy() {
     assert!(!world.of(bob).live.iter().any(|event| matches!(event, TransientEvent::Call(_))), "it is not announced");
     world.pass(RINGS_MS);
     assert_eq!(calls(&mut world, alice, bob).1, None, "it rings again");
+}
+
+#[test]
+fn what_is_wrong_with_a_call_here_is_not_told_to_the_other_side() {
+    let mut world = World::new(94);
+    let (alice, bob) = world.friends();
+    let id = ring(&mut world, alice, bob);
+    answer(&mut world, bob, id);
+    let file = CallProblem::Media(MediaError::File("/home/bob/private.wav: no such file".into()));
+    world.media(bob, CallInput::Broken(id, file.clone()));
+    world.settle();
+    let ended = |world: &mut World, who: Who| {
+        world.of(who).live.iter().find_map(|event| match event {
+            TransientEvent::Call(call) => call.end.clone(),
+            _ => None,
+        })
+    };
+    assert_eq!(ended(&mut world, bob), Some(CallEnded::by(CallEnd::Failed, file)));
+    assert_eq!(ended(&mut world, alice), Some(CallEnd::Failed.into()));
 }
