@@ -29,40 +29,19 @@ impl App {
             | EventKind::ContactAccepted { .. }
             | EventKind::ContactKeyChanged { .. }
             | EventKind::ContactBlocked { .. } => self.contact_event(&event),
-            EventKind::DeviceAsks { code, device, name, system, same_network } => {
-                let place = place_in_words(same_network);
-                self.device_asks(&code, device, [&name, &system], place);
-            }
-            EventKind::DeviceLinked { device } => self.device_linked(&device),
-            EventKind::DeviceHidden { contact, change, device, name, by } => {
-                let which = safe_line(&called(&name, "", Some(&device)));
-                let words = words_of_hidden(&name_of(&contact), &change, &which, by.as_ref());
-                self.notify("Your account", &words, true);
-                self.warn(words);
-            }
-            EventKind::DeviceEntered { device, ready, conversations } => {
-                self.device_entered(device, ready, conversations);
-            }
-            EventKind::DeviceHistory { copy } => self.history_copied(copy),
-            EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
-            EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
-            EventKind::DeviceCopied { device } => {
-                let words = words_of_copied(&device);
-                self.notify("Your account", &words, true);
-                self.warn(words);
-            }
-            EventKind::DeviceRefused { by, device } => {
-                let words = words_of_refused(&by, &device);
-                self.notify("Your account", &words, true);
-                self.warn(words);
-            }
+            EventKind::DeviceAsks { .. }
+            | EventKind::DeviceLinked { .. }
+            | EventKind::DeviceHidden { .. }
+            | EventKind::DeviceEntered { .. }
+            | EventKind::DeviceHistory { .. }
+            | EventKind::DeviceHistoryWished { .. }
+            | EventKind::DeviceHistoryOffered { .. }
+            | EventKind::DeviceCopied { .. }
+            | EventKind::DeviceRefused { .. }
+            | EventKind::DeviceRemoved { .. } => self.device_event(event),
             EventKind::ChatSplit { chat, rendezvous } => {
                 let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
                 self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
-            }
-            EventKind::DeviceRemoved { device } => {
-                self.devices.entering.take_if(|entering| entering.device == device);
-                self.say(format!("{} is no longer a device of your account.", short_device(&device)));
             }
             EventKind::Typing { chat, typing } => {
                 if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
@@ -101,6 +80,44 @@ impl App {
             | EventKind::StreamKeepalive {}
             | EventKind::StreamShutdown { .. }
             | EventKind::Unknown => {}
+        }
+    }
+
+    /// What concerns the devices of our account.
+    fn device_event(&mut self, event: EventKind) {
+        match event {
+            EventKind::DeviceAsks { code, device, name, system, same_network } => {
+                let place = place_in_words(same_network);
+                self.device_asks(&code, device, [&name, &system], place);
+            }
+            EventKind::DeviceLinked { device } => self.device_linked(&device),
+            EventKind::DeviceHidden { contact, change, device, name, by } => {
+                let which = safe_line(&called(&name, "", Some(&device)));
+                let words = words_of_hidden(&name_of(&contact), &change, &which, by.as_ref());
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
+            EventKind::DeviceEntered { device, ready, conversations } => {
+                self.device_entered(device, ready, conversations);
+            }
+            EventKind::DeviceHistory { copy } => self.history_copied(copy),
+            EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
+            EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
+            EventKind::DeviceCopied { device } => {
+                let words = words_of_copied(&device);
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
+            EventKind::DeviceRefused { by, device } => {
+                let words = words_of_refused(&by, &device);
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
+            EventKind::DeviceRemoved { device } => {
+                self.devices.entering.take_if(|entering| entering.device == device);
+                self.say(format!("{} is no longer a device of your account.", short_device(&device)));
+            }
+            _ => {}
         }
     }
 
