@@ -68,7 +68,7 @@ impl App {
             Answer::Calls(calls) => self.take_calls(calls?),
             Answer::History(chat, target, messages) => {
                 let messages = messages?;
-                if self.open.as_ref() == Some(&chat) {
+                if self.chat.open.as_ref() == Some(&chat) {
                     self.take_history(target, messages);
                     self.catch_up();
                 }
@@ -87,8 +87,8 @@ impl App {
             Answer::Read(read) => read.map(|()| self.refresh_chats())?,
             Answer::Cleared(chat, cleared) => {
                 cleared?;
-                if self.open.as_ref() == Some(&chat) {
-                    self.timeline.load(Vec::new(), PAGE as usize, None);
+                if self.chat.open.as_ref() == Some(&chat) {
+                    self.chat.timeline.load(Vec::new(), PAGE as usize, None);
                 }
                 self.refresh();
             }
@@ -117,17 +117,17 @@ impl App {
     fn take_contacts(&mut self, contacts: Vec<Contact>) {
         self.directory.take_contacts(contacts);
         self.fetch_safety_number();
-        self.composer.names = self.directory.contacts.iter().map(|c| safe_line(&c.name)).collect();
+        self.chat.composer.names = self.directory.contacts.iter().map(|c| safe_line(&c.name)).collect();
         self.relist();
         self.open_what_is_due();
     }
 
     fn take_safety_number(&mut self, contact: CliResult<Contact>) -> CliResult {
         // Whatever came of it, it may be asked for again.
-        self.loading.numbered = None;
-        let wanted = std::mem::take(&mut self.loading.verify);
+        self.chat.loading.numbered = None;
+        let wanted = std::mem::take(&mut self.chat.loading.verify);
         let contact = contact?;
-        let is_open = self.open.as_ref() == Some(&contact.chat);
+        let is_open = self.chat.open.as_ref() == Some(&contact.chat);
         self.directory.take_safety_number(contact);
         if wanted && is_open {
             self.show_verify();
@@ -145,10 +145,10 @@ impl App {
     }
 
     fn take_added(&mut self, line: &str, added: CliResult<Account>) -> CliResult {
-        if added.is_err() && self.composer.is_empty() {
-            self.composer.put_back(line);
+        if added.is_err() && self.chat.composer.is_empty() {
+            self.chat.composer.put_back(line);
         }
-        self.loading.to_open = Some(added?.account);
+        self.chat.loading.to_open = Some(added?.account);
         self.say("Added. Once they have answered, you can write to each other.".into());
         self.refresh();
         Ok(())
@@ -159,19 +159,19 @@ impl App {
         let messages = page(messages);
         match target {
             Target::Newest => {
-                let chat = self.open.as_ref().and_then(|chat| self.directory.chat(chat));
+                let chat = self.chat.open.as_ref().and_then(|chat| self.directory.chat(chat));
                 let read = chat.filter(|chat| chat.unread > 0).map(|chat| Clock(chat.read_clock));
-                self.timeline.load(messages, PAGE as usize, read);
+                self.chat.timeline.load(messages, PAGE as usize, read);
                 self.mark_read();
             }
-            Target::Page(wants) => self.timeline.extend(&wants, messages, PAGE as usize),
+            Target::Page(wants) => self.chat.timeline.extend(&wants, messages, PAGE as usize),
             Target::Around(id) => {
-                self.timeline.around(messages, id);
+                self.chat.timeline.around(messages, id);
                 self.panes.focus = Focus::Timeline;
             }
             // Nothing is left there.
             Target::Place(_) if messages.is_empty() => self.load_newest(),
-            Target::Place(place) => self.timeline.return_to(messages, place),
+            Target::Place(place) => self.chat.timeline.return_to(messages, place),
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
     actions::Keys,
     call::{Calls, Colours},
     component::Layers,
-    composer::Composer,
+    composer::{Composer, Mode},
     config::Config,
     devices::Devices,
     keeping::Keeping,
@@ -104,14 +104,44 @@ pub struct Loading {
     pub verify: bool,
 }
 
-/// The screen's state.
-pub struct App {
-    pub settings: Settings,
-    pub directory: Directory,
+/// The chat that is open: what is shown of it, and what is written in it.
+#[derive(Default)]
+pub struct ChatPane {
     pub open: Option<ChatId>,
     pub loading: Loading,
     pub timeline: Timeline,
     pub composer: Composer,
+}
+
+impl ChatPane {
+    /// Another chat is opened: what was on its way for the one before does not concern it.
+    fn begin(&mut self) {
+        self.loading = Loading { to_open: self.loading.to_open.take(), ..Loading::default() };
+    }
+
+    /// A part of the history that the view lacks, unless one is on its way. It is then.
+    fn take_wanted(&mut self) -> Option<Wants> {
+        let wants = self.timeline.wants().filter(|_| self.open.is_some() && !self.loading.fetching)?;
+        self.loading.fetching = true;
+        Some(wants)
+    }
+
+    /// Ends a reply or an edit. Gives whether there was one.
+    pub fn end_mode(&mut self) -> bool {
+        match self.composer.mode {
+            Mode::Write => return false,
+            Mode::Reply(_) => self.composer.mode = Mode::Write,
+            Mode::Edit(_) => self.composer.clear(),
+        }
+        true
+    }
+}
+
+/// The screen's state.
+pub struct App {
+    pub settings: Settings,
+    pub directory: Directory,
+    pub chat: ChatPane,
     pub keeping: Keeping,
     pub panes: PaneState,
     /// The panes, and what lies over them.
@@ -133,10 +163,7 @@ impl App {
             calls: Calls::new(Colours::of_terminal(&theme.name)),
             settings: Settings { config, keys, theme },
             directory: Directory::default(),
-            open: None,
-            loading: Loading::default(),
-            timeline: Timeline::default(),
-            composer: Composer::default(),
+            chat: ChatPane::default(),
             keeping: Keeping::default(),
             layers: Layers::over(Panes::default()),
             toast: None,
@@ -191,7 +218,7 @@ impl App {
             Err(error) => self.warn(format!("Theme {}, for now: it cannot be kept: {error}", theme.name)),
         }
         self.settings.theme = theme;
-        self.timeline.relay();
+        self.chat.timeline.relay();
     }
 
     /// How a contact is reached. In a call that is the call's way: the link beside it may take another one, or may just be changing.
@@ -227,12 +254,12 @@ impl App {
 
     /// The group whose chat is open.
     pub fn open_group(&self) -> Option<&Chat> {
-        let chat = self.directory.chat(self.open.as_ref()?)?;
+        let chat = self.directory.chat(self.chat.open.as_ref()?)?;
         Some(chat).filter(|chat| chat.kind == ChatKind::Group)
     }
 
     pub fn open_contact(&self) -> Option<&Contact> {
-        self.directory.contact_of(self.open.as_ref()?)
+        self.directory.contact_of(self.chat.open.as_ref()?)
     }
 
     /// Notifies the user by the desktop or the terminal, as the configuration says.
@@ -243,7 +270,7 @@ impl App {
     }
 
     pub fn mark_read(&mut self) {
-        if let Some(chat) = self.open.clone().filter(|_| self.has_focus) {
+        if let Some(chat) = self.chat.open.clone().filter(|_| self.has_focus) {
             // The count of unread messages is asked for once this is answered.
             self.ask(Read { chat, message: None }, |result| Answer::Read(result.map(drop)));
         }
@@ -251,19 +278,19 @@ impl App {
 
     pub fn relist(&mut self) {
         // Who moves in the list is not moved from there.
-        let follow = self.open.as_ref().filter(|_| self.panes.focus != Focus::List);
+        let follow = self.chat.open.as_ref().filter(|_| self.panes.focus != Focus::List);
         let Directory { requests, chats, .. } = &self.directory;
         self.panes.list.rebuild(requests, self.directory.invitations(), chats, follow);
     }
 
     /// Opens the chat that was just added, or the first one where none is open.
     pub fn open_what_is_due(&mut self) {
-        if let Some(account) = &self.loading.to_open
+        if let Some(account) = &self.chat.loading.to_open
             && let Some(contact) = self.directory.contacts.iter().find(|c| c.account == *account)
             && let chat = contact.chat.clone()
             && self.directory.chat(&chat).is_some()
         {
-            self.loading.to_open = None;
+            self.chat.loading.to_open = None;
             return self.open(&chat);
         }
         // Which one was open in the last run?
@@ -271,26 +298,26 @@ impl App {
             return;
         }
         let gone = self.open_contact().is_some_and(|c| c.state == ContactState::Removed);
-        if gone || self.open.is_none() {
+        if gone || self.chat.open.is_none() {
             let last = self.keeping.last_open().filter(|id| !gone && self.directory.chat(id).is_some()).cloned();
             match last.or_else(|| self.directory.chats.first().map(|c| c.id.clone())) {
                 Some(first) => self.open(&first),
-                None => self.open = None,
+                None => self.chat.open = None,
             }
         }
     }
 
     pub fn open(&mut self, chat: &ChatId) {
-        if self.open.as_ref() == Some(chat) {
-            self.timeline.go_to_bottom();
+        if self.chat.open.as_ref() == Some(chat) {
+            self.chat.timeline.go_to_bottom();
             return;
         }
         let place = self.switch_draft(chat);
-        self.loading = Loading { to_open: self.loading.to_open.take(), ..Loading::default() };
+        self.chat.begin();
         match place {
             None => self.load_newest(),
             Some(place) => {
-                self.loading.fetching = true;
+                self.chat.loading.fetching = true;
                 self.ask_history(Target::Place(place));
             }
         }
@@ -305,7 +332,7 @@ impl App {
 
     /// Asks for history of the open chat. Until it is there, events are noted: they may be newer than what comes.
     pub fn ask_history(&mut self, target: Target) {
-        let Some(chat) = self.open.clone() else { return };
+        let Some(chat) = self.chat.open.clone() else { return };
         let id = |id: &MessageId| Some(id.to_string().into());
         let history = History { chat: chat.clone(), limit: Some(PAGE), ..History::default() };
         let around = |message| History { around: id(message), limit: Some(2 * PAGE), ..history.clone() };
@@ -316,17 +343,13 @@ impl App {
             Target::Around(message) => around(message),
             Target::Place(place) => around(&place.message),
         };
-        self.loading.pending += 1;
+        self.chat.loading.pending += 1;
         self.ask(history, |page| Answer::History(chat, target, page));
     }
 
     /// After a drawing: what the view lacks is fetched.
     pub fn fetch(&mut self) {
-        if self.loading.fetching {
-            return;
-        }
-        if let Some(wants) = self.timeline.wants().filter(|_| self.open.is_some()) {
-            self.loading.fetching = true;
+        if let Some(wants) = self.chat.take_wanted() {
             self.ask_history(Target::Page(wants));
         }
     }
@@ -337,10 +360,10 @@ impl App {
             // The key may be let go elsewhere.
             self.end_talk();
         }
-        if has_focus && self.timeline.is_at_bottom() && !self.timeline.is_empty() {
+        if has_focus && self.chat.timeline.is_at_bottom() && !self.chat.timeline.is_empty() {
             self.mark_read();
         }
-        if self.open.is_none() {
+        if self.chat.open.is_none() {
             return;
         }
         let availability = if has_focus { Availability::Online } else { Availability::Away };
@@ -348,21 +371,21 @@ impl App {
     }
 
     pub fn send(&mut self, text: &str, reply_to: Option<MessageId>) {
-        let Some(chat) = self.open.clone() else {
+        let Some(chat) = self.chat.open.clone() else {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
         let (mentions, reply_to) = (Some(self.directory.mentions(&sent)), reply_to.map(|id| id.to_string().into()));
         let send = Send { reply_to, mentions, ..Send::text(chat.clone(), sent) };
-        self.composer.told_typing = None;
+        self.chat.composer.told_typing = None;
         let text = text.to_owned();
         self.ask_in_order(send, |result| Answer::Sent(chat, text, result.map(drop)));
-        if self.timeline.has_newest() {
-            self.timeline.go_to_bottom();
+        if self.chat.timeline.has_newest() {
+            self.chat.timeline.go_to_bottom();
         } else {
             // The view is far up in the past: back to now.
             self.load_newest();
         }
-        self.timeline.all_read();
+        self.chat.timeline.all_read();
     }
 }

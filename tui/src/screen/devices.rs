@@ -196,8 +196,8 @@ impl App {
     /// There are older messages than there were.
     fn show_copied(&mut self) {
         self.refresh();
-        self.timeline.has_older_now();
-        if self.open.is_some() && self.timeline.is_at_bottom() {
+        self.chat.timeline.has_older_now();
+        if self.chat.open.is_some() && self.chat.timeline.is_at_bottom() {
             self.load_newest();
         }
     }

@@ -346,9 +346,9 @@ impl EventLoop {
     /// The draft in the user's editor.
     async fn edit(&mut self, signals: &mut Signals) -> CliResult {
         self.suspend();
-        let draft = self.app.composer.text();
+        let draft = self.app.chat.composer.text();
         match terminal::edit(&draft, &mut self.session, signals).await? {
-            Edited::Text(text) => self.app.composer.set(&text),
+            Edited::Text(text) => self.app.chat.composer.set(&text),
             Edited::Failed(reason) => self.app.warn(reason),
         }
         self.redraw()

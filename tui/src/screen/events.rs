@@ -131,8 +131,8 @@ impl App {
             }
             _ => None,
         };
-        let is_open = event.chat().is_some_and(|chat| self.open.as_ref() == Some(&chat.id));
-        let seen = is_open && self.has_focus && self.timeline.is_at_bottom();
+        let is_open = event.chat().is_some_and(|chat| self.chat.open.as_ref() == Some(&chat.id));
+        let seen = is_open && self.has_focus && self.chat.timeline.is_at_bottom();
         if is_open {
             self.message_changed(event);
         }
@@ -168,8 +168,8 @@ impl App {
             }
             EventKind::ContactAccepted { contact } => {
                 self.say(format!("You and {} can write to each other.", name_of(contact)));
-                if self.open.is_none() {
-                    self.loading.to_open = Some(contact.account.clone());
+                if self.chat.open.is_none() {
+                    self.chat.loading.to_open = Some(contact.account.clone());
                     self.layers.retain::<Card>(|_| false);
                 }
             }

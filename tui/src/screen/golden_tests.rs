@@ -103,8 +103,8 @@ fn a_chat() {
 #[test]
 fn a_draft_with_an_answer_and_an_offer() {
     let mut app = full();
-    app.composer.mode = super::composer::Mode::Reply(id(3));
-    app.composer.paste("a first line\nand @bo");
+    app.chat.composer.mode = super::composer::Mode::Reply(id(3));
+    app.chat.composer.paste("a first line\nand @bo");
     check("draft", app);
 }
 

@@ -62,21 +62,21 @@ impl App {
 
     /// Clears the draft, or asks to quit. What lies over the panes has closed itself.
     pub fn interrupt(&mut self) {
-        if !self.composer.is_empty() || self.composer.mode != Mode::Write {
-            self.composer.clear();
+        if !self.chat.composer.is_empty() || self.chat.composer.mode != Mode::Write {
+            self.chat.composer.clear();
         } else {
             self.ask_yes(Question::Quit);
         }
     }
 
     pub fn composer_key(&mut self, key: &KeyEvent) {
-        if self.composer.completion_key(key) {
+        if self.chat.composer.completion_key(key) {
             return self.tell_typing();
         }
         if let Some(binding) = self.settings.keys.in_composer(key) {
             return self.act(binding);
         }
-        match self.composer.key(key, self.settings.keys.emacs) {
+        match self.chat.composer.key(key, self.settings.keys.emacs) {
             Done::Here => self.tell_typing(),
             Done::SelectLast => {
                 self.panes.focus = Focus::Timeline;
@@ -94,31 +94,30 @@ impl App {
 
     /// Out of a reply or an edit, from the composer to the messages, and from elsewhere to the composer.
     pub fn go_back(&mut self) {
-        match (self.panes.focus, self.composer.mode) {
-            (Focus::Composer, Mode::Reply(_)) => self.composer.mode = Mode::Write,
-            (Focus::Composer, Mode::Edit(_)) => self.composer.clear(),
-            (Focus::Composer, Mode::Write) => self.panes.focus = Focus::Timeline,
-            (Focus::Timeline, _) => {
-                self.timeline.selected = None;
+        match self.panes.focus {
+            Focus::Composer if self.chat.end_mode() => {}
+            Focus::Composer => self.panes.focus = Focus::Timeline,
+            Focus::Timeline => {
+                self.chat.timeline.selected = None;
                 self.panes.focus = Focus::Composer;
             }
-            (Focus::List, _) => self.panes.focus = Focus::Composer,
+            Focus::List => self.panes.focus = Focus::Composer,
         }
     }
 
     pub fn tell_typing(&mut self) {
-        let due = self.composer.told_typing.is_none_or(|told| told.elapsed() >= TYPING_EVERY);
-        if let Some(chat) = self.open.clone().filter(|_| due && !self.composer.is_empty()) {
-            if self.composer.text().starts_with('/') {
+        let due = self.chat.composer.told_typing.is_none_or(|told| told.elapsed() >= TYPING_EVERY);
+        if let Some(chat) = self.chat.open.clone().filter(|_| due && !self.chat.composer.is_empty()) {
+            if self.chat.composer.text().starts_with('/') {
                 return;
             }
-            self.composer.told_typing = Some(Instant::now());
+            self.chat.composer.told_typing = Some(Instant::now());
             self.tell(Typing { chat, typing: None });
         }
     }
 
     pub fn submit(&mut self) {
-        let text = self.composer.text();
+        let text = self.chat.composer.text();
         if text.trim().is_empty() {
             return;
         }
@@ -126,19 +125,19 @@ impl App {
             return self.command(text.trim_end());
         }
         let text = if text.starts_with("//") { text[1..].to_owned() } else { text };
-        match self.composer.mode {
+        match self.chat.composer.mode {
             Mode::Write => self.send(&text, None),
             Mode::Reply(id) => self.send(&text, Some(id)),
             Mode::Edit(id) => {
-                if let Some(chat) = self.open.clone() {
+                if let Some(chat) = self.chat.open.clone() {
                     let message = id.to_string().into();
                     let edit = Edit { chat: chat.clone(), message, text: markup::emoji(&text) };
                     self.ask_in_order(edit, |result| Answer::Sent(chat, text, result.map(drop)));
                 }
             }
         }
-        if self.open.is_some() {
-            self.composer.clear();
+        if self.chat.open.is_some() {
+            self.chat.composer.clear();
         }
     }
 
@@ -148,13 +147,13 @@ impl App {
 
     pub fn select(&mut self, step: isize) {
         let (theme, width) = (self.settings.theme.clone(), self.width());
-        self.timeline.select(step, &theme, width);
+        self.chat.timeline.select(step, &theme, width);
     }
 
     pub fn scroll(&mut self, rows: isize) {
         let (theme, width) = (self.settings.theme.clone(), self.width());
-        self.timeline.scroll(rows, &theme, width);
-        if self.timeline.is_at_bottom() {
+        self.chat.timeline.scroll(rows, &theme, width);
+        if self.chat.timeline.is_at_bottom() {
             self.mark_read();
         }
     }
@@ -172,7 +171,7 @@ impl App {
     }
 
     pub fn step_chat(&mut self, by: isize) {
-        if let Some(next) = self.panes.list.beside(self.open.as_ref(), by).cloned() {
+        if let Some(next) = self.panes.list.beside(self.chat.open.as_ref(), by).cloned() {
             self.open(&next);
         }
     }
@@ -193,12 +192,12 @@ impl App {
 
     pub fn select_first(&mut self) {
         let (theme, width) = (self.settings.theme.clone(), self.width());
-        self.timeline.select_first(&theme, width);
+        self.chat.timeline.select_first(&theme, width);
     }
 
     pub fn go_to_newest(&mut self) {
-        if self.timeline.has_newest() {
-            self.timeline.go_to_bottom();
+        if self.chat.timeline.has_newest() {
+            self.chat.timeline.go_to_bottom();
             self.mark_read();
         } else {
             self.load_newest();
@@ -206,21 +205,21 @@ impl App {
     }
 
     pub fn react(&mut self, message: MessageId, emoji: &str) {
-        let Some(chat) = self.open.clone() else {
+        let Some(chat) = self.chat.open.clone() else {
             return;
         };
         // The same again takes it back.
-        let own = self.timeline.find(message).is_some_and(|m| m.has_own_reaction(emoji));
+        let own = self.chat.timeline.find(message).is_some_and(|m| m.has_own_reaction(emoji));
         let emoji = if own { "" } else { emoji }.to_owned();
         self.change_in_order(React { chat, message: message.to_string().into(), emoji });
     }
 
     pub fn go_to(&mut self, id: MessageId) {
         let (theme, width) = (self.settings.theme.clone(), self.width());
-        if self.timeline.select_id(id, &theme, width) {
+        if self.chat.timeline.select_id(id, &theme, width) {
             self.panes.focus = Focus::Timeline;
-        } else if self.open.is_some() {
-            self.loading.fetching = true;
+        } else if self.chat.open.is_some() {
+            self.chat.loading.fetching = true;
             self.ask_history(Target::Around(id));
         }
     }
@@ -228,7 +227,7 @@ impl App {
     /// Takes a paste that nothing lying over the panes has taken.
     pub fn pane_paste(&mut self, text: &str) {
         self.panes.focus = Focus::Composer;
-        self.composer.paste(text);
+        self.chat.composer.paste(text);
     }
 
     /// Takes the mouse where nothing lies over the panes.
@@ -252,8 +251,8 @@ impl App {
                     self.calls.is_large = self.calls.shown.is_some() && !self.calls.is_large;
                 } else if within(self.panes.layout.timeline) {
                     self.panes.focus = Focus::Timeline;
-                    self.timeline.selected =
-                        self.timeline.at_row(usize::from(event.row - self.panes.layout.timeline.y));
+                    self.chat.timeline.selected =
+                        self.chat.timeline.at_row(usize::from(event.row - self.panes.layout.timeline.y));
                 } else if within(self.panes.layout.composer) {
                     self.panes.focus = Focus::Composer;
                 }

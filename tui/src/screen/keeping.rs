@@ -90,9 +90,9 @@ impl App {
         }
         let stored = self.keeping.stored.chats.get(chat).map(|kept| kept.draft.text.clone()).unwrap_or_default();
         let before = self.keeping.shared.insert(chat.clone(), text.clone()).unwrap_or(stored);
-        let is_open = self.open.as_ref() == Some(chat);
+        let is_open = self.chat.open.as_ref() == Some(chat);
         let draft = match is_open {
-            true => self.composer.draft(),
+            true => self.chat.composer.draft(),
             false => self.keeping.kept.chats.get(chat).map(|kept| kept.draft.clone()).unwrap_or_default(),
         };
         let is_written = is_open && self.has_focus && !draft.text.is_empty() && !text.is_empty();
@@ -102,7 +102,7 @@ impl App {
         }
         let draft = Draft { text, ..draft };
         match is_open {
-            true => self.composer.set_draft(draft),
+            true => self.chat.composer.set_draft(draft),
             false => self.keeping.kept.chats.entry(chat.clone()).or_default().draft = draft,
         }
     }
@@ -139,36 +139,40 @@ impl App {
     }
 
     fn open_chat_now(&self) -> KeptChat {
-        KeptChat { draft: self.composer.draft(), place: self.timeline.place(), numbers: self.timeline.numbers.clone() }
+        KeptChat {
+            draft: self.chat.composer.draft(),
+            place: self.chat.timeline.place(),
+            numbers: self.chat.timeline.numbers.clone(),
+        }
     }
 
     /// Leaves the open chat and goes on with the draft of another, which is open from now on. Gives the place to go to, if that is not the
     /// newest message.
     pub fn switch_draft(&mut self, chat: &ChatId) -> Option<Place> {
-        let early = match self.open.take() {
+        let early = match self.chat.open.take() {
             Some(left) => {
                 let now = KeptChat { place: None, ..self.open_chat_now() };
                 self.keeping.kept.chats.insert(left, now);
                 String::new()
             }
             // Written before the first chat was there.
-            None => self.composer.text(),
+            None => self.chat.composer.text(),
         };
         let mut kept = self.keeping.kept.chats.remove(chat).unwrap_or_default();
         if !early.is_empty() {
             let before = std::mem::take(&mut kept.draft.text);
             kept.draft.text = if before.is_empty() { early } else { format!("{before}\n{early}") };
         }
-        self.composer.set_draft(kept.draft);
-        self.timeline = Timeline::of(kept.numbers);
-        self.open = Some(chat.clone());
+        self.chat.composer.set_draft(kept.draft);
+        self.chat.timeline = Timeline::of(kept.numbers);
+        self.chat.open = Some(chat.clone());
         self.keeping.place.take().filter(|(open, _)| open == chat).map(|(_, place)| place)
     }
 
     /// Puts a text that could not be sent back into the draft of its chat.
     pub fn put_back(&mut self, chat: &ChatId, text: &str) {
-        if self.open.as_ref() == Some(chat) {
-            return self.composer.put_back(text);
+        if self.chat.open.as_ref() == Some(chat) {
+            return self.chat.composer.put_back(text);
         }
         let draft = &mut self.keeping.kept.chats.entry(chat.clone()).or_default().draft;
         let since = std::mem::take(&mut draft.text);
@@ -184,9 +188,11 @@ impl App {
         if !self.keeping.loaded || self.keeping.due.is_some() {
             return;
         }
-        let Some(open) = &self.open else { return };
+        let Some(open) = &self.chat.open else { return };
         let stored = self.keeping.stored.chats.get(open);
-        let same = |stored: &KeptChat| stored.place == self.timeline.place() && stored.draft == self.composer.draft();
+        let same = |stored: &KeptChat| {
+            stored.place == self.chat.timeline.place() && stored.draft == self.chat.composer.draft()
+        };
         if self.keeping.stored.open.as_ref() != Some(open) || !stored.is_some_and(same) {
             self.keeping.due = Some(Instant::now() + KEEP_AFTER);
         }
@@ -195,7 +201,7 @@ impl App {
     /// Stores what has changed.
     pub fn keep(&mut self) {
         self.keeping.due = None;
-        let Some(open) = self.open.clone().filter(|_| self.keeping.loaded) else { return };
+        let Some(open) = self.chat.open.clone().filter(|_| self.keeping.loaded) else { return };
         let mut wanted = Kept { open: Some(open.clone()), ..self.keeping.kept.clone() };
         // Numbers are worth keeping only beside what the user comes back to.
         wanted.chats.retain(|_, kept| !kept.draft.is_empty());

@@ -52,7 +52,7 @@ impl App {
             return;
         };
         let query = palette.query.clone();
-        if let Some(chat) = self.open.clone().filter(|_| !query.trim().is_empty()) {
+        if let Some(chat) = self.chat.open.clone().filter(|_| !query.trim().is_empty()) {
             palette.title = "Search …".into();
             let search = Search { query: query.clone(), chat: Some(chat), limit: Some(MAX_FOUND), ..Search::default() };
             self.ask(search, |found| Answer::Found(query, found));
@@ -129,7 +129,7 @@ impl App {
         };
         let Some(number) = &contact.safety_number else {
             // It is shown as soon as it is there.
-            self.loading.verify = true;
+            self.chat.loading.verify = true;
             return self.fetch_safety_number();
         };
         let name = safe_line(&contact.name);
@@ -154,8 +154,8 @@ impl App {
 
     /// A message in one line, so that nobody decides about another one than they mean.
     fn quote(&self, id: MessageId) -> String {
-        let number = self.timeline.numbers.get(id).map(|n| format!("{n} ")).unwrap_or_default();
-        match self.timeline.find(id) {
+        let number = self.chat.timeline.numbers.get(id).map(|n| format!("{n} ")).unwrap_or_default();
+        match self.chat.timeline.find(id) {
             Some(message) => format!("{number}“{}”", cut(&safe_line(&message.words()), QUOTED)),
             None => format!("{number}(not on the screen)"),
         }
@@ -228,7 +228,7 @@ impl App {
                 self.panes.focus = Focus::Composer;
                 match command.prefix() {
                     // Something has to follow.
-                    line if line.ends_with(' ') => self.composer.set(&line),
+                    line if line.ends_with(' ') => self.chat.composer.set(&line),
                     line => self.command(&line),
                 }
             }
@@ -238,7 +238,7 @@ impl App {
                 }
             }
             Run::Emoji(emoji) => {
-                if let Some(id) = self.timeline.selected_message().map(|m| m.id) {
+                if let Some(id) = self.chat.timeline.selected_message().map(|m| m.id) {
                     self.react(id, &emoji);
                 }
             }
@@ -265,7 +265,7 @@ impl App {
         match question {
             Question::Quit => self.quit = true,
             Question::Delete(id) => {
-                if let Some(chat) = self.open.clone() {
+                if let Some(chat) = self.chat.open.clone() {
                     self.change_in_order(Delete { chat, message: id.to_string().into() });
                 }
             }

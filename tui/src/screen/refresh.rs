@@ -34,8 +34,8 @@ impl App {
         let Some(contact) = self.open_contact().filter(|contact| contact.safety_number.is_none()) else { return };
         let account = Some(contact.account.clone());
         let request = contacts::Find { who: format!("id:{}", contact.chat), safety_number: Some(true) };
-        if self.loading.numbered != account {
-            self.loading.numbered = account;
+        if self.chat.loading.numbered != account {
+            self.chat.loading.numbered = account;
             self.ask(request, Answer::Contact);
         }
     }
@@ -64,8 +64,8 @@ impl App {
     /// Takes an event about a message of the open chat into the timeline.
     pub fn message_changed(&mut self, event: EventKind) {
         self.change_timeline(&event);
-        if self.loading.pending > 0 && self.loading.meanwhile.len() < MAX_MEANWHILE {
-            self.loading.meanwhile.push(event);
+        if self.chat.loading.pending > 0 && self.chat.loading.meanwhile.len() < MAX_MEANWHILE {
+            self.chat.loading.meanwhile.push(event);
         }
     }
 
@@ -81,8 +81,8 @@ impl App {
             Answer::Requests(_) if self.directory.fresh.requests.answered() => {
                 self.ask(contacts::Requests {}, Answer::Requests)
             }
-            Answer::History(chat, target, _) if self.open.as_ref() == Some(chat) && *target != Target::Newest => {
-                self.loading.fetching = false;
+            Answer::History(chat, target, _) if self.chat.open.as_ref() == Some(chat) && *target != Target::Newest => {
+                self.chat.loading.fetching = false;
             }
             _ => {}
         }
@@ -90,13 +90,13 @@ impl App {
 
     /// After a page of history was taken: what has happened since it was asked for is newer than what it holds.
     pub fn catch_up(&mut self) {
-        self.loading.pending = self.loading.pending.saturating_sub(1);
-        let events = std::mem::take(&mut self.loading.meanwhile);
+        self.chat.loading.pending = self.chat.loading.pending.saturating_sub(1);
+        let events = std::mem::take(&mut self.chat.loading.meanwhile);
         for event in &events {
             self.change_timeline(event);
         }
-        if self.loading.pending > 0 {
-            self.loading.meanwhile = events;
+        if self.chat.loading.pending > 0 {
+            self.chat.loading.meanwhile = events;
         }
     }
 
@@ -105,19 +105,19 @@ impl App {
         match event {
             EventKind::MessageState { message, state, reason, .. } => {
                 if let Ok(id) = message.id.as_str().parse() {
-                    self.timeline.set_state(id, *state, reason.as_deref().unwrap_or_default());
+                    self.chat.timeline.set_state(id, *state, reason.as_deref().unwrap_or_default());
                 }
             }
             EventKind::MessageNew(new) => {
                 if let Some(message) = new.message.whole().cloned().and_then(Message::new) {
-                    self.timeline.insert(message);
+                    self.chat.timeline.insert(message);
                 }
             }
             EventKind::MessageEdited(change)
             | EventKind::MessageDeleted(change)
             | EventKind::MessageReaction(change) => {
                 if let Some(message) = change.message.whole().cloned().and_then(Message::new) {
-                    self.timeline.update(message);
+                    self.chat.timeline.update(message);
                 }
             }
             _ => {}

@@ -130,7 +130,7 @@ fn keys_lead_where_they_say() {
         press(&mut app, KeyCode::Char(c));
     }
     press(&mut app, KeyCode::Enter);
-    assert_eq!(app.open, Some("c2".into()));
+    assert_eq!(app.chat.open, Some("c2".into()));
     app.key(&KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     press(&mut app, KeyCode::Char('y'));
     assert!(app.quit);
@@ -141,7 +141,7 @@ fn an_error_of_the_node_is_shown_and_the_text_is_not_lost() {
     let mut app = app();
     let refused = Err(crate::error::CliError::new("refused", 6, "bob is blocked"));
     app.answer(Answer::Sent("c1".into(), "precious".into(), refused));
-    assert_eq!(app.composer.text(), "precious");
+    assert_eq!(app.chat.composer.text(), "precious");
     assert!(screen(&mut app, 80, 24).contains("bob is blocked"));
 }
 
@@ -239,19 +239,19 @@ fn a_draft_goes_to_other_devices_and_comes_from_them() {
     assert!(calls(&mut app).contains(&"chat.draft"));
     // Who writes here is not disturbed, and what was sent elsewhere is gone here, too.
     app.event(from_elsewhere("another thought"));
-    assert_eq!(app.composer.text(), "half");
+    assert_eq!(app.chat.composer.text(), "half");
     app.keep();
     calls(&mut app);
     app.event(from_elsewhere(""));
-    assert_eq!(app.composer.text(), "");
+    assert_eq!(app.chat.composer.text(), "");
     app.event(from_elsewhere("from the train"));
-    assert_eq!(app.composer.text(), "from the train");
+    assert_eq!(app.chat.composer.text(), "from the train");
     app.keep();
     assert!(!calls(&mut app).contains(&"chat.draft"), "it is known there");
     // Of a chat that is not open it waits.
     app.event(EventKind::ChatDraft { chat: chat("c2", "carol"), text: "later".into() });
     app.open(&"c2".into());
-    assert_eq!(app.composer.text(), "later");
+    assert_eq!(app.chat.composer.text(), "later");
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn in_this(app: &mut App, run: impl FnOnce(&mut App, &CallState)) {
 }
 
 fn call(app: &mut App, what: &str) {
-    let Some(chat) = app.open.clone().filter(|_| app.open_contact().is_some()) else {
+    let Some(chat) = app.chat.open.clone().filter(|_| app.open_contact().is_some()) else {
         return app.warn("Open a chat first.".into());
     };
     app.tell(Start::new(chat, App::call_media(what == "video")));

@@ -59,11 +59,11 @@ const fn in_list(name: &'static str, keys: &'static str, help: &'static str, run
 
 fn begin_command(app: &mut App) {
     app.panes.focus = Focus::Composer;
-    app.composer.set("/");
+    app.chat.composer.set("/");
 }
 
 fn open_next_unread(app: &mut App) {
-    let unread = app.directory.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.open.as_ref());
+    let unread = app.directory.chats.iter().find(|c| c.unread > 0 && Some(&c.id) != app.chat.open.as_ref());
     match unread.map(|c| c.id.clone()) {
         Some(chat) => app.open(&chat),
         None => app.say("Nothing unread.".into()),
@@ -76,7 +76,7 @@ fn chat(app: &mut App) -> Option<ChatId> {
         app.warn("Open a chat first.".into());
         return None;
     }
-    app.open.clone()
+    app.chat.open.clone()
 }
 
 /// Changes the open chat.

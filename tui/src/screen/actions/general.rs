@@ -29,7 +29,7 @@ pub const ACTIONS: &[Action] = &[
     key("interrupt", Place::Everywhere, "Ctrl-C", "clears the draft, closes a popup, asks to quit", App::interrupt),
     key("redraw", Place::Always, "Ctrl-L", "draw the screen again", |app| app.effects.push(Effect::Redraw)),
     key("send", Place::Composer, "Enter Ctrl-Enter", "send what is written", App::submit),
-    key("new-line", Place::Composer, "Ctrl-J Alt-Enter Shift-Enter", "a new line", |app| app.composer.new_line()),
+    key("new-line", Place::Composer, "Ctrl-J Alt-Enter Shift-Enter", "a new line", |app| app.chat.composer.new_line()),
     key("editor", Place::Everywhere, "", "write in $EDITOR; Ctrl-X Ctrl-E does it, too", App::write_in_editor),
     key("page-up", Place::Everywhere, "PageUp", "one page up", |app| app.scroll_pages(-1)),
     key("page-down", Place::Everywhere, "PageDown", "one page down", |app| app.scroll_pages(1)),

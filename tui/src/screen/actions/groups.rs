@@ -81,7 +81,7 @@ fn invited(app: &mut App, name: &str) -> Option<ChatId> {
 
 /// The group that is open. Warns if none is.
 fn open_group(app: &mut App) -> Option<ChatId> {
-    let group = app.open.clone().filter(|id| app.directory.group(id).is_some());
+    let group = app.chat.open.clone().filter(|id| app.directory.group(id).is_some());
     if group.is_none() {
         app.warn("Open a group first.".into());
     }

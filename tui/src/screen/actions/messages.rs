@@ -52,7 +52,7 @@ pub const ACTIONS: &[Action] = &[
     on_message("retry", "R", "send a failed message again", |app| on_selected(app, send_again)),
     on_message("open", "o", "open the message's link", |app| on_selected(app, open_link)),
     on_message("unfold", "x", "show all of a long message", |app| {
-        on_selected(app, |app, message| app.timeline.unfold(message.id));
+        on_selected(app, |app, message| app.chat.timeline.unfold(message.id));
     }),
     on_message("info", "i", "when, how and how far the message came", |app| on_selected(app, show_info)),
     on_message("verify", "v", "compare safety numbers", App::show_verify),
@@ -75,11 +75,11 @@ const fn on_message(name: &'static str, keys: &'static str, help: &'static str, 
 
 /// Does something with the selected message; selects the newest if none is.
 fn on_selected(app: &mut App, run: fn(&mut App, &Message)) {
-    match app.timeline.selected_message().cloned() {
+    match app.chat.timeline.selected_message().cloned() {
         Some(message) => run(app, &message),
         None => {
             app.select(0);
-            if app.timeline.selected.is_none() {
+            if app.chat.timeline.selected.is_none() {
                 app.say("There is no message yet.".into());
             }
         }
@@ -93,7 +93,7 @@ fn numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, bool, &'a st
         return None;
     }
     let (number, text) = line.split_once(' ').unwrap_or((line, ""));
-    let found = number.parse().ok().and_then(|n| app.timeline.by_number(n)).map(|m| (m.id, m.is_own(), text));
+    let found = number.parse().ok().and_then(|n| app.chat.timeline.by_number(n)).map(|m| (m.id, m.is_own(), text));
     if found.is_none() {
         app.warn(format!("There is no message {number} on the screen: the numbers stand left of each message."));
     }
@@ -110,13 +110,13 @@ fn own_numbered<'a>(app: &mut App, line: &'a str) -> Option<(MessageId, &'a str)
 }
 
 fn reply(app: &mut App, message: &Message) {
-    app.composer.mode = Mode::Reply(message.id);
+    app.chat.composer.mode = Mode::Reply(message.id);
     app.panes.focus = Focus::Composer;
 }
 
 fn reply_to_number(app: &mut App, line: &str) {
     match numbered(app, line) {
-        Some((id, _, "")) => app.composer.mode = Mode::Reply(id),
+        Some((id, _, "")) => app.chat.composer.mode = Mode::Reply(id),
         Some((id, _, text)) => app.send(text, Some(id)),
         None => {}
     }
@@ -126,12 +126,12 @@ fn edit(app: &mut App, message: &Message) {
     if !message.is_own() {
         return app.warn(NOT_YOURS.into());
     }
-    app.composer.edit(message.id, &message.wire.text);
+    app.chat.composer.edit(message.id, &message.wire.text);
     app.panes.focus = Focus::Composer;
 }
 
 fn edit_number(app: &mut App, line: &str) {
-    if let (Some((id, text)), Some(chat)) = (own_numbered(app, line), app.open.clone()) {
+    if let (Some((id, text)), Some(chat)) = (own_numbered(app, line), app.chat.open.clone()) {
         app.change_in_order(Edit { chat, message: id.to_string().into(), text: markup::emoji(text) });
     }
 }

@@ -199,14 +199,17 @@ impl App {
             self.warn(format!("/{name} takes no words: it is about what is open here."));
             return;
         }
-        let line = self.composer.text();
-        self.composer.set("");
+        let line = self.chat.composer.text();
+        self.chat.composer.set("");
         self.toast = None;
         (command.run)(self, rest);
         // What could not be done can be mended and tried again.
-        if self.toast.as_ref().is_some_and(|toast| toast.is_warning) && self.composer.is_empty() && !line.is_empty() {
-            self.composer.set(&line);
-            self.composer.offers.clear();
+        if self.toast.as_ref().is_some_and(|toast| toast.is_warning)
+            && self.chat.composer.is_empty()
+            && !line.is_empty()
+        {
+            self.chat.composer.set(&line);
+            self.chat.composer.offers.clear();
         }
     }
 
@@ -248,8 +251,8 @@ mod tests {
             let slash = format!("/{}", command.name);
             assert!(help.contains(&slash) && palette.contains(&slash), "{slash} is not listed");
             let mut app = app();
-            app.composer.set(&slash);
-            let offered = app.composer.offers.iter().any(|offer| offer.insert == command.prefix());
+            app.chat.composer.set(&slash);
+            let offered = app.chat.composer.offers.iter().any(|offer| offer.insert == command.prefix());
             assert!(offered, "{slash} is not offered");
             if !command.may_be_bare {
                 app.command(&slash);

@@ -266,7 +266,7 @@ impl App {
     /// The note of a call is in a chat.
     pub fn call_noted(&mut self, chat: &ChatId) {
         self.refresh_chats();
-        if self.open.as_ref() == Some(chat) {
+        if self.chat.open.as_ref() == Some(chat) {
             self.load_newest();
         }
     }

@@ -67,7 +67,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
         if app.panes.focus == Focus::List && n == app.panes.list.at() {
             buffer.set_style(at, theme.selected);
             buffer.set_string(at.x, at.y, "▌", theme.accent);
-        } else if matches!(row, ListRow::Chat(id) if app.open.as_ref() == Some(id)) {
+        } else if matches!(row, ListRow::Chat(id) if app.chat.open.as_ref() == Some(id)) {
             buffer.set_style(at, theme.selected);
         }
     }
@@ -140,7 +140,7 @@ fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
     let homes: Vec<&Rendezvous> = app.directory.me.iter().flat_map(Status::homes).collect();
     let up = homes.iter().filter(|home| home.registered).count();
     let (direct, relayed) = app.peers();
-    let problem = app.open.as_ref().and_then(|id| app.directory.chat(id)?.problem.as_deref());
+    let problem = app.chat.open.as_ref().and_then(|id| app.directory.chat(id)?.problem.as_deref());
     if let Some(problem) = problem {
         ("⚠", theme.warn, safe_line(problem))
     } else if app.directory.me.is_none() {

@@ -18,15 +18,15 @@ use crate::terminal::safe_line;
 /// Draws the pane.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
     let (pane, text) = (app.panes.layout.composer, app.panes.layout.text);
-    if app.composer.mode != Mode::Write {
+    if app.chat.composer.mode != Mode::Write {
         draw_mode(app, Rect { height: 1, ..pane }, buffer);
     }
     let theme = &app.settings.theme;
     let mark = if app.panes.focus == Focus::Composer { theme.accent } else { theme.dim };
     buffer.set_string(pane.x, text.y, "›", mark);
-    app.composer.area.set_style(theme.text);
-    app.composer.area.set_cursor_style(Style::new());
-    if app.composer.is_empty() {
+    app.chat.composer.area.set_style(theme.text);
+    app.chat.composer.area.set_cursor_style(Style::new());
+    if app.chat.composer.is_empty() {
         let hint = match app.panes.focus {
             Focus::Timeline => "r reply · e edit · d delete · + react · Space all actions · Esc write",
             Focus::List => "↑ ↓ choose · Enter open · Esc write",
@@ -34,28 +34,28 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
         };
         buffer.set_string(text.x, text.y, cut(hint, text.width), theme.dim);
     } else {
-        (&app.composer.area).render(text, buffer);
+        (&app.chat.composer.area).render(text, buffer);
     }
 }
 
 /// Where the cursor is, once it was drawn.
 pub fn cursor(app: &App, text: Rect) -> Position {
-    let at = app.composer.area.screen_cursor();
-    let first = usize::from(app.composer.area.scroll_offset().0);
-    let (row, column) = if app.composer.is_empty() { (0, 0) } else { (at.row.saturating_sub(first), at.col) };
+    let at = app.chat.composer.area.screen_cursor();
+    let first = usize::from(app.chat.composer.area.scroll_offset().0);
+    let (row, column) = if app.chat.composer.is_empty() { (0, 0) } else { (at.row.saturating_sub(first), at.col) };
     let (column, row) = (column.min(usize::from(u16::MAX)) as u16, row.min(usize::from(u16::MAX)) as u16);
     Position::new(text.x + column.min(text.width.saturating_sub(1)), text.y + row.min(text.height.saturating_sub(1)))
 }
 
 fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
-    let (what, id) = match &app.composer.mode {
+    let (what, id) = match &app.chat.composer.mode {
         Mode::Reply(id) => ("reply to", *id),
         Mode::Edit(id) => ("edit", *id),
         Mode::Write => return,
     };
-    let text = app.timeline.find(id).map(|m| safe_line(&m.words())).unwrap_or_default();
-    let number = app.timeline.numbers.get(id).map(|n| format!(" {n}")).unwrap_or_default();
+    let text = app.chat.timeline.find(id).map(|m| safe_line(&m.words())).unwrap_or_default();
+    let number = app.chat.timeline.numbers.get(id).map(|n| format!(" {n}")).unwrap_or_default();
     let text = cut(&format!("{what}{number}: {text}"), area.width.saturating_sub(16));
     let line = Line::from(vec![
         Span::styled("┌ ", theme.accent),
@@ -68,18 +68,18 @@ fn draw_mode(app: &App, area: Rect, buffer: &mut Buffer) {
 /// Draws completions above the text.
 pub fn draw_offers(app: &App, above: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
-    if app.composer.offers.is_empty() || app.panes.focus != Focus::Composer {
+    if app.chat.composer.offers.is_empty() || app.panes.focus != Focus::Composer {
         return;
     }
-    let height = app.composer.offers.len() as u16;
+    let height = app.chat.composer.offers.len() as u16;
     let Some(y) = above.y.checked_sub(height + 1) else {
         return;
     };
     let area = Rect { x: above.x.saturating_sub(2), y, width: above.width + 2, height };
     Clear.render(area, buffer);
-    for (i, offer) in app.composer.offers.iter().enumerate() {
+    for (i, offer) in app.chat.composer.offers.iter().enumerate() {
         let at = Rect { y: y + i as u16, height: 1, ..area };
         buffer.set_string(at.x, at.y, format!(" {}", cut(&offer.label, at.width.saturating_sub(1))), theme.text);
-        buffer.set_style(at, if i == app.composer.offer { theme.selected } else { theme.dim });
+        buffer.set_style(at, if i == app.chat.composer.offer { theme.selected } else { theme.dim });
     }
 }

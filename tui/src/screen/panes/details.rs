@@ -22,7 +22,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         draw_group(app, area, buffer);
         return;
     };
-    let chat = app.open.as_ref().and_then(|id| app.directory.chat(id));
+    let chat = app.chat.open.as_ref().and_then(|id| app.directory.chat(id));
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     let room = area.width.saturating_sub(2);
     lines.push(Line::styled(cut(&safe_line(&contact.name), room), theme.peer));
@@ -85,7 +85,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 /// Who is in the group that is open.
 fn draw_group(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
-    let Some(group) = app.open.as_ref().and_then(|id| app.directory.group(id)) else { return };
+    let Some(group) = app.chat.open.as_ref().and_then(|id| app.directory.group(id)) else { return };
     let room = area.width.saturating_sub(2);
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     lines.push(Line::styled(cut(&format!("#{}", safe_line(&group.name)), room), theme.peer));

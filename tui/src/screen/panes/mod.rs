@@ -128,11 +128,11 @@ impl App {
             on_list: self.panes.focus == Focus::List,
             list_width: self.panes.list_width,
             details: self.panes.details,
-            has_details: self.open.is_some() && !self.calls.is_large,
-            has_mode: self.composer.mode != Mode::Write,
+            has_details: self.chat.open.is_some() && !self.calls.is_large,
+            has_mode: self.chat.composer.mode != Mode::Write,
             in_call: self.calls.shown.is_some(),
         };
-        Layout::new(area, wishes, |width| self.composer.rows(width))
+        Layout::new(area, wishes, |width| self.chat.composer.rows(width))
     }
 }
 

@@ -26,9 +26,9 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
     draw_header(app, Rect { y: frame.y, height: 1, ..area }, buffer);
     if app.calls.covers_messages() {
         call::view::draw_view(app, area, buffer);
-    } else if app.open.is_some() {
+    } else if app.chat.open.is_some() {
         let focused = app.panes.focus == Focus::Timeline;
-        app.timeline.draw(area, buffer, &app.settings.theme, focused);
+        app.chat.timeline.draw(area, buffer, &app.settings.theme, focused);
     } else {
         draw_welcome(app, area, buffer);
     }
@@ -112,8 +112,8 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
         rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.panes.layout.timeline.y)) + 1));
         let style = if toast.is_warning { theme.warn } else { theme.accent };
         rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
-    } else if app.timeline.below > 0 {
-        let n = app.timeline.below;
+    } else if app.chat.timeline.below > 0 {
+        let n = app.chat.timeline.below;
         let key = if app.panes.focus == Focus::Timeline { "G" } else { "PgDn" };
         let text = format!(" {n} new message{} below · {key} goes there", if n == 1 { "" } else { "s" });
         vec![Line::styled(text, theme.accent)]
