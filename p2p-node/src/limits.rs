@@ -183,6 +183,16 @@ pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
 pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.
 pub const NO_GROUP_AGAIN_MS: u64 = 10_000;
+/// Contacts whom we meet at a server that has not answered for so long are looked for through their homes, which learn this device's key by that. A
+/// server that is there answers before, also when this program has just started.
+pub const MISSED_AFTER_MS: u64 = 3_000;
+/// Servers of others that are visited at a time.
+pub const MAX_VISITS: usize = 16;
+/// A visit that is not over after this time is ended: longer than anybody waits for an answer ([`REACH_TIMEOUT_MS`]), and than the work for an item
+/// takes.
+pub const VISIT_MS: u64 = 30_000;
+/// … and what it was for waits so long, so that others get their turn.
+pub const VISIT_REST_MS: u64 = 10_000;
 /// A server whose connection is gone, while others answer, is lost after this time: one that is restarted is back before.
 pub const HOME_LOST_AFTER_MS: u64 = 8_000;
 /// The same of one that is connected and does not answer: it has not for five seconds by then. Others are probed within three seconds, and may be found

@@ -2,7 +2,13 @@
 //! another, and then everything that the servers have stored and logged is searched.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use libp2p::{PeerId, identity};
 use serde_json::Value;
@@ -14,6 +20,8 @@ struct Server {
     name: &'static str,
     process: Process,
     address: String,
+    /// Where its metrics are.
+    http: String,
 }
 
 impl Server {
@@ -26,8 +34,28 @@ impl Server {
                 .env("STARLING_RENDEZVOUS_LOG_LEVEL", "debug")
                 .stderr(log),
         );
-        let address = process.json()["addresses"][0].as_str().unwrap().to_owned();
-        Self { name, process, address }
+        let ready = process.json();
+        let address = ready["addresses"][0].as_str().unwrap().to_owned();
+        Self { name, process, address, http: ready["http"].as_str().unwrap().to_owned() }
+    }
+
+    /// One of its metrics.
+    fn metric(&self, name: &str) -> u64 {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {answer}"))
+    }
+
+    /// Waits until one of its metrics is what it is to be.
+    fn wait_for(&self, name: &str, fits: impl Fn(u64) -> bool) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !fits(self.metric(name)) {
+            assert!(Instant::now() < until, "{name} of {} is {}", self.name, self.metric(name));
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Ends it: what it has stored, and what it has logged.
@@ -167,6 +195,35 @@ fn servers_store_and_log_what_the_operators_table_says_and_nothing_else() {
 }
 
 #[test]
+fn nobody_stays_at_the_home_of_a_contact_where_there_is_nothing_to_do() {
+    const SESSIONS: &str = "starling_sessions ";
+    let world = World::new();
+    let (ours, theirs) = (Server::start(&world, "home-of-alice"), Server::start(&world, "home-of-bob"));
+    Person::new(&world, "alice", "Alicia Quarterstaff", &ours);
+    Person::new(&world, "bob", "Bob Bellwether", &theirs);
+    let invite = world.json("bob", &["invite"]);
+    theirs.wait_for(SESSIONS, |sessions| sessions == 0);
+    // Bob is away. She leaves what she has for him, and goes: what comes later to his home is not hers.
+    let before = theirs.metric("starling_requests_total ");
+    let alice = world.listen("alice", "now");
+    alice.wait_for("the listener", |e| e["type"] == "stream.ready");
+    world.json("alice", &["contacts", "add", invite["link"].as_str().unwrap()]);
+    // The look-up, the key packages and the item.
+    theirs.wait_for("starling_requests_total ", |requests| requests >= before + 3);
+    theirs.wait_for(SESSIONS, |sessions| sessions == 0);
+    assert!(ours.metric(SESSIONS) >= 1);
+    // They meet at her home, where the log is, and his has him alone.
+    let bob = world.listen("bob", "all");
+    bob.wait_for("the contact", |e| e["type"] == "contact.accepted");
+    alice.wait_for("the answer", |e| e["type"] == "contact.accepted");
+    world.json("alice", &["send", "Bob Bellwether", "here we are"]);
+    bob.wait_for("the message", |e| has_text(e, "here we are"));
+    theirs.wait_for(SESSIONS, |sessions| sessions == 1);
+    drop(bob);
+    theirs.wait_for(SESSIONS, |sessions| sessions == 0);
+}
+
+#[test]
 fn the_table_that_this_is_checked_against_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
     let docs = std::fs::read_to_string(docs).unwrap();
@@ -175,6 +232,7 @@ fn the_table_that_this_is_checked_against_is_there() {
         "display names, texts, who is whose contact by name",
         "under a key that Argon2id makes of it for this server",
         "never logged",
+        "Each visit has a key of its own and is about one account",
     ] {
         assert!(
             docs.contains(said),

@@ -16,8 +16,7 @@ use crate::{
     account::pending::AccountPending,
     api::Reply,
     api::types::TransientEvent,
-    home::Homes,
-    home::Pending,
+    home::{Homes, Pending, Subject},
     limits::{LINK_TIMEOUT_MS, REACH_TIMEOUT_MS},
     net::HomeId,
     store::META,
@@ -105,6 +104,7 @@ impl Account {
             .used_codes
             .iter_mut()
             .filter(|c| c.home.peer == home && c.exchange.is_none() && !c.is_connected())
+            .filter(|c| homes.serves(&home, &Subject::Code(c.id)))
             .map(|c| {
                 let exchange = CodeExchange::start(&c.code);
                 let message = CodeMessage {
@@ -280,6 +280,11 @@ impl Account {
 }
 
 impl UsedCode {
+    /// It leads into an account, whose home becomes ours; and not to a contact.
+    pub(crate) fn is_link(&self) -> bool {
+        matches!(&self.reply, Some(CodeReply::Account(_)))
+    }
+
     /// The code was right: a device that joins waits for the user of the other one.
     fn is_connected(&self) -> bool {
         matches!(&self.reply, Some(CodeReply::Account(joiner)) if joiner.is_connected())

@@ -12,7 +12,7 @@ use crate::{
         error::{NodeError, Unreachable},
     },
     contacts::{ChainNews, ChainRefused, pending::ContactPending},
-    home::Homes,
+    home::{Homes, Subject},
     net::{ConnectionProblem, HomeId},
     turn::{EngineError, Fact, Turn},
 };
@@ -70,6 +70,16 @@ impl Connect {
     }
 }
 
+impl Connect {
+    /// What servers are visited for.
+    pub(crate) fn subject(&self) -> Subject {
+        match &self.whom {
+            ConnectTarget::Account(account) => Subject::Account(*account),
+            ConnectTarget::Name(name) => Subject::Name(name.clone()),
+        }
+    }
+}
+
 impl Contacts {
     /// A rendezvous is connected: starts the operations that wait for it.
     pub(crate) fn connects_up(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId) {
@@ -79,7 +89,7 @@ impl Contacts {
         let waiting: Vec<u64> = self
             .connects
             .iter()
-            .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home))
+            .filter(|(_, c)| !c.asked && c.homes.iter().any(|h| h.peer == home) && homes.serves(&home, &c.subject()))
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {

@@ -154,8 +154,11 @@ impl Engine {
         // Whoever joins may write at once: the log has to be there before.
         let may_join = |id: &GroupId| groups.get(id).is_none_or(|g| !g.row.ours || g.row.log_opened || g.row.dead);
         let conversations = &self.conversations;
+        // Where this device is not to be known it is a stranger, who works.
+        let is_visited = self.homes.is_visited(&home);
+        self.homes.ask_for_visit(turn, &home);
         let vouch = |account: &AccountId, nonce: &[u8], subject: &[u8]| {
-            let keys = conversations.shared_log(account, home)?;
+            let keys = conversations.shared_log(account, home).filter(|_| !is_visited)?;
             Some(Vouching { log: keys.address, signature: keys.key.vouch(nonce, subject) })
         };
         self.homes.send_outbound_items(turn, home, self.account.id(), may_join, vouch);

@@ -13,6 +13,7 @@ mod network;
 mod queries;
 mod reach;
 mod responses;
+mod visits;
 
 use std::sync::Arc;
 
@@ -149,7 +150,7 @@ impl Engine {
         self.delivery.pump(turn, &mut self.conversations, dir)?;
         self.route_facts(turn)?;
         self.sync().tell_settings(turn);
-        self.sync_net(turn);
+        self.sync_net(turn)?;
         self.plan(turn);
         self.save(turn)?;
         if stops { self.conversations.groups.states.write_exactly(turn) } else { Ok(()) }

@@ -9,8 +9,9 @@ use super::Engine;
 use crate::{
     api::{Reply, types::Status},
     contacts::Directory,
+    home::Pending,
     net::{HomeId, LanKey, LanKeys, NetCommand, Target, WantedHome},
-    turn::{Effect, Turn},
+    turn::{Effect, EngineError, Turn},
 };
 
 /// What the network was told to connect to.
@@ -38,9 +39,9 @@ impl Default for Reach {
 
 impl Engine {
     /// Tells the network whom we want to be connected to, if that has changed.
-    pub(super) fn sync_net(&mut self, turn: &mut Turn<'_>) {
-        if !std::mem::take(&mut self.reach.changed) {
-            return;
+    pub(super) fn sync_net(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        if !(std::mem::take(&mut self.reach.changed) || self.homes.visits.changed) {
+            return Ok(());
         }
         let mut targets = HashMap::new();
         let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
@@ -76,7 +77,7 @@ impl Engine {
             self.reach.lan = Some(lan.clone());
             turn.emit(Effect::Net(NetCommand::Lan(lan)));
         }
-        let mut homes = self.wanted_homes(turn);
+        let (mut homes, lost) = self.wanted_homes(turn);
         if self.counters.row.outdated {
             // What it would acknowledge the real device would never get.
             targets.clear();
@@ -90,6 +91,8 @@ impl Engine {
             self.reach.homes.clone_from(&homes);
             turn.emit(Effect::Net(NetCommand::Homes(homes)));
         }
+        self.on_requests_lost(turn, lost);
+        self.route_facts(turn)
     }
 
     /// How we are, and these devices are, recognised on a LAN.
@@ -106,7 +109,8 @@ impl Engine {
     }
 
     /// The servers that we want to be connected to: our own, those with our conversations' logs, those that an operation needs.
-    fn wanted_homes(&mut self, turn: &Turn<'_>) -> HashMap<HomeId, WantedHome> {
+    /// And what was not answered where the way to them changes.
+    fn wanted_homes(&mut self, turn: &Turn<'_>) -> (HashMap<HomeId, WantedHome>, Vec<Pending>) {
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         let mut wanted: HashMap<HomeId, WantedHome> = HashMap::new();
         let mut want = |address: &RendezvousAddr, own: bool| {
@@ -122,7 +126,8 @@ impl Engine {
         for home in self.conversations.groups.homes_where(|group| self.conversations.is_linked_group(dir, group)) {
             want(home, false);
         }
-        for person in self.contacts.people.values().filter(|p| p.is_linked()) {
+        for (_, person) in self.contacts.people.iter().filter(|(id, p)| p.is_linked() && !self.meets(turn.now(), id, p))
+        {
             // Their relays: only through them can they be reached before there is a direct path.
             for home in person.list.iter().flat_map(|l| &l.homes) {
                 want(home, false);
@@ -137,35 +142,27 @@ impl Engine {
         for home in self.conversations.homes_to_trim(&mut self.homes) {
             want(&home, false);
         }
-        for connect in self.contacts.connects.values() {
-            for home in &connect.homes {
-                want(home, false);
-            }
-        }
-        for outbound_item in self.homes.outbound_items.values() {
-            if let Ok(home) = outbound_item.row.home.parse() {
-                want(&home, false);
-            }
-        }
-        for code in &self.account.used_codes {
+        for code in self.account.used_codes.iter().filter(|code| code.is_link()) {
             want(&code.home, false);
         }
+        let visited = self.plan_visits(turn, &wanted);
         for code in &self.account.used_codes {
             if let Some(home) = wanted.get_mut(&code.home.peer) {
                 home.named = true;
             }
         }
-        for (id, home) in &wanted {
-            let is_new = !self.homes.servers.contains_key(id);
-            let state = self.homes.servers.entry(*id).or_default();
-            state.addresses.clone_from(&home.addresses);
-            state.own = home.own;
-            if is_new {
-                self.homes.note_wanted(turn, *id);
+        let mut lost = Vec::new();
+        for (id, home) in wanted.iter().chain(&visited) {
+            let is_visited = visited.contains_key(id);
+            lost.append(&mut self.homes.reach_by(turn, *id, is_visited));
+            if let Some(state) = self.homes.servers.get_mut(id) {
+                state.addresses.clone_from(&home.addresses);
+                state.own = home.own;
             }
         }
-        self.homes.servers.retain(|id, _| wanted.contains_key(id));
+        self.homes.servers.retain(|id, _| wanted.contains_key(id) || visited.contains_key(id));
         self.homes.forget_outages();
-        wanted
+        wanted.extend(visited.into_iter().filter(|(_, home)| home.visit.is_some()));
+        (wanted, lost)
     }
 }

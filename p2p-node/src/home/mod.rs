@@ -9,6 +9,7 @@ mod pending;
 mod purpose;
 mod redirect;
 mod remembered;
+mod visits;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub use pending::Refused;
 pub use purpose::{
     AccountPending, Appended, ContactPending, HomePending, LogPending, LogPlace, LoggedKey, Pending, Trimming,
 };
+
+pub use visits::Subject;
 
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
@@ -37,6 +40,8 @@ pub struct HomeState {
     pub addresses: Vec<RendezvousAddr>,
     /// One that we have chosen; others are contacts'.
     pub own: bool,
+    /// How it is reached, once that is decided.
+    way: Option<visits::Way>,
     pub hello: Option<ServerHello>,
     pub registered: bool,
     /// Our key packages are there: others can begin a conversation with us.
@@ -66,6 +71,8 @@ pub struct Homes {
     kept: BTreeMap<Vec<u8>, OutboundItemRow>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
+    /// Those of others that are visited.
+    pub visits: visits::Visits,
     /// Those that do not answer.
     outages: outages::Outages,
     /// Where servers were reached last.
@@ -125,6 +132,7 @@ impl Homes {
     /// What was refused for a time that is over, and servers that are away for so long that they are lost.
     pub fn on_time(&mut self, turn: &mut Turn<'_>) {
         self.judge_outages(turn);
+        self.visits.on_time(turn.now());
         for home in self.retries.take_due(turn.now()) {
             if let Some(state) = self.servers.get_mut(&home).filter(|h| h.hello.is_some()) {
                 state.inbox.reading = false;
@@ -135,12 +143,14 @@ impl Homes {
 
     /// When [`Homes::on_time`] has something to do, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.retries.next().into_iter().chain(self.outages.next_due()).min()
+        self.retries.next().into_iter().chain(self.outages.next_due()).chain(self.visits.next_due()).min()
     }
 
     /// Has what a connected server has refused be asked of it again at a steady time.
     pub fn retry_at(&mut self, home: HomeId, at: u64) {
-        self.retries.set(home, Some(at));
+        if !self.visit_again(home, at) {
+            self.retries.set(home, Some(at));
+        }
     }
 
     /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.

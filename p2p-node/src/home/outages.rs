@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Homes;
 use crate::{
-    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, SILENT_HOME_LOST_AFTER_MS},
-    net::{HomeId, NetCommand},
+    api::problem::HomeProblem,
+    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MISSED_AFTER_MS, SILENT_HOME_LOST_AFTER_MS},
+    net::{ConnectionProblem, HomeId, NetCommand},
     turn::{Effect, Fact, HomeFact, Schedule, Turn},
 };
 
@@ -24,6 +25,8 @@ enum Stage {
 struct Outage {
     /// In steady time; since others answer.
     since: u64,
+    /// In steady time; since it does not answer.
+    began: u64,
     stage: Stage,
 }
 
@@ -33,12 +36,14 @@ pub struct Outages {
     now: BTreeMap<HomeId, Outage>,
     /// When each comes to its next stage, in steady time.
     due: Schedule<HomeId>,
+    /// When each is away for so long that contacts are looked for elsewhere.
+    missed: Schedule<HomeId>,
 }
 
 impl Outages {
     /// When the next one is judged, in steady time.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.due.next()
+        self.due.next().into_iter().chain(self.missed.next()).min()
     }
 
     /// No server answers: that says nothing about any of them.
@@ -52,7 +57,7 @@ impl Outages {
     /// One answers again after a time in which none did: the others have theirs to do so.
     fn begin_again(&mut self, now: u64) {
         for (home, outage) in &mut self.now {
-            *outage = Outage { since: now, stage: Stage::Waits };
+            (outage.since, outage.stage) = (now, Stage::Waits);
             self.due.set(*home, Some(now + HOME_LOST_AFTER_MS));
         }
     }
@@ -83,7 +88,8 @@ impl Homes {
         if self.outages.now.contains_key(&home) {
             return false;
         }
-        self.outages.now.insert(home, Outage { since: turn.now(), stage: Stage::Waits });
+        self.outages.now.insert(home, Outage { since: turn.now(), began: turn.now(), stage: Stage::Waits });
+        self.outages.missed.set(home, Some(turn.now() + MISSED_AFTER_MS));
         let others_answer = self.any_answers();
         if others_answer {
             self.outages.due.set(home, Some(turn.now() + after));
@@ -110,7 +116,9 @@ impl Homes {
     pub(super) fn note_answers(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         if self.outages.now.remove(&home).is_some() {
             self.outages.due.set(home, None);
+            self.outages.missed.set(home, None);
             turn.fact(Fact::Home(home, HomeFact::Answers));
+            turn.fact(Fact::ReachChanged);
         }
         if !self.servers.keys().any(|other| *other != home && self.answers(other)) {
             self.outages.begin_again(turn.now());
@@ -124,11 +132,23 @@ impl Homes {
         for home in gone {
             self.outages.now.remove(&home);
             self.outages.due.set(home, None);
+            self.outages.missed.set(home, None);
         }
+    }
+
+    /// Whether a server has not answered for some seconds, so that those whom we meet there are looked for elsewhere. Without a network there is no
+    /// elsewhere.
+    pub(crate) fn is_missed(&self, home: &HomeId, now: u64) -> bool {
+        let offline = HomeProblem::from(ConnectionProblem::Offline);
+        let is_offline = self.servers.get(home).is_some_and(|state| state.problem.as_ref() == Some(&offline));
+        !is_offline && self.outages.now.get(home).is_some_and(|outage| outage.began + MISSED_AFTER_MS <= now)
     }
 
     /// Judges the outages whose time has come.
     pub(super) fn judge_outages(&mut self, turn: &mut Turn<'_>) {
+        if !self.outages.missed.take_due(turn.now()).is_empty() {
+            turn.fact(Fact::ReachChanged);
+        }
         for home in self.outages.due.take_due(turn.now()) {
             if !self.any_answers() {
                 self.outages.cut_off();

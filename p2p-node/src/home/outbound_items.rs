@@ -9,7 +9,7 @@ use starling_wire::{
     rendezvous::{InboxAppend, Refusal, RequestBody, ServerHello},
 };
 
-use super::{HomePending, Homes, Refused};
+use super::{HomePending, Homes, Refused, Subject};
 use crate::{
     api::problem::{ChatProblem, HomeProblem},
     limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
@@ -33,6 +33,8 @@ pub struct OutboundItem {
 
 /// So many refusals of the work for an outbound item may be the price having risen.
 const DENIALS: u8 = 3;
+/// A server that asks for more work than anybody does is visited again after this time.
+const TOO_MUCH_WORK_MS: u64 = 600_000;
 
 impl OutboundItem {
     pub fn new(row: OutboundItemRow) -> Self {
@@ -42,6 +44,16 @@ impl OutboundItem {
     /// Tells it from others with the same key: a seal begins with a random key.
     fn tag(&self) -> [u8; 16] {
         self.row.sealed.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// Whether it may go to another home of the same account.
+    pub(super) fn may_move(&self) -> bool {
+        !self.row.quiet && !self.stays
+    }
+
+    /// Whom it is for.
+    fn subject(&self) -> Option<Subject> {
+        AccountId::from_bytes(&self.row.account).ok().map(Subject::Account)
     }
 
     /// The server with the inbox.
@@ -92,10 +104,11 @@ impl Homes {
         let Some(hello) = self.servers.get(&home).and_then(|h| h.hello.clone()) else {
             return;
         };
+        let is_about = |item: &OutboundItem| item.subject().is_some_and(|subject| self.serves(&home, &subject));
         let due: Vec<Vec<u8>> = self
             .outbound_items
             .iter()
-            .filter(|(_, p)| !p.under_way && p.row.home.parse::<RendezvousAddr>().is_ok_and(|h| h.peer == home))
+            .filter(|(_, item)| !item.under_way && item.home() == Some(home) && is_about(item))
             .filter(|(key, _)| group_of(key).is_none_or(|group| may_join(&group)))
             .filter(|(key, _)| !self.waits_for_contact(own, key))
             .map(|(key, _)| key.clone())
@@ -103,6 +116,20 @@ impl Homes {
         for key in due {
             self.send_outbound_item(turn, home, &hello, key, &vouch);
         }
+    }
+
+    /// The servers that something waits for, and whom it is for: for what waits for nothing else, `ready` is true.
+    pub fn waiting_outbound_items(
+        &self,
+        own: AccountId,
+        may_join: impl Fn(&GroupId) -> bool,
+        ready: bool,
+    ) -> impl Iterator<Item = (RendezvousAddr, Subject)> {
+        let is_ready = move |key: &Vec<u8>| {
+            group_of(key).is_none_or(|group| may_join(&group)) && !self.waits_for_contact(own, key)
+        };
+        let items = self.outbound_items.iter().filter(move |(key, _)| is_ready(key) == ready);
+        items.filter_map(|(_, item)| Some((item.row.home.parse().ok()?, item.subject()?)))
     }
 
     fn send_outbound_item(
@@ -130,6 +157,8 @@ impl Homes {
         }
         if append.token.is_empty() && bits > MAX_WORK_BITS {
             outbound_item.under_way = false;
+            self.visit_again(home, turn.now() + TOO_MUCH_WORK_MS);
+            let Some(outbound_item) = self.outbound_items.get(&key) else { return };
             if !outbound_item.row.quiet
                 && let Some(state) = self.servers.get_mut(&home)
             {

@@ -1,5 +1,7 @@
 //! Outbound items for an inbox at a server that is lost go to another home of the same account.
 
+use std::collections::BTreeSet;
+
 use starling_keys::{AccountId, RendezvousAddr};
 
 use super::Homes;
@@ -21,9 +23,7 @@ impl Homes {
         if self.is_lost_for_long(&lost) {
             self.requeue_kept(turn, lost)?;
         }
-        let waits = |(_, item): &(&Vec<u8>, &super::OutboundItem)| {
-            !item.row.quiet && !item.stays && item.home().is_some_and(|home| home == lost)
-        };
+        let waits = |(_, item): &(&Vec<u8>, &super::OutboundItem)| item.may_move() && item.home() == Some(lost);
         let other = |(key, item): (&Vec<u8>, &super::OutboundItem)| {
             let account = AccountId::from_bytes(&item.row.account).ok()?;
             let to = homes_of(&account).into_iter().find(|home| home.peer != lost && self.answers(&home.peer))?;
@@ -44,6 +44,13 @@ impl Homes {
             turn.fact(Fact::ReachChanged);
         }
         Ok(())
+    }
+
+    /// For whom something waits at a lost server that may go to another home of theirs.
+    pub fn recipients_at_lost(&self) -> BTreeSet<AccountId> {
+        let items = self.outbound_items.values();
+        let waits = items.filter(|item| item.may_move() && item.home().is_some_and(|home| self.is_lost(&home)));
+        waits.filter_map(|item| AccountId::from_bytes(&item.row.account).ok()).collect()
     }
 
     /// An outbound item was refused for good where it was redirected to: it waits for the home that it was for. Gives whether it was one.

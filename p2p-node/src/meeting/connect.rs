@@ -90,6 +90,9 @@ impl Meeting<'_> {
         }
         let id = turn.fresh_id();
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
+        if connect.reply.is_some() {
+            self.cx.homes.visits.hurry(&connect.subject());
+        }
         self.cx.contacts.begin(id, connect);
         turn.fact(Fact::ReachChanged);
         for home in homes {
@@ -172,6 +175,7 @@ impl Meeting<'_> {
         let home = connect.homes[0].peer;
         let mut theirs: Vec<DeviceId> = list.devices.iter().map(|d| d.id).collect();
         if let ConnectTarget::Name(name) = &connect.whom {
+            self.cx.homes.visits.leads_to(&home, name, list.account);
             connect.called.clone_from(name);
         }
         connect.whom = ConnectTarget::Account(list.account);

@@ -64,6 +64,8 @@ pub struct WantedHome {
     pub own: bool,
     /// The user has named it. Like our own, it is dialled wherever it is; those that others have named, in networks that we are in only.
     pub named: bool,
+    /// It is reached under a key that is made for this and no longer; another number takes another one. `None`: under the device's own.
+    pub visit: Option<u64>,
 }
 
 /// What the engine tells the network.

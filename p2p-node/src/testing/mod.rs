@@ -44,6 +44,7 @@ mod storage_tests;
 mod synced_tests;
 mod trace;
 mod username_tests;
+mod visit_tests;
 mod waiting_tests;
 mod work_tests;
 mod world;

@@ -15,7 +15,7 @@ use starling_wire::rendezvous::{Request, RequestBody, Response, ResponseBody};
 
 use super::{
     liar::Liar,
-    world::{Packet, Who, Wire, World},
+    world::{Packet, Treatment, Who, Wire, World},
 };
 use crate::{
     engine::Input,
@@ -51,6 +51,12 @@ impl Server {
             }
         }
     }
+}
+
+fn visitor_seed(number: usize) -> [u8; 32] {
+    let mut seed = [0xee; 32];
+    seed[..8].copy_from_slice(&u64::try_from(number).unwrap().to_be_bytes());
+    seed
 }
 
 impl World {
@@ -136,6 +142,26 @@ impl World {
         }
     }
 
+    /// Somebody reaches a server under another key from now on.
+    pub(super) fn set_visit(&mut self, who: Who, at: At, visit: Option<u64>) {
+        let visits = &mut self.people[who].visits;
+        let before = match visit {
+            Some(number) => visits.insert(at, number),
+            None => visits.remove(&at),
+        };
+        if before != visit {
+            self.leave_session(who, at);
+        }
+    }
+
+    /// Ends a session that somebody does not want any more; nothing is told of that.
+    pub(super) fn leave_session(&mut self, who: Who, at: At) {
+        if self.people[who].sessions.remove(&at).is_some() {
+            self.wires.remove(&Wire::ToServer(who, at));
+            self.wires.remove(&Wire::FromServer(who, at));
+        }
+    }
+
     pub(super) fn drop_sessions(&mut self, who: Who) {
         for at in 0..self.servers.len() {
             self.drop_session(who, at);
@@ -158,7 +184,13 @@ impl World {
         let missing = person.wants.iter().copied().filter(|at| !person.sessions.contains_key(at));
         for at in missing.collect::<Vec<_>>() {
             let Some(server) = &self.servers[at].local else { continue };
-            let session = self.runtime.block_on(server.connect(*self.people[who].device.as_bytes())).unwrap();
+            let key = match self.people[who].visits.get(&at) {
+                // Another one for each visit.
+                Some(_) => *DeviceKey::from_seed(&visitor_seed(self.seen.len())).id().as_bytes(),
+                None => *self.people[who].device.as_bytes(),
+            };
+            let session = self.runtime.block_on(server.connect(key)).unwrap();
+            self.seen.push((at, who, key));
             let Some(ResponseBody::Hello(mut hello)) = session.hello().body else { panic!("no greeting") };
             let lie = self.false_clock.filter(|(server, _)| *server == at).map_or(0, |(_, lie)| lie);
             hello.time_ms = self.now.wall_ms.saturating_add_signed(lie);
@@ -194,7 +226,14 @@ impl World {
     /// A server answers.
     pub(super) fn answer(&mut self, who: Who, at: At, request: Request) {
         let Some(session) = self.people[who].sessions.get_mut(&at) else { return };
-        let response = self.runtime.block_on(session.ask(request));
+        let treatment = self.treats.as_mut().zip(request.body.as_ref()).and_then(|(treats, ask)| treats(at, ask));
+        let response = match treatment {
+            Some(Treatment::Silence) => return,
+            Some(Treatment::Refusal(refused)) => {
+                Response { id: request.id, body: Some(ResponseBody::Refused(refused)) }
+            }
+            None => self.runtime.block_on(session.ask(request)),
+        };
         self.answered(who, at, response);
     }
 

@@ -19,7 +19,7 @@ use starling_rendezvous::{
 };
 use starling_wire::{
     Text,
-    rendezvous::{InboxAppend, Request, Response},
+    rendezvous::{InboxAppend, Refused, Request, RequestBody, Response},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -69,6 +69,16 @@ pub(super) enum Wire {
 /// Changes an answer on its way to somebody.
 pub type Lie = Box<dyn FnMut(Who, &mut Response)>;
 
+/// What a server does with a request in place of answering it.
+pub enum Treatment {
+    /// Nothing.
+    Silence,
+    Refusal(Refused),
+}
+
+/// Decides what a server does with a request, if not what it should.
+pub type Treats = Box<dyn FnMut(At, &RequestBody) -> Option<Treatment>>;
+
 pub(super) enum Packet {
     Request(Box<Request>),
     In(Box<Input>),
@@ -84,6 +94,8 @@ pub struct Person {
     running: Option<(Engine, Arc<Store>)>,
     pub(super) sessions: BTreeMap<At, LocalSession>,
     pub(super) wants: BTreeSet<At>,
+    /// Those of them that are visited, by the number of the visit.
+    pub(super) visits: BTreeMap<At, u64>,
     targets: Vec<DeviceId>,
     links: Vec<Who>,
     /// Events that are not kept, since they were last looked at.
@@ -123,8 +135,12 @@ pub struct World {
     pub nameless_servers: bool,
     /// All that servers are asked, if somebody wants to know.
     pub asked: Option<Vec<Request>>,
+    /// The keys under which everybody has come to a server, and for whom.
+    pub seen: Vec<(At, Who, [u8; 32])>,
     /// What the servers were asked to put into inboxes.
     pub appended: Vec<InboxAppend>,
+    /// What servers do with some requests in place of answering them.
+    pub treats: Option<Treats>,
     /// The first server swallows what others leave in inboxes there.
     pub swallows_items: bool,
     /// How many requests and frames everybody has sent.
@@ -164,7 +180,9 @@ impl World {
             nameless_servers: false,
             asked: None,
             liar: None,
+            seen: Vec::new(),
             appended: Vec::new(),
+            treats: None,
             swallows_items: false,
             sent: BTreeMap::new(),
         };
@@ -334,6 +352,7 @@ impl World {
         self.people[who].running = None;
         self.people[who].targets.clear();
         self.people[who].wants.clear();
+        self.people[who].visits.clear();
         self.drop_sessions(who);
         for other in 0..self.people.len() {
             self.cut(who, other);
@@ -437,7 +456,11 @@ impl World {
                 let wanted = |at: &At| homes.contains_key(&self.servers[*at].address.peer);
                 let wants: BTreeSet<At> = (0..self.servers.len()).filter(wanted).collect();
                 for at in self.people[who].wants.difference(&wants).copied().collect::<Vec<_>>() {
-                    self.drop_session(who, at);
+                    self.leave_session(who, at);
+                }
+                for at in &wants {
+                    let visit = homes.get(&self.servers[*at].address.peer).and_then(|home| home.visit);
+                    self.set_visit(who, *at, visit);
                 }
                 self.people[who].wants = wants;
             }
@@ -886,6 +909,7 @@ impl World {
             running: None,
             sessions: BTreeMap::new(),
             wants: BTreeSet::new(),
+            visits: BTreeMap::new(),
             targets: Vec::new(),
             links: Vec::new(),
             live: Vec::new(),

@@ -40,6 +40,7 @@ impl Connectivity {
         for connection in gone {
             self.act(Action::Close(connection));
         }
+        self.end_visits();
         let down: Vec<_> = self.homes.iter().filter(|(_, home)| !home.is_up()).map(|(id, _)| *id).collect();
         for id in down {
             if let Some(home) = self.homes.get_mut(&id) {

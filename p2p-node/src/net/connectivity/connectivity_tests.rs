@@ -12,6 +12,8 @@ use crate::net::ConnectionProblem;
 mod changes;
 #[path = "liveness_tests.rs"]
 mod liveness;
+#[path = "visits_tests.rs"]
+mod visits;
 
 const SECOND: Duration = Duration::from_secs(1);
 

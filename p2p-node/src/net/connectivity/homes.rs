@@ -23,7 +23,8 @@ impl Connectivity {
             self.end_liveness(Subject::Home(id));
             self.schedule_home(id);
         }
-        for (id, WantedHome { addresses, own, named }) in homes {
+        for (id, WantedHome { addresses, own, named, visit }) in homes {
+            self.set_visit(now, id, visit);
             let home = self.homes.entry(id).or_insert_with(|| Home::new(now));
             (home.reserve, home.named) = (own, named);
             let listener = if own { None } else { home.listener.take() };
@@ -53,7 +54,7 @@ impl Connectivity {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.backoff.tried(now, MAX_HOME_WAIT, &mut self.rng);
         if let Some(peer) = home.peer() {
-            if self.is_connected(&peer) {
+            if home.visit.is_none() && self.is_connected(&peer) {
                 self.home_connected(&id);
             } else {
                 self.dial_home(id, peer);
@@ -79,7 +80,7 @@ impl Connectivity {
 
     /// There is a connection to a rendezvous: opens the session on it, if there is none. One that is silent ends, and is opened again here.
     pub(super) fn home_connected(&mut self, id: &HomeId) {
-        let Some(home) = self.homes.get_mut(id) else { return };
+        let Some(home) = self.homes.get_mut(id).filter(|home| home.visit.is_none()) else { return };
         let Some(peer) = home.peer() else { return };
         let Some(all) = self.connections.get(&peer) else { return };
         let Some(best) = all.best() else { return };
@@ -144,12 +145,12 @@ impl Connectivity {
 
     pub(super) fn home_ended(&mut self, now: Instant, id: HomeId, left: Left) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        if let Session::Up { since, .. } = home.session {
+        if let Session::Up { since, .. } | Session::Visiting { since } = home.session {
             home.backoff.session_ended(since, now);
         }
         home.session = Session::Down;
         let peer = home.peer();
-        let is_connected = peer.is_some_and(|peer| self.connections.contains_key(&peer));
+        let is_connected = home.visit.is_none() && peer.is_some_and(|peer| self.connections.contains_key(&peer));
         if let Some(wait) = left.come_again {
             // Not all of its clients at the same moment.
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));

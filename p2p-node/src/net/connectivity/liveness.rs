@@ -267,7 +267,7 @@ impl Connectivity {
                 let home = self.homes.get(&home)?;
                 match home.session {
                     Session::Up { on, .. } => Some((home.peer()?, on)),
-                    Session::Down | Session::Opening => None,
+                    Session::Down | Session::Opening | Session::Visiting { .. } => None,
                 }
             }
             Subject::Device(device) => {

@@ -18,6 +18,7 @@ mod reach;
 #[cfg(test)]
 #[path = "connectivity_tests.rs"]
 mod tests;
+mod visits;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -91,6 +92,8 @@ pub enum Input {
     HomeOpened { home: HomeId, connection: ConnectionId },
     /// … could not be opened.
     HomeFailed(HomeId, ConnectionProblem),
+    /// The visit to a rendezvous that this dial was for has begun.
+    Visiting { home: HomeId, dial: DialId },
     /// The stream to a rendezvous has ended.
     HomeEnded { home: HomeId, left: Left },
     /// A relay is listened through, as [`Action::Reserve`] has asked.
@@ -229,6 +232,7 @@ impl Connectivity {
             Input::StreamEnded { device, connection } => self.stream_ended(now, device, connection),
             Input::HomeOpened { home, connection } => self.home_opened(now, home, connection),
             Input::HomeFailed(home, problem) => self.home_failed(home, problem),
+            Input::Visiting { home, dial } => self.visiting(now, home, dial),
             Input::HomeEnded { home, left } => self.home_ended(now, home, left),
             Input::Reserving { home, listener } => self.reserving(home, listener),
             Input::ListenerClosed(listener) => self.listener_closed(listener),

@@ -118,6 +118,8 @@ pub enum Session {
     Opening,
     /// There is one, since this moment and on this connection.
     Up { since: Instant, on: ConnectionId },
+    /// There is one, since this moment, on a connection of its own.
+    Visiting { since: Instant },
 }
 
 /// A rendezvous that we use.
@@ -128,6 +130,8 @@ pub struct Home {
     pub reserve: bool,
     /// The user has named it.
     pub named: bool,
+    /// It is visited, under keys that live for a visit.
+    pub visit: Option<u64>,
     pub backoff: Backoff,
     pub session: Session,
     pub liveness: Liveness,
@@ -142,6 +146,7 @@ impl Home {
             addresses: Vec::new(),
             reserve: false,
             named: false,
+            visit: None,
             backoff: Backoff::new(now),
             session: Session::Down,
             liveness: Liveness::default(),
@@ -161,7 +166,7 @@ impl Home {
     }
 
     pub fn is_up(&self) -> bool {
-        matches!(self.session, Session::Up { .. })
+        matches!(self.session, Session::Up { .. } | Session::Visiting { .. })
     }
 
     /// When to try to reach it.

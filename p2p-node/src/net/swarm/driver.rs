@@ -36,6 +36,7 @@ use super::{
     lan::{Found, Lan},
     names::{Named, Names, is_named, resolve},
     paths::{Path, Picture},
+    visit::{self, Visit},
     watch::Watch,
 };
 use crate::net::{
@@ -98,6 +99,8 @@ pub(super) enum Ended {
 enum Opening {
     Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
     Home(HomeId, Result<Opened, OpenError>),
+    /// A visit to a rendezvous, which this dial was for.
+    Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
     /// The end of a probe, which is no more than a stream.
     Probe {
         subject: Subject,
@@ -260,6 +263,11 @@ impl Driver {
 
     fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
         let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
+        if self.connectivity.visit_of(dial).is_some() {
+            let visit = async move { Opening::Visit(dial, visit::begin(peer, addresses).await) };
+            self.opening.push(Box::pin(visit.instrument(span)));
+            return;
+        }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
@@ -385,6 +393,7 @@ impl Driver {
                 }
                 self.report(Input::Tick).await;
             }
+            Opening::Visit(dial, visit) => self.on_visit(dial, visit).await,
             Opening::Probe { subject, number, answered } => {
                 self.report(Input::Probed { subject, number, answered }).await;
             }
@@ -436,6 +445,35 @@ impl Driver {
         let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
         let engine = self.engine.clone();
         let session = async move { Ended::Home(home, number, rendezvous::run(home, stream, requests, engine).await) };
+        self.tasks.spawn(session.instrument(span));
+    }
+
+    async fn on_visit(&mut self, dial: DialId, visit: Result<Box<Visit>, ConnectionProblem>) {
+        let home = self.connectivity.visit_of(dial);
+        let problem = match (home, visit) {
+            (Some(home), Ok(visit)) => {
+                self.connectivity.handle(Instant::now(), Input::Visiting { home, dial });
+                self.serve_visit(home, *visit);
+                return self.report(Input::Tick).await;
+            }
+            (_, Ok(_)) => ConnectionProblem::NotNeeded,
+            (_, Err(problem)) => self.or_offline(problem),
+        };
+        self.report(Input::DialFailed { peer: None, dial: Some(dial), problem }).await;
+        if let Some(home) = home {
+            self.tell(NetEvent::HomeDown(home, problem)).await;
+        }
+    }
+
+    fn serve_visit(&mut self, home: HomeId, visit: Visit) {
+        let number = self.next_stream();
+        let (queue, requests) = mpsc::channel(REQUESTS);
+        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!("visit", stream = number);
+        let engine = self.engine.clone();
+        let session = async move {
+            Ended::Home(home, number, visit.serve(|stream| rendezvous::run(home, stream, requests, engine)).await)
+        };
         self.tasks.spawn(session.instrument(span));
     }
 

@@ -13,6 +13,9 @@ mod names;
 mod paths;
 #[cfg(test)]
 mod swarm_tests;
+mod visit;
+#[cfg(test)]
+mod visit_tests;
 mod watch;
 
 use libp2p::{Multiaddr, multiaddr::Protocol};

@@ -39,7 +39,10 @@ fn targets(device: DeviceId, addresses: Vec<Multiaddr>) -> NetCommand {
 fn home_on_loopback() -> NetCommand {
     let home = peer_of(&DeviceKey::from_seed(&[9; 32]).id()).unwrap();
     let home: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{home}").parse().unwrap();
-    NetCommand::Homes(HashMap::from([(home.peer, WantedHome { addresses: vec![home], own: true, named: false })]))
+    NetCommand::Homes(HashMap::from([(
+        home.peer,
+        WantedHome { addresses: vec![home], own: true, ..WantedHome::default() },
+    )]))
 }
 
 #[tokio::test]

@@ -1,0 +1,56 @@
+//! Decisions about visits: sessions with rendezvous servers on connections of their own, each under a key that is made for it.
+
+use std::time::Instant;
+
+use super::{Action, Connectivity, DialFor, DialId, HomeId, NetEvent, peers::Session};
+use crate::net::ConnectionProblem;
+
+impl Connectivity {
+    /// The visit that a dial is for. `None` if it is for none, or for one that is not wanted any more.
+    pub fn visit_of(&self, dial: DialId) -> Option<HomeId> {
+        let Some(DialFor::Home(id)) = self.dials.get(&dial) else { return None };
+        self.homes.get(id).filter(|home| home.visit.is_some() && home.dialing == Some(dial)).map(|_| *id)
+    }
+
+    /// A rendezvous is reached in another way from now on: what there is of the way before ends.
+    pub(super) fn set_visit(&mut self, now: Instant, id: HomeId, visit: Option<u64>) {
+        let Some(home) = self.homes.get_mut(&id) else {
+            let mut home = super::peers::Home::new(now);
+            home.visit = visit;
+            self.homes.insert(id, home);
+            return;
+        };
+        if home.visit == visit {
+            return;
+        }
+        (home.visit, home.session, home.dialing) = (visit, Session::Down, None);
+        home.backoff.expedite(now);
+        self.act(Action::DropHome(id));
+        self.end_liveness(super::Subject::Home(id));
+    }
+
+    pub(super) fn visiting(&mut self, now: Instant, id: HomeId, dial: DialId) {
+        if self.visit_of(dial) != Some(id) {
+            return;
+        }
+        self.dial_ended(Some(dial));
+        if let Some(home) = self.homes.get_mut(&id) {
+            home.session = Session::Visiting { since: now };
+        }
+        self.schedule_home(id);
+    }
+
+    /// The network is another one: visits are begun again in it, as nothing is lost with them.
+    pub(super) fn end_visits(&mut self) {
+        let visiting = |session| matches!(session, Session::Visiting { .. });
+        let ended: Vec<HomeId> =
+            self.homes.iter().filter(|(_, home)| visiting(home.session)).map(|(id, _)| *id).collect();
+        for id in ended {
+            if let Some(home) = self.homes.get_mut(&id) {
+                home.session = Session::Down;
+            }
+            self.act(Action::DropHome(id));
+            self.act(Action::Tell(NetEvent::HomeDown(id, ConnectionProblem::Broken)));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A visit to a rendezvous: one connection and one session under a key that nobody has seen before and nobody sees again.
+
+use std::{collections::HashSet, pin::pin, time::Duration};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Stream, Swarm, SwarmBuilder,
+    identity::Keypair,
+    noise,
+    swarm::{SwarmEvent, dial_opts::DialOpts},
+    tcp, yamux,
+};
+use starling_wire::{
+    RENDEZVOUS_PROTOCOL,
+    streams::{self, Gate, OpenError},
+};
+
+use super::{behaviour::BuildError, events::dial_problem};
+use crate::net::{ConnectionProblem, rendezvous::Left};
+
+/// A server with which there is no stream after this time does not answer.
+const OPENING: Duration = Duration::from_secs(15);
+/// What is left to be written when a visit is over has this time.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A visit that has begun.
+pub(super) struct Visit {
+    swarm: Swarm<streams::Behaviour>,
+    peer: PeerId,
+    stream: Stream,
+}
+
+fn build() -> Result<Swarm<streams::Behaviour>, BuildError> {
+    Ok(SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = 30_000;
+            quic
+        })
+        .with_other_transport(|key| -> Result<_, BuildError> {
+            Ok(streams::websocket(key, yamux::Config::default())?)
+        })?
+        .with_behaviour(|_| streams::Behaviour::new(&[], Gate::Only(HashSet::new())))?
+        .with_swarm_config(|swarm| swarm.with_smart_dial())
+        .build())
+}
+
+/// Begins a visit.
+pub(super) async fn begin(peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Box<Visit>, ConnectionProblem> {
+    let begun = tokio::time::timeout(OPENING, connect(peer, addresses)).await;
+    begun.unwrap_or(Err(ConnectionProblem::NoAnswer))
+}
+
+async fn connect(peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Box<Visit>, ConnectionProblem> {
+    let mut swarm = build().map_err(|error| {
+        tracing::warn!(%error, "the network for a visit cannot be set up");
+        ConnectionProblem::Unreachable
+    })?;
+    swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()).map_err(|error| dial_problem(&error))?;
+    let connection = loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { connection_id, .. } => break connection_id,
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(dial_problem(&error)),
+            _ => {}
+        }
+    };
+    let mut opened = pin!(swarm.behaviour_mut().open_on(peer, connection, RENDEZVOUS_PROTOCOL));
+    loop {
+        tokio::select! {
+            opened = &mut opened => return match opened {
+                Ok(opened) => Ok(Box::new(Visit { swarm, peer, stream: opened.stream })),
+                Err(OpenError::Unsupported) => Err(ConnectionProblem::OtherProtocol),
+                Err(OpenError::NotConnected | OpenError::Failed) => Err(ConnectionProblem::Broken),
+            },
+            event = swarm.select_next_some() => if matches!(event, SwarmEvent::ConnectionClosed { .. }) {
+                return Err(ConnectionProblem::Broken);
+            },
+        }
+    }
+}
+
+impl Visit {
+    /// Has the session run until it ends, and closes the connection.
+    pub(super) async fn serve<S: Future<Output = Left>>(mut self, session: impl FnOnce(Stream) -> S) -> Left {
+        let mut session = pin!(session(self.stream));
+        let left = loop {
+            tokio::select! {
+                left = &mut session => break left,
+                // The end of the connection ends the stream.
+                _ = self.swarm.select_next_some() => {}
+            }
+        };
+        let _ = self.swarm.disconnect_peer_id(self.peer);
+        let closed =
+            async { while !matches!(self.swarm.select_next_some().await, SwarmEvent::ConnectionClosed { .. }) {} };
+        let _ = tokio::time::timeout(LEAVING, closed).await;
+        left
+    }
+}

@@ -1,0 +1,131 @@
+//! Visits on loopback: what a rendezvous sees of who comes.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures::StreamExt;
+use libp2p::{PeerId, Stream, SwarmBuilder, identity::Keypair, noise, swarm::SwarmEvent, tcp, yamux};
+use starling_keys::{DeviceKey, RendezvousAddr};
+use starling_wire::{
+    RENDEZVOUS_PROTOCOL, VERSION,
+    rendezvous::{Response, ResponseBody, ServerHello},
+    streams::{self, FrameWriter, Gate},
+};
+use tokio::sync::mpsc;
+
+use super::{NetConfig, NetHandle, start};
+use crate::net::{ConnectionProblem, NetCommand, NetEvent, WantedHome, peer_of};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the rendezvous sees.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Came(PeerId),
+    Left(PeerId),
+}
+
+/// Something that greets like a rendezvous, or says nothing.
+async fn rendezvous(greets: bool) -> (RendezvousAddr, mpsc::UnboundedReceiver<Seen>) {
+    let key = DeviceKey::from_seed(&[9; 32]);
+    let keypair = Keypair::ed25519_from_bytes(*key.seed()).unwrap();
+    let mut swarm = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .unwrap()
+        .with_quic()
+        .with_behaviour(|_| streams::Behaviour::new(&[RENDEZVOUS_PROTOCOL], Gate::Open))
+        .unwrap()
+        .build();
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address;
+        }
+    };
+    let address = format!("{address}/p2p/{}", peer_of(&key.id()).unwrap()).parse().unwrap();
+    let (seen, sees) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut sessions: Vec<FrameWriter<Stream>> = Vec::new();
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => drop(seen.send(Seen::Came(peer_id))),
+                SwarmEvent::ConnectionClosed { peer_id, .. } => drop(seen.send(Seen::Left(peer_id))),
+                SwarmEvent::Behaviour(streams::Event::Inbound { stream, .. }) => {
+                    let mut writer = FrameWriter::new(stream);
+                    if greets {
+                        let hello = ServerHello { version: VERSION, ..ServerHello::default() };
+                        writer.push(&Response { id: 0, body: Some(ResponseBody::Hello(hello)) });
+                        writer.flush().await.unwrap();
+                    }
+                    sessions.push(writer);
+                }
+                _ => {}
+            }
+        }
+    });
+    (address, sees)
+}
+
+/// A device whose engine wants a server, and the key that is to stay unknown.
+fn device() -> (NetHandle, mpsc::Receiver<NetEvent>, PeerId) {
+    let key = DeviceKey::from_seed(&[1; 32]);
+    let (engine, inputs) = mpsc::channel(64);
+    let config = NetConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], mdns: false };
+    (start(&key, &config, engine).unwrap(), inputs, peer_of(&key.id()).unwrap())
+}
+
+fn wanted(address: &RendezvousAddr, visit: Option<u64>) -> NetCommand {
+    let home = WantedHome { addresses: vec![address.clone()], named: true, visit, ..WantedHome::default() };
+    NetCommand::Homes(HashMap::from([(address.peer, home)]))
+}
+
+async fn wait_for<T>(inputs: &mut mpsc::Receiver<NetEvent>, fits: impl Fn(NetEvent) -> Option<T>) -> T {
+    let look = async {
+        loop {
+            if let Some(found) = fits(inputs.recv().await.expect("the swarm has stopped")) {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("waited in vain")
+}
+
+async fn sees(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
+    tokio::time::timeout(PATIENCE, seen.recv()).await.expect("waited in vain").expect("the server has stopped")
+}
+
+#[tokio::test]
+async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
+    let (address, mut seen) = rendezvous(true).await;
+    let (net, mut inputs, own) = device();
+    let mut keys = Vec::new();
+    for number in 1..4 {
+        net.send(wanted(&address, Some(number)));
+        wait_for(&mut inputs, |e| matches!(e, NetEvent::HomeUp(..)).then_some(())).await;
+        for _ in 0..1 + usize::from(number > 1) {
+            match sees(&mut seen).await {
+                Seen::Came(peer) => keys.push(peer),
+                Seen::Left(peer) => assert!(keys.contains(&peer)),
+            }
+        }
+    }
+    net.send(NetCommand::Homes(HashMap::new()));
+    while !matches!(sees(&mut seen).await, Seen::Left(peer) if peer == keys[2]) {}
+    assert_eq!(keys.len(), 3);
+    keys.push(own);
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 4, "a key was seen twice, or it was the device's");
+    // As a home, it is told who we are.
+    net.send(wanted(&address, None));
+    while sees(&mut seen).await != Seen::Came(own) {}
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_no_rendezvous() {
+    let (address, _seen) = rendezvous(false).await;
+    let (net, mut inputs, _) = device();
+    net.send(wanted(&address, Some(1)));
+    let problem = |event| if let NetEvent::HomeDown(_, problem) = event { Some(problem) } else { None };
+    assert_eq!(wait_for(&mut inputs, problem).await, ConnectionProblem::NoAnswer);
+}
