@@ -205,14 +205,26 @@ pub enum EventKind {
         /// The device whose key has signed it; null for the recovery phrase.
         by: Option<DeviceId>,
     },
-    /// A device that was removed from the account of this profile has tried to remove another, with a history from before its own removal: somebody
-    /// has its key, and a rendezvous has forgotten the removal, or lies. Nothing was changed.
+    /// A device that was removed from the account of this profile has removed another, with a history from before its own removal: somebody has its
+    /// key, and a rendezvous has forgotten the removal, or lies; or two devices were removed by one another at about the same time.
     #[serde(rename = "device.refused")]
     DeviceRefused {
         /// The device that was removed.
         by: DeviceId,
-        /// The device that it has tried to remove.
+        /// The device that it has removed, or has tried to.
         device: DeviceId,
+        /// Both removals count, as they were made within ten minutes: `device` is not one of the account's any more, either. Else nothing was changed.
+        #[serde(default)]
+        stands: bool,
+    },
+    /// A device that was removed from the account of this profile was used: nothing that it does counts, and somebody has it in hand. Told once a day
+    /// for each device.
+    #[serde(rename = "device.tried")]
+    DeviceTried {
+        /// The device that was removed.
+        device: DeviceId,
+        /// What it has tried: `write`, `call`, `enter` (into a conversation) or `remove` (another device).
+        attempt: String,
     },
     /// A rendezvous has shown the devices of a conversation different things, so that they were apart: they have found each other again. A member with
     /// a modified program can do the same.
@@ -383,6 +395,7 @@ impl EventKind {
             Self::DeviceHistoryOffered { .. } => "device.history_offered",
             Self::DeviceHidden { .. } => "device.hidden",
             Self::DeviceRefused { .. } => "device.refused",
+            Self::DeviceTried { .. } => "device.tried",
             Self::ChatSplit { .. } => "chat.split",
             Self::DeviceCopied { .. } => "device.copied",
             Self::GroupInvited { .. } => "group.invited",

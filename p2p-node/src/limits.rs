@@ -179,6 +179,10 @@ pub const MEND_AGAIN_MS: u64 = 3_600_000;
 pub const MAX_DIRECT_CHAIN: usize = 32 * 1024;
 /// A home that has another history of our account is asked again after this time.
 pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
+/// A removed device that is used is shown again after this time, in milliseconds: once a day.
+pub const TRIED_AGAIN_MS: u64 = 86_400_000;
+/// Removed devices of which it is remembered that they were used.
+pub const MAX_TRIED_DEVICES: usize = 64;
 /// Attempts of removed devices that are remembered, so that the user is warned of each once.
 pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.

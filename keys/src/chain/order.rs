@@ -104,12 +104,24 @@ impl DeviceChain {
         late.map(|(by, device)| LateRemoval { by, device }).collect()
     }
 
+    /// The removals in `other` that are not here, and whose signers this chain has removed, however short a time ago. Whether they count is another
+    /// matter: two may have removed each other.
+    pub fn removals_by_removed(&self, other: &Self) -> Vec<LateRemoval> {
+        let Relation::Rival(at) = self.relation(other) else { return Vec::new() };
+        let removals = self.signed_by_removed(other, at, &self.state).into_iter().filter_map(Entry::removal);
+        removals.map(|(by, device)| LateRemoval { by, device }).collect()
+    }
+
     /// The entries of `other` from `at` on that are not here, and whose signers this chain, as far as it was held for some time, has removed.
     fn signed_late<'a>(&self, other: &'a Self, at: u32, age: Age) -> Vec<&'a Entry> {
         let firm = Self::fold(&self.links[..(age.firm as usize).clamp(at as usize, self.links.len())]);
+        self.signed_by_removed(other, at, &firm)
+    }
+
+    fn signed_by_removed<'a>(&self, other: &'a Self, at: u32, removed: &super::State) -> Vec<&'a Entry> {
         let is_known = |entry: &Entry| self.links[at as usize..].iter().flat_map(Link::entries).any(|e| e == entry);
-        let is_late = |e: &&Entry| matches!(e.signer, Signer::Device(by) if firm.has_removed(&by)) && !is_known(e);
-        other.links[at as usize..].iter().flat_map(Link::entries).filter(is_late).collect()
+        let counts = |e: &&Entry| matches!(e.signer, Signer::Device(by) if removed.has_removed(&by)) && !is_known(e);
+        other.links[at as usize..].iter().flat_map(Link::entries).filter(counts).collect()
     }
 
     /// Which of two chains counts that contradict each other from `at` on, if these are the removals of the other one that count. It is not the

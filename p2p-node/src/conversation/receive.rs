@@ -7,10 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use starling_keys::{Certificate, DeviceChain, DeviceId};
-use starling_wire::{Batch, Clock, EventId, direct::Entry};
+use starling_wire::{Batch, Body, Clock, EventId, direct::Entry};
 
 use crate::{
-    api::types::{ChatId, ChatKind, Via},
+    api::types::{Attempt, ChatId, ChatKind, Via},
     conversation::{ChatState, Conversations, context::Context, group::GroupId, policy::may_send},
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
@@ -233,7 +233,12 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let device = sender.device();
         let own = sender.account() == cx.dir.account.id();
-        let Some(kind) = self.kind_for(cx, chat, sender) else { return Ok(()) };
+        let Some(kind) = self.kind_for(cx, chat, sender) else {
+            if own {
+                turn.fact(use_of_removed(device, &batch));
+            }
+            return Ok(());
+        };
         if kind != ChatKind::Group && !own {
             self.confirm_group(turn, cx, group)?;
             self.note_unjoined_groups(turn, cx, chat, group)?;
@@ -292,6 +297,13 @@ impl Conversations {
         }
         Ok(())
     }
+}
+
+/// What a device of ours that was removed wants with what it has sent. Receipts go out by themselves, but from a program that knows nothing of its
+/// removal, or ignores it.
+fn use_of_removed(device: DeviceId, batch: &Batch) -> Fact {
+    let calls = batch.events.iter().any(|event| matches!(event.body, Body::Call(_)));
+    Fact::RemovedDeviceUsed { device, attempt: if calls { Attempt::Call } else { Attempt::Write } }
 }
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).

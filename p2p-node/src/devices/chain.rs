@@ -1,15 +1,11 @@
 //! The device chain of our account: what counts of it, and who has to learn it.
 
-use starling_keys::{
-    AccountId, DeviceChain, DeviceId,
-    chain::{LateRemoval, SignWith},
-};
+use starling_keys::{AccountId, DeviceChain, DeviceId, chain::SignWith};
 
 use super::AccountDevices;
 use crate::{
-    api::types::{Device, DurableEventKind, RefusedRemoval, TransientEvent, Usable},
-    limits::MAX_REFUSED_REMOVALS,
-    store::{HomesRow, META, RefusedRow, RemovedRow},
+    api::types::{Device, DurableEventKind, TransientEvent, Usable},
+    store::{HomesRow, META, RemovedRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -72,10 +68,12 @@ impl AccountDevices<'_> {
                 self.warn_of_late(turn, &known.late_removals(&list, age))?;
                 match known.reconcile(&list, age) {
                     Ok(chain) if chain == *known => {
+                        self.judge_rival(turn, (known, &list, &chain), age)?;
                         self.publish_what_counts(turn, &list);
                         return Ok(true);
                     }
                     Ok(chain) => {
+                        self.judge_rival(turn, (known, &list, &chain), age)?;
                         let common = known.kept_in(&chain);
                         (chain, common)
                     }
@@ -182,22 +180,5 @@ impl AccountDevices<'_> {
         if listed && self.cx.counters.row.snapshot > 0 {
             self.cx.account.identity.forget_root();
         }
-    }
-
-    /// A device that was removed has tried to remove others: the user is warned of it, once.
-    pub(super) fn warn_of_late(&mut self, turn: &mut Turn<'_>, late: &[LateRemoval]) -> Result<(), EngineError> {
-        for LateRemoval { by, device } in late {
-            let row = RefusedRow { by: by.as_bytes().to_vec(), device: device.as_bytes().to_vec() };
-            if self.cx.account.own_devices.changes.refused.contains(&row) {
-                continue;
-            }
-            tracing::warn!("a device that was removed from our account has tried to remove another");
-            let refused = &mut self.cx.account.own_devices.changes().refused;
-            refused.truncate(MAX_REFUSED_REMOVALS - 1);
-            refused.insert(0, row);
-            let refused = RefusedRemoval { by: *by, device: *device };
-            turn.account_event(DurableEventKind::DeviceRefused, self.cx.account.id(), &refused.to_string())?;
-        }
-        Ok(())
     }
 }

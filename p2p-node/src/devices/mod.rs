@@ -14,6 +14,7 @@ mod registration;
 mod shown;
 mod snapshot;
 mod storage;
+mod tried;
 
 use crate::{history::History, linking::Linking, meeting::Meeting, sync::AccountSync, views::Views};
 

@@ -12,7 +12,7 @@ use crate::{
     account::pending::AccountPending,
     api::{
         problem::ItemRefused,
-        types::{ContactState, DurableEventKind, TransientEvent},
+        types::{Attempt, ContactState, DurableEventKind, TransientEvent},
     },
     contacts::Person,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_CONTACTS},
@@ -34,6 +34,7 @@ impl AccountDevices<'_> {
             return Ok(Ok(false));
         }
         if self.cx.account.list().is_none_or(|l| l.device(&device).is_none()) {
+            turn.fact(Fact::RemovedDeviceUsed { device, attempt: Attempt::Write });
             return Ok(Err(ItemRefused::RemovedDevice));
         }
         let account = self.cx.account.id();

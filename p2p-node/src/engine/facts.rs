@@ -45,6 +45,7 @@ impl Engine {
             }
             Fact::LinkSilent(device) => self.on_device_away(turn, device),
             Fact::LinkAnswers(device) => self.on_device_back(turn, device),
+            Fact::RemovedDeviceUsed { device, attempt } => self.devices().note_tried(turn, device, attempt)?,
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.devices().show_contact_devices(turn, account, &withdrawn, &changes)?;

@@ -43,6 +43,7 @@ mod silent_tests;
 mod storage_tests;
 mod synced_tests;
 mod trace;
+mod tried_tests;
 mod username_tests;
 mod visit_tests;
 mod waiting_tests;

@@ -74,7 +74,7 @@ fn a_removed_device_does_not_remove_its_remover_where_the_server_has_forgotten()
         assert_eq!(world.listed(who, account), [own, other], "{who}");
     }
     for who in [alice, tablet] {
-        assert_eq!(warnings(&world, who), [RefusedRemoval { by: gone, device: own }], "{who}");
+        assert_eq!(warnings(&world, who), [RefusedRemoval { by: gone, device: own, stands: false }], "{who}");
         assert_eq!(world.home_problem(who), Some(HomeProblem::OtherHistory), "{who}");
         world.say(who, bob, "we are here");
     }
@@ -118,7 +118,7 @@ fn a_server_that_was_told_an_old_history_is_told_the_one_that_counts() {
         assert_eq!(world.listed(who, account), [own, other], "{who}");
         assert_eq!(world.home_problem(who), None, "{who}");
     }
-    assert_eq!(warnings(&world, alice), [RefusedRemoval { by: gone, device: other }]);
+    assert_eq!(warnings(&world, alice), [RefusedRemoval { by: gone, device: other, stands: false }]);
     world.say(tablet, bob, "as before");
     world.say(bob, alice, "good");
     world.pass(300_000);

@@ -11,7 +11,7 @@ use starling_wire::{Call, Clock, Cut, EventId, KnownChain};
 use crate::{
     api::{
         problem::ChatProblem,
-        types::{ChatId, Via},
+        types::{Attempt, ChatId, Via},
     },
     mls::GroupId,
     net::{HomeId, LanKey},
@@ -107,6 +107,13 @@ pub enum Fact {
     ProfileOutdated,
     /// A device of ours has sent two events with one number: two copies of it run, or an older one.
     OwnDeviceCopied(DeviceId),
+    /// A device that may be one that was removed from our account was used.
+    RemovedDeviceUsed {
+        /// Which.
+        device: DeviceId,
+        /// For what.
+        attempt: Attempt,
+    },
     /// What certifies this device as one of its account is another now.
     Certified,
     /// Something that the account's snapshot says of contacts has changed.

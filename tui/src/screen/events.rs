@@ -8,7 +8,10 @@ use starling_control::{
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
 use crate::{
     terminal::{safe, safe_line},
-    verbs::{called, place_in_words, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split},
+    verbs::{
+        called, place_in_words, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split,
+        words_of_tried,
+    },
 };
 
 /// The name of the person an event is about, for a remark.
@@ -38,6 +41,7 @@ impl App {
             | EventKind::DeviceHistoryOffered { .. }
             | EventKind::DeviceCopied { .. }
             | EventKind::DeviceRefused { .. }
+            | EventKind::DeviceTried { .. }
             | EventKind::DeviceRemoved { .. } => self.device_event(event),
             EventKind::ChatSplit { chat, rendezvous } => {
                 let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
@@ -108,8 +112,13 @@ impl App {
                 self.notify("Your account", &words, true);
                 self.warn(words);
             }
-            EventKind::DeviceRefused { by, device } => {
-                let words = words_of_refused(&by, &device);
+            EventKind::DeviceRefused { by, device, stands } => {
+                let words = words_of_refused(&by, &device, stands);
+                self.notify("Your account", &words, true);
+                self.warn(words);
+            }
+            EventKind::DeviceTried { device, attempt } => {
+                let words = words_of_tried(&device, &attempt);
                 self.notify("Your account", &words, true);
                 self.warn(words);
             }

@@ -29,7 +29,7 @@ use super::{
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say, words_of, words_of_copied, words_of_hidden, words_of_refused, words_of_split,
+    print_object, say, words_of, words_of_copied, words_of_hidden, words_of_refused, words_of_split, words_of_tried,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -407,7 +407,10 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             format!("WARNING: {}", SafeText::line(&words))
         }
         EventKind::DeviceCopied { device } => format!("WARNING: {}", words_of_copied(device)),
-        EventKind::DeviceRefused { by, device } => format!("WARNING: {}", words_of_refused(by, device)),
+        EventKind::DeviceRefused { by, device, stands } => {
+            format!("WARNING: {}", words_of_refused(by, device, *stands))
+        }
+        EventKind::DeviceTried { device, attempt } => format!("WARNING: {}", words_of_tried(device, attempt)),
         EventKind::ChatSplit { chat, rendezvous } => {
             format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))
         }

@@ -104,8 +104,30 @@ pub fn words_of_copied(device: &DeviceId) -> String {
     )
 }
 
-/// What people are told of a removed device that has tried to remove another.
-pub fn words_of_refused(by: &DeviceId, device: &DeviceId) -> String {
+/// What people are told of a device that was removed and is used all the same.
+pub fn words_of_tried(device: &DeviceId, attempt: &str) -> String {
+    let what = match attempt {
+        "call" => "has tried to call somebody",
+        "enter" => "has tried to enter a conversation",
+        "remove" => "has tried to remove another device",
+        _ => "has tried to write",
+    };
+    format!(
+        "{}, which was removed from your account, {what}: somebody uses it. Nothing that it does counts",
+        short_device(device)
+    )
+}
+
+/// What people are told of a removed device that has removed another, or has tried to.
+pub fn words_of_refused(by: &DeviceId, device: &DeviceId, stands: bool) -> String {
+    if stands {
+        return format!(
+            "{}, which was removed from your account, has removed {} at about the same time: both removals count. If that was not you, somebody has its \
+             key: link the device that is gone again from one that is left, or recover the account with its phrase (starling init --restore)",
+            short_device(by),
+            short_device(device)
+        );
+    }
     format!(
         "{}, which was removed from your account, has tried to remove {}: somebody has its key, and a rendezvous has forgotten the removal. Nothing \
          was changed",

@@ -91,18 +91,20 @@ impl FromStr for HiddenChange {
     }
 }
 
-/// A device that was removed from our account has tried to remove another, with a history from before its own removal. It does not count.
+/// A device that was removed from our account has removed another, with a history from before its own removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedRemoval {
     /// The device that was removed: whoever has its key has signed this.
     pub by: DeviceId,
     /// The device that it has tried to remove.
     pub device: DeviceId,
+    /// Both removals count, as they were made at about the same time; else only its own does.
+    pub stands: bool,
 }
 
 impl fmt::Display for RefusedRemoval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.by, self.device)
+        write!(f, "{} {}{}", self.by, self.device, if self.stands { " stands" } else { "" })
     }
 }
 
@@ -110,9 +112,34 @@ impl FromStr for RefusedRemoval {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let (by, device) = text.split_once(' ').ok_or(InvalidId)?;
-        let id = |text: &str| text.parse().map_err(|_| InvalidId);
-        Ok(Self { by: id(by)?, device: id(device)? })
+        let mut parts = text.split(' ');
+        let mut id = || parts.next().ok_or(InvalidId)?.parse().map_err(|_| InvalidId);
+        Ok(Self { by: id()?, device: id()?, stands: parts.next() == Some("stands") })
+    }
+}
+
+/// What a device that was removed from our account has tried since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// It has written to a conversation, or to a device of ours.
+    Write,
+    /// It has rung, or said something else of a call.
+    Call,
+    /// It has entered a conversation.
+    Enter,
+    /// It has removed another device, which does not count.
+    Remove,
+}
+
+impl Attempt {
+    /// Its name in what is stored, and for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Call => "call",
+            Self::Enter => "enter",
+            Self::Remove => "remove",
+        }
     }
 }
 

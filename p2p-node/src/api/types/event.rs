@@ -37,7 +37,7 @@ stored_enum! {
         ContactDevices = 12,
         /// A contact knows something of our account's devices that our home does not: [`super::HiddenChange`], in the text.
         DeviceHidden = 13,
-        /// A device that was removed from our account has tried to remove another: [`super::RefusedRemoval`], in the text.
+        /// A device that was removed from our account has removed another: [`super::RefusedRemoval`], in the text.
         DeviceRefused = 14,
         /// A rendezvous has shown the devices of a conversation different things: its address, in the text.
         ChatSplit = 15,
@@ -57,6 +57,8 @@ stored_enum! {
         GroupChanged = 22,
         /// What the user wanted of a group cannot be done: why, in the text.
         GroupRefused = 23,
+        /// A device that was removed from our account was used: its id and what it has tried, in the text.
+        DeviceTried = 24,
     }
 }
 

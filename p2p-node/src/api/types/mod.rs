@@ -14,7 +14,8 @@ pub use call::{CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase, CallSetu
 pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
 pub use contact::{Audience, Contact, ContactState, Request};
 pub use device::{
-    CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval, Usable,
+    Attempt, CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval,
+    Usable,
 };
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
 pub use group::{Group, GroupAccount, Role, Standing};

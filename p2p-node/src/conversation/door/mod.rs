@@ -20,7 +20,7 @@ use super::{
     regroup::mend_after_ms,
 };
 use crate::{
-    api::types::ChatId,
+    api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
     limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
@@ -123,6 +123,9 @@ impl Conversations {
             }
         }
         if newcomer.account == dir.account.id() {
+            if dir.account.list().is_some_and(|list| list.has_removed(&newcomer.device)) {
+                turn.fact(Fact::RemovedDeviceUsed { device: newcomer.device, attempt: Attempt::Enter });
+            }
             self.entering.note_entered(newcomer.device);
             self.regroup.newcomer_until = turn.now() + mend_after_ms(dir);
         }

@@ -197,6 +197,20 @@ pub struct DeviceChangesRow {
     /// What devices that were removed have tried to do to others later; the user was warned of it.
     #[prost(message, repeated, tag = "4")]
     pub refused: Vec<RefusedRow>,
+    /// When devices that were removed were last seen to be used, as the user was told.
+    #[prost(message, repeated, tag = "5")]
+    pub tried: Vec<TriedRow>,
+}
+
+/// A device that was removed from our account was used.
+#[derive(Clone, PartialEq, Message)]
+pub struct TriedRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// When the user was told, milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub at_ms: u64,
 }
 
 /// A device that was removed from our account has tried to remove another.
@@ -208,6 +222,9 @@ pub struct RefusedRow {
     /// The one that it has tried to remove.
     #[prost(bytes = "vec", tag = "2")]
     pub device: Vec<u8>,
+    /// It has removed it.
+    #[prost(bool, tag = "3")]
+    pub stands: bool,
 }
 
 /// The history that this device copies from another of its account. `META/history_copy`.

@@ -189,7 +189,11 @@ impl Names {
             DurableEventKind::DeviceCopied => EventKind::DeviceCopied { device: n.text.as_str().into() },
             DurableEventKind::DeviceRefused => {
                 let refused: RefusedRemoval = n.text.parse().ok()?;
-                EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device) }
+                EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device), stands: refused.stands }
+            }
+            DurableEventKind::DeviceTried => {
+                let (device, attempt) = n.text.split_once(' ')?;
+                EventKind::DeviceTried { device: device.into(), attempt: attempt.to_owned() }
             }
             DurableEventKind::ChatSplit => {
                 EventKind::ChatSplit { chat: self.chat(n.chat?), rendezvous: n.text.clone() }
