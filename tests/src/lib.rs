@@ -304,7 +304,12 @@ impl World {
 
     /// Links another profile as a device of an account; the device's id.
     pub fn link(&self, profile: &str, other: &str) -> String {
-        let (linking, code, home) = self.linking(profile, &["--yes"]);
+        self.link_with(profile, other, &["--yes"])
+    }
+
+    /// The same, with what the command is told; the history is there when it gives some.
+    pub fn link_with(&self, profile: &str, other: &str, args: &[&str]) -> String {
+        let (linking, code, home) = self.linking(profile, args);
         let joined = self.json(other, &["device", "join", &code, "--rendezvous", &home]);
         let linked = linking.json();
         assert_eq!((&linked["done"], &linked["device"]), (&"linked".into(), &joined["device"]));

@@ -83,8 +83,8 @@ pub struct AccountLink {
     pub username: String,
     /// The HPKE public key that is derived from the account's root.
     pub recovery_key: Vec<u8>,
-    /// The permission to copy the history of the device that has linked it; 0 without one.
-    pub history: u64,
+    /// The permission to copy the history of the device that has linked it, 0 without one. `None` if that device's answer was lost, so that it is not known.
+    pub history: Option<u64>,
 }
 
 /// A device that asks over a code that we gave, and its channel.
@@ -265,7 +265,7 @@ impl Joiner {
             bot: answer.bot,
             username: answer.username.clone(),
             recovery_key: answer.recovery_key.to_vec(),
-            history: answer.history,
+            history: Some(answer.history),
         })
     }
 }
@@ -278,7 +278,7 @@ fn offered(offer: &LinkOffer, chain: DeviceChain) -> AccountLink {
         bot: offer.bot,
         username: offer.username.clone(),
         recovery_key: offer.recovery_key.to_vec(),
-        history: 0,
+        history: None,
     }
 }
 

@@ -21,7 +21,7 @@ impl AccountDevices<'_> {
                 turn.reply(reply, Ok(()));
             }
             AccountCommand::AnswerLink { device, rights, history, reply } => {
-                self.cx.account.answer_link(turn, self.cx.homes, device, (rights, history), reply)
+                return self.linking().answer(turn, device, (rights, history), reply);
             }
             AccountCommand::Describe { name, kind, reply } => {
                 let described = self.sync().describe_device(turn, &name, &kind)?;

@@ -130,6 +130,9 @@ impl History {
             self.copy.grant = grant;
             self.set_phase(turn, CopyPhase::Copying);
             self.due = Some(turn.now());
+        } else if self.copy.expected_from == from.as_bytes() && self.phase() == CopyPhase::None {
+            self.offers.insert(from, grant);
+            self.wish(turn, from);
         } else if self.copy.grant != grant && self.offers.insert(from, grant) != Some(grant) {
             turn.transient_event(TransientEvent::HistoryOffered(from));
         }

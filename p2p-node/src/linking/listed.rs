@@ -1,23 +1,43 @@
 //! Answers devices that the user has let in, once our homes have the chain with them and a snapshot that they can read.
 
+use starling_keys::{DeviceId, chain::Rights};
+
 use super::Linking;
 use crate::{
-    api::types::DurableEventKind,
+    api::{Reply, types::DurableEventKind},
     turn::{EngineError, Fact, Turn},
 };
 
 impl Linking<'_> {
+    /// The user answers a device that asks. What it is called and may copy is durable with the chain that it is on: it may be killed, or this one, before
+    /// it is answered.
+    pub(crate) fn answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        (rights, history): (Option<Rights>, bool),
+        reply: Reply<()>,
+    ) -> Result<(), EngineError> {
+        self.cx.account.answer_link(turn, self.cx.homes, device, (rights, history), reply);
+        let agreed = self.cx.account.candidates.iter().find(|c| c.joining.device == device && c.agreed.is_some());
+        let Some(label) = agreed.map(|candidate| candidate.label.clone()) else { return Ok(()) };
+        let account = self.cx.account.id();
+        self.cx.take_labels(turn, account, &[label])?;
+        if history {
+            self.history.give(turn, device);
+        }
+        Ok(())
+    }
+
     /// A home has our chain: devices that were added to it are to find what the account knows.
     pub(crate) fn note_listed(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         let Some(chain) = self.cx.account.list().cloned() else { return Ok(()) };
-        let mut news = Vec::new();
+        let mut is_new = false;
         for candidate in self.cx.account.candidates.iter_mut().filter(|c| c.agreed.is_some() && !c.listed) {
             candidate.listed = chain.device(&candidate.joining.device).is_some();
-            news.extend(Some(candidate.label.clone()).filter(|_| candidate.listed));
+            is_new |= candidate.listed;
         }
-        if !news.is_empty() {
-            let account = self.cx.account.id();
-            self.cx.take_labels(turn, account, &news)?;
+        if is_new {
             self.cx.account.snapshot_soon(turn, self.cx.counters);
             self.cx.account.snapshot_due = Some(turn.now());
         }

@@ -132,14 +132,7 @@ pub(crate) fn create_profile_at(
             row.recovery_public = link.recovery_key;
             let account = link.chain.account;
             let linked_by = link.chain.device(&device.id()).and_then(|entry| entry.linked_by);
-            if let Some(source) = linked_by.filter(|_| link.history > 0) {
-                copy = HistoryCopyRow {
-                    source: source.as_bytes().to_vec(),
-                    grant: link.history,
-                    phase: CopyPhase::Copying.stored(),
-                    ..HistoryCopyRow::default()
-                };
-            }
+            copy = history_copy(linked_by, link.history);
             (Some(link.chain), account, device)
         }
     };
@@ -156,6 +149,19 @@ pub(crate) fn create_profile_at(
         txn.put(META, b"homes", &homes)
     })?;
     Ok((account, device.id()))
+}
+
+/// What a new device copies of the history of the one that has linked it, with this permission.
+fn history_copy(linked_by: Option<DeviceId>, permission: Option<u64>) -> HistoryCopyRow {
+    let source = linked_by.map(|device| device.as_bytes().to_vec()).unwrap_or_default();
+    match permission {
+        Some(0) => HistoryCopyRow::default(),
+        _ if source.is_empty() => HistoryCopyRow::default(),
+        Some(grant) => {
+            HistoryCopyRow { source, grant, phase: CopyPhase::Copying.stored(), ..HistoryCopyRow::default() }
+        }
+        None => HistoryCopyRow { expected_from: source, ..HistoryCopyRow::default() },
+    }
 }
 
 /// A running node. Clones share it; it stops when [`Node::stop`] is called or the last clone is dropped.

@@ -4,6 +4,8 @@
 //! random. It does not say with whom, nor by which device: the rest of such keys is enciphered.
 
 mod error;
+#[cfg(debug_assertions)]
+mod kill_point;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;
@@ -73,6 +75,8 @@ impl Store {
         fill(&txn)?;
         txn.commit()?;
         fs::rename(&new, &path).map_err(|e| from_io(&e))?;
+        #[cfg(debug_assertions)]
+        kill_point::pass();
         drop(store);
         Ok(())
     }

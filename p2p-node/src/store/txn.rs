@@ -205,7 +205,15 @@ impl Txn<'_> {
     pub fn commit(self) -> Result<(), StoreError> {
         #[cfg(test)]
         super::migrate_tests::before_write();
-        if self.written.get() { self.txn.commit().map_err(failed) } else { Ok(()) }
+        if !self.written.get() {
+            return Ok(());
+        }
+        #[cfg(debug_assertions)]
+        super::kill_point::pass();
+        self.txn.commit().map_err(failed)?;
+        #[cfg(debug_assertions)]
+        super::kill_point::pass();
+        Ok(())
     }
 }
 

@@ -299,7 +299,7 @@ impl World {
         let chain = engine.account.list().unwrap().clone();
         let recovery_key = engine.account.identity.row.recovery_public.clone();
         let homes = engine.account.identity.homes.clone();
-        let history = engine.history.number_for(&device.id());
+        let history = Some(engine.history.number_for(&device.id()));
         let link =
             AccountLink { chain, name: name.clone(), bot: false, username: String::new(), recovery_key, history };
         self.profile_at(&name, Origin::Linked(Box::new(link), device), homes)

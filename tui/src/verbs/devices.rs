@@ -367,7 +367,7 @@ async fn join(global: &Global, shown: Option<(String, String)>, keyring: bool) -
     };
     let asked = |device: &str| say(global, format!("Say yes on the other device. This one is {device}."));
     let (joining, link, device) = JoiningProfile::ask(global, &profile, protection, shown, asked).await?;
-    let (homes, with_history) = (link.chain.homes.clone(), link.history > 0);
+    let (homes, history) = (link.chain.homes.clone(), link.history);
     let new = NewProfile {
         // Older versions took names in which nothing can be seen.
         name: if link.name.is_empty() { profile.name.clone() } else { link.name.clone() },
@@ -391,7 +391,8 @@ async fn join(global: &Global, shown: Option<(String, String)>, keyring: bool) -
     } else {
         print(format!("Profile “{}” is a device of {} now. Contacts: {contacts}", profile.name, name))?;
     }
-    if !with_history {
+    let with_history = history.is_some_and(|permission| permission > 0);
+    if history == Some(0) {
         say(global, "What was said before stays on the other devices; from now on you have it here, too.");
     }
     let followed = async { if with_history { history::follow(global, &client).await } else { Ok(()) } };

@@ -15,7 +15,7 @@ pub struct Check {
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct IdentityRow {
-    /// Seed of the account's root key: only until a home has a chain with this device, after a recovery or in a profile of version 0.1.
+    /// Seed of the account's root key only until a home has a chain with this device, after a recovery or in a profile of version 0.1.
     #[prost(bytes = "vec", tag = "1")]
     pub account_seed: Vec<u8>,
     /// Device key seed.
@@ -260,6 +260,9 @@ pub struct HistoryCopyRow {
     /// When all was there, milliseconds since 1970; 0 before.
     #[prost(uint64, tag = "10")]
     pub complete_ms: u64,
+    /// The device that has linked this one, if it was never heard whether it lets its history be copied: if it does, that is what its user has wished.
+    #[prost(bytes = "vec", tag = "11")]
+    pub expected_from: Vec<u8>,
 }
 
 /// Devices of the account that may copy the history of this one. `META/history_grants`.
