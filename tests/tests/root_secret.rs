@@ -4,7 +4,7 @@
 
 use std::{fs::File, io::BufRead as _, os::unix::fs::FileExt as _, process::Stdio};
 
-use starling_keys::RecoveryPhrase;
+use starling_keys::{KeyFile, RecoveryPhrase};
 use starling_tests::{World, bytes_below};
 
 /// What somebody would look for who wants the account.
@@ -64,6 +64,36 @@ fn assert_gone(world: &World, pid: u32, words: &str) {
     assert_eq!(secret.found_in(&bytes_below(world.dir.path())), None, "in the files of profiles, server and logs");
 }
 
+/// Pages of a database.
+const PAGE: usize = 4096;
+
+/// Keys and values in a page of a database if it is a leaf: a type, a number of pairs, and where each key and each value ends.
+fn pairs_of(page: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let number = |at: usize| page.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().unwrap()) as usize);
+    let count = usize::from(u16::from_le_bytes([page[2], page[3]]));
+    if page[0] != 1 || count == 0 {
+        return None;
+    }
+    let ends: Vec<usize> = (0..2 * count).map(|n| number(4 + 4 * n)).collect::<Option<_>>()?;
+    let starts = std::iter::once(4 + 8 * count).chain(ends.iter().copied());
+    let parts: Vec<&[u8]> = starts.zip(&ends).map(|(from, to)| page.get(from..*to)).collect::<Option<_>>()?;
+    let (keys, values) = parts.split_at(count);
+    Some(keys.iter().copied().zip(values.iter().copied()).collect())
+}
+
+/// Who we were, in all versions that a thief of a profile's directory finds: also in pages of the database that are free.
+fn identities(world: &World, profile: &str) -> Vec<Vec<u8>> {
+    let dir = world.dir.path().join("profiles").join(profile);
+    let key =
+        KeyFile::from_bytes(&std::fs::read(dir.join("key")).unwrap()).unwrap().open_plain().unwrap().derive("rows");
+    let file = std::fs::read(dir.join("profile.redb")).unwrap();
+    let leaves = (0..file.len()).step_by(PAGE).filter_map(|at| pairs_of(&file[at..]));
+    let rows = leaves.flatten().filter(|(name, _)| *name == b"identity");
+    rows.filter_map(|(name, sealed)| key.open(&[b"meta\0", name].concat(), sealed).ok())
+        .map(|row| row.to_vec())
+        .collect()
+}
+
 #[test]
 fn a_profile_that_was_made_on_the_command_line_has_no_root() {
     let world = World::new();
@@ -98,4 +128,9 @@ fn a_restored_profile_has_no_root() {
         (world.json("again", &["rpc", "status"])["rendezvous"][0]["registered"] == true).then_some(())
     });
     assert_gone(&world, daemon.id(), words);
+    drop(daemon);
+    let (secret, identities) = (Secret::of(words), identities(&world, "again"));
+    assert!(identities.len() > 1, "the test reads no pages that are free");
+    assert!(identities.iter().all(|row| secret.found_in(row).is_none()), "in a page of the database that is free");
+    assert!(!world.dir.path().join("profiles/again/root-key").exists());
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::{
     mls::derived_seal_keys,
     net::LanKey,
-    store::{HomesRow, IdentityRow, META, Reading},
+    store::{HomesRow, IdentityRow, META, Reading, Store},
     turn::EngineError,
 };
 
@@ -35,7 +35,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`EngineError::Identity`] if the profile has none, or a damaged one.
-    pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
+    pub fn load(store: &Store, read: &impl Reading) -> Result<Self, EngineError> {
         let row: IdentityRow = read.get(META, b"identity")?.ok_or(EngineError::Identity)?;
         let seed = |bytes: &[u8]| -> Result<Zeroizing<[u8; 32]>, EngineError> {
             bytes.try_into().map(Zeroizing::new).map_err(|_| EngineError::Identity)
@@ -45,9 +45,13 @@ impl Identity {
             [] => None,
             bytes => Some(DeviceChain::from_stored(bytes).map_err(|_| EngineError::Identity)?),
         };
-        let root = match row.account_seed.as_slice() {
-            [] => None,
-            bytes => Some(AccountKey::from_seed(&*seed(bytes)?)),
+        let root = match (row.account_seed.as_slice(), row.sealed_root.as_slice()) {
+            ([], []) => {
+                store.forget_root()?;
+                None
+            }
+            ([], sealed) => Some(store.open_root(sealed)?),
+            (bytes, _) => Some(AccountKey::from_seed(&*seed(bytes)?)),
         };
         let mut row = row;
         if let Some(root) = root.as_ref().filter(|_| row.recovery_public.is_empty()) {
@@ -127,6 +131,7 @@ impl Identity {
         use zeroize::Zeroize;
         if self.root.take().is_some() {
             self.row.account_seed.zeroize();
+            self.row.sealed_root.clear();
             self.dirty = true;
         }
     }

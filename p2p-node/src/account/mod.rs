@@ -27,7 +27,7 @@ pub use identity::Identity;
 use crate::{
     api::{Reply, types::Audience},
     home::Homes,
-    store::{META, Reading, SettingsRow},
+    store::{META, Reading, SettingsRow, Store},
     turn::{EngineError, Turn},
 };
 
@@ -53,9 +53,9 @@ pub struct Account {
 
 impl Account {
     /// Loads it from the profile.
-    pub fn load(read: &impl Reading) -> Result<Self, EngineError> {
+    pub fn load(store: &Store, read: &impl Reading) -> Result<Self, EngineError> {
         Ok(Self {
-            identity: Identity::load(read)?,
+            identity: Identity::load(store, read)?,
             settings: read.get(META, b"settings")?.unwrap_or_default(),
             synced: synced::Synced::load(read)?,
             own_devices: devices::OwnDevices::stored(read.get(META, b"device_changes")?.unwrap_or_default()),
@@ -72,6 +72,9 @@ impl Account {
     pub fn save(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if std::mem::take(&mut self.identity.dirty) {
             turn.put(META, b"identity", &self.identity.row)?;
+            if self.identity.root.is_none() {
+                turn.forget_root();
+            }
         }
         if std::mem::take(&mut self.own_devices.dirty) {
             turn.put(META, b"device_changes", &self.own_devices.changes)?;

@@ -60,7 +60,7 @@ impl Engine {
     /// Loads a profile.
     pub fn load(store: Arc<Store>, now: u64, source: Source) -> Result<Self, EngineError> {
         let read = store.read()?;
-        let account = Account::load(&read)?;
+        let account = Account::load(&store, &read)?;
         let mls = Mls::new(&account.identity.certificate, &account.identity.device_key, packages::load(&read)?)?;
         let homes = Homes::load(&read, &account.identity.device_key)?;
         let mut engine = Self {

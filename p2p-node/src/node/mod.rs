@@ -124,8 +124,8 @@ pub(crate) fn create_profile_at(
         }
         Origin::Restored(root) => {
             // What the account has is looked up first.
-            (row.account_seed, row.recovery_public) =
-                (root.seed().to_vec(), derived_seal_keys(&root.recovery_seed())?.1);
+            (row.sealed_root, row.recovery_public) =
+                (dir.seal_root(&root)?, derived_seal_keys(&root.recovery_seed())?.1);
             (None, root.id(), NewDevice::generate()?)
         }
         Origin::Linked(link, device) => {

@@ -11,6 +11,7 @@ mod migrate;
 mod migrate_tests;
 mod order;
 mod profile_dir;
+mod root_key;
 mod rows;
 mod tables;
 mod txn;
@@ -19,7 +20,7 @@ use std::{borrow::Cow, cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::Path}
 
 use prost::Message;
 use redb::{Database, Durability, ReadableDatabase};
-use starling_keys::{NameCipher, Plaintext, StorageKey};
+use starling_keys::{AccountKey, NameCipher, Plaintext, StorageKey};
 
 pub use error::StoreError;
 use error::{failed, from_io};
@@ -41,7 +42,7 @@ pub struct Store {
     db: Database,
     key: StorageKeyBox,
     /// Holds the profile's lock.
-    _dir: ProfileDir,
+    dir: ProfileDir,
 }
 
 /// Keeps the key out of `Debug`.
@@ -140,6 +141,16 @@ impl Store {
         [chat, &self.name("member", account)].concat()
     }
 
+    /// The root of a restored account, of what [`ProfileDir::seal_root`] has sealed.
+    pub fn open_root(&self, sealed: &[u8]) -> Result<AccountKey, StoreError> {
+        root_key::open(self.dir.path(), sealed)
+    }
+
+    /// Makes a root that was sealed unreadable, also where a commit that was to do so was interrupted.
+    pub fn forget_root(&self) -> Result<(), StoreError> {
+        root_key::forget(self.dir.path())
+    }
+
     fn open_file(dir: ProfileDir, key: &StorageKey, path: &Path) -> Result<Self, StoreError> {
         let db = Database::builder().set_cache_size(CACHE).create(path).map_err(failed)?;
         let key = StorageKeyBox {
@@ -147,7 +158,7 @@ impl Store {
             names: key.derive("names"),
             row_names: NameCipher::new(&key.derive("row names")),
         };
-        Ok(Self { db, key, _dir: dir })
+        Ok(Self { db, key, dir })
     }
 
     /// An opaque name for something that would tell too much as a key.
@@ -159,7 +170,7 @@ impl Store {
     pub fn begin(&self) -> Result<Txn<'_>, StoreError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
-        Ok(Txn { txn, store: self, written: Cell::new(false), keys_as_stored: false })
+        Ok(Txn { txn, store: self, written: Cell::new(false), forgets_root: Cell::new(false), keys_as_stored: false })
     }
 
     /// Begins a read transaction: the last committed state.

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{StoreError, error::from_io};
+use starling_keys::AccountKey;
+
+use super::{StoreError, error::from_io, root_key};
 
 /// The directory of a profile. Whoever holds this holds the profile's lock.
 #[derive(Debug)]
@@ -48,6 +50,11 @@ impl ProfileDir {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Seals the secret of a root that is to be forgotten, so that it can be.
+    pub fn seal_root(&self, root: &AccountKey) -> Result<Vec<u8>, StoreError> {
+        root_key::seal(&self.path, root)
     }
 
     /// Removes the profile's database, for good.

@@ -89,6 +89,7 @@ pub struct Txn<'a> {
     pub(super) txn: WriteTransaction,
     pub(super) store: &'a Store,
     pub(super) written: Cell<bool>,
+    pub(super) forgets_root: Cell<bool>,
     /// Keys are those that are stored: what migrations of older files need.
     pub(super) keys_as_stored: bool,
 }
@@ -201,6 +202,11 @@ impl Txn<'_> {
         Ok(())
     }
 
+    /// With this transaction the account's root is forgotten.
+    pub fn forget_root(&self) {
+        self.forgets_root.set(true);
+    }
+
     /// Makes everything of this transaction durable at once. Costs nothing if nothing was written.
     pub fn commit(self) -> Result<(), StoreError> {
         #[cfg(test)]
@@ -213,7 +219,8 @@ impl Txn<'_> {
         self.txn.commit().map_err(failed)?;
         #[cfg(debug_assertions)]
         super::kill_point::pass();
-        Ok(())
+        // Interrupted, it is done at the next start.
+        if self.forgets_root.get() { self.store.forget_root() } else { Ok(()) }
     }
 }
 

@@ -223,7 +223,9 @@ impl World {
         let (from, key) = (self.people[who].dir.clone(), self.people[who].key.clone());
         let to = self.dir.path().join(format!("copy-{}", self.people.len()));
         std::fs::create_dir_all(&to).unwrap();
-        std::fs::copy(from.join("profile.redb"), to.join("profile.redb")).unwrap();
+        for file in std::fs::read_dir(&from).unwrap().flatten().filter(|file| file.file_name() != "lock") {
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
         let copy = self.add_profile(to, key);
         if ran {
             self.start(who);
@@ -820,7 +822,7 @@ impl World {
     pub fn has_root(&self, who: Who) -> bool {
         let (engine, store) = self.people[who].running.as_ref().unwrap();
         let row: IdentityRow = store.read().unwrap().get(META, b"identity").unwrap().unwrap();
-        engine.account.identity.root.is_some() || !row.account_seed.is_empty()
+        engine.account.identity.root.is_some() || !(row.account_seed.is_empty() && row.sealed_root.is_empty())
     }
 
     /// Whether somebody has another as a contact.

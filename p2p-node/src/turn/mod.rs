@@ -227,6 +227,11 @@ impl<'a> Turn<'a> {
         self.txn.put_all(table, rows)
     }
 
+    /// With this turn the account's root is forgotten.
+    pub fn forget_root(&self) {
+        self.txn.forget_root();
+    }
+
     /// Deletes a row.
     pub fn delete(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
         self.txn.delete(table, key)

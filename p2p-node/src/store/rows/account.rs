@@ -15,7 +15,7 @@ pub struct Check {
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct IdentityRow {
-    /// Seed of the account's root key only until a home has a chain with this device, after a recovery or in a profile of version 0.1.
+    /// Seed of the account's root key in a profile of version 0.1, until a home has a chain with this device.
     #[prost(bytes = "vec", tag = "1")]
     pub account_seed: Vec<u8>,
     /// Device key seed.
@@ -63,6 +63,9 @@ pub struct IdentityRow {
     /// How often the key for announcements on a LAN was renewed.
     #[prost(uint32, tag = "17")]
     pub lan_generation: u32,
+    /// The seed of the root of a restored account, until a home has a chain with this device: sealed with a key that is not in this file.
+    #[prost(bytes = "vec", tag = "18")]
+    pub sealed_root: Vec<u8>,
 }
 
 /// Since when a number of entries of a device chain are known.
