@@ -130,6 +130,11 @@ impl Process {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Its exit code if it has ended by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+    }
+
     /// SIGTERM; waits for the end.
     pub fn terminate(&mut self) -> i32 {
         let pid = self.child.id().to_string();

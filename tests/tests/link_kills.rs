@@ -33,13 +33,14 @@ struct Links {
     alice: Process,
     _bob: Process,
     written: Vec<String>,
+    tried: u32,
 }
 
 impl Links {
     fn new() -> Self {
         let world = World::of_friends();
         let (alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
-        Self { world, alice, _bob, written: Vec::new() }
+        Self { world, alice, _bob, written: Vec::new(), tried: 0 }
     }
 
     /// What counts the points that are passed (see `store/kill_point.rs`).
@@ -56,7 +57,15 @@ impl Links {
     }
 
     fn write(&mut self, from: &str, to: &str, text: String) {
-        assert!(self.world.run(from, &["send", to, &text]).status.success(), "{text}");
+        // A device that is new may not know its contacts yet.
+        let start = Instant::now();
+        loop {
+            let sent = self.world.run(from, &["send", to, &text]);
+            if sent.status.success() {
+                break;
+            }
+            assert!(start.elapsed() < PATIENCE, "{text}: {}", String::from_utf8_lossy(&sent.stderr));
+        }
         self.written.push(text);
     }
 
@@ -83,7 +92,8 @@ impl Links {
         };
         // Who links it hears of it, while the others write.
         self.write("bob", "@alice", format!("{case}: meanwhile"));
-        let joined = join.wait() == 0;
+        self.tried += 1;
+        let joined = self.outcome(&mut join, victim);
         if joined && victim == Victim::New && !self.was_killed() {
             self.first_run(profile, &case);
         }
@@ -98,6 +108,19 @@ impl Links {
             self.get_in(profile);
         }
         killed
+    }
+
+    /// Whether a device has joined. Most users do not wait until it has noticed that the other one is gone.
+    fn outcome(&self, join: &mut Process, victim: Victim) -> bool {
+        let is_patient = victim == Victim::New || self.tried % 6 == 1;
+        while !is_patient && join.ended().is_none() {
+            if self.was_killed() {
+                join.kill();
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        join.wait() == 0
     }
 
     /// The new device's daemon, until it is killed or has what is written now.

@@ -1,4 +1,4 @@
-//! Two accounts on several devices each, while devices are linked, removed and killed at random, the server too, and all of them write: in the end
+//! Two accounts, on three devices and on two, while devices are linked, removed and killed at random, the server too, and all of them write: in the end
 //! all devices have one history, nothing is lost or doubled, and who was removed reads nothing more.
 //!
 //! `STARLING_ROUNDS=10 STARLING_ROUNDS_SEED=7 cargo test -p starling-tests --test rounds -- --nocapture` says what happens in each round, and how
@@ -65,6 +65,8 @@ struct Rounds {
     /// How much had been written when all agreed last.
     agreed: usize,
     made: usize,
+    /// The longest time until all agreed.
+    slowest: Duration,
 }
 
 fn number(name: &str, default: u64) -> u64 {
@@ -115,10 +117,16 @@ impl Rounds {
             written: Arc::default(),
             agreed: 0,
             made: 0,
+            slowest: Duration::ZERO,
         };
         for name in ["alice", "bob"] {
             let id = rounds.own_id(name);
-            rounds.add(name.to_owned(), name == "alice", id);
+            rounds.add(name.to_owned(), name == "alice", id, 0);
+        }
+        for (by, history) in [(0, true), (0, false), (1, true)] {
+            let by = rounds.devices[by].clone();
+            rounds.while_all_write(|rounds| drop(rounds.link_by(&by, history)));
+            rounds.agree("at the start");
         }
         rounds
     }
@@ -130,10 +138,9 @@ impl Rounds {
         own["device"].as_str().unwrap().to_owned()
     }
 
-    fn add(&mut self, profile: String, of_alice: bool, id: String) {
+    fn add(&mut self, profile: String, of_alice: bool, id: String, since: usize) {
         let daemon = Mutex::new(Some(self.world.daemon(&profile)));
         let to = if of_alice { "@bob" } else { "@alice" };
-        let since = self.written.lock().unwrap().len();
         let (paused, sending) = (AtomicBool::new(false), Mutex::default());
         self.devices.push(Arc::new(Device { profile, to, id, daemon, paused, sending, since }));
     }
@@ -164,12 +171,20 @@ impl Rounds {
         if self.devices.iter().filter(|d| d.to == by.to).count() >= MOST {
             return "nobody is linked: enough devices".into();
         }
+        let history = self.random.random_range(0..2) == 0;
+        self.link_by(&by, history)
+    }
+
+    /// A device links another, which may copy what that one has.
+    fn link_by(&mut self, by: &Device, history: bool) -> String {
         self.made += 1;
         let profile = format!("{}-{}", by.name(), self.made);
-        let id = self.world.link(&by.profile, &profile);
-        let said = format!("{} links {profile}", by.profile);
-        self.add(profile, by.to == "@bob", id);
-        said
+        let args = if history { &["--yes", "--history", "all"][..] } else { &["--yes"] };
+        let id = self.world.link_with(&by.profile, &profile, args);
+        let with = if history { " with the history" } else { "" };
+        let since = if history { by.since } else { self.written.lock().unwrap().len() };
+        self.add(profile.clone(), by.to == "@bob", id, since);
+        format!("{} links {profile}{with}", by.profile)
     }
 
     /// Removes a device by another of its account.
@@ -257,7 +272,34 @@ impl Rounds {
             assert!(start.elapsed() < PATIENCE, "{what}: {difference}");
             std::thread::sleep(Duration::from_millis(200));
         }
+        self.slowest = self.slowest.max(start.elapsed());
         start.elapsed()
+    }
+
+    /// What `history --json` prints on a device of the messages that all have, without what differs between devices: how one came.
+    fn history(&self, device: &Device, newest: usize) -> Vec<Value> {
+        let args = ["history", device.to, "--json", "--limit", &HISTORY.to_string()];
+        let output = String::from_utf8(self.world.run(&device.profile, &args).stdout).unwrap();
+        let mut lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let all: BTreeSet<String> = self.written.lock().unwrap()[newest..].iter().map(|w| w.text.clone()).collect();
+        lines.retain(|line| all.contains(line["text"].as_str().unwrap()));
+        for line in &mut lines {
+            line.as_object_mut().unwrap().remove("via");
+        }
+        lines
+    }
+
+    /// The devices of an account print the same, whatever they are asked; the accounts differ in whose a message is.
+    fn histories_are_equal(&self) {
+        let newest = self.devices.iter().map(|d| d.since).max().unwrap_or_default();
+        for to in ["@bob", "@alice"] {
+            until("equal histories", || {
+                let own = self.devices.iter().filter(|device| device.to == to);
+                let mut views = own.map(|device| self.history(device, newest));
+                let first = views.next().unwrap();
+                (!first.is_empty() && views.all(|view| view == first)).then_some(())
+            });
+        }
     }
 
     /// Those who were removed read nothing of what is written now.
@@ -289,7 +331,7 @@ impl Rounds {
 
 #[test]
 fn devices_are_linked_removed_and_killed_while_all_write() {
-    let (count, seed) = (number("STARLING_ROUNDS", 5), number("STARLING_ROUNDS_SEED", 1));
+    let (count, seed) = (number("STARLING_ROUNDS", 3), number("STARLING_ROUNDS_SEED", 1));
     let mut rounds = Rounds::new(seed);
     for round in 0..count {
         let mut said = Vec::new();
@@ -308,4 +350,6 @@ fn devices_are_linked_removed_and_killed_while_all_write() {
         println!("round {round}: {}; {texts} texts; all agree after {:.1} s", said.join(", "), took.as_secs_f64());
         rounds.nothing_is_read_after_a_removal(round);
     }
+    rounds.histories_are_equal();
+    println!("the slowest agreement took {:.1} s", rounds.slowest.as_secs_f64());
 }
