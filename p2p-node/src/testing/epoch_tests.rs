@@ -7,7 +7,7 @@ use starling_wire::{Candidate, LogContent, LogVerb, rendezvous::LogRequest};
 
 use super::world::{Who, World};
 use crate::{
-    api::problem::ChatProblem,
+    api::{problem::ChatProblem, types::ChatId},
     conversation::group_state::{self, OpenGroup},
     home::Pending,
     mls::{GroupId, KeyPackages, Mls, PAST_EPOCHS},
@@ -40,14 +40,21 @@ pub(super) fn begin_renewal(world: &mut World, who: Who, other: Who) {
 /// An entry is appended to the log, as a candidate or not.
 pub(super) fn append(world: &mut World, who: Who, other: Who, candidate: bool, content: &LogContent) {
     let chat = world.chat_id(who, other);
+    assert!(append_in(world, who, chat, candidate, content));
+}
+
+/// The same of any conversation; whether its home is there.
+pub(super) fn append_in(world: &mut World, who: Who, chat: ChatId, candidate: bool, content: &LogContent) -> bool {
+    let mut is_sent = false;
     world.modified(who, |engine, turn| {
         let group = engine.active_group(chat).unwrap();
         let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
         let home = engine.conversations.groups.home_of(group).unwrap();
         let entries = vec![keys.seal_entry(&content.to_bytes())];
         let request = LogRequest { entries, candidate, insist: true, ..LogRequest::default() };
-        assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
+        is_sent = engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing);
     });
+    is_sent
 }
 
 /// The commit of somebody that waits to win.

@@ -21,7 +21,7 @@ use crate::{
 const HOUR: u64 = 3_600_000;
 
 /// Other winners to each, withheld, repeated, reordered, cut in the middle.
-fn policy(showing: Showing) -> Shown {
+pub(super) fn policy(showing: Showing) -> Shown {
     let Showing { author, reader, is_commit, die } = showing;
     match (is_commit, author == reader, die % 32) {
         (true, true, 0..28) => Shown::Now,
