@@ -117,6 +117,9 @@ impl AccountDevices<'_> {
             None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
             None => tracing::warn!("the account snapshot cannot be read"),
         }
+        if known == 0 {
+            self.greet(turn)?;
+        }
         self.claim_username(turn, home);
         Ok(())
     }
@@ -172,7 +175,14 @@ impl AccountDevices<'_> {
         self.cx.counters.row.snapshot_pending = false;
         self.cx.counters.dirty = true;
         self.linking().answer_listed(turn)?;
+        self.greet(turn)
+    }
+
+    /// Leaves our chain with the account's other devices, if that is owed: one that was linked is to read all contacts, and others are to
+    /// know that a new one runs, also where it soon ends.
+    fn greet(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         if std::mem::take(&mut self.cx.counters.row.greeting_pending) {
+            self.cx.counters.dirty = true;
             self.sync().tell_other_devices(turn, None)?;
         }
         Ok(())

@@ -77,6 +77,7 @@ impl Engine {
             public: self.presence.addresses.1,
             queued: self.conversations.chats.values().map(|c| c.outbox.len() as u64).sum(),
             requests_waiting: (self.homes.outbound_items.len()
+                + usize::from(self.counters.row.greeting_pending)
                 + self.contacts.connects.values().filter(|c| c.asked).count()) as u64,
             synced: self.is_synced(),
             removed: self.counters.row.superseded,

@@ -32,7 +32,7 @@ use crate::{
     engine::{Command, Engine, Input, PresenceCommand},
     mls::{GroupError, derived_seal_keys},
     net::{NetCommand, NetConfig, NetError, WeakNetHandle, start},
-    store::{HistoryCopyRow, HomesRow, IdentityRow, META, ProfileDir, Store, StoreError},
+    store::{CountersRow, HistoryCopyRow, HomesRow, IdentityRow, META, ProfileDir, Store, StoreError},
     timeline::{self},
     turn::{EngineError, Source},
 };
@@ -106,6 +106,8 @@ pub(crate) fn create_profile_at(
     let created_at = now_ms / 1000;
     let homes = HomesRow { homes: new.homes.iter().map(ToString::to_string).collect() };
     let mut copy = HistoryCopyRow::default();
+    // A device that was linked shows the others that it runs.
+    let counters = CountersRow { greeting_pending: matches!(new.origin, Origin::Linked(..)), ..CountersRow::default() };
     let mut row = IdentityRow::default();
     (row.name, row.bot, row.created_at) = (new.name, new.bot, created_at);
     (row.registration_token, row.username) = (new.registration_token, new.username);
@@ -145,6 +147,7 @@ pub(crate) fn create_profile_at(
     }
     Store::create(dir, key, |txn| {
         txn.put(META, b"identity", &row)?;
+        txn.put(META, b"counters", &counters)?;
         txn.put(META, b"history_copy", &copy)?;
         txn.put(META, b"homes", &homes)
     })?;

@@ -154,7 +154,7 @@ pub struct CountersRow {
     /// The account was restored on another device: this one is no part of it any more.
     #[prost(bool, tag = "6")]
     pub superseded: bool,
-    /// A device was linked, and is to be told when our home has a snapshot of all contacts.
+    /// A device was linked, and is to be told when our home has a snapshot of all contacts; or this one was, and is to tell the others.
     #[prost(bool, tag = "7")]
     pub greeting_pending: bool,
     /// Another device of the account has events of this one that are not here: this profile is an older copy of a device that went on.
