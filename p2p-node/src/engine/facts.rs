@@ -91,6 +91,16 @@ impl Engine {
                 members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
             }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
+            Fact::GroupLost(group) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.enter_again(turn, &mut cx, group)?;
+            }
+            Fact::WelcomeLeft(group) => {
+                let (conversations, cx) = self.conversing();
+                if let Some(chat) = conversations.groups.get(&group).and_then(|entry| entry.chat()) {
+                    conversations.show_sent(turn, &cx, chat)?;
+                }
+            }
             Fact::OutboundItemProblem { account, problem } => {
                 if let Some(chat) = self.conversations.chats.direct_with(&account) {
                     self.conversations.chats.set_problem(turn, chat, problem);
@@ -227,6 +237,7 @@ impl Engine {
             EventFact::MemberProfile { account, profile, event } => {
                 self.contacts.on_member_profile(turn, account, &profile, event);
             }
+            EventFact::Introduced(chat) => self.conversations.introduced_elsewhere(chat),
             EventFact::Leave { chat, account, device, leave } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.on_leave(turn, dir, chat, (account, device), &leave)?;

@@ -181,6 +181,14 @@ impl Homes {
         own(outbound_item) && self.outbound_items.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
     }
 
+    /// Whether a group's log says nothing yet to somebody of another account than `me`, as the welcome into the group has not left.
+    pub fn owes_welcome(&self, me: AccountId, group: &GroupId) -> bool {
+        let is_owed = |(key, item): (&Vec<u8>, &OutboundItem)| {
+            !item.row.quiet && item.row.account != me.as_bytes() && group_of(key).as_ref() == Some(group)
+        };
+        self.outbound_items.iter().any(is_owed)
+    }
+
     /// A group's log is there: what invites others into it may go out.
     pub fn outbound_items_of_group_up(&self, turn: &mut Turn<'_>, group: GroupId) {
         let of_group = self.outbound_items.iter().filter(|(key, _)| group_of(key) == Some(group));
@@ -257,6 +265,7 @@ impl Homes {
     fn forget_outbound_item(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.outbound_items.remove(key);
         turn.fact(Fact::ReachChanged);
+        turn.facts(group_of(key).map(Fact::WelcomeLeft));
         turn.delete(OUTBOUND_ITEMS, key)?;
         let mut homes: Vec<HomeId> = self.servers.iter().filter(|(_, h)| h.own).map(|(home, _)| *home).collect();
         homes.sort_unstable();

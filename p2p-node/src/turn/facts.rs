@@ -65,6 +65,10 @@ pub enum HomeFact {
 pub enum Fact {
     /// Something happened with a home.
     Home(HomeId, HomeFact),
+    /// This device cannot go on in a group of many.
+    GroupLost(GroupId),
+    /// A server has taken a welcome into a group, or it is given up.
+    WelcomeLeft(GroupId),
     /// What keeps an item from somebody's inbox, or `None` once nothing does.
     OutboundItemProblem {
         /// Whose.
@@ -217,6 +221,8 @@ pub enum EventFact {
         /// The event that says so.
         event: EventId,
     },
+    /// Another device of ours has said in a conversation who we are.
+    Introduced(ChatId),
     /// A device says that its account leaves a group.
     Leave {
         /// Where.

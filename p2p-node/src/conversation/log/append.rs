@@ -21,7 +21,12 @@ use crate::{
 };
 
 impl Conversations {
-    pub(super) fn events_appended(&mut self, turn: &mut Turn<'_>, appended: &Appended) -> Result<(), EngineError> {
+    pub(super) fn events_appended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        appended: &Appended,
+    ) -> Result<(), EngineError> {
         let LogPlace { chat, group, address, .. } = appended.place;
         if !self.groups.logs.contains_key(&address) {
             // It was left for the log of another epoch, where they have to go, too.
@@ -40,18 +45,28 @@ impl Conversations {
             upto = *end;
         }
         state.row.logged_upto = state.row.logged_upto.max(upto);
-        let before = state.row.sent_upto;
-        state.row.sent_upto = before.max(upto);
         state.dirty = true;
         if state.is_group() {
             // Who has come since begins after what stands in the log of an earlier epoch.
             state.roster.begin_after(appended.epoch, upto);
         }
-        let mut ids = Vec::new();
+        self.show_sent(turn, cx, chat)
+    }
+
+    /// What is in a log counts as sent once others can read it there: not before the welcome into a direct conversation's group has left. In
+    /// other groups nobody waits for a welcome.
+    pub(crate) fn show_sent(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let me = cx.dir.account.id();
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let (before, logged, of_group) = (state.row.sent_upto, state.row.logged_upto, state.is_group());
         let from = state.outbox.partition_point(|i| i.last <= before);
-        for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
-            ids.extend(item.ids_between(before, upto));
-        }
+        let in_logs = state.outbox.iter().skip(from).take_while(|i| i.first <= logged);
+        let readable: Vec<&OutItem> =
+            in_logs.take_while(|i| of_group || !cx.homes.owes_welcome(me, &i.group)).collect();
+        let Some(upto) = readable.last().map(|i| i.last.min(logged)) else { return Ok(()) };
+        let ids = readable.iter().flat_map(|i| i.ids_between(before, upto)).collect();
+        state.row.sent_upto = before.max(upto);
+        state.dirty = true;
         turn.state_event(chat, ids, DeliveryState::Sent)
     }
 }
@@ -256,7 +271,7 @@ impl Conversations {
                 entry.append.most = (entry.append.most * 2).min(APPEND_ENTRIES);
             }
             self.chats.set_problem(turn, chat, None);
-            self.events_appended(turn, appended)?;
+            self.events_appended(turn, cx, appended)?;
         }
         let home = self.groups.home_of(group);
         if let Some(state) = home.and_then(|h| cx.homes.servers.get_mut(&h)).filter(|h| h.registered || !h.own) {
