@@ -13,8 +13,8 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder, LogContent, LogKey, LogVerb,
-    SealedBeacon, SeenEntries, Signal, Text,
+    Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder, Leave, LogContent, LogKey,
+    LogVerb, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone,
     direct::{Ack, DirectFrame, Entry},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -202,6 +202,36 @@ fn beacons() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(beacon) = Beacon::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(Beacon::from_bytes(beacon.to_bytes().into()), Ok(beacon));
+        }
+    });
+}
+
+#[test]
+fn policies_and_reasons_of_commits() {
+    let mut policy = Policy::new([1; 16], "ops".into(), [5; 32]);
+    policy.add(PolicyMember { account: [3; 32], role: Role::Member, by: [5; 32], since: 2 });
+    policy.bury(Tombstone { account: [3; 32], device: [4; 32], staying: vec![[1; 32]] });
+    let leave = Leave { account: [1; 32], device: [2; 32], group: [3; 16], epoch: 7, signature: [4; 64] };
+    let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()] };
+    let (policy, reasons, leave) = (policy.to_bytes(), reasons.to_bytes(), leave.to_bytes());
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&policy, input);
+        if let Ok(policy) = Policy::from_bytes(&bytes) {
+            assert_eq!(policy.to_bytes(), bytes, "there is one form of each");
+            for member in policy.members.clone() {
+                let (mut less, heir) = (policy.clone(), policy.heir(&[member.account]));
+                less.remove(&member.account);
+                if let Some(heir) = less.members.iter_mut().find(|m| Some(m.account) == heir) {
+                    heir.role = Role::Owner;
+                }
+                assert!(less.members.is_empty() || less.is_in_order());
+            }
+        }
+        if let Ok(reasons) = Reasons::from_bytes(&mutated(&reasons, input)) {
+            assert_eq!(Reasons::from_bytes(&reasons.to_bytes()), Ok(reasons));
+        }
+        if let Ok(leave) = Leave::from_bytes(&mutated(&leave, input)) {
+            assert_eq!(Leave::from_bytes(&leave.to_bytes()), Ok(leave));
         }
     });
 }

@@ -31,15 +31,22 @@ pub enum Beacon {
     Followed([u8; 32]),
     /// This commit.
     Commit(Bytes),
+    /// This commit, and those that it has followed after it, one from each epoch: what they say of the author of a rival counts against the rival.
+    Path(Vec<Bytes>),
 }
 
-/// The encoded form: at most one of the two is there.
+/// Commits in a [`Beacon::Path`].
+pub const MAX_BEACON_PATH: usize = 4;
+
+/// The encoded form: at most one of the three is there.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Encoded {
     #[prost(bytes = "bytes", tag = "1")]
     hash: Bytes,
     #[prost(bytes = "bytes", tag = "2")]
     commit: Bytes,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    path: Vec<Bytes>,
 }
 
 /// What is no beacon.
@@ -50,24 +57,28 @@ pub struct BeaconError;
 impl Beacon {
     /// The encoded form, before it is sealed.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (hash, commit) = match self {
-            Self::Behind => (Bytes::new(), Bytes::new()),
-            Self::Followed(hash) => (Bytes::copy_from_slice(hash), Bytes::new()),
-            Self::Commit(commit) => (Bytes::new(), commit.clone()),
+        let nothing = Encoded::default();
+        let encoded = match self {
+            Self::Behind => nothing,
+            Self::Followed(hash) => Encoded { hash: Bytes::copy_from_slice(hash), ..nothing },
+            Self::Commit(commit) => Encoded { commit: commit.clone(), ..nothing },
+            Self::Path(path) => Encoded { path: path.clone(), ..nothing },
         };
-        Encoded { hash, commit }.encode_to_vec()
+        encoded.encode_to_vec()
     }
 
     /// Reads what [`Beacon::to_bytes`] has made. Whether a commit is one is not looked at.
     ///
     /// # Errors
-    /// If it is none, or if its commit is larger than [`MAX_ENTRY`].
+    /// If it is none, or if its commits are larger than [`MAX_ENTRY`] together.
     pub fn from_bytes(bytes: Bytes) -> Result<Self, BeaconError> {
         let encoded = Encoded::decode(bytes).map_err(|_| BeaconError)?;
-        match (encoded.hash.is_empty(), encoded.commit.is_empty()) {
-            (true, true) => Ok(Self::Behind),
-            (false, true) => Ok(Self::Followed(encoded.hash[..].try_into().map_err(|_| BeaconError)?)),
-            (true, false) if encoded.commit.len() <= MAX_ENTRY => Ok(Self::Commit(encoded.commit)),
+        let fits = encoded.commit.len() + encoded.path.iter().map(Bytes::len).sum::<usize>() <= MAX_ENTRY;
+        match (encoded.hash.is_empty(), encoded.commit.is_empty(), encoded.path.len()) {
+            (true, true, 0) => Ok(Self::Behind),
+            (false, true, 0) => Ok(Self::Followed(encoded.hash[..].try_into().map_err(|_| BeaconError)?)),
+            (true, false, 0) if fits => Ok(Self::Commit(encoded.commit)),
+            (true, true, 2..=MAX_BEACON_PATH) if fits => Ok(Self::Path(encoded.path)),
             _ => Err(BeaconError),
         }
     }
@@ -79,13 +90,20 @@ mod tests {
 
     #[test]
     fn a_beacon_is_read_back_and_what_is_none_is_refused() {
-        for beacon in [Beacon::Behind, Beacon::Followed([7; 32]), Beacon::Commit(Bytes::from("a commit"))] {
+        let path = Beacon::Path(vec!["a commit".into(), "the next".into()]);
+        for beacon in [Beacon::Behind, Beacon::Followed([7; 32]), Beacon::Commit(Bytes::from("a commit")), path] {
             assert_eq!(Beacon::from_bytes(beacon.to_bytes().into()), Ok(beacon));
         }
-        let encoded =
-            |hash: &'static [u8], commit: Vec<u8>| Encoded { hash: hash.into(), commit: commit.into() }.encode_to_vec();
+        let encoded = |hash: &'static [u8], commit: Vec<u8>| {
+            Encoded { hash: hash.into(), commit: commit.into(), ..Encoded::default() }.encode_to_vec()
+        };
         let (short, both) = (encoded(&[7; 31], vec![]), encoded(&[7; 32], vec![1]));
-        for bytes in [short, both, encoded(&[], vec![0; MAX_ENTRY + 1]), vec![0xff; 64]] {
+        let path = |sizes: &[usize]| {
+            let path = sizes.iter().map(|size| vec![1; *size].into()).collect();
+            Encoded { path, ..Encoded::default() }.encode_to_vec()
+        };
+        let (alone, long, large) = (path(&[1]), path(&[1; MAX_BEACON_PATH + 1]), path(&[MAX_ENTRY, 1]));
+        for bytes in [short, both, encoded(&[], vec![0; MAX_ENTRY + 1]), vec![0xff; 64], alone, long, large] {
             assert_eq!(Beacon::from_bytes(bytes.into()), Err(BeaconError));
         }
     }

@@ -27,7 +27,7 @@ pub mod snapshot;
 #[cfg(feature = "streams")]
 pub mod streams;
 
-pub use beacon::{Beacon, BeaconError, SealedBeacon};
+pub use beacon::{Beacon, BeaconError, MAX_BEACON_PATH, SealedBeacon};
 pub use candidate::{Candidate, CandidateError, LogContent};
 pub use door::{Door, DoorError};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};

@@ -1,5 +1,7 @@
 //! The policy of a group: who its accounts are, and what each may do. Every member has the same one, in the group's context.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 
 /// An account's id.
@@ -11,6 +13,8 @@ pub const MAX_GROUP_ACCOUNTS: usize = 32;
 pub const MAX_GROUP_LEAVES: usize = 64;
 /// Accounts and devices that were removed from a group and are remembered. Who would be one more is not removed: another group has to be made.
 pub const MAX_GROUP_TOMBSTONES: usize = 256;
+/// Of these, devices of one account: no account fills the place of others.
+pub const MAX_ACCOUNT_TOMBSTONES: usize = 8;
 /// Bytes of a group's name: as many as any name has.
 pub const MAX_GROUP_NAME: usize = 512;
 /// Bytes of a group's topic.
@@ -234,7 +238,8 @@ impl Policy {
             && is_sorted_set(&accounts)
             && is_sorted_set(&self.removed)
             && is_sorted_set(&tombstones)
-            && self.tombstones.iter().all(|t| is_sorted_set(&t.staying))
+            && self.tombstones.iter().all(|t| is_sorted_set(&t.staying) && self.member(&t.account).is_some())
+            && self.tombstones.chunk_by(|a, b| a.account == b.account).all(|of| of.len() <= MAX_ACCOUNT_TOMBSTONES)
             && self.members.iter().any(|m| m.role == Role::Owner)
             && !self.removed.iter().any(|account| self.member(account).is_some())
     }
@@ -261,16 +266,41 @@ impl Policy {
         self.members.insert(at, member);
     }
 
-    /// Without an account.
+    /// Without an account. Its devices need not be remembered: they are not told the next door. Of more than [`MAX_GROUP_TOMBSTONES`] accounts that
+    /// were removed those are forgotten that come first and do not go now.
     pub fn remove(&mut self, account: &Account) {
-        self.members.retain(|m| m.account != *account);
-        if let Err(at) = self.removed.binary_search(account) {
-            self.removed.insert(at, *account);
-        }
+        self.remove_all(&[*account]);
     }
 
-    /// With a device that was removed.
+    /// Without some accounts, in whatever order: see [`Policy::remove`].
+    pub fn remove_all(&mut self, accounts: &[Account]) {
+        let gone: BTreeSet<Account> = accounts.iter().copied().filter(|a| self.member(a).is_some()).collect();
+        self.members.retain(|m| !gone.contains(&m.account));
+        self.tombstones.retain(|t| !gone.contains(&t.account));
+        let mut removed: BTreeSet<Account> = self.removed.iter().copied().chain(gone.iter().copied()).collect();
+        while removed.len() > MAX_GROUP_TOMBSTONES
+            && let Some(first) = removed.iter().find(|account| !gone.contains(*account)).copied()
+        {
+            removed.remove(&first);
+        }
+        self.removed = removed.into_iter().collect();
+    }
+
+    /// Whose the group becomes if some accounts go: where no owner is left, of those with the highest role the one with the lowest id.
+    pub fn heir(&self, gone: &[Account]) -> Option<Account> {
+        let stays = || self.members.iter().filter(|m| !gone.contains(&m.account));
+        if stays().any(|m| m.role == Role::Owner) {
+            return None;
+        }
+        stays().min_by_key(|m| (m.role, m.account)).map(|m| m.account)
+    }
+
+    /// With a device that was removed, if there is room for it.
     pub fn bury(&mut self, tombstone: Tombstone) {
+        let of_account = self.tombstones.iter().filter(|t| t.account == tombstone.account).count();
+        if of_account >= MAX_ACCOUNT_TOMBSTONES || self.member(&tombstone.account).is_none() {
+            return;
+        }
         if let Err(at) = self.tombstones.binary_search_by_key(&tombstone.key(), Tombstone::key) {
             self.tombstones.insert(at, tombstone);
         }
@@ -323,6 +353,38 @@ mod tests {
     }
 
     #[test]
+    fn no_account_fills_the_place_of_others() {
+        let mut policy = policy();
+        for n in 0..=u8::MAX {
+            policy.bury(Tombstone { account: [3; 32], device: [n; 32], staying: Vec::new() });
+        }
+        policy.bury(Tombstone { account: [9; 32], device: [1; 32], staying: Vec::new() });
+        assert_eq!(policy.tombstones.len(), MAX_ACCOUNT_TOMBSTONES + 1);
+        let mut fuller = policy.clone();
+        fuller.tombstones.insert(0, Tombstone { account: [3; 32], device: [0; 32], staying: Vec::new() });
+        assert_eq!(Policy::from_bytes(&fuller.to_bytes()), Err(PolicyError));
+        policy.remove(&[3; 32]);
+        assert_eq!(policy.tombstones.len(), 1, "who is gone needs none");
+        policy.removed = (50..=u8::MAX).chain([0]).map(|n| [n; 32]).collect();
+        policy.removed.sort_unstable();
+        for n in 60..=u8::MAX {
+            policy.add(PolicyMember { account: [n; 32], role: Role::Member, by: [5; 32], since: 2 });
+            policy.remove(&[n; 32]);
+            assert!(policy.is_in_order() && policy.removed.contains(&[n; 32]));
+        }
+    }
+
+    #[test]
+    fn a_group_always_has_an_owner() {
+        let policy = policy();
+        assert_eq!(policy.heir(&[]), None);
+        assert_eq!(policy.heir(&[[3; 32]]), None);
+        assert_eq!(policy.heir(&[[5; 32]]), Some([3; 32]));
+        assert_eq!(policy.heir(&[[3; 32], [5; 32]]), Some([9; 32]));
+        assert_eq!(policy.heir(&[[3; 32], [5; 32], [9; 32]]), None);
+    }
+
+    #[test]
     fn a_full_policy_fits() {
         let mut policy = policy();
         policy.members.clear();
@@ -332,8 +394,9 @@ mod tests {
         policy.removed = (100..=u8::MAX).map(|n| [n; 32]).collect();
         policy.tombstones.clear();
         for n in 0..=u8::MAX {
-            policy.bury(Tombstone { account: [n; 32], device: [n; 32], staying: vec![[n; 32]] });
+            policy.bury(Tombstone { account: [n % 32; 32], device: [n; 32], staying: vec![[n; 32]] });
         }
+        assert_eq!(policy.tombstones.len(), MAX_GROUP_TOMBSTONES);
         assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy));
     }
 }
