@@ -50,14 +50,16 @@ lines! {
         done: String,
     }
 
-    /// `group invite`, `remove` and `role`: durable here; events tell what came of it.
+    /// `group invite`, `remove` and `role`: durable here; events tell what comes of it where it still waits.
     GroupChange {
         /// The group.
         group: ChatId,
         /// Whom it is about.
         accounts: Vec<AccountId>,
-        /// What was done.
+        /// What was done, or is to be.
         done: String,
+        /// It is done as soon as the group's rendezvous can be reached.
+        waits: bool,
     }
 
     /// `device join`.

@@ -281,16 +281,26 @@ pub const HISTORY_TOLD_EVERY_MS: u64 = 250;
 /// How far was read changes with every message that is looked at: it is in the account's snapshot within this time.
 pub const READ_MARKS_WITHIN_MS: u64 = 10_000;
 
-/// Groups that an account is or was in, or is invited into: their ways in have to fit a snapshot.
+/// Groups that an account is in: their ways in have to fit a snapshot.
 pub const MAX_GROUP_CHATS: usize = 1_000;
+/// Groups that something is known of, with those that were left and declined.
+pub const MAX_KNOWN_GROUPS: usize = 4_000;
 /// Invitations into groups that wait for the user: contacts can make us keep so many.
 pub const MAX_INVITATIONS: usize = 64;
 /// Words of accounts that leave a group, until they are gone.
 pub const MAX_LEAVES: usize = 32;
 /// Who we are is told to those who have come into a group after this time, once for all who come within it.
 pub const INTRODUCE_AFTER_MS: u64 = 2_000;
-/// A device that cannot enter a group looks again after this time.
+/// So long after a device of an account that could have said who it is, its next device does.
+pub const INTRODUCE_TURN_MS: u64 = 30_000;
+/// A device that cannot enter a group looks again after this time …
 pub const ENTER_AGAIN_MS: u64 = 10_000;
+/// … doubled so many times at most.
+pub const MAX_ENTER_BACKOFF: u32 = 8;
+/// A group is entered again at most once in this time: each time is a commit for all its members.
+pub const REENTER_MS: u64 = 600_000;
+/// What was done of what the user wanted in a group and may have to be done again.
+pub const MAX_DONE_INTENTS: usize = 64;
 /// What everybody in a group has not got after so long is not kept for them any more, if a log has it: some devices never come back.
 pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
 /// Members of groups that are no contacts, and of whom something is known.

@@ -409,8 +409,8 @@ impl Actor {
     /// Begins to capture, and makes an offer on the first leg, or answers one.
     async fn begin(&self, leg: Leg, config: CallConfig, offer: Option<String>) -> Result<(), CallProblem> {
         let (call, events) = Call::start(config)?;
-        let (events, _) = broadcast::channel(256);
-        let media = Media { call: call.clone(), events, shared: Arc::default(), offers: Arc::default() };
+        let (sender, _) = broadcast::channel(256);
+        let media = Media { call: call.clone(), events: sender, shared: Arc::default(), offers: Arc::default() };
         self.table.active.lock().unwrap_or_else(PoisonError::into_inner).insert(leg.call, media.clone());
         let observer = observer::Observer { id: leg.call, media, inputs: self.inputs.clone() };
         tokio::spawn(observer.run(events).instrument(tracing::debug_span!("call_media", call = %leg.call)));

@@ -162,6 +162,11 @@ pub struct OpenGroup<'a> {
 }
 
 impl OpenGroup<'_> {
+    /// The group's whole state as a value.
+    pub fn value(&mut self) -> Result<GroupValue, GroupError> {
+        self.state.live.value()
+    }
+
     /// Encrypts a batch; gives the message.
     pub fn encrypt(&mut self, batch: &[u8]) -> Result<Bytes, GroupError> {
         let message = self.state.live.encrypt(batch)?;

@@ -106,14 +106,17 @@ impl Conversations {
     pub(crate) fn has_revoked_member(&self, dir: Directory<'_>, chat: ChatId, group: GroupId) -> bool {
         let state = self.chats.get(&chat);
         let group = self.groups.get(&group);
-        state.zip(group).is_some_and(|(state, group)| self.chats.roster_diff(dir, &state.roster, group).0)
+        state
+            .zip(group)
+            .is_some_and(|(state, group)| self.chats.roster_diff(&self.policies, dir, &state.roster, group).0)
     }
 
     /// Whether the group that a conversation uses fits the devices of its members.
     fn fits(&self, dir: Directory<'_>, chat: ChatId) -> bool {
         let group = self.active_group(dir, chat).and_then(|g| self.groups.get(&g));
         let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
-        let fits = |state: &ChatState, group| self.chats.roster_diff(dir, &state.roster, group) == (false, 0);
+        let fits =
+            |state: &ChatState, group| self.chats.roster_diff(&self.policies, dir, &state.roster, group) == (false, 0);
         state.zip(group).is_some_and(|(state, group)| !group.row.unjoined && fits(state, group))
     }
 
@@ -150,7 +153,7 @@ impl Conversations {
         let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
         let state = self.chats.get(&chat).filter(|_| !self.has_unreplaced(chat));
         let lacks = |(state, group): (&ChatState, &GroupEntry)| {
-            !group.row.unjoined && !self.chats.roster_diff(dir, &state.roster, group).0
+            !group.row.unjoined && !self.chats.roster_diff(&self.policies, dir, &state.roster, group).0
         };
         let waits = state.zip(group).is_some_and(lacks);
         let until = self.regroup.newcomer_until;
@@ -275,11 +278,16 @@ impl Conversations {
 
 impl Chats {
     /// How a group differs from the devices of the conversation's members: whether it has others, or may soon have, and how many of theirs it lacks.
-    pub(crate) fn roster_diff(&self, dir: Directory<'_>, roster: &Roster, group: &GroupEntry) -> (bool, usize) {
+    pub(crate) fn roster_diff(
+        &self,
+        policies: &super::policy::Policies,
+        dir: Directory<'_>,
+        roster: &Roster,
+        group: &GroupEntry,
+    ) -> (bool, usize) {
         if group.chat().is_some_and(|chat| self.is_group_chat(chat)) {
             // Who is in it follows from its policy; devices that their accounts have removed are about to be, there, too.
-            let is_removed = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|list| list.has_removed(&m.device));
-            return (group.members.iter().any(is_removed), 0);
+            return (policies.has_removed_device(dir, group), 0);
         }
         let lists: Vec<_> = dir.device_lists(roster.accounts()).collect();
         let listed = |member: &GroupMember| {

@@ -78,6 +78,11 @@ impl Conversations {
 
     /// Gives a group up that this device cannot go on in, though others do: it makes another at once. Gives the conversation.
     pub(crate) fn abandon_alone(&mut self, turn: &mut Turn<'_>, id: GroupId) -> Option<ChatId> {
+        if self.has_policy(id) {
+            // Nobody makes another group of one with a policy: this device enters it again.
+            turn.fact(Fact::GroupLost(id));
+            return None;
+        }
         let entry = self.groups.get_mut(&id).filter(|entry| !entry.row.dead)?;
         tracing::warn!("nobody can go on in a group: it is replaced");
         (entry.row.dead, entry.row.unreplaced) = (true, true);

@@ -7,7 +7,9 @@ use crate::{
         types::ChatId,
     },
     contacts::Directory,
-    conversation::{ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId},
+    conversation::{
+        ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId, policy::Policies,
+    },
     limits::MAX_GROUPS_PER_CHAT,
     roster::Roster,
     turn::{EngineError, Turn},
@@ -32,7 +34,9 @@ impl Conversations {
     pub(crate) fn active_group(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupId> {
         let state = self.chats.get(&chat)?;
         let usable = self.groups.groups_of(state).filter(|(_, group)| !group.row.dead);
-        usable.min_by_key(|(at, group)| self.chats.rank(dir, &state.roster, *at, group)).map(|(_, group)| group.id)
+        usable
+            .min_by_key(|(at, group)| self.chats.rank(&self.policies, dir, &state.roster, (*at, group)))
+            .map(|(_, group)| group.id)
     }
 
     /// The group that we write to, with its encryption state loaded: those that are damaged are given up.
@@ -72,7 +76,12 @@ impl Conversations {
         older.pop();
         let active = self.active_group(dir, chat);
         older.sort_by_cached_key(|(_, group)| {
-            (group.row.dead, Some(group.id) != active, self.chats.roster_diff(dir, &state.roster, group), group.id)
+            (
+                group.row.dead,
+                Some(group.id) != active,
+                self.chats.roster_diff(&self.policies, dir, &state.roster, group),
+                group.id,
+            )
         });
         older.into_iter().skip(MAX_GROUPS_PER_CHAT - 1).map(|(_, group)| group.id).collect()
     }
@@ -88,9 +97,15 @@ impl Groups {
 
 impl Chats {
     /// The order of preference among a conversation's groups; the least is written to.
-    fn rank(&self, dir: Directory<'_>, roster: &Roster, at: usize, group: &GroupEntry) -> impl Ord {
+    fn rank(
+        &self,
+        policies: &Policies,
+        dir: Directory<'_>,
+        roster: &Roster,
+        (at, group): (usize, &GroupEntry),
+    ) -> impl Ord {
         let age = if group.row.confirmed { 0 } else { usize::MAX - at };
-        let (strangers, lacks) = self.roster_diff(dir, roster, group);
+        let (strangers, lacks) = self.roster_diff(policies, dir, roster, group);
         (strangers, group.row.unjoined, lacks, !group.row.confirmed, age, group.id)
     }
 }

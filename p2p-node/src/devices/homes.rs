@@ -42,6 +42,8 @@ impl AccountDevices<'_> {
                 let home = self.cx.conversations.groups.home_address(g);
                 g.row.ours
                     && !g.row.dead
+                    // One with a policy stays where it is: nobody makes another.
+                    && !self.cx.conversations.has_policy(g.id)
                     && !home.is_some_and(|h| self.cx.account.identity.homes.iter().any(|m| m.peer == h.peer))
             };
             let left: Vec<GroupId> =

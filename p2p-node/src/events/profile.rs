@@ -17,7 +17,11 @@ impl Kind for Profile {
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
         // Our own devices agree on our name otherwise.
-        if !at.origin.own {
+        if at.origin.own {
+            if at.id.device != fold.this {
+                fold.facts.push(EventFact::Introduced(fold.chat));
+            }
+        } else {
             let (account, profile) = (at.origin.account, self.clone());
             fold.facts.push(match ChatKind::from_stored(fold.counters.kind) {
                 ChatKind::Direct => EventFact::Profile { account, profile, event: at.id },

@@ -1,17 +1,17 @@
 //! Groups with a policy: making one, and commits that change it.
 
 use mls_rs::{
-    ExtensionList, MlsMessage,
+    ExtensionList,
     group::{
         CommitEffect,
         proposal::{CustomProposal, Proposal},
     },
 };
-use starling_keys::AccountId;
+use starling_keys::{AccountId, Certificate};
 use starling_wire::Policy;
 
 use super::{
-    GroupError, LiveGroup, Mls,
+    AFTER_MEMBERS, GroupError, LiveGroup, Mls,
     policy::{self, Change, REASONS},
     time,
 };
@@ -57,12 +57,6 @@ pub(super) fn removal(effect: &CommitEffect) -> Option<Box<Policy>> {
 }
 
 impl Mls {
-    /// The policy of the group that a door leads into; none if it has none.
-    pub fn policy_in(&self, info: &[u8]) -> Option<Policy> {
-        let info = MlsMessage::from_bytes(info).ok()?;
-        policy::policy_of(&info.as_group_info()?.group_context().extensions).ok()?
-    }
-
     /// Makes a group with this policy that has this device alone, at this time (milliseconds since 1970), in its first epoch.
     ///
     /// # Errors
@@ -117,6 +111,16 @@ impl LiveGroup {
         after.group.apply_pending_commit()?;
         after.senders.clear();
         Ok((bytes, after))
+    }
+
+    /// The place among rivals of a commit by which a device comes in.
+    pub fn place_of_entry(&self, newcomer: &Certificate) -> u32 {
+        let was_there = || self.members().iter().any(|member| member.device() == newcomer.device());
+        match self.has_policy() {
+            true if was_there() => policy::REENTRY,
+            true => policy::ENTRY,
+            false => AFTER_MEMBERS,
+        }
     }
 
     /// The place among rivals of a commit of the member at a leaf that leads to `after`.

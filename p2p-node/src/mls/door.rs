@@ -46,7 +46,8 @@ pub struct Entered {
 }
 
 impl LiveGroup {
-    /// Whether the member at a leaf follows those who enter: a newcomer that does not would shut the door behind it. The rules do not see its leaf.
+    /// Whether the member at a leaf follows those who enter, and what a group's policy needs: one that does not, or does not any more, would shut the door
+    /// behind it, or keep others from commits. The rules do not see the leaf that a commit brings.
     pub(super) fn follows_newcomers(&self, leaf: u32) -> bool {
         let Ok(member) = self.group.roster().member_with_index(leaf) else { return false };
         let knows_groups =

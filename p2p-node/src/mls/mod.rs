@@ -102,7 +102,7 @@ pub enum Processed {
 /// What a commit is to a group.
 pub enum Judged {
     /// Valid: the group in its next epoch.
-    Valid(Box<LiveGroup>, Authored),
+    Valid(Box<LiveGroup>, Box<Authored>),
     /// Valid, and this device is not in the group any more: with the policy of its next epoch.
     Removed(Box<Policy>),
     /// Nothing that counts, for any member.
@@ -116,6 +116,8 @@ pub enum Judged {
 pub struct Authored {
     /// Its place among rivals: the leaf of its author, or [`AFTER_MEMBERS`].
     pub place: u32,
+    /// Who has made it.
+    pub author: Option<Certificate>,
     /// Who has come into the group by it.
     pub newcomer: Option<Certificate>,
     /// What its author says with it, authenticated.
@@ -245,6 +247,11 @@ impl Mls {
         Ok(self.live(group))
     }
 
+    /// Makes a value what the library thinks is stored for a group, as [`LiveGroup::reset_value`] does.
+    pub fn keep(&self, id: &[u8], value: GroupValue) {
+        self.states.put(id, value);
+    }
+
     /// Forgets a group that was given up.
     pub fn forget(&self, id: &[u8]) {
         self.states.forget(id);
@@ -276,6 +283,11 @@ impl LiveGroup {
         self.group.roster().members_iter().filter_map(|m| certificate(&m.signing_identity)).collect()
     }
 
+    /// The device at a leaf.
+    pub fn member_at(&self, leaf: u32) -> Option<Certificate> {
+        self.group.member_at_index(leaf).and_then(|m| certificate(&m.signing_identity))
+    }
+
     /// A 32-byte secret of the current epoch.
     pub fn export(&self, label: &str) -> Result<Zeroizing<[u8; 32]>, GroupError> {
         let secret = self.group.export_secret(label.as_bytes(), b"", 32)?;
@@ -305,12 +317,19 @@ impl LiveGroup {
         match next.group.process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(commit))
                 if matches!(commit.effect, CommitEffect::NewEpoch(_))
-                    && (!commit.is_external || next.follows_newcomers(commit.committer)) =>
+                    && (next.follows_newcomers(commit.committer)
+                        || !commit.is_external && !self.follows_newcomers(commit.committer)) =>
             {
                 next.senders.clear();
-                let newcomer = if commit.is_external { next.sender(commit.committer) } else { None };
-                let place = if commit.is_external { AFTER_MEMBERS } else { self.place_of(&next, commit.committer) };
-                Judged::Valid(Box::new(next), Authored { place, newcomer, note: commit.authenticated_data })
+                let author =
+                    if commit.is_external { next.sender(commit.committer) } else { self.member_at(commit.committer) };
+                let newcomer = author.clone().filter(|_| commit.is_external);
+                let place = match &newcomer {
+                    Some(newcomer) => self.place_of_entry(newcomer),
+                    None => self.place_of(&next, commit.committer),
+                };
+                let by = Authored { place, author, newcomer, note: commit.authenticated_data };
+                Judged::Valid(Box::new(next), Box::new(by))
             }
             Ok(ReceivedMessage::Commit(commit)) => {
                 change::removal(&commit.effect).map_or(Judged::Void, Judged::Removed)

@@ -128,18 +128,50 @@ pub fn check_change(
     if says_otherwise && role > Role::Admin {
         return Err(Denied::Role);
     }
+    let gone = gone(before, after);
+    // Where all owners leave, somebody has to be one.
+    let heir = before.heir(&gone);
     for member in &after.members {
         match before.member(&member.account) {
+            Some(was) if heir == Some(was.account) && *member == heir_of(was) => {}
             Some(was) => check_role(was, member, (author, role))?,
             None => check_added(member, (author, role), place)?,
         }
     }
-    let gone: Vec<&PolicyMember> = before.members.iter().filter(|m| after.member(&m.account).is_none()).collect();
-    for member in &gone {
+    for member in before.members.iter().filter(|m| gone.contains(&m.account)) {
         check_gone(member, (author, role), reasons, place)?;
     }
-    check_removed(before, after, &gone)?;
+    if after.removed != removed_after(before, after) {
+        return Err(Denied::Removed);
+    }
     check_buried(before, after, reasons)
+}
+
+/// Accounts that a policy does not have any more.
+fn gone(before: &Policy, after: &Policy) -> Vec<[u8; 32]> {
+    before.members.iter().map(|m| m.account).filter(|account| after.member(account).is_none()).collect()
+}
+
+/// A member that becomes the owner as all owners leave.
+fn heir_of(member: &PolicyMember) -> PolicyMember {
+    PolicyMember { role: Role::Owner, ..*member }
+}
+
+/// Takes out accounts that leave; if no owner is left, one of those that stay becomes it.
+pub fn let_leave(policy: &mut Policy, account: &[u8; 32]) {
+    let heir = policy.heir(&[*account]);
+    policy.remove(account);
+    if let Some(member) = policy.members.iter_mut().find(|m| Some(m.account) == heir) {
+        *member = heir_of(member);
+    }
+}
+
+/// The accounts that are remembered as removed after a change: those that go with it, and those from before that nobody has let in again.
+pub fn removed_after(before: &Policy, after: &Policy) -> Vec<[u8; 32]> {
+    let mut expected = before.clone();
+    expected.removed.retain(|account| after.member(account).is_none());
+    expected.remove_all(&gone(before, after));
+    expected.removed
 }
 
 /// A member that stays: only its role may be another.
@@ -199,16 +231,10 @@ pub fn says_so(leave: &Leave, member: &PolicyMember, place: Place<'_>) -> bool {
         && device.verify(LEAVE_DOMAIN, &statement, &leave.signature)
 }
 
-/// Accounts that are remembered as removed: those that go now, and those from before that nobody has let in again.
-fn check_removed(before: &Policy, after: &Policy, gone: &[&PolicyMember]) -> Result<(), Denied> {
-    let stays = before.removed.iter().filter(|account| after.member(account).is_none()).copied();
-    let expected: BTreeSet<[u8; 32]> = stays.chain(gone.iter().map(|m| m.account)).collect();
-    if after.removed.iter().copied().eq(expected) { Ok(()) } else { Err(Denied::Removed) }
-}
-
 /// Devices that were removed from their accounts: those from before, and those that the chains show.
 fn check_buried(before: &Policy, after: &Policy, reasons: &Reasons) -> Result<(), Denied> {
     let mut expected = before.clone();
+    expected.remove_all(&gone(before, after));
     let is_new = |t: &&Tombstone| before.tombstone(&t.account, &t.device).is_none();
     let new: Vec<&Tombstone> = after.tombstones.iter().filter(is_new).collect();
     if !new.is_empty() {
@@ -237,7 +263,18 @@ fn shows(before: &Policy, chain: &DeviceChain, tombstone: &Tombstone) -> bool {
         && device.and_then(|device| tombstone_by(chain, &device)).as_ref() == Some(tombstone)
 }
 
+/// Whether a group can know a device as removed, by the chain of its account that is known here.
+pub fn may_bury(policy: &Policy, chain: &DeviceChain, device: &DeviceId) -> bool {
+    tombstone_by(chain, device).is_some_and(|tombstone| {
+        let is_known = |policy: &Policy| policy.tombstone(&tombstone.account, &tombstone.device).is_some();
+        let mut after = policy.clone();
+        after.bury(tombstone.clone());
+        !is_known(policy) && is_known(&after) && shows(policy, chain, &tombstone)
+    })
+}
+
 /// What a commit of a member changes.
+#[derive(Clone)]
 pub struct Change {
     pub policy: Policy,
     pub reasons: Reasons,
@@ -281,6 +318,15 @@ pub(super) fn check_commit(
         return Err(Denied::Reason);
     }
     check_change(before, &after, author, &reasons, Place { group: &context.group_id, epoch: context.epoch })?;
+    // Others remember a device because it is there; its own account, because it may know the door.
+    let may_be_there = |t: &Tombstone| {
+        let is_it = |c: &Certificate| *c.account().as_bytes() == t.account && *c.device().as_bytes() == t.device;
+        *author.as_bytes() == t.account || devices.iter().any(|(_, c)| is_it(c))
+    };
+    let mut new = after.tombstones.iter().filter(|t| before.tombstone(&t.account, &t.device).is_none());
+    if !new.all(may_be_there) {
+        return Err(Denied::Tombstone);
+    }
     // Just those go that may not be there any more.
     let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(&after, c)).map(|(leaf, _)| *leaf).collect();
     if goes == removed { Ok(()) } else { Err(Denied::Malformed) }
@@ -332,14 +378,28 @@ pub(super) fn members(roster: &Roster<'_>) -> impl Iterator<Item = (u32, Certifi
     roster.members_iter().filter_map(|m| certificate(&m.signing_identity).map(|c| (m.index, c)))
 }
 
-/// The place of a member's commit among its rivals, the least first: a removal that the account itself has signed, then the higher role, then a removal,
-/// then the lower leaf.
+/// The place of a commit by which a device comes into a group with a policy for the first time.
+pub const ENTRY: u32 = 0xf000_0000;
+/// That of one by which a device comes in again, in place of its own leaf.
+pub const REENTRY: u32 = 0xf100_0000;
+/// Of those that renew keys, and change nothing else. They come last, as any member can make as many as it likes.
+const RENEWAL: u32 = 0xfe00_0000;
+
+/// The leaf of the author of a member's commit, from the commit's place.
+pub fn author_of_place(place: u32) -> Option<u32> {
+    (![ENTRY, REENTRY, super::AFTER_MEMBERS].contains(&place)).then_some(place & 0x00ff_ffff)
+}
+
+/// The place of a member's commit among its rivals, the least first: the higher role, then what removes somebody, then the lower leaf; then come
+/// [`ENTRY`], [`REENTRY`], and what changes nothing. Nobody removes an equal or higher role: so what removes a rival's author by role stands before the
+/// rival.
 pub(super) fn place_of(before: &Policy, after: &Policy, author: &AccountId, leaf: u32) -> u32 {
     let role = before.role(author.as_bytes()).unwrap_or(Role::Reader).rank();
-    let buries = after.tombstones.len() > before.tombstones.len();
-    let removes = before.members.iter().any(|m| after.member(&m.account).is_none());
-    let class = u32::from(!buries) << 4 | u32::from(role) << 1 | u32::from(!removes);
-    class << 24 | leaf.min(0x00ff_ffff)
+    let buries = after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none());
+    let removes = buries || !gone(before, after).is_empty();
+    let class = u32::from(role) << 1 | u32::from(!removes);
+    let leaf = leaf.min(0x00ff_ffff);
+    if before == after { RENEWAL | leaf } else { class << 24 | leaf }
 }
 
 #[cfg(test)]

@@ -386,22 +386,70 @@ fn a_device_that_its_account_has_removed_goes_for_good_and_who_was_linked_by_it_
 }
 
 #[test]
-fn of_rivals_the_removal_by_an_account_itself_comes_first_then_the_higher_role() {
+fn of_rivals_the_higher_role_comes_first_then_what_removes_somebody() {
     let company = Company::of(&[Role::Admin, Role::Member]);
     let before = company.policy();
     let (owner, admin, bob) = (company.owner.id(), company.others[0].0.id(), company.others[1].0.id());
     let removed = company.with(|p| p.remove(bob.as_bytes()));
     let buried = company.with(|p| p.bury(Tombstone { account: *bob.as_bytes(), device: [1; 32], staying: Vec::new() }));
+    let named = company.with(|p| p.name.push('!'));
     let places = [
-        place_of(&before, &buried, &bob, 2),
         place_of(&before, &removed, &owner, 0),
-        place_of(&before, &before, &owner, 0),
+        place_of(&before, &named, &owner, 0),
         place_of(&before, &removed, &admin, 1),
-        place_of(&before, &before, &admin, 1),
+        place_of(&before, &named, &admin, 1),
+        place_of(&before, &buried, &bob, 2),
+        ENTRY,
+        REENTRY,
+        place_of(&before, &before, &owner, 0),
         place_of(&before, &before, &bob, 2),
-        super::super::AFTER_MEMBERS,
     ];
     assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+}
+
+#[test]
+fn all_owners_may_leave_and_somebody_becomes_the_owner() {
+    let company = Company::of(&[Role::Admin, Role::Member]);
+    let before = company.policy();
+    let (owner, admin, bob) = (company.owner.id(), company.others[0].0.id(), company.others[1].0.id());
+    let place = Place { group: GROUP, epoch: company.group.epoch() };
+    let key = DeviceKey::generate();
+    let (account, device, epoch) = (*owner.as_bytes(), *key.id().as_bytes(), place.epoch);
+    let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, GROUP, epoch));
+    let reasons =
+        Reasons { leaves: vec![Leave { account, device, group: *GROUP, epoch, signature }], ..Reasons::default() };
+    let mut after = before.clone();
+    let_leave(&mut after, owner.as_bytes());
+    assert_eq!(after.role(admin.as_bytes()), Some(Role::Owner));
+    // Whoever commits it.
+    assert_eq!(check_change(&before, &after, bob, &reasons, place), Ok(()));
+    // It is nobody else, and not more than one.
+    let mut other = before.clone();
+    other.remove(owner.as_bytes());
+    other.members.iter_mut().find(|m| m.account == *bob.as_bytes()).unwrap().role = Role::Owner;
+    assert!(check_change(&before, &other, bob, &reasons, place).is_err());
+    after.members.iter_mut().for_each(|m| m.role = Role::Owner);
+    assert!(check_change(&before, &after, bob, &reasons, place).is_err());
+}
+
+#[test]
+fn members_remember_no_devices_that_were_never_there() {
+    let bob = Chained::new();
+    let owner = account();
+    let mut policy = Policy::new(TALK, "ops".into(), *owner.id().as_bytes());
+    policy.add(member(&bob.root, Role::Member, &owner));
+    let group = device(&owner).0.create_with(GROUP, &policy, NOW_MS).unwrap();
+    let (inside, commit) = enter(&group, &bob.mls(&bob.first)).unwrap();
+    let group = follow(&group, &commit);
+    let removed = bob.chain.remove(&SignWith::Device(&bob.first), 3, bob.linked.id()).unwrap();
+    let mut policy = group.policy().unwrap();
+    policy.bury(tombstone_by(&removed, &bob.linked.id()).unwrap());
+    let chains = vec![bytes::Bytes::copy_from_slice(removed.as_bytes())];
+    let change = Change { policy, reasons: Reasons { chains, ..Reasons::default() } };
+    // Its own account does: the device may know the door.
+    assert!(group.prepare_change(&change, NOW_MS, Vec::new()).is_err());
+    let (commit, _) = inside.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
+    assert_eq!(follow(&group, &commit).policy().unwrap().tombstones.len(), 1);
 }
 
 #[test]
@@ -413,6 +461,5 @@ fn garbage_in_the_place_of_a_policy_makes_no_group() {
     let group = client.create_group_with_id(GROUP.to_vec(), extensions, ExtensionList::new(), None).unwrap();
     let door = group.group_info_message_allowing_ext_commit(true).unwrap().to_bytes().unwrap();
     let (mls, _) = device(&owner);
-    assert!(mls.policy_in(&door).is_none());
     assert!(mls.enter(&door, (GROUP, 0), Expected::Group(TALK), Vec::new(), NOW_MS).is_err());
 }

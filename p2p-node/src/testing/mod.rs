@@ -5,6 +5,7 @@ mod call_tests;
 mod chain_tests;
 mod clock_tests;
 mod company;
+mod company_attack_tests;
 mod company_story_tests;
 mod company_tests;
 mod contact_device_tests;

@@ -25,9 +25,15 @@ async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
     }
     let fits = |group: &&Group| starling_text::same(&group.name, named);
     let found: Vec<&Group> = groups.iter().filter(fits).collect();
-    // Those that are over are meant where there is no other.
-    let open: Vec<&Group> = found.iter().copied().filter(|group| convert::is_open(group.standing)).collect();
-    match if open.is_empty() { &found } else { &open }.as_slice() {
+    // A group that we are in goes before invitations, which any contact can send, and those before groups that are over.
+    let place = |group: &&&Group| convert::closeness(group.standing);
+    let closest = found.iter().min_by_key(place).map(|group| group.standing);
+    let found: Vec<&Group> = found
+        .iter()
+        .copied()
+        .filter(|group| closest.is_some_and(|c| convert::closeness(group.standing) == convert::closeness(c)))
+        .collect();
+    match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => {
             let text = format!("there is no group “{}”", named.escape_debug());

@@ -131,7 +131,7 @@ impl Subscription {
                     continue;
                 }
                 let handle = self.handle(&event);
-                let event = names.durable(&event, &self.node, &self.profile, handle, !ready);
+                let event = names.durable_event(&event, &self.node, &self.profile, handle, !ready);
                 if let Some(line) = event.and_then(|event| event_line(&event).ok()) {
                     self.send(line, ready, lines).await?;
                 }

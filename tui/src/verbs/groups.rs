@@ -1,5 +1,7 @@
 //! `group`.
 
+use std::time::{Duration, Instant};
+
 use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{Accept, Decline, Invite, Leave, List, New, Remove, Rename, SetRole, SetTopic, Show},
@@ -13,6 +15,10 @@ use crate::{
     rpc::Client,
     terminal::safe_line,
 };
+
+/// How long a command waits for a change to be committed.
+const COMMITS: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(50);
 
 pub async fn groups(global: &Global, command: Groups) -> CliResult {
     let (_, client) = node_of(global).await?;
@@ -41,30 +47,27 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             let found = find_group(client, &group).await?;
             let accounts = accounts(client, &who).await?;
             client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
-            let change = GroupChange { group: found.id, accounts, done: "invited".into() };
-            if global.json { print_object(&change) } else { print("invited") }
+            changed(global, client, &found, accounts, "invited").await
         }
         Groups::Remove { group, who } => {
             let found = find_group(client, &group).await?;
             let account = member(client, &found, &who).await?;
             client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
-            let change = GroupChange { group: found.id, accounts: vec![account], done: "removed".into() };
-            if global.json { print_object(&change) } else { print("removed") }
+            changed(global, client, &found, vec![account], "removed").await
         }
         Groups::Role { group, who, role } => {
             let found = find_group(client, &group).await?;
             let account = member(client, &found, &who).await?;
             client.call(SetRole { group: found.id.clone(), account: account.clone(), role: role.into() }).await?;
-            let change = GroupChange { group: found.id, accounts: vec![account], done: "role".into() };
-            if global.json { print_object(&change) } else { print("done") }
+            changed(global, client, &found, vec![account], "role").await
         }
         Groups::Accept { group } => {
-            let found = find_group(client, &group).await?;
+            let found = find_invitation(client, &group).await?;
             client.call(Accept { group: found.id.clone() }).await?;
             done(global, found, "accepted")
         }
         Groups::Decline { group } => {
-            let found = find_group(client, &group).await?;
+            let found = find_invitation(client, &group).await?;
             client.call(Decline { group: found.id.clone() }).await?;
             done(global, found, "declined")
         }
@@ -94,6 +97,40 @@ fn done(global: &Global, group: Group, what: &str) -> CliResult {
 /// A group by `#name`, name or id.
 pub async fn find_group(client: &Client, group: &str) -> CliResult<Group> {
     client.call(Show { group: group.to_owned() }).await
+}
+
+/// A group that the user was invited into: there may be another one of that name that they are in.
+async fn find_invitation(client: &Client, group: &str) -> CliResult<Group> {
+    let name = group.strip_prefix('#').unwrap_or(group);
+    let is_meant =
+        |g: &Group| matches!(g.standing, Standing::Invited | Standing::Declined) && starling_text::same(&g.name, name);
+    let mut invitations: Vec<Group> = client.call(List {}).await?.into_iter().filter(is_meant).collect();
+    match (invitations.pop(), invitations.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => find_group(client, group).await,
+    }
+}
+
+/// Waits a moment until a change of a group has come about, and says what has, or what is still to.
+async fn changed(global: &Global, client: &Client, group: &Group, accounts: Vec<AccountId>, done: &str) -> CliResult {
+    let deadline = Instant::now() + COMMITS;
+    let mut waits = true;
+    while waits && Instant::now() < deadline {
+        waits = find_group(client, &format!("id:{}", group.id)).await?.changing;
+        if waits {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    let change = GroupChange { group: group.id.clone(), accounts, done: done.into(), waits };
+    if global.json {
+        return print_object(&change);
+    }
+    let name = safe_line(&group.name).to_string();
+    match (waits, done) {
+        (true, _) => print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached")),
+        (false, "role") => print("done"),
+        (false, done) => print(done),
+    }
 }
 
 /// The accounts of contacts.

@@ -22,7 +22,7 @@ use crate::{
     home::{LogPending, Pending, Refused},
     limits::{
         DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED,
-        RETRY_REFUSED_MS,
+        MAX_ENTER_BACKOFF, RETRY_REFUSED_MS,
     },
     mls::{AFTER_MEMBERS, Expected, GroupValue},
     net::HomeId,
@@ -39,8 +39,6 @@ enum Prepared {
     Nowhere,
     /// Into one with devices that are none of its accounts: it is about to be replaced.
     ToStrangers,
-    /// Into a group that our account is none of any more.
-    ToNobody,
 }
 
 impl Conversations {
@@ -73,6 +71,14 @@ impl Conversations {
         if let Some(home) = self.entering.waiting.remove(&(door.place, chat)) {
             (door.place, state.dirty) = (0, true);
             self.entering.waiting.insert((0, chat), home);
+        }
+    }
+
+    /// A group is not entered any more.
+    pub(in crate::conversation) fn stop_entering(&mut self, chat: ChatId) {
+        self.entering.attempts.remove(&chat);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            (state.row.door, state.dirty) = (None, true);
         }
     }
 
@@ -176,13 +182,6 @@ impl Conversations {
                     self.give_door_up(turn, chat);
                     return Ok(());
                 }
-                Prepared::ToNobody => {
-                    self.entering.attempts.remove(&chat);
-                    if let Some(state) = self.chats.get_mut(&chat) {
-                        (state.row.door, state.dirty) = (None, true);
-                    }
-                    return self.on_shut_out(turn, chat);
-                }
                 Prepared::Nowhere => {}
             }
         }
@@ -198,8 +197,8 @@ impl Conversations {
 
     /// The commit that leads through a door.
     fn prepare_to_enter(
-        &self,
-        turn: &Turn<'_>,
+        &mut self,
+        turn: &mut Turn<'_>,
         cx: &Context<'_>,
         chat: ChatId,
         door: &Door,
@@ -210,12 +209,10 @@ impl Conversations {
             Some(account) => Expected::Direct([own, account]),
             None => Expected::Group(chat.0),
         };
-        if self.groups.contains_key(&id) {
+        // Into a group of many a device may come again that cannot go on in it.
+        let inside = self.open(turn, cx.mls, id)?.map(|mut group| group.value()).transpose()?;
+        if inside.is_some() && !self.chats.is_group_chat(chat) {
             return Ok(Prepared::Nowhere);
-        }
-        let policy = cx.mls.policy_in(&door.info).filter(|_| self.chats.is_group_chat(chat));
-        if policy.is_some_and(|policy| policy.role(own.as_bytes()).is_none()) {
-            return Ok(Prepared::ToNobody);
         }
         let note = self.authors.devices_to_tell(cx.dir);
         let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
@@ -229,7 +226,10 @@ impl Conversations {
             return Ok(Prepared::ToStrangers);
         }
         let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
-        cx.mls.forget(&id);
+        match inside {
+            Some(value) => cx.mls.keep(&id, value),
+            None => cx.mls.forget(&id),
+        }
         Ok(match entered {
             Ok((value, commit)) if commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
                 epoch: door.epoch,
@@ -300,6 +300,9 @@ impl Conversations {
             return Ok(());
         };
         state.dirty = true;
+        if self.groups.contains_key(&id) {
+            self.delete_group(turn, cx, chat, id)?;
+        }
         let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
         let live = cx.mls.load(&id, value)?;
         let row = GroupRow {
@@ -326,8 +329,11 @@ impl Conversations {
     /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
     fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
         if self.chats.is_group_chat(chat) {
-            let again_at = Some(turn.now() + ENTER_AGAIN_MS);
-            self.entering.attempts.insert(chat, Attempt { again_at, gives_up_at: u64::MAX, ..Attempt::default() });
+            let failures = self.entering.attempts.get(&chat).map_or(0, |attempt| attempt.failures);
+            let again_at = Some(turn.now() + (ENTER_AGAIN_MS << failures));
+            let failures = (failures + 1).min(MAX_ENTER_BACKOFF);
+            let attempt = Attempt { again_at, failures, gives_up_at: u64::MAX, ..Attempt::default() };
+            self.entering.attempts.insert(chat, attempt);
             return;
         }
         self.entering.attempts.remove(&chat);

@@ -1,7 +1,7 @@
 //! Whoever goes on from another commit says so in the log that is left: others may read there and be connected with nobody who knows.
 
 use starling_wire::{
-    Beacon, LogContent, LogVerb, SealedBeacon,
+    LogContent, LogVerb, SealedBeacon,
     rendezvous::{LogRequest, Refusal},
 };
 
@@ -11,11 +11,10 @@ use crate::{
         Conversations, Groups,
         context::Context,
         group::{GroupEntry, GroupId, LogKeys},
-        group_store::epoch_key,
     },
     home::{LogPending, Refused},
     limits::RETRY_REFUSED_MS,
-    store::{LogRow, PARENTS, ParentRow, Reading},
+    store::LogRow,
     turn::{EngineError, Turn},
 };
 
@@ -54,16 +53,17 @@ impl Conversations {
             return Ok(());
         }
         let Some(home) = self.usable(turn, cx, id) else { return Ok(()) };
+        let most = self.told_commits(id);
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let Some(mark) = entry.row.parents.iter().find(|mark| !mark.announce_in.is_empty()) else { return Ok(()) };
-        let row: Option<ParentRow> = turn.get(PARENTS, &epoch_key(&id, mark.epoch))?;
+        let told = entry.followed_from(turn, mark.epoch, most)?;
         let (epoch, parent) = (mark.epoch, LogKeys::of_secret(&mark.secret));
         let keys = LogKeys::of_secret(&mark.announce_in).zip(BeaconKey::new(&id, epoch, &mark.secret));
-        let Some((row, (mut keys, BeaconKey { key, place }))) = row.zip(keys) else {
+        let Some((told, (mut keys, BeaconKey { key, place }))) = told.zip(keys) else {
             entry.announced(epoch);
             return Ok(());
         };
-        let sealed = key.seal(&place, &Beacon::Commit(row.commit.clone()).to_bytes()).into();
+        let sealed = key.seal(&place, &told.to_bytes()).into();
         let content = LogContent::Beacon(SealedBeacon { epoch, sealed, ..SealedBeacon::default() });
         // Its log may not be there yet.
         keys.parent = parent.map(|parent| parent.key);

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Beacon, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME_BEACONS};
+use starling_wire::{Beacon, MAX_BEACON_PATH, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME_BEACONS};
 
 use super::{BeaconKey, heal::Weighed, parents::commit_hash};
 use crate::{
     api::types::DurableEventKind,
     contacts::Directory,
-    conversation::group_store::epoch_key,
     conversation::{
         Conversations, Groups,
         context::Context,
@@ -19,7 +18,7 @@ use crate::{
     },
     limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
     net::NetCommand,
-    store::{EventLogRow, PARENTS, ParentRow, Reading},
+    store::EventLogRow,
     turn::{Effect, EngineError, Turn},
 };
 
@@ -130,6 +129,7 @@ impl Conversations {
         if since.saturating_add(BEHIND_FOR_MS) >= turn.now() {
             return Ok(());
         }
+        entry.forks.behind_since = None;
         tracing::warn!("the members of a group are in an epoch that nothing leads to");
         self.abandon_alone(turn, id);
         self.groups.report_split(turn, id)
@@ -223,9 +223,15 @@ impl Conversations {
                 }
                 Ok(())
             }
-            (Beacon::Commit(commit), ..) => self.on_told_commit(turn, cx, from, (id, epoch), &commit),
+            (Beacon::Commit(commit), ..) => self.on_told_commit(turn, cx, from, (id, epoch), &[commit]),
+            (Beacon::Path(path), ..) => self.on_told_commit(turn, cx, from, (id, epoch), &path),
             (Beacon::Followed(_) | Beacon::Behind, ..) => Ok(()),
         }
+    }
+
+    /// How many of the commits that were followed others are told: where members can be removed, what has become of a rival's author matters.
+    pub(super) fn told_commits(&self, id: GroupId) -> usize {
+        if self.has_policy(id) { MAX_BEACON_PATH } else { 1 }
     }
 
     /// Sends a member the commit that we have followed from an epoch.
@@ -235,26 +241,27 @@ impl Conversations {
         to: Teller,
         (id, epoch): (GroupId, u64),
     ) -> Result<(), EngineError> {
+        let most = self.told_commits(id);
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         if !entry.forks.may_work(to.device(), turn.now()) {
             return Ok(());
         }
-        if let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, epoch))? {
-            self.tell(turn, to, (id, epoch), &Beacon::Commit(row.commit.clone()));
+        if let Some(followed) = entry.followed_from(turn, epoch, most)? {
+            self.tell(turn, to, (id, epoch), &followed);
         }
         Ok(())
     }
 
-    /// A commit was followed from an epoch by somebody else.
+    /// A commit was followed from an epoch by somebody else, and others after it.
     pub(in crate::conversation) fn on_told_commit(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         from: Teller,
         (id, epoch): (GroupId, u64),
-        commit: &Bytes,
+        path: &[Bytes],
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let (Some(entry), Some((commit, then))) = (self.groups.get_mut(&id), path.split_first()) else { return Ok(()) };
         let hash = commit_hash(commit);
         if entry.parent(epoch).is_some_and(|mark| mark.hash == hash) {
             entry.note_winner(from, epoch);
@@ -268,17 +275,17 @@ impl Conversations {
             return self.follow_told(turn, cx, from, (id, epoch), commit);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        let weighed = group.weigh(turn, cx.mls, epoch, commit)?;
+        let weighed = group.weigh(turn, cx.mls, epoch, (commit, then))?;
         if !matches!(weighed, Weighed::Void) {
             group.entry.note_winner(from, epoch);
         }
         match (weighed, from.device()) {
             (Weighed::Void, _) => {}
-            (Weighed::Loses(_), Some(_)) => {
+            (Weighed::Loses(_) | Weighed::Outlived(_), Some(_)) => {
                 self.send_followed(turn, from, (id, epoch))?;
                 self.groups.report_fork(turn, (id, epoch))?;
             }
-            (Weighed::Loses(other), None) => group.entry.announce_in(epoch, &other),
+            (Weighed::Loses(other) | Weighed::Outlived(other), None) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
                 let newcomer = winner.newcomer.clone();
                 let lost = group.switch(turn, epoch, *winner)?;
@@ -289,6 +296,8 @@ impl Conversations {
                 self.groups.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
+            // In a group of many a single member's word is not enough to leave what the others have followed.
+            (Weighed::Lost, Some(_)) if self.has_policy(id) => {}
             (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.go_on_elsewhere(turn, cx, id)?,
             (Weighed::Lost, None) => {}
             // Whether that counts its log says: the group that we are in has members who have not followed it.
@@ -322,6 +331,8 @@ impl Conversations {
             }
             Followed::Void => {}
             Followed::Removed(policy) => self.on_removed(turn, cx, id, &policy)?,
+            // If it stands in the log, that says so.
+            Followed::Lost if self.has_policy(id) => {}
             Followed::Lost => self.go_on_elsewhere(turn, cx, id)?,
         }
         Ok(())

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use starling_wire::rendezvous::RequestBody;
+use starling_keys::Certificate;
+use starling_wire::{Policy, rendezvous::RequestBody};
 
 use super::{beacons::Teller, parents::commit_hash};
 use crate::{
@@ -20,7 +21,10 @@ use crate::{
     },
     home::Pending,
     limits::RECEIPT_DELAY_MS,
-    mls::{GroupValue, Judged, LiveGroup, Mls},
+    mls::{
+        GroupValue, Judged, LiveGroup, Mls,
+        policy::{admits, author_of_place},
+    },
     store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, Reading},
     turn::{EngineError, Turn},
 };
@@ -35,6 +39,8 @@ pub enum Weighed {
     Wins(Box<Winner>),
     /// It may be the one, and its secrets cannot be derived here.
     Lost,
+    /// Its author is in the group no more, where this device is: so it does not undo that. Others are to be told what did. The log of its epoch.
+    Outlived(LogRow),
     /// Others have gone on from an epoch that this device was not in: it has entered by another commit.
     Apart,
     /// This device is not in the group any more where others have followed it.
@@ -58,19 +64,26 @@ pub struct Winner {
     pub newcomer: Option<Newcomer>,
 }
 
-/// Which of two commits that lead on from one epoch all go on from: that of the lower leaf, and of one author the one with the lower hash. Those by which
-/// devices enter come after all of members, by their hashes. Others on the way renew keys and nothing else, and nobody has more rights than another: so
-/// nothing else tells them apart.
+/// Which of two commits that lead on from one epoch all go on from: the one with the lower place, and of one author the one with the lower hash. In a
+/// direct conversation a place is the author's leaf; in groups roles and removals come before it. Commits by which devices enter come after all of
+/// members, by their hashes.
 fn precedes(a: (u32, &[u8]), b: (u32, &[u8])) -> bool {
     a < b
 }
 
 impl OpenGroup<'_> {
     /// Weighs a commit against the one that was followed from a kept epoch, by the state of that epoch.
-    pub fn weigh(&mut self, turn: &Turn<'_>, mls: &Mls, epoch: u64, commit: &Bytes) -> Result<Weighed, EngineError> {
+    /// `then` are commits that others have followed after it.
+    pub fn weigh(
+        &mut self,
+        turn: &Turn<'_>,
+        mls: &Mls,
+        epoch: u64,
+        (commit, then): (&Bytes, &[Bytes]),
+    ) -> Result<Weighed, EngineError> {
         let Some(mark) = self.entry.parent(epoch).cloned() else { return Ok(Weighed::Void) };
         let current = self.state.live.value()?;
-        let weighed = self.weigh_from(turn, mls, &mark, commit, &current);
+        let weighed = self.weigh_from(turn, mls, &mark, (commit, then), &current);
         self.state.live.reset_value(current);
         match weighed {
             Err(error) if error.is_of_this_group() => {
@@ -87,7 +100,7 @@ impl OpenGroup<'_> {
         turn: &Turn<'_>,
         mls: &Mls,
         mark: &ParentMark,
-        commit: &Bytes,
+        (commit, then): (&Bytes, &[Bytes]),
         current: &GroupValue,
     ) -> Result<Weighed, EngineError> {
         let id = self.entry.id;
@@ -100,25 +113,38 @@ impl OpenGroup<'_> {
         let mut before = value(&parent.state, &parent.past);
         // Late messages have used up keys of them since.
         before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
-        let from_policy = mls.load(&id, before.clone())?.policy();
+        let (from_policy, of_followed) = {
+            let from = mls.load(&id, before.clone())?;
+            (from.policy(), author_of_place(mark.author).and_then(|leaf| from.member_at(leaf)))
+        };
         let own = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
-        let (live, after, author, newcomer) = match own {
+        let (live, after, author, by, newcomer) = match own {
             Some(own) => {
                 let after = value(&own.state, &own.past);
                 let from = mls.load(&id, before.clone())?;
                 let live = mls.load(&id, after.clone())?;
                 let place = from.place_of(&live, from.leaf());
-                (live, after, place, None)
+                (live, after, place, from.member_at(from.leaf()), None)
             }
             None => match mls.load(&id, before.clone())?.judge(commit) {
-                Judged::Valid(live, by) => (*live, before, by.place, Newcomer::of(&by)),
+                Judged::Valid(live, by) => {
+                    let newcomer = Newcomer::of(&by);
+                    (*live, before, by.place, by.author, newcomer)
+                }
                 Judged::Removed(_) => return Ok(Weighed::Removed),
                 Judged::Void => return Ok(Weighed::Void),
                 Judged::Underivable => return Ok(Weighed::Lost),
             },
         };
-        if !precedes((author, &commit_hash(commit)), (mark.author, &mark.hash)) {
-            return Ok(Weighed::Loses(log_row(&live)?));
+        let is_out = |policy: Option<Policy>, author: &Option<Certificate>| {
+            policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
+        };
+        let is_first = precedes((author, &commit_hash(commit)), (mark.author, &mark.hash));
+        match (is_out(self.state.live.policy(), &by), leads_out(&live, then, |at| is_out(at, &of_followed))) {
+            (true, false) => return Ok(Weighed::Outlived(log_row(&live)?)),
+            (false, true) => {}
+            _ if is_first => {}
+            _ => return Ok(Weighed::Loses(log_row(&live)?)),
         }
         let is_own = own.is_some();
         let policies = from_policy.zip(live.policy());
@@ -136,6 +162,9 @@ impl OpenGroup<'_> {
             let Some(parent) = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, mark.epoch))? else {
                 continue;
             };
+            if parent.state.is_empty() {
+                continue;
+            }
             let before = GroupValue { state: parent.state.clone().into(), ..GroupValue::default() };
             made.push((mark.epoch, mls.load(&self.entry.id, before)?.prepare_update(now_ms, Vec::new())?.0.into()));
         }
@@ -200,6 +229,21 @@ impl OpenGroup<'_> {
     }
 }
 
+/// Whether a group comes to a policy on a way that commits lead from here.
+fn leads_out(from: &LiveGroup, commits: &[Bytes], is_out: impl Fn(Option<Policy>) -> bool) -> bool {
+    let mut at = from.clone();
+    for commit in commits {
+        if is_out(at.policy()) {
+            return true;
+        }
+        match at.judge(commit) {
+            Judged::Valid(next, _) => at = *next,
+            _ => return false,
+        }
+    }
+    is_out(at.policy())
+}
+
 /// The commit of ours that waited in an epoch when another was followed.
 fn own_commit(parent: &ParentRow, secret: &[u8]) -> Option<Bytes> {
     let own = parent.own.as_ref()?;
@@ -238,6 +282,7 @@ impl Conversations {
             self.groups.logs.insert(address, (id, epoch));
         }
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
+            self.want_again(chat, epoch + 1);
             self.chats.lose_items(turn, chat, id, epoch + 1..=u64::MAX)?;
             self.chats.lose_receipts(turn, chat);
         }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use starling_wire::{Beacon, limits::MAX_ENTRY};
 
 use crate::{
     conversation::{
@@ -11,9 +12,12 @@ use crate::{
     },
     limits::{MAX_PARENT_BYTES, PARENT_LIFE_MS},
     mls::PAST_EPOCHS,
-    store::{PARENTS, ParentMark, ParentRow, StoreError},
+    store::{PARENTS, ParentMark, ParentRow, Reading, StoreError},
     turn::{EngineError, Turn},
 };
+
+/// Bytes that a log's entry has beside the commits of a beacon.
+const BEACON_OVERHEAD: usize = 256;
 
 /// What names a commit.
 pub fn commit_hash(commit: &[u8]) -> [u8; 32] {
@@ -75,6 +79,26 @@ impl GroupEntry {
 
     pub(super) fn parent_mut(&mut self, epoch: u64) -> Option<&mut ParentMark> {
         self.row.parents.iter_mut().find(|mark| mark.epoch == epoch)
+    }
+
+    /// What this device has followed from an epoch, as others are told: `most` commits at most, as far as they fit.
+    pub(super) fn followed_from(
+        &self,
+        turn: &Turn<'_>,
+        epoch: u64,
+        most: usize,
+    ) -> Result<Option<Beacon>, EngineError> {
+        let mut path: Vec<Bytes> = Vec::new();
+        for epoch in (epoch..self.epoch()).take(most) {
+            let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.id, epoch))? else { break };
+            let size = path.iter().map(Bytes::len).sum::<usize>() + row.commit.len();
+            if size > MAX_ENTRY - BEACON_OVERHEAD && !path.is_empty() {
+                break;
+            }
+            path.push(row.commit.clone());
+        }
+        let is_path = path.len() > 1;
+        Ok(if is_path { Some(Beacon::Path(path)) } else { path.pop().map(Beacon::Commit) })
     }
 
     /// Whether a commit was followed from an epoch that was not read in its log.

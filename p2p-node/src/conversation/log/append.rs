@@ -124,7 +124,7 @@ impl Conversations {
         }
         let item = chat.outbox.get(chat.outbox.partition_point(|i| i.last <= chat.row.logged_upto))?;
         let entry = self.groups.get(&item.group)?;
-        if self.chats.roster_diff(cx.dir, &chat.roster, entry).0 {
+        if self.chats.roster_diff(&self.policies, cx.dir, &chat.roster, entry).0 {
             // It waits for a group that a device which was given up cannot read.
             return None;
         }

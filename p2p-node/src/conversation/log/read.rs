@@ -10,8 +10,7 @@ use starling_wire::{
 use crate::{
     api::types::Via,
     conversation::{
-        Conversations, GroupEntry, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed,
-        receive::Taken,
+        Conversations, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed, receive::Taken,
     },
     home::{Homes, LogPending},
     net::HomeId,
@@ -239,7 +238,7 @@ impl Conversations {
             return Ok(());
         }
         if entry.was_told(epoch) {
-            return self.on_told_commit(turn, cx, Teller::Winner, (id, epoch), commit);
+            return self.on_told_commit(turn, cx, Teller::Winner, (id, epoch), std::slice::from_ref(commit));
         }
         if entry.epoch() != epoch {
             return Ok(());
@@ -269,9 +268,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let of_group =
-            self.groups.get(&id).and_then(GroupEntry::chat).is_some_and(|chat| self.chats.is_group_chat(chat));
-        if of_group {
+        if self.has_policy(id) {
             return self.enter_again(turn, cx, id);
         }
         self.abandon_group(turn, id);

@@ -92,7 +92,12 @@ impl Conversations {
             .groups
             .get(&id)
             .is_some_and(|g| g.row.log_opened || g.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
-        if known {
+        if known && self.has_policy(id) {
+            // Nobody makes another one of its group: it is looked for again.
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.append.retry_at = turn.now() + RETRY_REFUSED_MS;
+            }
+        } else if known {
             self.abandon_group(turn, id);
             // The others find that, too; and the log of a group that was not used any more ends by its age.
             if let Some(entry) = self.groups.get_mut(&id) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Policy, PolicyMember, Reasons, Role, limits::MAX_ENTRY};
 
-use super::{IntentRow, PolicyEntry, commands::invited};
+use super::{IntentRow, Policies, PolicyEntry, commands::invited};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -16,9 +16,12 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
     },
-    limits::REGROUP_TURN_MS,
-    mls::policy::{Change, Denied, Place, check_change, says_so, tombstone_by},
-    store::{EventLogRow, IntentKind, StandingRow},
+    limits::{MAX_DONE_INTENTS, REGROUP_TURN_MS},
+    mls::{
+        PAST_EPOCHS,
+        policy::{Change, Denied, Place, check_change, let_leave, may_bury, removed_after, tombstone_by},
+    },
+    store::{DoneRow, EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Turn},
 };
 
@@ -35,7 +38,13 @@ impl From<Denied> for GroupRefusal {
 }
 
 /// A policy with what an intent wants. `None` if it says that already.
-fn with_intent(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> Option<Policy> {
+fn with_intent(before: &Policy, policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> Option<Policy> {
+    let mut after = changed(policy, intent, own, epoch)?;
+    after.removed = removed_after(before, &after);
+    Some(after)
+}
+
+fn changed(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> Option<Policy> {
     let mut after = policy.clone();
     let account = intent.account().map(|account| *account.as_bytes());
     match (intent.kind(), account) {
@@ -57,6 +66,12 @@ fn with_intent(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64)
     (after != *policy && !gone).then_some(after)
 }
 
+/// Whether an intent would bring somebody back of whose removal its user did not know.
+fn is_stale(policy: &Policy, intent: &IntentRow) -> bool {
+    let was_removed = |account: AccountId| policy.removed.contains(account.as_bytes());
+    intent.kind() == IntentKind::Invite && !intent.again && intent.account().is_some_and(was_removed)
+}
+
 /// Why a change cannot be: a group without an owner is told apart from others.
 fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> Result<(), Denied> {
     if !change.policy.members.iter().any(|m| m.role == Role::Owner) {
@@ -68,12 +83,28 @@ fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> 
     check_change(before, &change.policy, own, &change.reasons, place)
 }
 
+/// Whose wish a change is.
+#[derive(Clone, Copy)]
+enum Wish {
+    OfUser,
+    /// Whoever's turn it is commits it.
+    OfAnybody,
+}
+
+/// Makes a change larger, if the larger one is allowed.
+fn take_if_possible(before: &Policy, change: &mut Change, with: Change, (own, place): (AccountId, Place<'_>)) {
+    if check_change(before, &with.policy, own, &with.reasons, place).is_ok() {
+        *change = with;
+    }
+}
+
 /// What is to be committed.
 struct Wanted {
     change: Option<Change>,
-    /// Intents that are done, or cannot be.
+    /// Intents that are done.
     settled: Vec<IntentRow>,
-    refused: Vec<Denied>,
+    /// Those that cannot be.
+    refused: Vec<(IntentRow, Denied)>,
 }
 
 impl PolicyEntry {
@@ -83,21 +114,46 @@ impl PolicyEntry {
         let Some(before) = &self.policy else { return wanted };
         let mut policy = before.clone();
         for intent in self.row.intents.iter().filter(|intent| intent.kind() != IntentKind::Bury) {
-            let Some(after) = with_intent(&policy, intent, &own, place.epoch) else {
+            let Some(after) = with_intent(before, &policy, intent, &own, place.epoch) else {
                 wanted.settled.push(intent.clone());
                 continue;
             };
             let change = Change { policy: after, reasons: Reasons::default() };
-            match check(before, &change, own, place) {
+            let checked =
+                if is_stale(before, intent) { Err(Denied::Removed) } else { check(before, &change, own, place) };
+            match checked {
                 Ok(()) => policy = change.policy,
-                Err(denied) => {
-                    wanted.settled.push(intent.clone());
-                    wanted.refused.push(denied);
-                }
+                Err(denied) => wanted.refused.push((intent.clone(), denied)),
             }
         }
         wanted.change = (policy != *before).then_some(Change { policy, reasons: Reasons::default() });
         wanted
+    }
+
+    /// Remembers what was done of what the user wanted for as long as others may go on from another commit.
+    fn note_done(&mut self, settled: &[IntentRow], epoch: u64) {
+        self.row.done.retain(|done| done.epoch + PAST_EPOCHS as u64 >= epoch);
+        let done = settled.iter().map(|intent| DoneRow { intent: Some(intent.clone()), epoch });
+        self.row.done.extend(done.take(MAX_DONE_INTENTS.saturating_sub(self.row.done.len())));
+        self.dirty = true;
+    }
+
+    /// All have gone back to an epoch, and on from another commit: what was done in those after it is wanted again.
+    pub(super) fn want_again_from(&mut self, epoch: u64) {
+        let again: Vec<DoneRow> = self.row.done.extract_if(.., |done| done.epoch >= epoch).collect();
+        for intent in again.into_iter().filter_map(|done| done.intent) {
+            self.want(intent);
+        }
+    }
+}
+
+impl Policies {
+    /// Whether a group has a device that its account has removed, and that goes with a commit which any member may make.
+    pub(in crate::conversation) fn has_removed_device(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
+        let policy = group.chat().and_then(|chat| self.of.get(&chat)).and_then(|entry| entry.policy.as_ref());
+        let Some(policy) = policy else { return false };
+        let goes = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|chain| may_bury(policy, chain, &m.device));
+        group.members.iter().any(goes)
     }
 }
 
@@ -123,7 +179,7 @@ impl Conversations {
             if about_somebody && intent.account().is_none_or(|account| policy.role(account.as_bytes()).is_none()) {
                 return refused(GroupRefusal::NotInGroup);
             }
-            if let Some(after) = with_intent(policy, intent, &own, place.epoch) {
+            if let Some(after) = with_intent(policy, policy, intent, &own, place.epoch) {
                 let change = Change { policy: after, reasons: Reasons::default() };
                 check(policy, &change, own, place).map_err(|why| NotAllowed::Group(why.into()))?;
             }
@@ -134,38 +190,39 @@ impl Conversations {
     /// What any member commits for others: devices that their accounts have removed, and accounts that leave.
     fn wanted_by_others(&self, dir: Directory<'_>, entry: &PolicyEntry, group: &GroupEntry) -> Change {
         let place = Place { group: &group.id, epoch: group.epoch() };
-        let mut change = Change { policy: entry.policy.clone().unwrap_or_else(empty), reasons: Reasons::default() };
+        let before = entry.policy.clone().unwrap_or_else(empty);
+        let mut change = Change { policy: before.clone(), reasons: Reasons::default() };
         let buried = entry.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Bury);
         let own = dir.account.id();
         let buried = buried.filter_map(|intent| DeviceId::from_bytes(&intent.device).ok());
         let buried = buried.map(|device| GroupMember { account: own, device });
         // A commit does not remove its own author.
         let others = group.members.iter().copied().filter(|m| m.device != dir.account.device());
-        for member in others.chain(buried) {
-            let Some(chain) = dir.list_of(&member.account).filter(|chain| chain.has_removed(&member.device)) else {
-                continue;
-            };
-            let Some(tombstone) = tombstone_by(chain, &member.device) else { continue };
-            let is_known = change.policy.tombstone(&tombstone.account, &tombstone.device).is_some();
-            let bytes = Bytes::copy_from_slice(chain.as_bytes());
-            let is_given = change.reasons.chains.contains(&bytes);
-            if is_known || !(is_given || change.reasons.has_room_for(&bytes)) {
-                continue;
-            }
-            if !is_given {
-                change.reasons.chains.push(bytes);
-            }
-            change.policy.bury(tombstone);
-        }
         for leave in entry.leaves() {
-            let member = change.policy.member(&leave.account).copied();
             let is_in =
                 |m: &GroupMember| *m.device.as_bytes() == leave.device && *m.account.as_bytes() == leave.account;
-            let own_leaves = leave.account == *own.as_bytes();
-            if member.is_some_and(|m| says_so(&leave, &m, place)) && group.members.iter().any(is_in) && !own_leaves {
-                change.policy.remove(&leave.account);
-                change.reasons.leaves.push(leave);
+            if leave.account == *own.as_bytes() || !group.members.iter().any(is_in) {
+                continue;
             }
+            let mut with = change.clone();
+            let_leave(&mut with.policy, &leave.account);
+            with.policy.removed = removed_after(&before, &with.policy);
+            with.reasons.leaves.push(leave);
+            take_if_possible(&before, &mut change, with, (own, place));
+        }
+        for member in others.chain(buried) {
+            let chain = dir.list_of(&member.account).filter(|chain| may_bury(&change.policy, chain, &member.device));
+            let Some(chain) = chain else { continue };
+            let Some(tombstone) = tombstone_by(chain, &member.device) else { continue };
+            let bytes = Bytes::copy_from_slice(chain.as_bytes());
+            let is_given = change.reasons.chains.contains(&bytes);
+            if !(is_given || change.reasons.has_room_for(&bytes)) {
+                continue;
+            }
+            let mut with = change.clone();
+            with.reasons.chains.extend((!is_given).then_some(bytes));
+            with.policy.bury(tombstone);
+            take_if_possible(&before, &mut change, with, (own, place));
         }
         change
     }
@@ -194,23 +251,26 @@ impl Conversations {
         let turn_at =
             for_others.then(|| entry.turn_at.unwrap_or(turn.now() + turn_of(group, &cx.dir.account.device())));
         let is_due = turn_at.is_some_and(|at| at <= turn.now());
-        let is_same = entry.turn_at == turn_at && user.settled.is_empty();
-        let change = match user.change {
-            Some(change) => Some(change),
-            None if is_due => Some(others),
-            None => None,
-        };
+        let is_same = entry.turn_at == turn_at && user.settled.is_empty() && user.refused.is_empty();
+        let epoch = place.epoch;
         if !is_same && let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.turn_at = turn_at;
-            entry.row.intents.retain(|intent| !user.settled.contains(intent));
+            let is_over = |intent: &IntentRow| {
+                user.settled.contains(intent) || user.refused.iter().any(|(refused, _)| refused == intent)
+            };
+            entry.row.intents.retain(|intent| !is_over(intent));
+            entry.note_done(&user.settled, epoch);
             entry.dirty = true;
         }
-        for denied in user.refused {
-            self.report_refused(turn, chat, denied)?;
+        for (_, denied) in &user.refused {
+            self.report_refused(turn, chat, *denied)?;
         }
         self.invite_again(turn, cx, chat, &user.settled)?;
-        let Some(change) = change else { return Ok(()) };
-        self.prepare(turn, cx, (chat, id), &change)
+        match user.change {
+            Some(change) => self.prepare(turn, cx, (chat, id), &change, Wish::OfUser),
+            None if is_due => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody),
+            None => Ok(()),
+        }
     }
 
     /// Whom the user invites who was invited before, and has not come, is told the way once more.
@@ -228,11 +288,9 @@ impl Conversations {
         }
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
         for account in accounts {
-            // What follows from a commit of ours was told with it.
-            if !entry.row.invited.iter().any(|row| row.account == account.as_bytes()) {
-                entry.row.invited.push(invited(&account));
-                entry.dirty = true;
-            }
+            entry.row.invited.retain(|row| row.account != account.as_bytes());
+            entry.row.invited.push(invited(&account));
+            entry.dirty = true;
         }
         self.offer_ways_in(turn, cx, chat)
     }
@@ -243,6 +301,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         (chat, id): (ChatId, GroupId),
         change: &Change,
+        wish: Wish,
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.prepare_change(turn.agreed_ms(), change) {
@@ -255,12 +314,18 @@ impl Conversations {
         }
         group.forget_pending();
         // It would be tried again and again.
-        if let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.row.intents.clear();
-            entry.turn_at = Some(turn.now() + 100 * REGROUP_TURN_MS);
-            entry.dirty = true;
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        match wish {
+            Wish::OfUser => {
+                entry.row.intents.retain(|intent| intent.kind() == IntentKind::Bury);
+                entry.dirty = true;
+                self.report_refused(turn, chat, Denied::Malformed)
+            }
+            Wish::OfAnybody => {
+                entry.turn_at = Some(turn.now() + 100 * REGROUP_TURN_MS);
+                Ok(())
+            }
         }
-        self.report_refused(turn, chat, Denied::Malformed)
     }
 
     /// The user is told that a change of a group cannot be made.
@@ -282,4 +347,46 @@ fn turn_of(group: &GroupEntry, device: &DeviceId) -> u64 {
 
 fn empty() -> Policy {
     Policy::new([0; 16], String::new(), [0; 32])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use starling_keys::RecoveryPhrase;
+
+    use super::*;
+
+    #[test]
+    fn an_old_wish_does_not_bring_back_who_was_removed_since() {
+        let [own, other] = [(); 2].map(|()| RecoveryPhrase::generate().account_key().id());
+        let mut policy = Policy::new([1; 16], "ops".into(), *own.as_bytes());
+        policy.removed.push(*other.as_bytes());
+        let place = Place { group: &[2; 16], epoch: 7 };
+        for again in [false, true] {
+            let mut entry = PolicyEntry::default();
+            entry.set_policy(policy.clone());
+            entry.want(IntentRow { again, ..IntentRow::about(IntentKind::Invite, &other) });
+            let wanted = entry.wanted_by_user(own, place);
+            assert_eq!((wanted.change.is_some(), wanted.refused.len()), (again, usize::from(!again)));
+        }
+    }
+
+    #[test]
+    fn what_is_done_is_remembered_for_as_long_as_it_can_be_undone() {
+        let other = RecoveryPhrase::generate().account_key().id();
+        let mut entry = PolicyEntry::default();
+        let intent = IntentRow::about(IntentKind::Remove, &other);
+        entry.note_done(std::slice::from_ref(&intent), 5);
+        entry.want_again_from(6);
+        assert!(entry.row.intents.is_empty());
+        entry.want_again_from(5);
+        assert_eq!(entry.row.intents, std::slice::from_ref(&intent));
+        assert!(entry.row.done.is_empty());
+        entry.note_done(&[intent], 5);
+        entry.note_done(&[], 10);
+        assert!(entry.row.done.is_empty());
+        let many: Vec<IntentRow> = (0..200).map(|_| IntentRow::about(IntentKind::Remove, &other)).collect();
+        entry.note_done(&many, 10);
+        assert_eq!(entry.row.done.len(), MAX_DONE_INTENTS);
+    }
 }

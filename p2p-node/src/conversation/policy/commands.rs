@@ -106,27 +106,33 @@ impl Conversations {
                 return Ok(());
             }
             GroupCommand::Invite { chat, accounts, reply } => {
-                let intents = accounts.iter().map(|account| about(IntentKind::Invite, account)).collect();
+                let policy = self.policies.of.get(&chat).and_then(|entry| entry.policy.as_ref());
+                let was_removed = |account: &AccountId| policy.is_some_and(|p| p.removed.contains(account.as_bytes()));
+                let intent = |account: &AccountId| IntentRow {
+                    again: was_removed(account),
+                    ..about(IntentKind::Invite, account)
+                };
+                let intents = accounts.iter().map(intent).collect();
                 let checked = check_contacts(cx.dir, &accounts);
-                (reply, checked.and_then(|()| self.want(turn, cx.dir, chat, intents)))
+                (reply, checked.and_then(|()| self.want(cx.dir, chat, intents)))
             }
             GroupCommand::Remove { chat, account, reply } => {
-                (reply, self.want(turn, cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
+                (reply, self.want(cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
             }
             GroupCommand::SetRole { chat, account, role, reply } => {
                 let intent = IntentRow { role: role.rank().into(), ..about(IntentKind::Role, &account) };
-                (reply, self.want(turn, cx.dir, chat, vec![intent]))
+                (reply, self.want(cx.dir, chat, vec![intent]))
             }
             GroupCommand::Rename { chat, name, reply } => {
                 let intent = |text| IntentRow { kind: IntentKind::Name.into(), text, ..IntentRow::default() };
                 let name = checked_group_name(&name);
-                (reply, name.and_then(|name| self.want(turn, cx.dir, chat, vec![intent(name)])))
+                (reply, name.and_then(|name| self.want(cx.dir, chat, vec![intent(name)])))
             }
             GroupCommand::SetTopic { chat, topic, reply } => {
                 let intent = IntentRow { kind: IntentKind::Topic.into(), text: topic, ..IntentRow::default() };
                 let fits = intent.text.len() <= MAX_TOPIC;
                 let too_long = Invalid::MessageTooLong { length: intent.text.len(), max: MAX_TOPIC };
-                (reply, if fits { self.want(turn, cx.dir, chat, vec![intent]) } else { Err(too_long.into()) })
+                (reply, if fits { self.want(cx.dir, chat, vec![intent]) } else { Err(too_long.into()) })
             }
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
@@ -148,7 +154,7 @@ impl Conversations {
         invite.sort();
         invite.dedup();
         invite.retain(|account| *account != own);
-        if invite.len() >= MAX_GROUP_ACCOUNTS {
+        if invite.len() >= MAX_GROUP_ACCOUNTS || !self.policies.has_room() {
             return Ok(refused(GroupRefusal::Full));
         }
         let name = match checked_group_name(name).and_then(|name| check_contacts(cx.dir, &invite).map(|()| name)) {
@@ -201,15 +207,8 @@ impl Conversations {
     }
 
     /// Notes what the user wants of a group, if that is possible now.
-    fn want(
-        &mut self,
-        turn: &Turn<'_>,
-        dir: Directory<'_>,
-        chat: ChatId,
-        intents: Vec<IntentRow>,
-    ) -> Result<(), NodeError> {
+    fn want(&mut self, dir: Directory<'_>, chat: ChatId, intents: Vec<IntentRow>) -> Result<(), NodeError> {
         self.check_wanted(dir, chat, &intents)?;
-        let _ = turn;
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             intents.into_iter().for_each(|intent| entry.want(intent));
         }
@@ -229,6 +228,11 @@ impl Conversations {
         match entry.standing() {
             StandingRow::Member => {}
             StandingRow::Leaving => return Ok(Ok(())),
+            StandingRow::Entering => {
+                self.stop_entering(chat);
+                self.has_left(turn, chat)?;
+                return Ok(Ok(()));
+            }
             _ => return Ok(refused(GroupRefusal::NotAMember)),
         }
         let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };

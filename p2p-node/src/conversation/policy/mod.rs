@@ -21,6 +21,7 @@ use crate::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         types::{ChatId, ChatKind},
     },
+    limits::MAX_GROUP_CHATS,
     store::{IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
     turn::{EngineError, Schedule, Tracked, Turn},
 };
@@ -42,6 +43,10 @@ pub struct PolicyEntry {
     turn_at: Option<u64>,
     /// When others are told who we are, in steady time.
     introduce_at: Option<u64>,
+    /// Until when the group is not entered again, in steady time: each time is a commit for all others.
+    rests_until: u64,
+    /// It is entered again then.
+    enters_again: bool,
     dirty: bool,
 }
 
@@ -53,6 +58,10 @@ impl PolicyEntry {
 
     fn standing(&self) -> StandingRow {
         self.row.standing()
+    }
+
+    fn is_in(&self) -> bool {
+        matches!(self.standing(), StandingRow::Entering | StandingRow::Member | StandingRow::Leaving)
     }
 
     fn set_standing(&mut self, standing: StandingRow) {
@@ -112,7 +121,9 @@ impl Policies {
         for chat in self.of.take_touched() {
             let Some(entry) = self.of.settle(&chat) else { continue };
             // What is due by now waits for something else.
-            let due = entry.turn_at.into_iter().chain(entry.introduce_at).filter(|at| *at > turn.now()).min();
+            let again = entry.enters_again.then_some(entry.rests_until);
+            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(again);
+            let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {
                 turn.put(POLICIES, &chat.0, &entry.row)?;
@@ -148,8 +159,12 @@ impl Policies {
 
     /// Whether we are in a group, or about to be.
     pub(super) fn is_in(&self, chat: &ChatId) -> bool {
-        let standing = self.of.get(chat).map(PolicyEntry::standing);
-        matches!(standing, Some(StandingRow::Entering | StandingRow::Member | StandingRow::Leaving))
+        self.of.get(chat).is_some_and(PolicyEntry::is_in)
+    }
+
+    /// Whether there is room for one more group that we are in.
+    pub(super) fn has_room(&self) -> bool {
+        self.of.values().filter(|entry| entry.is_in()).count() < MAX_GROUP_CHATS
     }
 
     /// The conversation's name.
@@ -188,6 +203,18 @@ pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, body
 }
 
 impl Conversations {
+    /// All go on from another commit than the one that has led to an epoch: what was done since is wanted again.
+    pub(super) fn want_again(&mut self, chat: ChatId, epoch: u64) {
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.want_again_from(epoch);
+        }
+    }
+
+    /// Whether an MLS group is that of a conversation with a policy.
+    pub(crate) fn has_policy(&self, id: GroupId) -> bool {
+        self.groups.get(&id).and_then(super::GroupEntry::chat).is_some_and(|chat| self.chats.is_group_chat(chat))
+    }
+
     /// What an account may do in a conversation; none in a direct one.
     pub(super) fn role_in(&self, chat: ChatId, account: &AccountId) -> Option<Role> {
         self.policies.role(&chat, account)
@@ -195,8 +222,9 @@ impl Conversations {
 
     /// A device of our account was removed: the groups that it may enter, or is in, bury it.
     pub(super) fn bury_own(&mut self, turn: &Turn<'_>, device: &starling_keys::DeviceId) {
-        let in_group =
-            |(chat, entry): (&ChatId, &PolicyEntry)| (entry.standing() == StandingRow::Member).then_some(*chat);
+        let in_group = |(chat, entry): (&ChatId, &PolicyEntry)| {
+            matches!(entry.standing(), StandingRow::Entering | StandingRow::Member).then_some(*chat)
+        };
         let chats: Vec<ChatId> = self.policies.of.iter().filter_map(in_group).collect();
         for chat in chats {
             if let Some(entry) = self.policies.of.get_mut(&chat) {

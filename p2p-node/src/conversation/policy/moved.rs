@@ -10,7 +10,7 @@ use crate::{
     api::types::{ChatId, DurableEventKind},
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
-    limits::{INTRODUCE_AFTER_MS, MAX_LEAVES},
+    limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, MAX_LEAVES},
     mls::policy::{Place, says_so},
     store::{EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Fact, Turn},
@@ -65,7 +65,7 @@ impl PolicyEntry {
 
 /// Whether a policy ends what somebody could do before it: who is gone knows the door.
 pub fn shuts_out(before: &Policy, after: &Policy) -> bool {
-    after.tombstones.len() > before.tombstones.len()
+    after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none())
         || before.members.iter().any(|m| after.member(&m.account).is_none())
 }
 
@@ -172,26 +172,30 @@ impl Conversations {
         Ok(())
     }
 
-    /// Others have come who do not know who we are: one device of each account tells them, and soon those who come after them, too.
+    /// Others have come who do not know who we are: the devices of each account tell them, one after the other, and soon those who come after them, too.
     fn introduce_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId) {
         let own = dir.account.id();
         let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
-        let first = group.and_then(|g| g.members.iter().filter(|m| m.account == own).map(|m| m.device).min());
-        if first != Some(dir.account.device()) {
-            return;
-        }
+        let before = group
+            .map_or(0, |g| g.members.iter().filter(|m| m.account == own && m.device < dir.account.device()).count());
         let Some(entry) = self.policies.of.get_mut(&chat) else { return };
         (entry.row.introduce, entry.dirty) = (true, true);
         let spread = u64::from(dir.account.device().tag()[0]) * INTRODUCE_AFTER_MS / 256;
-        entry.introduce_at.get_or_insert(turn.now() + INTRODUCE_AFTER_MS + spread);
+        // Another device of ours that is there comes first, and then this one need not.
+        let turns = before as u64 * INTRODUCE_TURN_MS;
+        entry.introduce_at.get_or_insert(turn.now() + INTRODUCE_AFTER_MS + spread + turns);
     }
 
     /// Tells the members of groups who we are, where that is due; and leaves those that know that we do.
     pub(crate) fn pump_policies(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         for chat in self.policies.of.touched() {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
+            let enters_again = entry.enters_again && entry.rests_until <= turn.now();
             if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
                 self.introduce(turn, cx, chat);
+            }
+            if enters_again && let Some(id) = self.active_group(cx.dir, chat) {
+                self.enter_again(turn, cx, id)?;
             }
         }
         for chat in self.chats.touched() {
@@ -202,6 +206,13 @@ impl Conversations {
             }
         }
         Ok(())
+    }
+
+    /// Another device of ours has said in a group who we are.
+    pub(crate) fn introduced_elsewhere(&mut self, chat: ChatId) {
+        if let Some(entry) = self.policies.of.get_mut(&chat).filter(|entry| entry.row.introduce) {
+            (entry.row.introduce, entry.introduce_at, entry.dirty) = (false, None, true);
+        }
     }
 
     fn introduce(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
@@ -269,15 +280,6 @@ impl Conversations {
             group_event(turn, DurableEventKind::GroupRemoved, chat, own.as_bytes(), "")?;
         }
         self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })
-    }
-
-    /// The door says that we were invited no longer.
-    pub(in crate::conversation) fn on_shut_out(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-    ) -> Result<(), EngineError> {
-        self.be_out(turn, chat, StandingRow::Removed)
     }
 
     /// A device says that its account leaves a group.

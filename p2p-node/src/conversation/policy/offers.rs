@@ -14,9 +14,9 @@ use crate::{
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
     home::{Recipient, Sealing},
-    limits::{MAX_GROUP_CHATS, MAX_INVITATIONS},
+    limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS, REENTER_MS},
     roster::Roster,
-    store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, StandingRow},
+    store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -56,6 +56,28 @@ impl OfferRow {
 /// What names a way in.
 fn hash_of(offer: &GroupOffer) -> Vec<u8> {
     blake3::hash(&[&offer.group[..], &offer.secret].concat()).as_bytes()[..16].to_vec()
+}
+
+/// What is kept of an offer, and the conversation that it is of. None if it is malformed.
+fn offer_row(turn: &Turn<'_>, from: AccountId, offer: &GroupOffer) -> Option<(ChatId, OfferRow)> {
+    let chat = offer.conversation[..].try_into().map(ChatId).ok()?;
+    GroupId::try_from(&offer.group[..]).ok().filter(|_| offer.secret.len() == 32)?;
+    offer.home.parse::<RendezvousAddr>().ok()?;
+    let row = OfferRow {
+        group: offer.group.to_vec(),
+        secret: offer.secret.to_vec(),
+        home: offer.home.clone(),
+        name: starling_text::received_name(&offer.name),
+        by: from.as_bytes().to_vec(),
+        at_ms: turn.wall(),
+    };
+    Some((chat, row))
+}
+
+impl PolicyEntry {
+    fn is_offered_by(&self, account: &AccountId) -> bool {
+        self.row.offer.as_ref().is_some_and(|offer| offer.by == account.as_bytes())
+    }
 }
 
 /// The devices of an account that was invited that do not know of it.
@@ -101,7 +123,7 @@ impl Conversations {
         let has_come = |account: &AccountId| {
             self.chats.get(&chat).is_some_and(|state| state.roster.accounts().any(|a| a == *account))
         };
-        let (mut waiting, mut due) = (Vec::new(), Vec::new());
+        let mut waiting = Vec::new();
         for mut row in entry.row.invited.clone() {
             let Ok(account) = AccountId::from_bytes(&row.account) else { continue };
             if policy.role(account.as_bytes()).is_none() || has_come(&account) {
@@ -111,18 +133,15 @@ impl Conversations {
                 (row.offered, row.told) = (hash.clone(), Vec::new());
             }
             let devices = untold(cx.dir, &account, &row);
-            row.told = row.told.into_iter().chain(devices.iter().map(|device| device.as_bytes().to_vec())).collect();
-            if !devices.is_empty() {
-                due.push((account, devices));
+            // Who has no home that is known is told later.
+            if !devices.is_empty() && self.offer_to(turn, cx, (account, &devices), &offer)? {
+                row.told.extend(devices.iter().map(|device| device.as_bytes().to_vec()));
             }
             waiting.push(row);
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.row.invited = waiting;
             entry.dirty = true;
-        }
-        for (account, devices) in due {
-            self.offer_to(turn, cx, (account, &devices), &offer)?;
         }
         Ok(())
     }
@@ -140,22 +159,22 @@ impl Conversations {
         chats.into_iter().try_for_each(|chat| self.offer_ways_in(turn, cx, chat))
     }
 
-    /// Leaves an offer in the inboxes of devices of an account.
+    /// Leaves an offer in the inboxes of devices of an account. Gives whether it knows where they are.
     fn offer_to(
         &self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         (account, devices): (AccountId, &[DeviceId]),
         offer: &GroupOffer,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let own = account == cx.dir.account.id();
         let homes = if own {
             cx.dir.account.identity.homes.clone()
         } else {
             cx.dir.list_of(&account).map(|list| list.homes.clone()).unwrap_or_default()
         };
-        let Some(list) = cx.dir.list_of(&account) else { return Ok(()) };
-        let Some(home) = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first()) else { return Ok(()) };
+        let Some(list) = cx.dir.list_of(&account) else { return Ok(false) };
+        let Some(home) = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first()) else { return Ok(false) };
         let identity = &cx.dir.account.identity;
         let body = InboxBody {
             device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
@@ -172,7 +191,7 @@ impl Conversations {
             let recipient = Recipient { account, device, home: &address };
             cx.homes.leave_item(turn, &sealing, &recipient, place, &body)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The other devices of our account do as this one.
@@ -200,7 +219,7 @@ impl Conversations {
         };
         let Some(offer) = self.way_into(cx.dir, chat).or_else(offered) else { return Ok(()) };
         let offer = GroupOffer { answer: answer.number(), ..offer };
-        self.offer_to(turn, cx, (cx.dir.account.id(), &devices), &offer)
+        self.offer_to(turn, cx, (cx.dir.account.id(), &devices), &offer).map(drop)
     }
 
     /// A contact, or another device of ours, has offered a way into a group. Gives why it does not count.
@@ -211,24 +230,10 @@ impl Conversations {
         from: AccountId,
         offer: &GroupOffer,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
-        let (Ok(chat), Ok(_), 32) =
-            (offer.conversation[..].try_into().map(ChatId), GroupId::try_from(&offer.group[..]), offer.secret.len())
-        else {
-            return Ok(Err(ItemRefused::NoOffer));
-        };
-        if offer.home.parse::<RendezvousAddr>().is_err() {
-            return Ok(Err(ItemRefused::NoOffer));
-        }
-        let row = OfferRow {
-            group: offer.group.to_vec(),
-            secret: offer.secret.to_vec(),
-            home: offer.home.clone(),
-            name: starling_text::received_name(&offer.name),
-            by: from.as_bytes().to_vec(),
-            at_ms: turn.wall(),
-        };
+        let Some((chat, row)) = offer_row(turn, from, offer) else { return Ok(Err(ItemRefused::NoOffer)) };
         if from == cx.dir.account.id() {
-            return self.on_answer_of_own(turn, cx, chat, row, offer.answer).map(Ok);
+            let may_follow = [StandingRow::Invited, StandingRow::Declined];
+            return self.on_answer_of_own(turn, cx, (chat, &may_follow), row, offer.answer).map(Ok);
         }
         let known = self.policies.of.get(&chat);
         if known.is_none() && self.chats.contains_key(&chat) {
@@ -238,7 +243,14 @@ impl Conversations {
             Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving) => {
                 return self.on_other_way(turn, cx, (chat, from), row);
             }
-            None if self.invitations() >= MAX_INVITATIONS => return Ok(Err(ItemRefused::TooManyInvitations)),
+            // The first one stays until its user has answered it: nobody changes what was offered by somebody else.
+            Some(StandingRow::Invited) if known.is_some_and(|entry| !entry.is_offered_by(&from)) => {
+                return Ok(Err(ItemRefused::MayNotInvite));
+            }
+            Some(_) if !self.may_reopen(chat, &from, &row) => return Ok(Err(ItemRefused::MayNotInvite)),
+            None if self.invitations() >= MAX_INVITATIONS || !self.make_room(turn) => {
+                return Ok(Err(ItemRefused::TooManyInvitations));
+            }
             _ => {}
         }
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
@@ -261,11 +273,37 @@ impl Conversations {
         cx: &mut Context<'_>,
         offer: &GroupOffer,
     ) -> Result<(), EngineError> {
-        let offer = GroupOffer { answer: Answer::Accepted.number(), ..offer.clone() };
-        if let Err(why) = self.on_offer(turn, cx, cx.dir.account.id(), &offer)? {
-            tracing::warn!(%why, "a group of the snapshot cannot be entered");
+        let Some((chat, row)) = offer_row(turn, cx.dir.account.id(), offer) else {
+            tracing::warn!("a group of the snapshot cannot be entered");
+            return Ok(());
+        };
+        // A snapshot may be older than what this device knows of a group.
+        self.on_answer_of_own(turn, cx, (chat, &[StandingRow::Invited]), row, Answer::Accepted.number())
+    }
+
+    /// Whether somebody may invite into a conversation that we were in, or have declined: into another group of it only who could let others in.
+    fn may_reopen(&self, chat: ChatId, from: &AccountId, row: &OfferRow) -> bool {
+        let known = |entry: &PolicyEntry| entry.row.offer.as_ref().is_some_and(|offer| offer.group == row.group);
+        let was_in = self.chats.get(&chat).is_some_and(|state| state.row.groups.contains(&row.group));
+        let is_same = was_in || self.policies.of.get(&chat).is_some_and(known);
+        let has_policy = self.policies.of.get(&chat).is_some_and(|entry| entry.policy.is_some());
+        is_same || !has_policy || self.policies.role(&chat, from).is_some_and(|role| role <= Role::Admin)
+    }
+
+    /// Makes room for one more invitation: those that were declined first are forgotten. Gives whether there is.
+    fn make_room(&mut self, turn: &Turn<'_>) -> bool {
+        if self.policies.of.len() < MAX_KNOWN_GROUPS {
+            return true;
         }
-        Ok(())
+        let declined = self
+            .policies
+            .of
+            .iter()
+            .filter(|(chat, entry)| entry.standing() == StandingRow::Declined && !self.chats.contains_key(chat));
+        let first = declined.min_by_key(|(_, entry)| entry.row.offer.as_ref().map_or(0, |offer| offer.at_ms));
+        let Some(chat) = first.map(|(chat, _)| *chat) else { return false };
+        self.policies.of.remove(&chat);
+        turn.delete(POLICIES, &chat.0).is_ok()
     }
 
     /// How many invitations wait for the user.
@@ -278,14 +316,14 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        chat: ChatId,
+        (chat, may_follow): (ChatId, &[StandingRow]),
         row: OfferRow,
         answer: u32,
     ) -> Result<(), EngineError> {
         let standing = self.policies.of.get(&chat).map(PolicyEntry::standing);
-        let is_in = matches!(standing, Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving));
+        let may_enter = standing.is_none_or(|standing| may_follow.contains(&standing));
         match Answer::from_number(answer) {
-            Some(Answer::Accepted) if !is_in && self.policies.of.len() < MAX_GROUP_CHATS => {
+            Some(Answer::Accepted) if may_enter && self.policies.has_room() => {
                 self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
                 self.begin_to_enter(turn, cx, chat)
             }
@@ -317,7 +355,7 @@ impl Conversations {
         }
         let id = row.group_id();
         let has_group = self.active_group(cx.dir, chat).is_some();
-        let is_known = id.is_some_and(|id| self.groups.contains_key(&id));
+        let is_known = id.and_then(|id| self.groups.get(&id)).is_some_and(|group| !group.row.dead);
         if is_known || (has_group && !enters) {
             return Ok(Ok(()));
         }
@@ -340,7 +378,7 @@ impl Conversations {
             Some(StandingRow::Entering | StandingRow::Member) => return Ok(Ok(())),
             _ => return Ok(Err(NotFound::Group.into())),
         }
-        if self.policies.of.len() >= MAX_GROUP_CHATS {
+        if !self.policies.has_room() {
             return Ok(Err(NotAllowed::Group(GroupRefusal::Full).into()));
         }
         self.begin_to_enter(turn, cx, chat)?;
@@ -355,10 +393,14 @@ impl Conversations {
         cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let Some(entry) = self.policies.of.get_mut(&chat).filter(|e| e.standing() == StandingRow::Invited) else {
+        let may_decline = |e: &&mut PolicyEntry| {
+            e.standing() == StandingRow::Invited || e.standing() == StandingRow::Entering && e.policy.is_none()
+        };
+        let Some(entry) = self.policies.of.get_mut(&chat).filter(may_decline) else {
             return Ok(Err(NotFound::Group.into()));
         };
         entry.set_standing(StandingRow::Declined);
+        self.stop_entering(chat);
         self.tell_own_devices(turn, cx, chat, Answer::Declined)?;
         Ok(Ok(()))
     }
@@ -379,23 +421,30 @@ impl Conversations {
         self.enter_by(turn, cx, chat, door)
     }
 
-    /// A group that this device cannot go on in is entered again by its door.
-    pub(in crate::conversation) fn enter_again(
+    /// A group that this device cannot go on in is entered again by its door; not again and again.
+    pub(crate) fn enter_again(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
         let Some(chat) = entry.chat() else { return Ok(()) };
+        if let Some(policy) = self.policies.of.get_mut(&chat) {
+            policy.enters_again = policy.rests_until > turn.now();
+            if policy.enters_again {
+                return Ok(());
+            }
+            policy.rests_until = turn.now() + REENTER_MS;
+        }
         let Some(secret) = entry.row.door.as_ref().map(|door| door.secret.clone()) else { return Ok(()) };
         let door = OfferedDoor { group: id.to_vec(), secret, home: entry.row.home.clone(), ..OfferedDoor::default() };
         tracing::warn!("a group cannot be gone on in: it is entered again");
-        self.delete_group(turn, cx, chat, id)?;
+        // Until that is done it stays as it is: were there nobody inside, nobody could come in.
         self.enter_by(turn, cx, chat, door)
     }
 
-    fn delete_group(
+    pub(in crate::conversation) fn delete_group(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
@@ -418,14 +467,17 @@ impl Conversations {
         chat: ChatId,
         door: OfferedDoor,
     ) -> Result<(), EngineError> {
-        let dead: Vec<GroupId> = self.chats.get(&chat).map_or_else(Vec::new, |state| {
-            state.row.groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()).collect()
-        });
+        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        let ids = ids.iter().filter(|id| **id != door.group).filter_map(|id| GroupId::try_from(id.as_slice()).ok());
+        let is_dead = |id: &GroupId| self.groups.get(id).is_none_or(|group| group.row.dead);
+        let of_door = GroupId::try_from(door.group.as_slice()).ok().filter(is_dead);
+        let dead: Vec<GroupId> = ids.chain(of_door.filter(|id| self.groups.contains_key(id))).collect();
         for id in dead {
             self.delete_group(turn, cx, chat, id)?;
         }
+        self.stop_entering(chat);
         if let Some(state) = self.chats.get_mut(&chat) {
-            (state.row.door, state.dirty) = (Some(door), true);
+            state.row.door = Some(door);
         }
         turn.fact(Fact::ReachChanged);
         self.enter(turn, cx, chat)

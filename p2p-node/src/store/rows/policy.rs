@@ -31,6 +31,20 @@ pub struct PolicyRow {
     /// Others have come who do not know yet who we are.
     #[prost(bool, tag = "8")]
     pub introduce: bool,
+    /// What was done of what our user wanted, as long as others may still go on from another commit.
+    #[prost(message, repeated, tag = "9")]
+    pub done: Vec<DoneRow>,
+}
+
+/// An intent that is done.
+#[derive(Clone, PartialEq, Message)]
+pub struct DoneRow {
+    /// What was wanted.
+    #[prost(message, optional, tag = "1")]
+    pub intent: Option<IntentRow>,
+    /// The epoch in which it was found done.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
 }
 
 /// What we are in a group.
@@ -71,6 +85,9 @@ pub struct IntentRow {
     /// The device, if it is about one.
     #[prost(bytes = "vec", tag = "5")]
     pub device: Vec<u8>,
+    /// The user knew that the account had been removed.
+    #[prost(bool, tag = "6")]
+    pub again: bool,
 }
 
 /// Kinds of them.

@@ -300,7 +300,7 @@ impl Names {
     }
 
     /// A durable event; nothing if it is not known any more what it was about.
-    pub fn durable(
+    pub fn durable_event(
         &self,
         n: &DurableEvent,
         node: &Node,

@@ -13,7 +13,7 @@ use starling_node::{Audience, Availability, DeliveryState, Via};
 pub use account::{device, history, node_rights, status};
 pub use calls::{call, call_elsewhere, media_devices};
 pub use events::{Names, transient};
-pub use people::{chat, contact, is_open, request};
+pub use people::{chat, closeness, contact, request};
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
 pub fn rfc3339(ms: u64) -> String {

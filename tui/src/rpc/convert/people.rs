@@ -60,9 +60,13 @@ pub(super) fn standing(standing: Standing) -> objects::Standing {
     }
 }
 
-/// Whether something can still come of what an account is in a group.
-pub fn is_open(standing: Standing) -> bool {
-    !matches!(standing, Standing::Left | Standing::Removed | Standing::Declined)
+/// How close an account is to a group, the least the closest: it is in it, it was invited, it was in it.
+pub fn closeness(standing: Standing) -> u8 {
+    match standing {
+        Standing::Member | Standing::Entering | Standing::Leaving => 0,
+        Standing::Invited => 1,
+        Standing::Left | Standing::Removed | Standing::Declined => 2,
+    }
 }
 
 pub fn chat(c: &Chat) -> objects::Chat {

@@ -72,11 +72,19 @@ fn contacts(app: &mut App, names: &str) -> Option<Vec<AccountId>> {
 fn invited(app: &mut App, name: &str) -> Option<ChatId> {
     let name = name.trim_start_matches('#');
     let fits = |group: &&Group| group.standing == Standing::Invited && starling_text::same(&group.name, name);
-    let found = app.directory.groups.iter().find(fits).map(|group| group.id.clone());
-    if found.is_none() {
-        app.warn(format!("There is no invitation into #{name}."));
+    let found: Vec<ChatId> = app.directory.groups.iter().filter(fits).map(|group| group.id.clone()).collect();
+    match found.as_slice() {
+        [one] => Some(one.clone()),
+        [] => {
+            app.warn(format!("There is no invitation into #{name}."));
+            None
+        }
+        // Anybody may call a group so: the list shows who invites.
+        _ => {
+            app.warn(format!("Several groups called #{name} invite you: choose one in the list."));
+            None
+        }
     }
-    found
 }
 
 /// The group that is open. Warns if none is.

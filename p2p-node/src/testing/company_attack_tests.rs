@@ -1,0 +1,192 @@
+//! Attacks on groups by members with modified programs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use bytes::Bytes;
+use starling_wire::{Beacon, Door, LogContent, LogVerb, Policy, Role, SealedBeacon, rendezvous::LogRequest};
+
+use super::world::{Who, World};
+use crate::{
+    api::types::{ChatId, Standing},
+    conversation::group::LogKeys,
+    home::Pending,
+};
+
+/// Commits that somebody makes and does not follow, one from each epoch that its program keeps, as beacons; and the logs that it may write in.
+fn rivals(world: &mut World, mallory: Who, chat: ChatId) -> (Vec<SealedBeacon>, Vec<LogKeys>) {
+    let (mut beacons, mut logs) = (Vec::new(), Vec::new());
+    world.begin_modified(mallory, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        for (epoch, commit) in group.other_commits(turn, &mls, now).unwrap() {
+            beacons.extend(group.entry.beacon(epoch, &Beacon::Commit(commit)));
+        }
+        logs.extend(group.entry.logs.iter().filter_map(LogKeys::of));
+    });
+    (beacons, logs)
+}
+
+/// Writes beacons into logs.
+fn write(world: &mut World, mallory: Who, chat: ChatId, beacons: &[SealedBeacon], logs: &[LogKeys]) {
+    world.modified(mallory, |engine, turn| {
+        let ids = engine.conversations.chats.get(&chat).unwrap().row.groups.clone();
+        let home = engine.conversations.groups.home_of(ids[0].as_slice().try_into().unwrap()).unwrap();
+        for keys in logs {
+            let content = |beacon: &SealedBeacon| {
+                LogContent::Beacon(SealedBeacon { group: Bytes::new(), ..beacon.clone() }).to_bytes()
+            };
+            let entries = beacons.iter().map(|beacon| keys.seal_entry(&content(beacon))).collect();
+            let request = LogRequest { entries, insist: true, ..LogRequest::default() };
+            engine.homes.request_log(turn, home, keys, LogVerb::Append, request, Pending::Nothing);
+        }
+    });
+}
+
+/// All of these are in one epoch, have these members, and read each other; nobody else does.
+fn go_on(world: &mut World, chat: ChatId, there: &[Who], gone: &[Who]) {
+    for who in there {
+        world.say_in(*who, chat, &format!("after all, from {who}")).unwrap();
+        world.pass(30_000);
+    }
+    for who in there {
+        assert_eq!(world.epoch_in(*who, chat).unwrap(), world.epoch_in(there[0], chat).unwrap(), "{who}");
+        assert_eq!(world.group_seen(*who, chat).unwrap().members.len(), there.len(), "{who}");
+        for other in there {
+            let text = format!("after all, from {other}");
+            assert_eq!(world.texts_in(*who, chat).iter().filter(|t| **t == text).count(), 1, "{who}: {text}");
+        }
+    }
+    for who in gone {
+        assert!(!world.texts_in(*who, chat).iter().any(|text| text.starts_with("after all")), "{who} reads on");
+    }
+}
+
+#[test]
+fn who_was_removed_does_not_undo_that_by_a_commit_of_before() {
+    let mut world = World::new(31);
+    let people = world.company(3);
+    let (alice, mallory, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    let (beacons, logs) = rivals(&mut world, mallory, chat);
+    assert!(beacons.len() > 1);
+    world.wish_out(alice, chat, mallory).unwrap();
+    world.pass(5_000);
+    assert_eq!(world.standing(mallory, chat), Some(Standing::Removed));
+    write(&mut world, mallory, chat, &beacons, &logs);
+    world.pass(120_000);
+    go_on(&mut world, chat, &[alice, carol], &[mallory]);
+}
+
+#[test]
+fn who_has_followed_the_commit_of_somebody_removed_comes_back() {
+    let mut world = World::new(32);
+    let people = world.company(3);
+    let (alice, mallory, carol) = (people[0], people[1], people[2]);
+    world.befriend(mallory, carol);
+    let chat = world.group_of(&people);
+    let (beacons, _) = rivals(&mut world, mallory, chat);
+    world.wish_out(alice, chat, mallory).unwrap();
+    // It reaches carol before she hears of the removal.
+    let device = world.of(mallory).device;
+    world.modified(carol, |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        conversations.on_direct_beacons(turn, &mut cx, device, &beacons).unwrap();
+    });
+    world.pass(120_000);
+    go_on(&mut world, chat, &[alice, carol], &[mallory]);
+}
+
+#[test]
+fn what_was_done_in_an_epoch_that_is_left_is_done_again() {
+    let mut world = World::new(33);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(5_000);
+    // The owner has made a commit that nobody has heard of; an admin's change is done meanwhile.
+    let (mut beacons, logs) = rivals(&mut world, alice, chat);
+    // From the newest epoch: in those before bob is no admin.
+    beacons.drain(..beacons.len() - 1);
+    world.wish_out(bob, chat, dave).unwrap();
+    world.pass(5_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Removed));
+    write(&mut world, alice, chat, &beacons, &logs);
+    world.pass(120_000);
+    // Her own program has not kept what she has made: she is alone, until she comes in again.
+    for who in [bob, carol] {
+        assert_eq!(world.epoch_in(who, chat).unwrap(), world.epoch_in(bob, chat).unwrap());
+        let seen = world.group_seen(who, chat).unwrap();
+        assert!(!seen.members.iter().any(|m| m.name == "p3"), "{who}: {seen:?} {:?}", world.durable_events(who));
+    }
+    world.say_in(bob, chat, "without dave").unwrap();
+    world.pass(30_000);
+    assert_eq!(world.texts_in(carol, chat), ["without dave"]);
+    assert!(world.texts_in(dave, chat).is_empty());
+}
+
+#[test]
+fn commits_that_nobody_can_judge_do_not_empty_a_group() {
+    let mut world = World::new(37);
+    let people = world.company(4);
+    let (alice, mallory) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    // From epochs in which others have come in: they cannot tell what these are.
+    let (beacons, logs) = rivals(&mut world, mallory, chat);
+    write(&mut world, mallory, chat, &beacons, &logs);
+    world.pass(60_000);
+    world.say_in(alice, chat, "is anybody there?").unwrap();
+    world.pass(600_000);
+    let there: Vec<usize> =
+        people.iter().filter(|who| **who != mallory).map(|who| world.epoch_in(*who, chat).unwrap().1).collect();
+    assert!(there.iter().all(|devices| *devices == there[0]), "{there:?}");
+    for who in [people[2], people[3]] {
+        assert_eq!(world.texts_in(who, chat), ["is anybody there?"], "{who}");
+    }
+}
+
+#[test]
+fn a_forged_door_ends_no_membership() {
+    let mut world = World::new(34);
+    let people = world.company(3);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(2_000);
+    world.accept(people[1], chat).unwrap();
+    world.pass(10_000);
+    // Who knows the door writes one that leads into a group of its own, of the same name, in which she is not.
+    world.modified(people[1], |engine, turn| {
+        let (id, mls) = (engine.active_group(chat).unwrap(), engine.mls.clone());
+        let entry = engine.conversations.groups.get(&id).unwrap();
+        let keys = LogKeys::of_secret(&entry.row.door.as_ref().unwrap().secret).unwrap();
+        let home = engine.conversations.groups.home_of(id).unwrap();
+        let policy = Policy::new(chat.0, "ops".into(), *engine.account.id().as_bytes());
+        let info = mls.create_with(&id, &policy, turn.agreed_ms()).unwrap().door().unwrap().unwrap();
+        mls.forget(&id);
+        let door = Door { epoch: u64::MAX - 1, secret: [7; 32], info: info.into() };
+        let entries = vec![keys.seal_entry(&door.to_bytes())];
+        let request = LogRequest { entries, insist: true, ..LogRequest::default() };
+        assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
+    });
+    world.pass(10_000);
+    world.accept(people[2], chat).unwrap();
+    world.pass(60_000);
+    go_on(&mut world, chat, &people, &[]);
+}
+
+#[test]
+fn owners_who_leave_at_once_leave_a_group_that_goes_on() {
+    let mut world = World::new(35);
+    let people = world.company(4);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, bob, Role::Owner).unwrap();
+    world.pass(5_000);
+    world.leave(alice, chat).unwrap();
+    world.leave(bob, chat).unwrap();
+    world.pass(300_000);
+    for who in &people[2..] {
+        let seen = world.group_seen(*who, chat).unwrap();
+        assert_eq!(seen.members.len(), 2, "{seen:?}");
+        assert_eq!(seen.members.iter().filter(|m| m.role == Role::Owner).count(), 1, "{seen:?}");
+    }
+    go_on(&mut world, chat, &people[2..], &[alice, bob]);
+}
