@@ -276,7 +276,8 @@ impl Rounds {
         start.elapsed()
     }
 
-    /// What `history --json` prints on a device of the messages that all have, without what differs between devices: how one came.
+    /// What `history --json` prints on a device of the messages that all have, without what differs between devices: how one came, and
+    /// what it is called for short.
     fn history(&self, device: &Device, newest: usize) -> Vec<Value> {
         let args = ["history", device.to, "--json", "--limit", &HISTORY.to_string()];
         let output = String::from_utf8(self.world.run(&device.profile, &args).stdout).unwrap();
@@ -284,7 +285,7 @@ impl Rounds {
         let all: BTreeSet<String> = self.written.lock().unwrap()[newest..].iter().map(|w| w.text.clone()).collect();
         lines.retain(|line| all.contains(line["text"].as_str().unwrap()));
         for line in &mut lines {
-            line.as_object_mut().unwrap().remove("via");
+            line.as_object_mut().unwrap().retain(|key, _| key != "via" && key != "handle");
         }
         lines
     }
@@ -293,13 +294,26 @@ impl Rounds {
     fn histories_are_equal(&self) {
         let newest = self.devices.iter().map(|d| d.since).max().unwrap_or_default();
         for to in ["@bob", "@alice"] {
-            until("equal histories", || {
-                let own = self.devices.iter().filter(|device| device.to == to);
-                let mut views = own.map(|device| self.history(device, newest));
-                let first = views.next().unwrap();
-                (!first.is_empty() && views.all(|view| view == first)).then_some(())
-            });
+            let start = Instant::now();
+            while let Some(difference) = self.unequal(to, newest) {
+                assert!(start.elapsed() < PATIENCE, "histories with {to}: {difference}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
         }
+    }
+
+    /// The first line in which the devices of an account differ.
+    fn unequal(&self, to: &str, newest: usize) -> Option<String> {
+        let own: Vec<&Arc<Device>> = self.devices.iter().filter(|device| device.to == to).collect();
+        let first = self.history(own[0], newest);
+        own[1..].iter().find_map(|device| {
+            let view = self.history(device, newest);
+            let at = (0..view.len().max(first.len())).find(|at| view.get(*at) != first.get(*at));
+            let none = || first.is_empty().then_some(0);
+            let at = at.or_else(none)?;
+            let line = |view: &[Value]| view.get(at).map_or("nothing".to_owned(), Value::to_string);
+            Some(format!("line {at}: {} has {}, {} has {}", own[0].profile, line(&first), device.profile, line(&view)))
+        })
     }
 
     /// Those who were removed read nothing of what is written now.
