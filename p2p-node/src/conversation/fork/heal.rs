@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use starling_keys::Certificate;
-use starling_wire::{Policy, rendezvous::RequestBody};
+use starling_wire::{Candidate, LogContent, Policy, rendezvous::RequestBody};
 
 use super::{beacons::Teller, parents::commit_hash};
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
         Chats, Conversations,
         context::Context,
         door,
-        group::{GroupEntry, GroupId, log_address},
+        group::{GroupEntry, GroupId, LogKeys, log_address},
         group_state::{Newcomer, OpenGroup, commit_of, log_row},
-        group_store::{epoch_key, value},
+        group_store::{epoch_key, epochs, value},
         outbox::{LOST_EPOCH, outbox_key},
         policy,
     },
@@ -25,7 +25,7 @@ use crate::{
         GroupValue, Judged, LiveGroup, Mls,
         policy::{admits, author_of_place},
     },
-    store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, Reading},
+    store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, PendingRow, Reading},
     turn::{EngineError, Turn},
 };
 
@@ -188,6 +188,7 @@ impl OpenGroup<'_> {
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
         let Winner { live, value, commit, author, mut parent, is_own, shuts_out, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
+        let left = self.own_followed(turn, epoch, &parent)?;
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
         entry.logs = kept;
@@ -211,8 +212,8 @@ impl OpenGroup<'_> {
         }
         (self.state.since_update, entry.row.updated_ms) =
             if is_own { (0, turn.wall()) } else { (parent.since_update, parent.updated_ms) };
-        // What it replaces is of no use any more: the order lets nobody go back to it.
-        parent.own = parent.own.take().filter(|_| !is_own);
+        // What it replaces is of no use any more, where the order lets nobody go back to it.
+        parent.own = left.or(parent.own.take().filter(|_| !is_own));
         parent.commit = commit;
         turn.put(PARENTS, &epoch_key(&entry.id, epoch), &parent)?;
         self.forget_pending();
@@ -226,6 +227,34 @@ impl OpenGroup<'_> {
             door::renew(self)?;
         }
         Ok(lost)
+    }
+}
+
+impl OpenGroup<'_> {
+    /// The commit of ours that was followed from an epoch, if one was, and the state after it: in a group of many all may come back to it when the
+    /// author of its rival is out.
+    fn own_followed(
+        &mut self,
+        turn: &Turn<'_>,
+        epoch: u64,
+        parent: &ParentRow,
+    ) -> Result<Option<PendingRow>, EngineError> {
+        let leaf = self.state.live.leaf();
+        let Some(mark) = self.entry.parent(epoch).filter(|mark| author_of_place(mark.author) == Some(leaf)) else {
+            return Ok(None);
+        };
+        let Some(keys) = LogKeys::of_secret(&mark.secret).filter(|_| self.state.live.has_policy()) else {
+            return Ok(None);
+        };
+        let candidate = LogContent::Candidate(Candidate { commit: parent.commit.clone() });
+        let entry = keys.seal_entry(&candidate.to_bytes()).to_vec();
+        if self.entry.epoch() == epoch + 1 {
+            let value = self.state.live.value()?;
+            return Ok(Some(PendingRow { state: value.state.to_vec(), past: epochs(&value), entry }));
+        }
+        let next = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, epoch + 1))?;
+        let next = next.filter(|next| !next.state.is_empty());
+        Ok(next.map(|next| PendingRow { state: next.state.clone(), past: next.past.clone(), entry }))
     }
 }
 
@@ -247,7 +276,7 @@ fn leads_out(from: &LiveGroup, commits: &[Bytes], is_out: impl Fn(Option<Policy>
 /// The commit of ours that waited in an epoch when another was followed.
 fn own_commit(parent: &ParentRow, secret: &[u8]) -> Option<Bytes> {
     let own = parent.own.as_ref()?;
-    let keys = crate::conversation::group::LogKeys::of_secret(secret)?;
+    let keys = LogKeys::of_secret(secret)?;
     commit_of(keys.open_entry(&own.entry)?)
 }
 
