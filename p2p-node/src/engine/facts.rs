@@ -95,11 +95,9 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.enter_again(turn, &mut cx, group)?;
             }
-            Fact::WelcomeLeft(group) => {
+            Fact::WelcomeSent(group) => {
                 let (conversations, cx) = self.conversing();
-                if let Some(chat) = conversations.groups.get(&group).and_then(|entry| entry.chat()) {
-                    conversations.show_sent(turn, &cx, chat)?;
-                }
+                conversations.welcome_sent(turn, &cx, group)?;
             }
             Fact::OutboundItemProblem { account, problem } => {
                 if let Some(chat) = self.conversations.chats.direct_with(&account) {

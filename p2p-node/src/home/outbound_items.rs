@@ -182,11 +182,11 @@ impl Homes {
     }
 
     /// Whether a group's log says nothing yet to somebody of another account than `me`, as the welcome into the group has not left.
-    pub fn owes_welcome(&self, me: AccountId, group: &GroupId) -> bool {
-        let is_owed = |(key, item): (&Vec<u8>, &OutboundItem)| {
+    pub fn has_pending_welcome(&self, me: AccountId, group: &GroupId) -> bool {
+        let is_pending = |(key, item): (&Vec<u8>, &OutboundItem)| {
             !item.row.quiet && item.row.account != me.as_bytes() && group_of(key).as_ref() == Some(group)
         };
-        self.outbound_items.iter().any(is_owed)
+        self.outbound_items.iter().any(is_pending)
     }
 
     /// A group's log is there: what invites others into it may go out.
@@ -265,7 +265,7 @@ impl Homes {
     fn forget_outbound_item(&mut self, turn: &mut Turn<'_>, key: &[u8]) -> Result<(), EngineError> {
         self.outbound_items.remove(key);
         turn.fact(Fact::ReachChanged);
-        turn.facts(group_of(key).map(Fact::WelcomeLeft));
+        turn.facts(group_of(key).map(Fact::WelcomeSent));
         turn.delete(OUTBOUND_ITEMS, key)?;
         let mut homes: Vec<HomeId> = self.servers.iter().filter(|(_, h)| h.own).map(|(home, _)| *home).collect();
         homes.sort_unstable();

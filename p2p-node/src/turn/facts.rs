@@ -68,7 +68,7 @@ pub enum Fact {
     /// This device cannot go on in a group of many.
     GroupLost(GroupId),
     /// A server has taken a welcome into a group, or it is given up.
-    WelcomeLeft(GroupId),
+    WelcomeSent(GroupId),
     /// What keeps an item from somebody's inbox, or `None` once nothing does.
     OutboundItemProblem {
         /// Whose.

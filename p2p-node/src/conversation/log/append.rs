@@ -53,16 +53,27 @@ impl Conversations {
         self.show_sent(turn, cx, chat)
     }
 
+    /// A server has taken a welcome into a group.
+    pub(crate) fn welcome_sent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let chat = self.groups.get(&id).and_then(|entry| entry.chat());
+        chat.map_or(Ok(()), |chat| self.show_sent(turn, cx, chat))
+    }
+
     /// What is in a log counts as sent once others can read it there: not before the welcome into a direct conversation's group has left. In
     /// other groups nobody waits for a welcome.
-    pub(crate) fn show_sent(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+    fn show_sent(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Result<(), EngineError> {
         let me = cx.dir.account.id();
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let (before, logged, of_group) = (state.row.sent_upto, state.row.logged_upto, state.is_group());
         let from = state.outbox.partition_point(|i| i.last <= before);
         let in_logs = state.outbox.iter().skip(from).take_while(|i| i.first <= logged);
         let readable: Vec<&OutItem> =
-            in_logs.take_while(|i| of_group || !cx.homes.owes_welcome(me, &i.group)).collect();
+            in_logs.take_while(|i| of_group || !cx.homes.has_pending_welcome(me, &i.group)).collect();
         let Some(upto) = readable.last().map(|i| i.last.min(logged)) else { return Ok(()) };
         let ids = readable.iter().flat_map(|i| i.ids_between(before, upto)).collect();
         state.row.sent_upto = before.max(upto);
