@@ -6,8 +6,9 @@ use starling_wire::{Beacon, Door, LogContent, LogVerb, Policy, Role, SealedBeaco
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, Standing},
+    api::types::{ChatId, DurableEventKind, Standing},
     conversation::group::LogKeys,
+    engine::GroupCommand,
     home::Pending,
 };
 
@@ -83,14 +84,24 @@ fn who_has_followed_the_commit_of_somebody_removed_comes_back() {
     let (alice, mallory, carol) = (people[0], people[1], people[2]);
     world.befriend(mallory, carol);
     let chat = world.group_of(&people);
+    let begun = world.epoch_in(carol, chat).unwrap().0;
+    // Each renews its keys: what mallory makes beside that stands before what carol has made.
+    world.pass(8 * 86_400_000);
+    world.say_in(carol, chat, "good morning").unwrap();
+    world.pass(60_000);
+    assert!(world.epoch_in(carol, chat).unwrap().0 >= begun + 3);
     let (beacons, _) = rivals(&mut world, mallory, chat);
+    // It is the first that carol hears when she is back: she does not know of the removal.
+    world.kill(carol);
     world.wish_out(alice, chat, mallory).unwrap();
-    // It reaches carol before she hears of the removal.
+    world.pass(5_000);
+    world.start(carol);
     let device = world.of(mallory).device;
-    world.modified(carol, |engine, turn| {
+    world.begin_modified(carol, |engine, turn| {
         let (conversations, mut cx) = engine.conversing();
         conversations.on_direct_beacons(turn, &mut cx, device, &beacons).unwrap();
     });
+    assert!(world.durable_events(carol).iter().any(|event| event.kind == DurableEventKind::ChatSplit));
     world.pass(120_000);
     go_on(&mut world, chat, &[alice, carol], &[mallory]);
 }
@@ -189,4 +200,42 @@ fn owners_who_leave_at_once_leave_a_group_that_goes_on() {
         assert_eq!(seen.members.iter().filter(|m| m.role == Role::Owner).count(), 1, "{seen:?}");
     }
     go_on(&mut world, chat, &people[2..], &[alice, bob]);
+}
+
+#[test]
+fn who_leaves_while_it_is_about_to_come_in_again_stays_out() {
+    let mut world = World::new(38);
+    let people = world.company(3);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    // The server is away: neither comes about before the other.
+    world.stop_server();
+    world.modified(bob, |engine, turn| {
+        let id = engine.active_group(chat).unwrap();
+        let (conversations, mut cx) = engine.conversing();
+        conversations.enter_again(turn, &mut cx, id).unwrap();
+    });
+    world.leave(bob, chat).unwrap();
+    world.start_server();
+    world.pass(120_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Left));
+    assert_eq!(world.epoch_in(bob, chat), None);
+    assert_eq!(world.group_seen(alice, chat).unwrap().members.len(), 2);
+    go_on(&mut world, chat, &[alice, people[2]], &[bob]);
+}
+
+#[test]
+fn who_has_declined_is_told_once_more_when_invited_again() {
+    let mut world = World::new(39);
+    let people = world.company(3);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&[alice, people[2]]);
+    world.wish_in(alice, chat, &[bob]).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Invited));
+    world.call(bob, |reply| GroupCommand::Decline(chat, reply)).unwrap();
+    world.pass(10_000);
+    world.wish_in(alice, chat, &[bob]).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Invited));
 }

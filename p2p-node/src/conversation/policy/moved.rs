@@ -251,6 +251,8 @@ impl Conversations {
                 group.give_up();
             }
         }
+        // It may be about to come in again.
+        self.stop_entering(chat);
         turn.fact(Fact::ReachChanged);
         turn.fact(Fact::ContactsChanged);
         Ok(())
