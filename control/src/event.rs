@@ -295,8 +295,11 @@ pub enum EventKind {
     GroupRefused {
         /// The group.
         chat: ChatRef,
-        /// Why.
+        /// Why, in words.
         reason: String,
+        /// Why, for programs.
+        #[serde(default)]
+        code: String,
     },
     /// Somebody calls.
     #[serde(rename = "call.incoming")]

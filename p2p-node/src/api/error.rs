@@ -55,9 +55,49 @@ pub enum GroupRefusal {
     /// Only contacts are invited.
     #[error("not a contact")]
     NotAContact,
-    /// The account was removed from the group, or is no account: another change cannot bring it back.
+    /// The account was removed from the group since it was invited.
+    #[error("the account was removed from the group")]
+    Removed,
+    /// We are in as many groups as a profile keeps.
+    #[error("too many groups")]
+    TooManyGroups,
+    /// The change is not one that the group takes.
     #[error("the change is not one that the group takes")]
     Void,
+}
+
+impl GroupRefusal {
+    const ALL: [Self; 9] = [
+        Self::NotAMember,
+        Self::Role,
+        Self::LastOwner,
+        Self::Full,
+        Self::NotInGroup,
+        Self::NotAContact,
+        Self::Removed,
+        Self::TooManyGroups,
+        Self::Void,
+    ];
+
+    /// A word for programs, which stays the same; it is also what is stored.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotAMember => "not_a_member",
+            Self::Role => "role",
+            Self::LastOwner => "last_owner",
+            Self::Full => "group_full",
+            Self::NotInGroup => "not_in_group",
+            Self::NotAContact => "not_a_contact",
+            Self::Removed => "removed",
+            Self::TooManyGroups => "too_many_groups",
+            Self::Void => "void",
+        }
+    }
+
+    /// The one with a [`GroupRefusal::code`].
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|why| why.code() == code)
+    }
 }
 
 /// Why the node cannot do what it was asked.

@@ -10,7 +10,7 @@ use starling_control::{
 use starling_node::{OpenError, StoreError};
 use starling_text::SafeText;
 
-pub use self::node::screen_hint;
+pub use self::node::{refused_in_group, screen_hint};
 
 /// An error of a command.
 #[derive(Debug, Clone)]

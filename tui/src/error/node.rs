@@ -243,7 +243,7 @@ fn unreachable(what: &Unreachable) -> Text {
 
 fn refused(why: &NotAllowed) -> Text {
     let (reason, text) = match why {
-        NotAllowed::Group(why) => return refused_in_group(*why),
+        NotAllowed::Group(why) => (why.code(), refused_in_group(*why).into()),
         NotAllowed::Outdated => (
             "outdated_copy",
             "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
@@ -315,17 +315,21 @@ fn refused(why: &NotAllowed) -> Text {
     (reason, text)
 }
 
-fn refused_in_group(why: GroupRefusal) -> Text {
-    let (reason, text) = match why {
-        GroupRefusal::NotAMember => ("not_a_member", "you are not in this group"),
-        GroupRefusal::Role => ("role", "your role in this group does not allow that"),
-        GroupRefusal::LastOwner => ("last_owner", "the group would be left without an owner"),
-        GroupRefusal::Full => ("group_full", "the group has no room for more"),
-        GroupRefusal::NotInGroup => ("not_in_group", "they are not in this group"),
-        GroupRefusal::NotAContact => ("not_a_contact", "only contacts can be invited"),
-        GroupRefusal::Void => ("void", "the group does not take that"),
-    };
-    (reason, text.into())
+/// Why a group does not take something.
+pub fn refused_in_group(why: GroupRefusal) -> &'static str {
+    match why {
+        GroupRefusal::NotAMember => "you are not in this group",
+        GroupRefusal::Role => "your role in this group does not allow that",
+        GroupRefusal::LastOwner => "the group would be left without an owner",
+        GroupRefusal::Full => "the group has no room for more",
+        GroupRefusal::NotInGroup => "they are not in this group",
+        GroupRefusal::NotAContact => "only contacts can be invited",
+        GroupRefusal::Removed => {
+            "they were removed from this group meanwhile: invite them again if they are to come back"
+        }
+        GroupRefusal::TooManyGroups => "you are in too many groups: leave one first",
+        GroupRefusal::Void => "the group does not take that",
+    }
 }
 
 fn refused_in_call(why: &CallRefused) -> Text {

@@ -211,7 +211,7 @@ impl App {
             EventKind::GroupRole { chat, member, role } => {
                 self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));
             }
-            EventKind::GroupRefused { chat, reason } => {
+            EventKind::GroupRefused { chat, reason, .. } => {
                 self.warn(format!("#{}: {}", group(chat), safe_line(reason)));
             }
             _ => {}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{Accept, Decline, Invite, Leave, List, New, Remove, Rename, SetRole, SetTopic, Show},
-    objects::{AccountId, Group, GroupMember, Standing},
+    objects::{AccountId, Group, GroupMember, Role, Standing},
 };
 
 use super::{find, node_of, people::catch_up, print, print_object, say};
@@ -47,19 +47,23 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             let found = find_group(client, &group).await?;
             let accounts = accounts(client, &who).await?;
             client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
-            changed(global, client, &found, accounts, "invited").await
+            let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
+            changed(global, client, &found, (&accounts, "invited"), there).await
         }
         Groups::Remove { group, who } => {
             let found = find_group(client, &group).await?;
             let account = member(client, &found, &who).await?;
             client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
-            changed(global, client, &found, vec![account], "removed").await
+            let gone = |group: &Group| !is_member(group, &account, None);
+            changed(global, client, &found, (std::slice::from_ref(&account), "removed"), gone).await
         }
         Groups::Role { group, who, role } => {
             let found = find_group(client, &group).await?;
             let account = member(client, &found, &who).await?;
-            client.call(SetRole { group: found.id.clone(), account: account.clone(), role: role.into() }).await?;
-            changed(global, client, &found, vec![account], "role").await
+            let role = role.into();
+            client.call(SetRole { group: found.id.clone(), account: account.clone(), role }).await?;
+            let has_role = |group: &Group| is_member(group, &account, Some(role));
+            changed(global, client, &found, (std::slice::from_ref(&account), "role"), has_role).await
         }
         Groups::Accept { group } => {
             let found = find_invitation(client, &group).await?;
@@ -111,23 +115,41 @@ async fn find_invitation(client: &Client, group: &str) -> CliResult<Group> {
     }
 }
 
+/// Whether an account is in a group, and has a role there.
+fn is_member(group: &Group, account: &AccountId, role: Option<Role>) -> bool {
+    group.members.iter().any(|member| member.account == *account && role.is_none_or(|role| member.role == role))
+}
+
 /// Waits a moment until a change of a group has come about, and says what has, or what is still to.
-async fn changed(global: &Global, client: &Client, group: &Group, accounts: Vec<AccountId>, done: &str) -> CliResult {
+async fn changed(
+    global: &Global,
+    client: &Client,
+    group: &Group,
+    (accounts, done): (&[AccountId], &str),
+    is_made: impl Fn(&Group) -> bool,
+) -> CliResult {
     let deadline = Instant::now() + COMMITS;
-    let mut waits = true;
-    while waits && Instant::now() < deadline {
-        waits = find_group(client, &format!("id:{}", group.id)).await?.changing;
-        if waits {
-            tokio::time::sleep(LOOK).await;
+    let now = loop {
+        let now = find_group(client, &format!("id:{}", group.id)).await?;
+        if !now.changing || Instant::now() >= deadline {
+            break now;
         }
+        tokio::time::sleep(LOOK).await;
+    };
+    if !now.changing && !is_made(&now) {
+        // Somebody else was faster: an event says what stands against it.
+        return Err(CliError::new("refused", 6, "the group has changed meanwhile: nothing was done")
+            .hint(format!("see starling group show id:{}", group.id)));
     }
-    let change = GroupChange { group: group.id.clone(), accounts, done: done.into(), waits };
     if global.json {
-        return print_object(&change);
+        let (group, accounts, done) = (group.id.clone(), accounts.to_vec(), done.to_owned());
+        return print_object(&GroupChange { group, accounts, done, waits: now.changing });
     }
-    let name = safe_line(&group.name).to_string();
-    match (waits, done) {
-        (true, _) => print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached")),
+    match (now.changing, done) {
+        (true, _) => {
+            let name = safe_line(&group.name);
+            print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached"))
+        }
         (false, "role") => print("done"),
         (false, done) => print(done),
     }

@@ -424,7 +424,7 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())
         }
         EventKind::GroupTopic { chat } => format!("[{}] the group has another name or topic", name(&chat.name)),
-        EventKind::GroupRefused { chat, reason } => {
+        EventKind::GroupRefused { chat, reason, .. } => {
             format!("[{}] a change was not made: {}", name(&chat.name), SafeText::line(reason))
         }
         EventKind::ContactDevices { chat, message, .. } => {

@@ -32,7 +32,8 @@ impl From<Denied> for GroupRefusal {
             Denied::Role => Self::Role,
             Denied::NoOwner => Self::LastOwner,
             Denied::Full => Self::Full,
-            Denied::Malformed | Denied::Removed | Denied::Tombstone | Denied::Reason => Self::Void,
+            Denied::Removed => Self::Removed,
+            Denied::Malformed | Denied::Tombstone | Denied::Reason => Self::Void,
         }
     }
 }
@@ -288,9 +289,11 @@ impl Conversations {
         }
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
         for account in accounts {
-            entry.row.invited.retain(|row| row.account != account.as_bytes());
-            entry.row.invited.push(invited(&account));
-            entry.dirty = true;
+            // What follows from a commit of ours was told with it.
+            if !entry.row.invited.iter().any(|row| row.account == account.as_bytes()) {
+                entry.row.invited.push(invited(&account));
+                entry.dirty = true;
+            }
         }
         self.offer_ways_in(turn, cx, chat)
     }
@@ -330,7 +333,7 @@ impl Conversations {
 
     /// The user is told that a change of a group cannot be made.
     fn report_refused(&self, turn: &mut Turn<'_>, chat: ChatId, denied: Denied) -> Result<(), EngineError> {
-        let text = GroupRefusal::from(denied).to_string();
+        let text = GroupRefusal::from(denied).code().to_owned();
         let kind = DurableEventKind::GroupRefused.stored();
         turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), text, ..EventLogRow::default() })
     }

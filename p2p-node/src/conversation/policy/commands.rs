@@ -114,7 +114,11 @@ impl Conversations {
                 };
                 let intents = accounts.iter().map(intent).collect();
                 let checked = check_contacts(cx.dir, &accounts);
-                (reply, checked.and_then(|()| self.want(cx.dir, chat, intents)))
+                let result = checked.and_then(|()| self.want(cx.dir, chat, intents));
+                if result.is_ok() {
+                    self.tell_again(chat, &accounts);
+                }
+                (reply, result)
             }
             GroupCommand::Remove { chat, account, reply } => {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
@@ -154,8 +158,11 @@ impl Conversations {
         invite.sort();
         invite.dedup();
         invite.retain(|account| *account != own);
-        if invite.len() >= MAX_GROUP_ACCOUNTS || !self.policies.has_room() {
+        if invite.len() >= MAX_GROUP_ACCOUNTS {
             return Ok(refused(GroupRefusal::Full));
+        }
+        if !self.policies.has_room() {
+            return Ok(refused(GroupRefusal::TooManyGroups));
         }
         let name = match checked_group_name(name).and_then(|name| check_contacts(cx.dir, &invite).map(|()| name)) {
             Ok(name) => name,
@@ -228,11 +235,8 @@ impl Conversations {
         match entry.standing() {
             StandingRow::Member => {}
             StandingRow::Leaving => return Ok(Ok(())),
-            StandingRow::Entering => {
-                self.stop_entering(chat);
-                self.has_left(turn, chat)?;
-                return Ok(Ok(()));
-            }
+            // None of the others has to be told.
+            StandingRow::Entering => return self.has_left(turn, chat).map(Ok),
             _ => return Ok(refused(GroupRefusal::NotAMember)),
         }
         let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };

@@ -146,6 +146,14 @@ impl Conversations {
         Ok(())
     }
 
+    /// Those whom the user invites once more are told the way once more.
+    pub(super) fn tell_again(&mut self, chat: ChatId, accounts: &[AccountId]) {
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.invited.retain(|row| !accounts.iter().any(|account| row.account == account.as_bytes()));
+            entry.dirty = true;
+        }
+    }
+
     /// An account has other devices: those that are new are told of what it was invited to.
     pub(crate) fn offer_to_devices_of(
         &mut self,
@@ -248,7 +256,7 @@ impl Conversations {
                 return Ok(Err(ItemRefused::MayNotInvite));
             }
             Some(_) if !self.may_reopen(chat, &from, &row) => return Ok(Err(ItemRefused::MayNotInvite)),
-            None if self.invitations() >= MAX_INVITATIONS || !self.make_room(turn) => {
+            None if self.invitations() >= MAX_INVITATIONS || !self.make_room(turn)? => {
                 return Ok(Err(ItemRefused::TooManyInvitations));
             }
             _ => {}
@@ -291,9 +299,9 @@ impl Conversations {
     }
 
     /// Makes room for one more invitation: those that were declined first are forgotten. Gives whether there is.
-    fn make_room(&mut self, turn: &Turn<'_>) -> bool {
+    fn make_room(&mut self, turn: &Turn<'_>) -> Result<bool, EngineError> {
         if self.policies.of.len() < MAX_KNOWN_GROUPS {
-            return true;
+            return Ok(true);
         }
         let declined = self
             .policies
@@ -301,9 +309,10 @@ impl Conversations {
             .iter()
             .filter(|(chat, entry)| entry.standing() == StandingRow::Declined && !self.chats.contains_key(chat));
         let first = declined.min_by_key(|(_, entry)| entry.row.offer.as_ref().map_or(0, |offer| offer.at_ms));
-        let Some(chat) = first.map(|(chat, _)| *chat) else { return false };
+        let Some(chat) = first.map(|(chat, _)| *chat) else { return Ok(false) };
         self.policies.of.remove(&chat);
-        turn.delete(POLICIES, &chat.0).is_ok()
+        turn.delete(POLICIES, &chat.0)?;
+        Ok(true)
     }
 
     /// How many invitations wait for the user.
@@ -379,7 +388,7 @@ impl Conversations {
             _ => return Ok(Err(NotFound::Group.into())),
         }
         if !self.policies.has_room() {
-            return Ok(Err(NotAllowed::Group(GroupRefusal::Full).into()));
+            return Ok(Err(NotAllowed::Group(GroupRefusal::TooManyGroups).into()));
         }
         self.begin_to_enter(turn, cx, chat)?;
         self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;

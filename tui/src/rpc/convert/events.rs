@@ -10,7 +10,7 @@ use starling_control::{
 use starling_keys::AccountId;
 use starling_node::{
     CallPhase, ChatId, Contact, DeliveryState, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group,
-    GroupAccount, HiddenChange, Message, Node, NodeError, RefusedRemoval, Role, Status, TransientEvent,
+    GroupAccount, GroupRefusal, HiddenChange, Message, Node, NodeError, RefusedRemoval, Role, Status, TransientEvent,
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     people::{role, standing},
     presence, state, time, via,
 };
+use crate::error::refused_in_group;
 
 /// Why a message has failed, in the words that the line of it has.
 const NOT_FETCHED: &str = "nobody fetched it for 30 days";
@@ -245,7 +246,10 @@ impl Names {
                 EventKind::GroupRole { chat, member: member()?, role: role(Role::ALL.into_iter().find(word)?) }
             }
             DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
-            _ => EventKind::GroupRefused { chat, reason: n.text.clone() },
+            _ => {
+                let why = GroupRefusal::from_code(&n.text).unwrap_or(GroupRefusal::Void);
+                EventKind::GroupRefused { chat, reason: refused_in_group(why).to_owned(), code: why.code().to_owned() }
+            }
         })
     }
 
