@@ -101,11 +101,11 @@ impl Conversations {
         group: &[u8],
         upto: u64,
     ) -> Result<(), EngineError> {
-        let entry = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g));
-        let Some(chat) = entry.filter(|g| g.has_member(&device)).and_then(GroupEntry::chat) else { return Ok(()) };
         if !dir.account.has_other(&device) {
             return Ok(());
         }
+        let entry = GroupId::try_from(group).ok().and_then(|g| self.groups.get(&g));
+        let Some(chat) = entry.and_then(GroupEntry::chat) else { return Ok(()) };
         let own = dir.account.id();
         let Some((folded, _)) = self.with_fold(turn, dir, chat, |fold| delivered_upto(fold, own, &device, upto)) else {
             return Ok(());

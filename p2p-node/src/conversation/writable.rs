@@ -89,7 +89,7 @@ impl Conversations {
 
 impl Groups {
     /// The groups of a conversation that are there, oldest first.
-    pub(super) fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
+    pub(crate) fn groups_of<'a>(&'a self, state: &'a ChatState) -> impl Iterator<Item = (usize, &'a GroupEntry)> {
         let ids = state.row.groups.iter().filter_map(|g| GroupId::try_from(g.as_slice()).ok());
         ids.filter_map(|g| self.entries.get(&g)).enumerate()
     }

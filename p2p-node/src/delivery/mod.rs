@@ -253,7 +253,7 @@ impl Delivery {
         }
         for device in self.links.touched() {
             self.send_acks(turn, conversations, device);
-            self.send_delivered(turn, conversations, dir, device);
+            self.send_delivered(turn, conversations, device);
         }
         Ok(())
     }
@@ -335,14 +335,17 @@ impl Delivery {
 }
 
 impl Delivery {
-    /// Tells another device of ours what of this device was delivered.
-    fn send_delivered(&mut self, turn: &mut Turn<'_>, conversations: &Conversations, dir: Directory<'_>, to: DeviceId) {
+    /// Tells another device of ours what of this device was delivered. A conversation is named by each of its groups that the other one
+    /// is in: it may not have joined the newest yet.
+    fn send_delivered(&mut self, turn: &mut Turn<'_>, conversations: &Conversations, to: DeviceId) {
         let Some(link) = self.links.get_mut(&to) else { return };
-        let upto = |chat: ChatId| {
-            let upto = conversations.chats.get(&chat)?.roster.progress().delivered;
-            Some(Ack { group: Bytes::copy_from_slice(&conversations.active_group(dir, chat)?), upto, clock: 0 })
-        };
-        let delivered: Vec<Ack> = std::mem::take(&mut link.delivered).into_iter().filter_map(upto).collect();
+        let mut delivered = Vec::new();
+        for state in std::mem::take(&mut link.delivered).iter().filter_map(|chat| conversations.chats.get(chat)) {
+            let upto = state.roster.progress().delivered;
+            let groups = conversations.groups.groups_of(state).filter(|(_, group)| group.has_member(&to));
+            let named = groups.map(|(_, group)| Ack { group: Bytes::copy_from_slice(&group.id), upto, clock: 0 });
+            delivered.extend(named);
+        }
         if !delivered.is_empty() {
             send_frame(turn, to, DirectFrame { delivered, ..DirectFrame::default() });
         }

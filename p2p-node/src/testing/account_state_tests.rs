@@ -111,6 +111,32 @@ fn what_was_delivered_while_the_server_and_a_device_were_away_is_told_later() {
     assert_eq!(newest(&mut world, laptop, bob), DeliveryState::Delivered);
 }
 
+/// It is told on a stream, by one whose newest group it has not joined yet.
+#[test]
+fn a_device_that_joins_a_group_late_has_heard_what_was_delivered_before() {
+    let (mut world, alice, laptop, bob) = three(908);
+    world.lie = Some(Box::new(move |who, response| {
+        if who == laptop {
+            response.body = None;
+        }
+    }));
+    let chat = world.chat_id(alice, bob);
+    world.modified(alice, |engine, turn| {
+        let group = engine.active_group(chat).unwrap();
+        engine.conversations.abandon_group(turn, group);
+    });
+    world.pass(5_000);
+    world.say(alice, bob, "hi");
+    world.pass(5_000);
+    assert_eq!(newest(&mut world, alice, bob), DeliveryState::Delivered);
+    assert_eq!(world.messages(laptop, bob).len(), 0);
+    world.lie = None;
+    world.stop_server();
+    world.start_server();
+    world.pass(60_000);
+    assert_eq!(newest(&mut world, laptop, bob), DeliveryState::Delivered);
+}
+
 #[test]
 fn a_contact_cannot_say_what_was_delivered_between_our_devices() {
     let (mut world, _, laptop, bob) = three(904);
