@@ -277,15 +277,20 @@ impl Rounds {
     }
 
     /// What `history --json` prints on a device of the messages that all have, without what differs between devices: how one came, and
-    /// what it is called for short.
+    /// what it is called for short. That a message was delivered is told by the device that wrote it: one that was removed may have told
+    /// some of the others only.
     fn history(&self, device: &Device, newest: usize) -> Vec<Value> {
         let args = ["history", device.to, "--json", "--limit", &HISTORY.to_string()];
         let output = String::from_utf8(self.world.run(&device.profile, &args).stdout).unwrap();
         let mut lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let all: BTreeSet<String> = self.written.lock().unwrap()[newest..].iter().map(|w| w.text.clone()).collect();
         lines.retain(|line| all.contains(line["text"].as_str().unwrap()));
+        let gone: BTreeSet<&str> = self.removed.iter().map(|removed| removed.device.id.as_str()).collect();
         for line in &mut lines {
-            line.as_object_mut().unwrap().retain(|key, _| key != "via" && key != "handle");
+            let untold = gone.contains(line["from"]["device"].as_str().unwrap());
+            line.as_object_mut()
+                .unwrap()
+                .retain(|key, _| key != "via" && key != "handle" && !(untold && key == "state"));
         }
         lines
     }
