@@ -80,6 +80,10 @@ impl Account {
         let Some(hello) = state.hello.clone() else {
             return;
         };
+        if state.problem == Some(HomeProblem::Superseded) {
+            // It was asked before that was known, and this is why it refuses.
+            return;
+        }
         let open = Registration::try_from(hello.registration) == Ok(Registration::Open);
         let problem = match reason {
             Refusal::Denied if open && hello.register_bits > MAX_WORK_BITS => HomeProblem::RegistrationWork,

@@ -66,6 +66,12 @@ impl Regroup {
         self.stranded.stop();
     }
 
+    /// A conversation needs another group now, whenever the last was tried.
+    pub(super) fn begin_again(&mut self, chat: ChatId) {
+        self.due.remove(&chat);
+        self.look.at(chat);
+    }
+
     pub fn next_due(&self) -> Option<u64> {
         self.due.values().map(|(due, _)| *due).chain(self.replacing.next_due()).chain(self.stranded.next_due()).min()
     }
@@ -166,8 +172,12 @@ impl Conversations {
     fn compare_rosters(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chats: &[ChatId]) {
         let later = turn.now() + mend_after_ms(dir);
         for chat in chats.iter().filter_map(|chat| self.chats.get(chat)).filter(|chat| !chat.is_group()) {
+            if self.fits(dir, chat.id) {
+                self.regroup.due.remove(&chat.id);
+                continue;
+            }
             let can = |p: &Person| p.is_linked() && !p.row.key_changed && !p.homes().is_empty();
-            if dir.people(chat.roster.others()).all(can) && !self.fits(dir, chat.id) {
+            if dir.people(chat.roster.others()).all(can) {
                 // A device of ours that is to hear nothing more is not waited for.
                 let is_removed = |m: &GroupMember| {
                     m.account == dir.account.id() && dir.account.list().is_some_and(|l| l.has_removed(&m.device))
@@ -197,9 +207,9 @@ impl Conversations {
                 self.regroup.due.remove(&chat);
                 continue;
             }
-            let has_group = self.active_group(dir, chat).is_some();
+            let writes = self.writes(dir, chat);
             if let Some((at, tries)) = self.regroup.due.get_mut(&chat).filter(|(at, _)| *at <= turn.now()) {
-                *at = turn.now() + if has_group { MEND_AGAIN_MS } else { no_group_again_ms(*tries) };
+                *at = turn.now() + if writes { MEND_AGAIN_MS } else { no_group_again_ms(*tries) };
             }
         }
     }
@@ -267,12 +277,18 @@ impl Conversations {
             return false;
         }
         let has_group = self.active_group(dir, chat).is_some() && !self.has_unreplaced(chat);
-        let (now, fits) = (turn.now(), self.fits(dir, chat));
+        let (now, fits, writes) = (turn.now(), self.fits(dir, chat), self.writes(dir, chat));
         let due = self.regroup.due.get_mut(&chat).filter(|(due, _)| !has_group || (*due <= now && !fits));
         let Some((due, tries)) = due else { return !has_group };
-        *due = now + if has_group { MEND_AGAIN_MS << (*tries).min(5) } else { no_group_again_ms(*tries) };
+        *due = now + if writes { MEND_AGAIN_MS << (*tries).min(5) } else { no_group_again_ms(*tries) };
         *tries += 1;
         true
+    }
+
+    /// Whether there is a group that is sent into: one with a device that was given up is not, and what is written waits for another.
+    fn writes(&self, dir: Directory<'_>, chat: ChatId) -> bool {
+        let active = self.active_group(dir, chat).filter(|_| !self.has_unreplaced(chat));
+        active.is_some_and(|group| !self.has_revoked_member(dir, chat, group))
     }
 }
 

@@ -227,6 +227,8 @@ impl Meeting<'_> {
             return Ok(());
         }
         let of_theirs = |device: &DeviceId| connect.list.as_ref().is_some_and(|list| list.device(device).is_some());
+        // A device of ours may have been removed since it was asked for.
+        connect.packages.retain(|(device, _)| of_theirs(device) || self.cx.account.has_other(device));
         let (home, nobody) = (connect.homes[0].peer, !connect.packages.iter().any(|(device, _)| of_theirs(device)));
         if nobody && self.cx.contacts.ask_another(turn, self.cx.homes, id, home) {
             return Ok(());

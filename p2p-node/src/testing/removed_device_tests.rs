@@ -106,6 +106,52 @@ fn after_a_removal_nobody_waits_for_messages_though_an_older_group_is_there() {
     assert_eq!(world.seen(phone, alice), ["alice: to all who are left"]);
 }
 
+/// Removes a device, and does not wait for it.
+fn begin_to_remove(world: &mut World, by: Who, device: Who, steps: usize) {
+    let device = world.of(device).device;
+    drop(world.begin(by, |reply| AccountCommand::RemoveDevice(device, reply)));
+    for _ in 0..steps {
+        world.step();
+    }
+}
+
+/// Two devices are removed, one shortly after the other; between them, or after them, something happens.
+fn nobody_waits_after(seed: u64, between: impl Fn(&mut World), after: impl Fn(&mut World), within: u64) {
+    for steps in (0..90).step_by(6) {
+        let (mut world, alice, laptop, bob) = three(seed);
+        let phone = world.linked(alice);
+        world.pass(10_000);
+        begin_to_remove(&mut world, alice, laptop, steps);
+        between(&mut world);
+        begin_to_remove(&mut world, alice, phone, steps);
+        after(&mut world);
+        world.say(alice, bob, "to all who are left");
+        world.pass(within);
+        assert_eq!(world.seen(bob, alice), ["alice: to all who are left"], "{steps}");
+    }
+}
+
+#[test]
+fn after_a_second_removal_nobody_waits_for_messages() {
+    nobody_waits_after(926, |world| world.pass(3_000), |_| (), 3_000);
+}
+
+#[test]
+fn after_a_removal_while_the_group_without_another_device_is_made_nobody_waits() {
+    nobody_waits_after(927, |_| (), |_| (), 3_000);
+}
+
+#[test]
+fn a_removal_that_the_death_of_the_server_interrupts_holds_messages_up_for_seconds_only() {
+    let restart = |world: &mut World| {
+        world.kill_server(0);
+        world.pass(1_000);
+        world.revive_server(0);
+    };
+    nobody_waits_after(928, |_| (), restart, 25_000);
+    nobody_waits_after(929, restart, |_| (), 25_000);
+}
+
 #[test]
 fn a_device_that_a_recovery_has_replaced_tells_contacts_and_takes_nothing_more() {
     let mut world = World::new(925);

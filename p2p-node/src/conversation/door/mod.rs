@@ -96,8 +96,9 @@ impl Conversations {
             // It renews its keys at once.
             group.row.updated_ms = 0;
             group.touch();
-            let chat = group.chat();
-            self.regroup.look.at_each(chat);
+            if let Some(chat) = group.chat() {
+                self.regroup.begin_again(chat);
+            }
         }
     }
 
