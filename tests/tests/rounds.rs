@@ -131,10 +131,15 @@ impl Rounds {
         rounds
     }
 
-    fn own_id(&self, profile: &str) -> String {
+    /// The devices of an account, as one of them sees them.
+    fn list(&self, profile: &str) -> Vec<Value> {
         let lines = String::from_utf8(self.world.run(profile, &["device", "list", "--json"]).stdout).unwrap();
-        let list = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let own = list.into_iter().find(|device| device["this"] == true).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn own_id(&self, profile: &str) -> String {
+        let list = self.list(profile);
+        let own = list.iter().find(|device| device["this"] == true).unwrap();
         own["device"].as_str().unwrap().to_owned()
     }
 
@@ -195,8 +200,7 @@ impl Rounds {
         let code = output.status.code().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(code == 0 || code == 3, "{} removes {}: {code} {error}", by.profile, gone.profile);
-        let list = self.world.run(&by.profile, &["device", "list", "--json"]).stdout;
-        if code == 3 && String::from_utf8(list).unwrap().contains(&gone.id) {
+        if code == 3 && self.list(&by.profile).iter().any(|device| device["device"] == gone.id.as_str()) {
             return format!("{} cannot remove {}: {error}", by.profile, gone.profile);
         }
         gone.paused.store(true, Ordering::Relaxed);
