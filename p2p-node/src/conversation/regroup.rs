@@ -280,6 +280,7 @@ impl Conversations {
         let (now, fits, writes) = (turn.now(), self.fits(dir, chat), self.writes(dir, chat));
         let due = self.regroup.due.get_mut(&chat).filter(|(due, _)| !has_group || (*due <= now && !fits));
         let Some((due, tries)) = due else { return !has_group };
+        tracing::debug!(has_group, fits, writes, tries = *tries, "a conversation is to have another group");
         *due = now + if writes { MEND_AGAIN_MS << (*tries).min(5) } else { no_group_again_ms(*tries) };
         *tries += 1;
         true

@@ -89,6 +89,7 @@ impl Meeting<'_> {
             return Ok(());
         }
         let id = turn.fresh_id();
+        tracing::debug!(id, homes = connect.homes.len(), "an account is looked up");
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
         if connect.reply.is_some() {
             self.cx.homes.visits.hurry(&connect.subject());
@@ -226,6 +227,7 @@ impl Meeting<'_> {
         if connect.waiting > 0 {
             return Ok(());
         }
+        tracing::debug!(packages = connect.packages.len(), attempt, "key packages were claimed");
         let of_theirs = |device: &DeviceId| connect.list.as_ref().is_some_and(|list| list.device(device).is_some());
         // A device of ours may have been removed since it was asked for.
         connect.packages.retain(|(device, _)| of_theirs(device) || self.cx.account.has_other(device));

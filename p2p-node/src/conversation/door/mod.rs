@@ -91,6 +91,7 @@ impl Conversations {
         let ids: Vec<GroupId> = self.groups.values().filter(is_open).map(|group| group.id).collect();
         for id in ids {
             let Some(group) = self.groups.get_mut(&id) else { continue };
+            tracing::debug!(group = id[0], "a removed device may know the door of a group");
             // The others follow us into the one that takes its place: they may not know of the removal yet.
             (group.row.door, group.row.exposed, group.row.unreplaced) = (None, true, true);
             // It renews its keys at once.
