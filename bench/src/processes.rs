@@ -60,6 +60,8 @@ pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
     config.limits.log_entries = 10_000_000;
     config.limits.log_bytes = 1 << 40;
     config.limits.account_bytes = 1 << 40;
+    config.limits.conversation_bytes = 1 << 40;
+    config.limits.store_bytes = 1 << 50;
     config.limits.connections = 100_000;
     // All clients of the bench have one address.
     config.limits.trusted_proxies = vec!["127.0.0.0/8".parse()?];
