@@ -400,6 +400,14 @@ impl DeviceChain {
         belonged
     }
 
+    /// Whether the device that a path leads to may belong to the account, or may have until its last recovery, in entries that this chain
+    /// lacks: of all on the way those that this chain knows do, or did until then.
+    pub fn may_lack(&self, path: &LeafPath) -> bool {
+        let is_known = |device: &DeviceId| self.entries().any(|entry| entry.introduces(device));
+        let mut on_the_way = path.signers().chain([path.device()]);
+        path.account() == self.account && on_the_way.all(|d| !is_known(&d) || self.belonged_until_recovery(&d))
+    }
+
     /// The proof that a device belongs to the account; `None` if it does not.
     pub fn path_to(&self, device: &DeviceId) -> Option<LeafPath> {
         LeafPath::find(self, device)

@@ -209,6 +209,33 @@ fn a_path_proves_its_device_and_no_other() {
 }
 
 #[test]
+fn a_path_may_lead_beyond_a_chain_but_not_by_who_was_removed() {
+    let old = account(2);
+    let add = |chain: &DeviceChain, signer: u16, device: u16| {
+        chain.add(&by(&key(signer)), 50, &joining(&root().id(), &key(device)), Rights::Admin).unwrap()
+    };
+    let path = |chain: &DeviceChain, device: u16| chain.path_to(&key(device).id()).unwrap();
+    let newer = add(&add(&old, 1, 7), 7, 8);
+    // The account was recovered by who knew the old chain only.
+    let recovered = old.recover(&root(), 60, &joining(&root().id(), &key(9))).unwrap();
+    for chain in [&old, &recovered] {
+        for device in [0, 1, 7, 8] {
+            assert!(chain.may_lack(&path(&newer, device)), "{device}");
+        }
+    }
+    let removed = old.remove(&by(&key(0)), 55, key(1).id()).unwrap();
+    for chain in [removed.clone(), removed.recover(&root(), 60, &joining(&root().id(), &key(9))).unwrap()] {
+        assert!(chain.may_lack(&path(&newer, 0)));
+        for device in [1, 7, 8] {
+            assert!(!chain.may_lack(&path(&newer, device)), "{device}");
+        }
+    }
+    let other = AccountKey::from_seed(&[77; 32]);
+    let others = DeviceChain::create(&other, 10, [0; 32], &joining(&other.id(), &key(0))).unwrap();
+    assert!(!old.may_lack(&path(&others, 0)));
+}
+
+#[test]
 fn an_account_of_version_0_1_keeps_its_devices() {
     let (a, b) = (key(1), key(2));
     let devices = [&a, &b].map(|k| (k.id(), k.id().as_bytes().to_vec())).to_vec();

@@ -1,12 +1,17 @@
 //! The snapshot that a restored device reads: when it is written, and who opens it.
 
 use bytes::Bytes;
-use starling_keys::{DeviceId, Plaintext, StorageKey, chain::Rights};
+use prost::Message as _;
+use starling_keys::{
+    DeviceId, StorageKey,
+    chain::{LeafPath, Rights},
+};
 use starling_wire::snapshot::{SNAPSHOT_DOMAIN, SNAPSHOT_INFO, SealedKey, SealedSnapshot};
 
 use super::Account;
 use crate::{
     mls::{Mls, derived_seal_keys},
+    store::SnapshotRow,
     turn::{Counters, EngineError, Turn},
 };
 
@@ -38,16 +43,14 @@ impl Account {
     }
 
     /// Opens a snapshot that one of our devices has written; with the root also one of version 0.1.
-    pub fn open_snapshot(&self, mls: &Mls, sealed: &[u8]) -> Option<Plaintext> {
+    pub fn open_snapshot(&self, mls: &Mls, sealed: &[u8]) -> Option<SnapshotRow> {
         let identity = &self.identity;
+        let read = |padded: &[u8]| SnapshotRow::decode(starling_wire::unpad(padded).ok()?).ok();
         let Some(snapshot) = SealedSnapshot::from_bytes(sealed) else {
-            return identity.root.as_ref()?.snapshot_key().open(CONTENT, sealed).ok();
+            return read(&identity.root.as_ref()?.snapshot_key().open(CONTENT, sealed).ok()?);
         };
         let writer = DeviceId::from_bytes(&snapshot.device).ok()?;
-        let is_ours = identity.list.as_ref().is_some_and(|list| list.belonged_until_recovery(&writer));
-        if !is_ours || !writer.verify(SNAPSHOT_DOMAIN, &snapshot.signed(), &snapshot.signature) {
-            return None;
-        }
+        writer.verify(SNAPSHOT_DOMAIN, &snapshot.signed(), &snapshot.signature).then_some(())?;
         let of = |device: &[u8]| snapshot.keys.iter().find(|k| k.device == device);
         let own = || {
             let key = of(identity.device_key.id().as_bytes())?;
@@ -58,7 +61,16 @@ impl Account {
             mls.open_sealed(&secret, &public, SNAPSHOT_INFO, &of(&[])?.sealed).ok()
         };
         let key = own().or_else(recovered)?;
-        StorageKey::from_bytes(key.as_slice().try_into().ok()?).open(CONTENT, &snapshot.content).ok()
+        let row =
+            read(&StorageKey::from_bytes(key.as_slice().try_into().ok()?).open(CONTENT, &snapshot.content).ok()?)?;
+        self.may_have_written(&writer, &row.writer).then_some(row)
+    }
+
+    /// Whether a device is ours, or was until the account's recovery; also one that the chain which a home gave us does not have yet.
+    fn may_have_written(&self, writer: &DeviceId, path: &[u8]) -> bool {
+        let Some(list) = &self.identity.list else { return false };
+        let shown = || LeafPath::from_bytes(path).ok().filter(|path| path.device() == *writer);
+        list.belonged_until_recovery(writer) || shown().is_some_and(|path| list.may_lack(&path))
     }
 
     /// The snapshot of contacts is written soon: several changes travel together.

@@ -47,7 +47,10 @@ impl AccountDevices<'_> {
         let (name, devices) = (self.cx.account.identity.row.name.clone(), self.cx.labels_of(&self.cx.account.id()));
         let room = MAX_SNAPSHOT_WITH_DOORS.saturating_sub(contacts.iter().map(|c| c.encoded_len()).sum());
         let groups = self.ways_into_groups(room);
-        let row = SnapshotRow { contacts, name, settings: self.cx.account.synced.all(), devices, groups };
+        let list = self.cx.account.list();
+        let writer = list.and_then(|list| list.path_to(&self.cx.account.device())).map(|path| path.to_bytes());
+        let settings = self.cx.account.synced.all();
+        let row = SnapshotRow { contacts, name, settings, devices, groups, writer: writer.unwrap_or_default() };
         let padded = starling_wire::pad(row.encode_to_vec());
         self.cx.account.seal_snapshot(self.cx.mls, &padded)
     }
@@ -100,12 +103,8 @@ impl AccountDevices<'_> {
         if self.cx.counters.row.snapshot_pending {
             self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
-        let opened = if snapshot.sealed.is_empty() {
-            None
-        } else {
-            self.cx.account.open_snapshot(self.cx.mls, &snapshot.sealed)
-        };
-        let row = opened.and_then(|padded| SnapshotRow::decode(starling_wire::unpad(&padded).ok()?).ok());
+        let sealed = Some(&snapshot.sealed).filter(|sealed| !sealed.is_empty());
+        let row = sealed.and_then(|sealed| self.cx.account.open_snapshot(self.cx.mls, sealed));
         let restored = self.cx.account.identity.root.is_some();
         self.forget_root_when_done();
         if restored && !snapshot.sealed.is_empty() {

@@ -1,7 +1,7 @@
 //! Settings are the account's: what is set on one of its devices counts on all, also on those that come later.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{Clock, Setting, SettingKind};
+use starling_wire::{Clock, Setting, SettingKind, rendezvous::ResponseBody};
 
 use crate::{
     api::types::{Chat, ContactState, TransientEvent},
@@ -339,4 +339,35 @@ fn no_device_has_the_last_word_on_a_contact_for_ever() {
         world.pass(10_000);
         assert_eq!(world.contact(phone, bob).unwrap().state, state);
     }
+}
+
+/// The home does not have, or hides, the newest entries of the account's chain, among them who has written its snapshot.
+#[test]
+fn an_account_restored_from_an_old_chain_has_its_contacts() {
+    let mut world = World::new(931);
+    let (alice, bob) = world.friends();
+    let old = bytes::Bytes::copy_from_slice(world.chain(alice).as_bytes());
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    let account = world.of(bob).account;
+    world.call(laptop, |reply| ContactCommand::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.pass(60_000);
+    world.kill(laptop);
+    let present = world.how_many();
+    world.lie = Some(Box::new(move |who, response| {
+        if who >= present
+            && let Some(ResponseBody::DeviceList(list)) = &mut response.body
+        {
+            *list = old.clone();
+        }
+    }));
+    let again = world.restored(alice);
+    world.pass(60_000);
+    assert_eq!(world.contact(again, bob).unwrap().name, "Bobby");
+    world.lie = None;
+    world.start(laptop);
+    world.pass(600_000);
+    world.say(bob, again, "welcome back");
+    world.pass(60_000);
+    assert_eq!(world.seen(again, bob), ["bob: welcome back"]);
 }

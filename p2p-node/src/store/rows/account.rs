@@ -345,6 +345,9 @@ pub struct SnapshotRow {
     /// The ways into the account's groups.
     #[prost(message, repeated, tag = "5")]
     pub groups: Vec<starling_wire::inbox::GroupOffer>,
+    /// The proof that its writer belongs to the account ([`starling_keys::chain::LeafPath`]): who reads it may have been given an old chain.
+    #[prost(bytes = "vec", tag = "6")]
+    pub writer: Vec<u8>,
 }
 
 /// One contact in a snapshot.
