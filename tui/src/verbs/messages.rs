@@ -297,12 +297,9 @@ impl Listener {
         }
         client.call(subscribe).await?;
         loop {
-            let mut events = Vec::new();
-            let mut next = Some(client.line().await?);
-            while let Some(line) = next.filter(|_| events.len() < BATCH) {
-                events.push((line.event()?, line));
-                next = client.try_line();
-            }
+            let lines = with_more(client.line().await?, BATCH, || client.try_line());
+            let events = lines.into_iter().map(|line| Ok((line.event()?, line)));
+            let mut events = events.collect::<CliResult<Vec<_>>>()?;
             self.leave_out_excess(&mut events);
             self.write(global, &events).await?;
             for (event, line) in events {
@@ -360,6 +357,11 @@ impl Listener {
         }
         Ok(())
     }
+}
+
+/// The first, and what is there already, up to so many in all. What is more stays where it is.
+fn with_more<T>(first: T, most: usize, more: impl FnMut() -> Option<T>) -> Vec<T> {
+    std::iter::once(first).chain(std::iter::from_fn(more)).take(most).collect()
 }
 
 /// Whether `--count` counts an event: not those that say how the node, a stream or a person is at the moment.
@@ -449,4 +451,21 @@ fn wants_answer(new: &MessageChange, too_old: bool) -> bool {
     // A bot does not answer bots: two of them would never end.
     let MessageRef::Whole(message) = &new.message else { return false };
     !message.from.own && !message.from.bot && !too_old
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_a_batch_is_in_the_next_one() {
+        let mut waiting = 1..=10;
+        let mut taken = Vec::new();
+        while let Some(first) = waiting.next() {
+            let batch = with_more(first, 4, || waiting.next());
+            assert!(batch.len() <= 4);
+            taken.extend(batch);
+        }
+        assert_eq!(taken, (1..=10).collect::<Vec<_>>());
+    }
 }
