@@ -11,7 +11,10 @@ use starling_control::{
         devices::LinkCode,
         messages::Found,
     },
-    objects::{Call, CallPhase, CallStats, Consent, DeliveryState, Message, MessageKey, Reaction, RouteStats},
+    objects::{
+        Call, CallPhase, CallStats, Consent, DeliveryState, Group, GroupMember, Message, MessageKey, Reaction,
+        RouteStats,
+    },
 };
 use starling_node::{Clock, EventId, MessageId};
 
@@ -491,4 +494,40 @@ fn the_header_and_the_call_agree_about_the_way() {
         let way = says.split(' ').next().unwrap();
         assert!(shown.contains(says) && shown.contains(&format!("{way} · 20 ms")), "{shown}");
     }
+}
+
+#[test]
+fn commands_about_people_are_about_groups_where_one_is_meant() {
+    let mut app = app();
+    let member: GroupMember = object(json!({ "account": "b", "name": "Bob Smith", "role": "member" }));
+    let ops = object(json!({ "id": "g1", "name": "ops", "standing": "member", "role": "owner" }));
+    let dev = object(json!({ "id": "g2", "name": "dev", "standing": "invited" }));
+    app.answer(Answer::Groups(Ok(vec![Group { members: vec![member], ..ops }, dev])));
+    answer_chats(&mut app, [json!({ "id": "c1", "name": "bob" }), json!({ "id": "g1", "name": "ops" })]);
+    answer_contacts(&mut app, [json!({ "account": "b", "chat": "c1", "name": "bob" })]);
+    app.open(&"g1".into());
+    calls(&mut app);
+    let commands = [
+        ("/invite @bob", "groups.invite"),
+        ("/invite", "invite"),
+        ("/accept #dev", "groups.accept"),
+        ("/decline #dev", "groups.decline"),
+        ("/role @Bob Smith admin", "groups.role"),
+        ("/topic what we run", "groups.topic"),
+        ("/topic", "groups.topic"),
+        ("/rename operations", "groups.rename"),
+        ("/remove @Bob Smith", "groups.remove"),
+    ];
+    for (command, method) in commands {
+        app.command(command);
+        assert_eq!(calls(&mut app), [method], "{command}");
+    }
+    for command in ["/role @Bob Smith king", "/role @carol admin", "/remove @carol", "/accept #ops"] {
+        app.command(command);
+        assert!(calls(&mut app).is_empty(), "{command}");
+    }
+    app.open(&"c1".into());
+    calls(&mut app);
+    app.command("/rename Bobby");
+    assert_eq!(calls(&mut app), ["contacts.rename"]);
 }

@@ -1,8 +1,8 @@
 //! Groups: making them, coming in, going.
 
 use starling_control::{
-    methods::groups::{Accept, Decline, Invite, New, Remove},
-    objects::{AccountId, ChatId, Group, Standing},
+    methods::groups::{Accept, Decline, Invite, New, Remove, Rename, SetRole, SetTopic},
+    objects::{AccountId, ChatId, Group, Role, Standing},
 };
 
 use super::{
@@ -10,40 +10,84 @@ use super::{
     Action, command,
 };
 
+/// What these have in common with what is done about people, see [`super::people`]: `/invite`, `/accept`, `/decline`, `/remove`, `/rename`.
 pub const ACTIONS: &[Action] = &[
     command("group", "NAME [@WHO…]", "make a group and invite contacts into it", make),
-    command("join", "NAME", "accept an invitation into a group", |app, name| {
-        if let Some(group) = invited(app, name) {
-            app.change(Accept { group });
+    command("role", "@WHO ROLE", "give a member a role", set_role),
+    command("topic", "TEXT", "say what a group is about", |app, topic| {
+        if let Some(group) = open_group(app) {
+            app.change(SetTopic { group, topic: topic.to_owned() });
         }
-    }),
-    command("refuse", "NAME", "decline an invitation into a group", |app, name| {
-        if let Some(group) = invited(app, name) {
-            app.change(Decline { group });
-        }
-    }),
-    command("bring", "@WHO…", "invite contacts into this group", |app, names| {
-        let Some(group) = open_group(app) else { return };
-        if let Some(accounts) = contacts(app, names) {
-            app.change(Invite { group, accounts });
-        }
-    }),
-    command("expel", "@WHO", "remove somebody from this group", |app, name| {
-        let Some(group) = open_group(app) else { return };
-        let name = name.trim_start_matches('@');
-        let named =
-            |g: &Group| g.members.iter().find(|m| starling_text::same(&m.name, name)).map(|m| m.account.clone());
-        match app.directory.group(&group).and_then(named) {
-            Some(account) => app.change(Remove { group, account }),
-            None => app.warn(format!("{name} is not in this group.")),
-        }
-    }),
+    })
+    .bare(),
     command("leave", "", "leave this group", |app, _| {
         if let Some(group) = open_group(app) {
             app.ask_yes(Question::Leave(group));
         }
     }),
 ];
+
+/// Invites contacts, each named with `@`, into the group that is open.
+pub(super) fn invite(app: &mut App, names: &str) {
+    let Some(group) = open_group(app) else { return };
+    if let Some(accounts) = contacts(app, names) {
+        app.change(Invite { group, accounts });
+    }
+}
+
+/// Accepts an invitation into a group.
+pub(super) fn accept(app: &mut App, name: &str) {
+    if let Some(group) = invited(app, name) {
+        app.change(Accept { group });
+    }
+}
+
+/// Declines an invitation into a group.
+pub(super) fn decline(app: &mut App, name: &str) {
+    if let Some(group) = invited(app, name) {
+        app.change(Decline { group });
+    }
+}
+
+/// Removes somebody from the group that is open.
+pub(super) fn remove(app: &mut App, name: &str) {
+    if let Some((group, account)) = member(app, name) {
+        app.change(Remove { group, account });
+    }
+}
+
+/// Gives the group that is open another name; `false` if what is open is none.
+pub(super) fn rename(app: &mut App, name: &str) -> bool {
+    let open = app.chat.open.clone().filter(|id| app.directory.group(id).is_some());
+    let Some(group) = open else { return false };
+    app.change(Rename { group, name: name.trim_start_matches('#').to_owned() });
+    true
+}
+
+fn set_role(app: &mut App, line: &str) {
+    let (name, word) = line.rsplit_once(' ').unwrap_or((line, ""));
+    let roles = [Role::Owner, Role::Admin, Role::Moderator, Role::Member, Role::Reader];
+    match roles.into_iter().find(|role| role.as_str() == word) {
+        Some(role) => {
+            if let Some((group, account)) = member(app, name.trim()) {
+                app.change(SetRole { group, account, role });
+            }
+        }
+        None => app.warn("Usage: /role @WHO owner, admin, moderator, member or reader".into()),
+    }
+}
+
+/// Somebody in the group that is open. Warns if there is none.
+fn member(app: &mut App, name: &str) -> Option<(ChatId, AccountId)> {
+    let group = open_group(app)?;
+    let name = name.trim_start_matches('@');
+    let named = |g: &Group| g.members.iter().find(|m| starling_text::same(&m.name, name)).map(|m| m.account.clone());
+    let account = app.directory.group(&group).and_then(named);
+    if account.is_none() {
+        app.warn(format!("{name} is not in this group."));
+    }
+    Some((group, account?))
+}
 
 fn make(app: &mut App, line: &str) {
     let (name, who) = line.split_once(" @").unwrap_or((line, ""));

@@ -11,15 +11,15 @@ use super::{
         palette::{Question, Verdict},
         requests::Answer,
     },
-    Action, Place, command, key,
+    Action, Place, command, groups, key,
 };
 
 pub const ACTIONS: &[Action] = &[
     key("invite", Place::Everywhere, "", "make an invite link", make_invite).or_command(
         "invite",
-        "",
-        "make an invite link",
-        |app, _| make_invite(app),
+        "[@WHO…]",
+        "invite by link, or to a group",
+        |app, names| if names.is_empty() { make_invite(app) } else { groups::invite(app, names) },
     ),
     command("code", "", "make a short code to read out, such as 271828-uniform-quiz", |app, _| {
         app.ask(OpenCode { while_connected: None }, Answer::Code);
@@ -28,16 +28,25 @@ pub const ACTIONS: &[Action] = &[
         app.effects.push(Effect::Add(what.to_owned()));
         app.say("Adding …".into());
     }),
-    command("accept", "NAME", "accept a request", |app, name| answer_request(app, Verdict::Accept, name)),
-    command("decline", "NAME", "decline a request", |app, name| answer_request(app, Verdict::Decline, name)),
+    command("accept", "NAME|#GROUP", "accept what was asked", |app, name| {
+        if name.starts_with('#') { groups::accept(app, name) } else { answer_request(app, Verdict::Accept, name) }
+    }),
+    command("decline", "NAME|#GROUP", "decline what was asked", |app, name| {
+        if name.starts_with('#') { groups::decline(app, name) } else { answer_request(app, Verdict::Decline, name) }
+    }),
     command("block", "", "shut this person out", |app, _| question(app, Question::Block)),
     command("unblock", "", "let this person in again", |app, _| {
         if let Some(account) = person(app) {
             app.change(Unblock { account });
         }
     }),
-    command("remove", "", "remove this contact", |app, _| question(app, Question::Remove)),
-    command("rename", "NAME", "your own name for this person; empty for theirs", |app, name| {
+    command("remove", "[@WHO]", "remove a contact, or a member", |app, name| {
+        if name.is_empty() { question(app, Question::Remove) } else { groups::remove(app, name) }
+    }),
+    command("rename", "NAME", "your own name for this person; or a group's for all", |app, name| {
+        if groups::rename(app, name) {
+            return;
+        }
         if let Some(account) = person(app) {
             app.change(Rename { account, name: name.to_owned() });
         }
