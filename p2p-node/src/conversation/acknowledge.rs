@@ -125,6 +125,9 @@ impl Conversations {
         let Some(state) = self.chats.get(&chat) else {
             return Ok(());
         };
+        if self.awaits_a_list(cx.dir, state) {
+            return Ok(());
+        }
         let done = state.outbox.iter().take_while(|i| self.groups.everybody_has(cx.dir, state, i)).count();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());

@@ -639,3 +639,37 @@ fn a_conversation_has_calls_of_all_devices() {
         assert_eq!(phases(&mut world, who), [CallPhase::Connecting], "{who}");
     }
 }
+
+/// Its account's other device cannot ask the home whether the new one is listed, and everybody else has what it writes.
+#[test]
+fn what_is_written_before_a_new_device_is_known_reaches_it() {
+    let mut world = World::new(932);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    let tablet = world.linked(alice);
+    world.pass(60_000);
+    // Several make the next group.
+    let gone = world.of(tablet).device;
+    world.call(alice, |reply| AccountCommand::RemoveDevice(gone, reply)).unwrap();
+    world.pass(60_000);
+    let chat = world.chat_id(alice, bob);
+    assert!(world.engine(alice).conversations.chats.get(&chat).unwrap().row.groups.len() > 1);
+    world.lie = Some(Box::new(move |who, response| {
+        if who == alice {
+            response.body = None;
+        }
+    }));
+    let phone = world.linked(laptop);
+    world.pass(10_000);
+    world.say(alice, bob, "hi");
+    world.pass(10_000);
+    for (who, other) in [(laptop, bob), (bob, alice)] {
+        assert_eq!(world.messages(who, other).last().unwrap().text, "hi", "{who}");
+    }
+    world.lie = None;
+    world.stop_server();
+    world.start_server();
+    world.pass(60_000);
+    assert_eq!(world.messages(phone, bob).last().map(|m| m.text.clone()).as_deref(), Some("hi"));
+    assert!(world.engine(alice).conversations.chats.values().all(|chat| chat.outbox.is_empty()));
+}

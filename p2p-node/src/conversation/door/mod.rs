@@ -116,8 +116,9 @@ impl Conversations {
             self.let_into_group(chat, id, &newcomer);
             turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });
         } else if let Some(chat) = chat {
-            // It may be one that its account has removed.
+            // It may be one that its account has removed, or has not listed yet.
             self.regroup.look.at(chat);
+            self.waits_for_devices(turn, dir, id);
             self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
             if newcomer.account != dir.account.id() {
                 // So that it learns, too, what we have, and that we are there.

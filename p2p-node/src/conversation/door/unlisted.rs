@@ -5,7 +5,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Chats, Conversations,
+        ChatState, Chats, Conversations,
         context::Context,
         group::{GroupEntry, GroupId, GroupMember},
     },
@@ -40,8 +40,20 @@ impl Conversations {
         {
             tracing::warn!("a device in a group is not one that its account lists");
             group.read.waits_until = Some(0);
+            let chat = group.chat();
+            self.regroup.look.at_each(chat);
             self.read_log_again(turn, cx, id);
         }
+    }
+
+    /// Whether a device has entered one of a conversation's groups that its account may be about to list: what is written meanwhile is not for the
+    /// others alone, and is kept until that is known.
+    pub(in crate::conversation) fn awaits_a_list(&self, dir: Directory<'_>, state: &ChatState) -> bool {
+        let waits = |group: &GroupEntry| {
+            let is_over = group.row.dead || group.read.waits_until == Some(0);
+            !is_over && self.chats.has_unlisted_member(dir, group)
+        };
+        self.groups.groups_of(state).any(|(_, group)| waits(group))
     }
 
     /// Reads the logs of groups of these conversations whose devices are all known now.
