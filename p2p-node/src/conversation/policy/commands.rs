@@ -248,12 +248,14 @@ impl Conversations {
             return Ok(refused(GroupRefusal::LastOwner));
         }
         let Some(group) = self.active_group(cx.dir, chat) else { return Ok(refused(GroupRefusal::NotAMember)) };
-        let epoch = self.groups.get(&group).map_or(0, GroupEntry::epoch);
+        let group_entry = self.groups.get(&group);
+        let epoch = group_entry.map_or(0, GroupEntry::epoch);
+        // Other devices of ours have to hear of it, too.
+        let is_alone = group_entry.is_none_or(|entry| entry.members.len() <= 1);
         let key = &cx.dir.account.identity.device_key;
         let (account, device) = (*own.as_bytes(), *cx.dir.account.device().as_bytes());
         let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, &group, epoch));
         let id = self.write_event(turn, cx, chat, Body::Leave(Leave { account, device, group, epoch, signature }))?;
-        let is_alone = self.chats.get(&chat).is_none_or(|state| state.roster.others().next().is_none());
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.set_standing(StandingRow::Leaving);
             entry.row.leaving = id.sequence;
