@@ -148,8 +148,8 @@ fn a_removal_that_the_death_of_the_server_interrupts_holds_messages_up_for_secon
         world.pass(1_000);
         world.revive_server(0);
     };
-    nobody_waits_after(928, |_| (), restart, 25_000);
-    nobody_waits_after(929, restart, |_| (), 25_000);
+    nobody_waits_after(928, |_| (), restart, 8_000);
+    nobody_waits_after(929, restart, |_| (), 8_000);
 }
 
 #[test]
