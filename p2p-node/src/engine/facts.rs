@@ -1,6 +1,6 @@
 //! What follows from facts, for each capability that they mean something to.
 
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, DeviceId, chain::ChangeKind};
 
 use super::Engine;
 use crate::{
@@ -48,6 +48,10 @@ impl Engine {
             Fact::RemovedDeviceUsed { device, attempt } => self.devices().note_tried(turn, device, attempt)?,
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
+                if changes.iter().any(|change| change.kind == ChangeKind::Left) {
+                    // Our conversation gets a group without it.
+                    self.homes.expect_items(turn);
+                }
                 self.devices().show_contact_devices(turn, account, &withdrawn, &changes)?;
             }
             Fact::ContactSentChain(account) => self.devices().echo_chain(turn, account),
@@ -63,6 +67,8 @@ impl Engine {
             Fact::OwnDeviceRemoved(device) => {
                 self.delivery.links.remove(&device);
                 self.devices().send_chain_on_streams(turn);
+                // Our conversations get groups without it.
+                self.homes.expect_items(turn);
                 // It is not to read what is written from now on.
                 self.account.snapshot_soon(turn, &mut self.counters);
             }

@@ -104,6 +104,14 @@ impl Homes {
         self.request(turn, home, RequestBody::InboxRead(cursor), HomePending::Inbox);
     }
 
+    /// Something is about to come: our inboxes are read. A server that has died since shows that by not answering; otherwise it is found out only
+    /// by the next probe, which may be half a minute away.
+    pub fn expect_items(&mut self, turn: &mut Turn<'_>) {
+        let up = self.servers.iter().filter(|(_, home)| home.own && home.registered && home.hello.is_some());
+        let up: Vec<HomeId> = up.map(|(home, _)| *home).collect();
+        up.into_iter().for_each(|home| self.read_inbox(turn, home));
+    }
+
     /// A page of our inbox: gives the entries to be taken. Once they are, [`Homes::read_inbox`] has the server delete them.
     pub fn on_inbox_page(&mut self, turn: &mut Turn<'_>, home: HomeId, page: Page) -> Vec<LogEntry> {
         let Some(state) = self.servers.get_mut(&home) else { return Vec::new() };

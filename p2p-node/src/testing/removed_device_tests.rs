@@ -10,7 +10,7 @@ use crate::{
     engine::{AccountCommand, ContactCommand, ConversationCommand},
     testing::{
         engine_tests::{answer, connect, ring, talk},
-        world::{Who, World},
+        world::{Treatment, Who, World},
     },
 };
 
@@ -150,6 +150,19 @@ fn a_removal_that_the_death_of_the_server_interrupts_holds_messages_up_for_secon
     };
     nobody_waits_after(928, |_| (), restart, 8_000);
     nobody_waits_after(929, restart, |_| (), 8_000);
+}
+
+/// The server has died, and nobody has noticed yet: who hears of the removal on a stream asks for the welcome that follows.
+#[test]
+fn who_hears_of_a_removal_asks_for_what_follows_from_it() {
+    let (mut world, alice, laptop, bob) = three(930);
+    world.treats = Some(Box::new(|_, _| Some(Treatment::Silence)));
+    begin_to_remove(&mut world, alice, laptop, 0);
+    world.settle();
+    let account = world.of(alice).account;
+    assert_eq!(world.listed(bob, account), [world.of(alice).device]);
+    let reads = world.engine(bob).homes.servers.values().any(|home| home.inbox.reading);
+    assert!(reads);
 }
 
 #[test]
