@@ -35,11 +35,15 @@ fn member(member: &Value) -> (String, String) {
     (text("name"), text("role"))
 }
 
+/// What a device is in the group; empty if it has not heard of it yet.
+fn standing(world: &World, who: &str) -> String {
+    let list = String::from_utf8(world.run(who, &["group", "list", "--json"]).stdout).unwrap();
+    let groups = list.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    groups.map(|group| group["standing"].as_str().unwrap_or_default().to_owned()).next().unwrap_or_default()
+}
+
 fn accept(world: &World, who: &str) {
-    until(&format!("the invitation at {who}"), || {
-        let list = world.run(who, &["group", "list", "--json"]);
-        String::from_utf8(list.stdout).unwrap().contains("\"invited\"").then_some(())
-    });
+    until(&format!("the invitation at {who}"), || (standing(world, who) == "invited").then_some(()));
     world.json(who, &["group", "accept", GROUP]);
     until(&format!("{who} is in"), || (show(world, who)["standing"] == "member").then_some(()));
 }
@@ -135,7 +139,7 @@ fn the_devices_of_a_member_are_all_in_the_group_and_survive_being_killed() {
     let mut running: Vec<Process> = ["alice", "bob", "tablet"].iter().map(|who| world.daemon(who)).collect();
     world.json("alice", &["group", "new", "ops", "@bob"]);
     accept(&world, "tablet");
-    until("bob's other device", || (show(&world, "bob")["standing"] == "member").then_some(()));
+    until("bob's other device", || (standing(&world, "bob") == "member").then_some(()));
     world.json("alice", &["send", GROUP, "to both", "--wait", "delivered"]);
     for who in ["bob", "tablet"] {
         sees(&world, who, &["to both"]);
