@@ -1,6 +1,9 @@
 //! What follows from facts, for each capability that they mean something to.
 
-use starling_keys::{AccountId, DeviceId, chain::ChangeKind};
+use starling_keys::{
+    AccountId, DeviceId,
+    chain::{Change, ChangeKind},
+};
 
 use super::Engine;
 use crate::{
@@ -48,11 +51,7 @@ impl Engine {
             Fact::RemovedDeviceUsed { device, attempt } => self.devices().note_tried(turn, device, attempt)?,
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
-                if changes.iter().any(|change| change.kind == ChangeKind::Left) {
-                    // Our conversation gets a group without it.
-                    self.homes.expect_items(turn);
-                }
-                self.devices().show_contact_devices(turn, account, &withdrawn, &changes)?;
+                self.on_contact_devices(turn, account, &withdrawn, &changes)?;
             }
             Fact::ContactSentChain(account) => self.devices().echo_chain(turn, account),
             Fact::ContactChainMisused(chain) => self.devices().send_back(turn, &chain),
@@ -64,14 +63,7 @@ impl Engine {
                 self.counters.row.greeting_pending = true;
                 self.account.snapshot_soon(turn, &mut self.counters);
             }
-            Fact::OwnDeviceRemoved(device) => {
-                self.delivery.links.remove(&device);
-                self.devices().send_chain_on_streams(turn);
-                // Our conversations get groups without it.
-                self.homes.expect_items(turn);
-                // It is not to read what is written from now on.
-                self.account.snapshot_soon(turn, &mut self.counters);
-            }
+            Fact::OwnDeviceRemoved(device) => self.on_own_device_removed(turn, device),
             Fact::AudienceChanged => self.on_audience_changed(turn),
             Fact::Certified => {
                 let identity = &self.account.identity;
@@ -159,6 +151,30 @@ impl Engine {
             let (presence, mut views) = self.presenting();
             presence.tell_presence(turn, &mut views, chat, true);
         }
+    }
+
+    /// A contact's chain has other changes than were known.
+    fn on_contact_devices(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        withdrawn: &[Change],
+        changes: &[Change],
+    ) -> Result<(), EngineError> {
+        if changes.iter().any(|change| change.kind == ChangeKind::Left) {
+            // Our conversation gets a group without it.
+            self.homes.expect_items(turn);
+        }
+        self.devices().show_contact_devices(turn, account, withdrawn, changes)
+    }
+
+    fn on_own_device_removed(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        self.delivery.links.remove(&device);
+        self.devices().send_chain_on_streams(turn);
+        // Our conversations get groups without it.
+        self.homes.expect_items(turn);
+        // It is not to read what is written from now on.
+        self.account.snapshot_soon(turn, &mut self.counters);
     }
 
     /// The devices of an account, ours or a contact's, are others.

@@ -121,6 +121,22 @@ fn who_was_removed_reads_and_writes_nothing_and_comes_back_only_if_invited_again
 }
 
 #[test]
+fn an_account_that_is_alone_in_a_group_leaves_it_with_all_its_devices() {
+    let mut world = World::new(5);
+    let people = world.company(1);
+    let alice = people[0];
+    let chat = world.group_of(&people);
+    let laptop = world.linked(alice);
+    world.pass(60_000);
+    assert_eq!(world.standing(laptop, chat), Some(Standing::Member));
+    world.leave(alice, chat).unwrap();
+    world.pass(60_000);
+    for who in [alice, laptop] {
+        assert_eq!(world.standing(who, chat), Some(Standing::Left), "{who}");
+    }
+}
+
+#[test]
 fn who_leaves_is_gone_and_a_last_owner_hands_over_before() {
     let mut world = World::new(4);
     let people = world.company(3);
