@@ -13,8 +13,8 @@ use super::{
 /// What these have in common with what is done about people, see [`super::people`]: `/invite`, `/accept`, `/decline`, `/remove`, `/rename`.
 pub const ACTIONS: &[Action] = &[
     command("group", "NAME [@WHO…]", "make a group and invite contacts into it", make),
-    command("role", "@WHO ROLE", "give a member a role", set_role),
-    command("topic", "TEXT", "say what a group is about", |app, topic| {
+    command("role", "@WHO ROLE", "give a member of this group a role", set_role),
+    command("topic", "TEXT", "say what this group is about; empty for nothing", |app, topic| {
         if let Some(group) = open_group(app) {
             app.change(SetTopic { group, topic: topic.to_owned() });
         }
@@ -58,8 +58,7 @@ pub(super) fn remove(app: &mut App, name: &str) {
 
 /// Gives the group that is open another name; `false` if what is open is none.
 pub(super) fn rename(app: &mut App, name: &str) -> bool {
-    let open = app.chat.open.clone().filter(|id| app.directory.group(id).is_some());
-    let Some(group) = open else { return false };
+    let Some(group) = shown_group(app) else { return false };
     app.change(Rename { group, name: name.trim_start_matches('#').to_owned() });
     true
 }
@@ -131,9 +130,14 @@ fn invited(app: &mut App, name: &str) -> Option<ChatId> {
     }
 }
 
-/// The group that is open. Warns if none is.
+/// The group that is open, if one is.
+fn shown_group(app: &App) -> Option<ChatId> {
+    app.chat.open.clone().filter(|id| app.directory.group(id).is_some())
+}
+
+/// The same. Warns if none is.
 fn open_group(app: &mut App) -> Option<ChatId> {
-    let group = app.chat.open.clone().filter(|id| app.directory.group(id).is_some());
+    let group = shown_group(app);
     if group.is_none() {
         app.warn("Open a group first.".into());
     }

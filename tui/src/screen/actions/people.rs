@@ -18,7 +18,7 @@ pub const ACTIONS: &[Action] = &[
     key("invite", Place::Everywhere, "", "make an invite link", make_invite).or_command(
         "invite",
         "[@WHO…]",
-        "invite by link, or to a group",
+        "make an invite link, or invite contacts into this group",
         |app, names| if names.is_empty() { make_invite(app) } else { groups::invite(app, names) },
     ),
     command("code", "", "make a short code to read out, such as 271828-uniform-quiz", |app, _| {
@@ -28,10 +28,10 @@ pub const ACTIONS: &[Action] = &[
         app.effects.push(Effect::Add(what.to_owned()));
         app.say("Adding …".into());
     }),
-    command("accept", "NAME|#GROUP", "accept what was asked", |app, name| {
+    command("accept", "NAME|#GROUP", "accept a request, or an invitation into a group", |app, name| {
         if name.starts_with('#') { groups::accept(app, name) } else { answer_request(app, Verdict::Accept, name) }
     }),
-    command("decline", "NAME|#GROUP", "decline what was asked", |app, name| {
+    command("decline", "NAME|#GROUP", "decline a request, or an invitation into a group", |app, name| {
         if name.starts_with('#') { groups::decline(app, name) } else { answer_request(app, Verdict::Decline, name) }
     }),
     command("block", "", "shut this person out", |app, _| question(app, Question::Block)),
@@ -40,17 +40,22 @@ pub const ACTIONS: &[Action] = &[
             app.change(Unblock { account });
         }
     }),
-    command("remove", "[@WHO]", "remove a contact, or a member", |app, name| {
+    command("remove", "[@WHO]", "remove this contact, or a member of this group", |app, name| {
         if name.is_empty() { question(app, Question::Remove) } else { groups::remove(app, name) }
     }),
-    command("rename", "NAME", "your own name for this person; or a group's for all", |app, name| {
-        if groups::rename(app, name) {
-            return;
-        }
-        if let Some(account) = person(app) {
-            app.change(Rename { account, name: name.to_owned() });
-        }
-    })
+    command(
+        "rename",
+        "NAME",
+        "your own name for this person, empty for theirs; in a group its name for all",
+        |app, name| {
+            if groups::rename(app, name) {
+                return;
+            }
+            if let Some(account) = person(app) {
+                app.change(Rename { account, name: name.to_owned() });
+            }
+        },
+    )
     .bare(),
     command("verify", "", "compare safety numbers", |app, _| app.show_verify()),
     command("trust", "", "trust this person's changed devices", |app, _| question(app, Question::Trust)),
