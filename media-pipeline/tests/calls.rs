@@ -151,6 +151,23 @@ async fn ten_percent_loss_is_mended() {
     mesh.end().await;
 }
 
+/// Each handshake is of a dozen datagrams, of which about four are lost: what is lost is sent again by who sent it, however often it takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_are_connected_at_thirty_percent_loss() {
+    let began = std::time::Instant::now();
+    let calls = (0..24).map(|seed| async move {
+        let link = format!("loss=0.3,delay=25,seed={seed}");
+        let mut mesh = Mesh::new(vec![config("none", "none", Some(&link)), config("none", "none", Some(&link))]).await;
+        mesh.connected().await;
+        let took = began.elapsed();
+        mesh.end().await;
+        took
+    });
+    let mut took = futures::future::join_all(calls).await;
+    took.sort_unstable();
+    println!("connected after {:.1?} (median) and {:.1?} (slowest)", took[took.len() / 2], took[took.len() - 1]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn switches_hold_and_sizes_are_obeyed() {
     let mut mesh = Mesh::new(vec![config("tone", "pattern", None), config("none", "pattern:320x180@30", None)]).await;

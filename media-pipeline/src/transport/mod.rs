@@ -4,6 +4,7 @@ pub mod addresses;
 mod candidates;
 mod codecs;
 pub mod estimate;
+mod handshake;
 pub mod link;
 mod nack;
 pub mod pacer;

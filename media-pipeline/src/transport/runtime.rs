@@ -1,4 +1,4 @@
-//! What connections get of the system: sockets, perhaps with a bad network below them, and the addresses of servers.
+//! What connections get of the system: sockets, which repeat handshakes and perhaps have a bad network below them, and the addresses of servers.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime, TokioRuntime,
 };
 
-use super::link::Link;
+use super::{handshake::HandshakeSocket, link::Link};
 
 /// Everything of a connection waits while a server's name is looked up. After this time it goes on with what the name was before, or without it.
 const LOOK_UP: Duration = Duration::from_millis(500);
@@ -42,10 +42,10 @@ impl Runtime for MediaRuntime {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = self.inner.wrap_udp_socket(socket)?;
-        Ok(match &self.link {
+        Ok(HandshakeSocket::wrap(match &self.link {
             Some(link) => link.wrap(socket),
             None => socket,
-        })
+        }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
