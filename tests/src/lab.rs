@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Process, program, run_to_end, skip, until};
+use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -34,7 +34,7 @@ impl Lab {
     /// `None` where namespaces cannot be made.
     pub fn new() -> Option<Self> {
         let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Self { prefix, names: Vec::new(), dir: tempfile::tempdir().unwrap() };
+        let mut lab = Self { prefix, names: Vec::new(), dir: kept_dir() };
         let probe = lab.dir.path().join("probe.nft");
         let rule = "table ip probe {\nchain c {\ntype nat hook postrouting priority 100\nmasquerade\n}\n}\ndelete table ip probe\n";
         std::fs::write(&probe, rule).unwrap();
@@ -147,7 +147,8 @@ impl Lab {
     pub fn command(&self, host: &str, name: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.ns(host)]).arg(program(name));
-        command.env("XDG_RUNTIME_DIR", self.dir.path().join(host)).env_remove("SSLKEYLOGFILE").stderr(Stdio::null());
+        command.env("XDG_RUNTIME_DIR", self.dir.path().join(host)).env_remove("SSLKEYLOGFILE");
+        command.stderr(log_in(self.dir.path(), host));
         command
     }
 

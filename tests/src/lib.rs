@@ -172,17 +172,20 @@ impl Default for World {
     }
 }
 
+/// A directory that is gone at the end, but for `STARLING_TEST_KEEP=1`.
+pub(crate) fn kept_dir() -> TempDir {
+    let keep = std::env::var_os("STARLING_TEST_KEEP").is_some();
+    tempfile::Builder::new().prefix("starling-test-").disable_cleanup(keep).tempdir().unwrap()
+}
+
+/// Where a program adds what it logs.
+pub(crate) fn log_in(dir: &Path, name: &str) -> std::fs::File {
+    std::fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log"))).unwrap()
+}
+
 impl World {
     pub fn new() -> Self {
-        let mut world = Self {
-            dir: tempfile::Builder::new()
-                .prefix("starling-test-")
-                .disable_cleanup(std::env::var_os("STARLING_TEST_KEEP").is_some())
-                .tempdir()
-                .unwrap(),
-            rendezvous: None,
-            address: String::new(),
-        };
+        let mut world = Self { dir: kept_dir(), rendezvous: None, address: String::new() };
         watchdog::watch_logs(world.dir.path());
         world.start_rendezvous("/ip4/127.0.0.1/udp/0/quic-v1");
         world
@@ -195,8 +198,7 @@ impl World {
 
     /// The same with settings, as variables of its environment.
     pub fn start_rendezvous_with(&mut self, listen: &str, settings: &[(&str, &str)]) {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("rendezvous.log")).unwrap();
+        let log = log_in(self.dir.path(), "rendezvous");
         let process = Process::start(
             Command::new(program("starling-rendezvous"))
                 .args(["--listen", listen, "--http", "127.0.0.1:0", "--json", "--log-format", "json", "--data-dir"])
@@ -227,8 +229,7 @@ impl World {
 
     /// Where a profile's programs log to: kept with `STARLING_TEST_KEEP=1`, filled with `STARLING_LOG=starling_node=debug`.
     fn log(&self, profile: &str) -> std::fs::File {
-        let path = self.dir.path().join(format!("{profile}.log"));
-        std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap()
+        log_in(self.dir.path(), profile)
     }
 
     /// Runs a verb; its output.
