@@ -248,6 +248,8 @@ pub const MAX_CUT_AGE_MS: u64 = 7 * 86_400_000;
 pub const CUT_BYTES: usize = 32 * 1024;
 /// Newest rows of a conversation that are searched for what a removed device has written.
 pub const MAX_CUT_ROWS: usize = 2_000;
+/// Devices whose word is kept of where the events of a removed one end: an account has eight at a time.
+pub const MAX_CUTS: usize = 16;
 
 /// Rows that one page of a history stands for, those among them that are not copied: a page takes a few milliseconds.
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;

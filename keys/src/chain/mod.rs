@@ -15,7 +15,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Deref;
+use std::{collections::BTreeSet, ops::Deref};
 
 pub use self::{
     changes::{Change, ChangeKind},
@@ -377,6 +377,34 @@ impl DeviceChain {
     /// Whether a device was removed from it.
     pub fn has_removed(&self, device: &DeviceId) -> bool {
         self.state.has_removed(device)
+    }
+
+    /// The devices that a device has removed, and those that these have removed before.
+    pub fn removed_by(&self, device: &DeviceId) -> BTreeSet<DeviceId> {
+        let mut found = BTreeSet::new();
+        let mut next = vec![*device];
+        while let Some(by) = next.pop() {
+            let removed = self.entries().filter_map(Entry::removal).filter(|(signer, _)| *signer == by);
+            next.extend(removed.map(|(_, device)| device).filter(|device| found.insert(*device)));
+        }
+        found
+    }
+
+    /// Who of the account answers for what a removed device has left: who has removed it, or, if that was removed too, who has removed that one,
+    /// and so on. `None` if it was not removed, or by the root.
+    pub fn answers_for(&self, removed: &DeviceId) -> Option<DeviceId> {
+        let (mut seen, mut next) = (BTreeSet::from([*removed]), vec![*removed]);
+        loop {
+            let by: BTreeSet<DeviceId> =
+                self.entries().filter_map(Entry::removal).filter(|(_, d)| next.contains(d)).map(|(by, _)| by).collect();
+            if let Some(listed) = by.iter().find(|by| self.device(by).is_some()) {
+                return Some(*listed);
+            }
+            next = by.into_iter().filter(|by| seen.insert(*by)).collect();
+            if next.is_empty() {
+                return None;
+            }
+        }
     }
 
     /// Whether the account was recovered after the first entries of this.

@@ -403,4 +403,23 @@ fn nothing_takes_the_place_of_what_was_held_for_seven_days() {
     assert_eq!(held.age(10 * DAY).settled, chain.len(), "what has taken its place is young again");
 }
 
+#[test]
+fn somebody_answers_for_what_a_removed_device_has_left_as_long_as_anybody_is_there() {
+    let chain = account(4);
+    let [a, b, c, d] = [0, 1, 2, 3].map(|n| key(n).id());
+    assert_eq!(chain.answers_for(&d), None, "it was not removed");
+    let one = chain.remove(&by(&key(2)), 2, d).unwrap();
+    assert_eq!((one.answers_for(&d), one.removed_by(&c)), (Some(c), [d].into()));
+    let two = one.remove(&by(&key(1)), 3, c).unwrap();
+    let three = two.remove(&by(&key(0)), 4, b).unwrap();
+    assert_eq!([b, c, d].map(|gone| two.answers_for(&gone)), [None, Some(b), Some(b)]);
+    assert_eq!([b, c, d].map(|gone| three.answers_for(&gone)), [Some(a); 3]);
+    assert_eq!(three.removed_by(&b), [c, d].into());
+    // Those who have removed one another.
+    let circle = settled(&one.remove(&by(&key(1)), 3, c).unwrap(), &one.remove(&by(&key(2)), 3, b).unwrap());
+    assert_eq!([b, c, d].map(|gone| circle.answers_for(&gone)), [None; 3]);
+    let recovered = three.recover(&root(), 5, &joining(&chain.account, &key(9))).unwrap();
+    assert_eq!([a, b].map(|gone| recovered.answers_for(&gone)), [None; 2]);
+}
+
 mod histories;

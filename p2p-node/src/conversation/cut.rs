@@ -13,8 +13,8 @@ use crate::{
     api::types::{ChatId, DurableEventKind, Via},
     contacts::Directory,
     events::{self, At, Origin, Summary},
-    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS},
-    store::{EventLogRow, EventRow, Reading, TIMELINE, prefix},
+    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS},
+    store::{CutRow, DeviceRow, EventLogRow, EventRow, Reading, TIMELINE, prefix},
     turn::{EngineError, Turn},
 };
 
@@ -33,7 +33,8 @@ impl Conversations {
             let received = self.chats.get(&chat).and_then(|c| c.roster.device(device)).map_or(0, |row| row.received);
             let messages = self.last_messages(turn, chat, device, received)?;
             let cut = Cut { device: *device.as_bytes(), upto: received, messages };
-            self.apply_cut(turn, cx.dir, chat, (own, Via::Own, Clock::at(turn.agreed_ms())), &cut)?;
+            let id = EventId { clock: Clock::at(turn.agreed_ms()), device: cx.dir.account.device().tag(), sequence: 0 };
+            self.apply_cut(turn, cx.dir, chat, (own, Via::Own, id), &cut)?;
             self.chats.announce(turn, cx, chat, Body::Cut(cut));
         }
         Ok(())
@@ -83,9 +84,10 @@ impl Conversations {
         turn: &mut Turn<'_>,
         dir: Directory<'_>,
         chat: ChatId,
-        (account, via, clock): (AccountId, Via, Clock),
+        (account, via, said): (AccountId, Via, EventId),
         cut: &Cut,
     ) -> Result<(), EngineError> {
+        let clock = said.clock;
         let Ok(device) = DeviceId::from_bytes(&cut.device) else { return Ok(()) };
         if !dir.list_of(&account).is_some_and(|list| list.has_removed(&device)) {
             return Ok(());
@@ -93,13 +95,10 @@ impl Conversations {
         self.chats.write_draft(turn, chat)?;
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
-        // Two devices may have removed it at once: what one of them has counts.
-        let upto = cut.upto.max(row.cut_upto);
-        row.cut_upto = upto;
-        row.received = row.received.min(upto);
-        row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
+        let upto = note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto: cut.upto });
         let since_ms = clock.ms().saturating_sub(CUT_MESSAGES_MS);
         self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
+        self.undo_cuts_of(turn, chat, (account, &device), upto, since_ms)?;
         let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
         // Not as if it were written here.
@@ -115,6 +114,34 @@ impl Conversations {
             }
         }
         self.chats.write_draft(turn, chat)
+    }
+
+    /// A device that was removed has said what counts of others that it had removed before: that counts no more, if its own events end before that.
+    fn undo_cuts_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        (account, by): (AccountId, &DeviceId),
+        upto: u64,
+        since_ms: u64,
+    ) -> Result<(), EngineError> {
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let is_void = |cut: &CutRow| cut.by == by.tag() && cut.sequence > upto;
+        let of_them = state.roster.devices().filter(|row| row.cuts.iter().any(is_void));
+        let devices: Vec<DeviceId> = of_them.filter_map(|row| DeviceId::from_bytes(&row.device).ok()).collect();
+        for device in devices {
+            let Some(row) = self.chats.get_mut(&chat).and_then(|state| state.roster.known_mut(&device)) else {
+                continue;
+            };
+            row.cuts.retain(|cut| !is_void(cut));
+            row.cut_upto = 0;
+            // With none, one that is to come says where it ends.
+            if let Some(known) = row.cuts.pop() {
+                let upto = note(row, known);
+                self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes messages of a removed device back that its account does not count.
@@ -146,4 +173,24 @@ impl Conversations {
         let kind = DurableEventKind::Deleted.stored();
         turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), ids, ..EventLogRow::default() })
     }
+}
+
+/// Notes what a device says of where the events of another end. Gives where they do: two devices may have removed it at once, and what one of
+/// them has counts.
+fn note(row: &mut DeviceRow, said: CutRow) -> u64 {
+    if row.cuts.is_empty() && row.cut_upto > 0 {
+        // Profiles had this alone.
+        row.cuts.push(CutRow { upto: row.cut_upto, ..CutRow::default() });
+    }
+    let is_room = row.cuts.len() < MAX_CUTS;
+    match row.cuts.iter_mut().find(|cut| cut.by == said.by) {
+        Some(known) if known.upto <= said.upto => *known = said,
+        None if is_room => row.cuts.push(said),
+        Some(_) | None => {}
+    }
+    let upto = row.cuts.iter().map(|cut| cut.upto).max().unwrap_or(0);
+    row.cut_upto = upto;
+    row.received = row.received.min(upto);
+    row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
+    upto
 }

@@ -1,5 +1,7 @@
 //! The device chain of our account: what counts of it, and who has to learn it.
 
+use std::collections::BTreeSet;
+
 use starling_keys::{AccountId, DeviceChain, DeviceId, chain::SignWith};
 
 use super::AccountDevices;
@@ -116,10 +118,13 @@ impl AccountDevices<'_> {
             turn.account_event(DurableEventKind::DeviceLinked, account, &device.to_string())?;
             turn.fact(Fact::OwnDeviceAdded(*device));
         }
-        for device in before.iter().filter(|d| !now.contains(d)) {
+        let gone: BTreeSet<DeviceId> = before.iter().filter(|d| !now.contains(d)).copied().collect();
+        for device in &gone {
             turn.fact(Fact::OwnDeviceRemoved(*device));
             turn.account_event(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
+        // Who has removed them says where their events end, unless it is gone as well.
+        self.cut_off(turn, Vec::new(), &gone)?;
         Ok(true)
     }
 
@@ -161,14 +166,37 @@ impl AccountDevices<'_> {
             self.cx.account.own_devices.dirty = true;
             gone.extend(DeviceId::from_bytes(&row.device).ok());
         }
-        for device in gone {
-            let (conversations, mut cx) = self.cx.conversing();
-            conversations.shut_doors(turn, &device);
-            conversations.cut_off(turn, &mut cx, &device)?;
+        for device in &gone {
+            let (conversations, _) = self.cx.conversing();
+            conversations.shut_doors(turn, device);
             turn.account_event(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
+        // What they have said of those that they had removed may have reached nobody.
+        let of_them = self.cx.account.list().map(|list| gone.iter().flat_map(|device| list.removed_by(device)));
+        let all: BTreeSet<DeviceId> = of_them.into_iter().flatten().chain(gone.iter().copied()).collect();
+        self.cut_off(turn, gone, &all)?;
         for reply in self.cx.account.own_devices.taken() {
             turn.reply(reply, Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Says for devices that were removed where their events end, those that `first` has before the others, if it is on this device to say so.
+    fn cut_off(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut first: Vec<DeviceId>,
+        all: &BTreeSet<DeviceId>,
+    ) -> Result<(), EngineError> {
+        let own = self.cx.account.device();
+        let here = |list: &DeviceChain, device: &DeviceId| list.answers_for(device) == Some(own);
+        let others = all.iter().filter(|device| !first.contains(device)).copied();
+        let list = self.cx.account.list();
+        let others: Vec<DeviceId> = others.filter(|device| list.is_some_and(|list| here(list, device))).collect();
+        first.extend(others);
+        for device in first {
+            let (conversations, mut cx) = self.cx.conversing();
+            conversations.cut_off(turn, &mut cx, &device)?;
         }
         Ok(())
     }

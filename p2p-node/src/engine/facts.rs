@@ -263,9 +263,9 @@ impl Engine {
                 self.conversations.on_leave(turn, dir, chat, (account, device), &leave)?;
             }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
-            EventFact::Cut { chat, account, via, clock, cut } => {
+            EventFact::Cut { chat, account, via, said, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
-                self.conversations.apply_cut(turn, dir, chat, (account, via, clock), &cut)?;
+                self.conversations.apply_cut(turn, dir, chat, (account, via, said), &cut)?;
             }
             EventFact::KnownChain { chat, from, chain } => self.devices().on_known_chain(turn, chat, from, &chain),
             EventFact::DeviceList { account, devices } => self.devices().on_device_list(turn, account, &devices)?,

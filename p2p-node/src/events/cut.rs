@@ -17,7 +17,7 @@ impl Kind for Cut {
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, _: Option<Target>) -> Result<(), StoreError> {
         let (chat, account, via) = (fold.chat, at.origin.account, at.origin.via);
-        fold.facts.push(EventFact::Cut { chat, account, via, clock: at.id.clock, cut: self.clone() });
+        fold.facts.push(EventFact::Cut { chat, account, via, said: at.id, cut: self.clone() });
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of a device that its account has removed, and of what it was doing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{Body, CallEnd, CallId, Clock, Cut, CutMessage, Event, Text};
+use starling_wire::{Body, CallEnd, CallId, Clock, Cut, CutMessage, Event, EventId, Text};
 
 use crate::{
     api::types::{CallInfo, CallPhase, Via},
@@ -202,6 +202,11 @@ fn write(world: &mut World, who: Who, other: Who, text: &str) {
     drop(world.begin(who, |reply| ConversationCommand::Send { chat, texts, reply }));
 }
 
+/// An event without a number that says where others end.
+fn said(clock: Clock) -> EventId {
+    EventId { clock, ..EventId::default() }
+}
+
 /// All who are left have the same messages, and those that were there before the removal.
 fn agree(world: &mut World, all: &[(Who, Who)], context: u64) {
     let views: Vec<Vec<String>> = all.iter().map(|(who, to)| texts(world, *who, *to)).collect();
@@ -335,6 +340,58 @@ fn all_agree_on_what_was_written_around_a_removal() {
     }
 }
 
+/// Alice's laptop removes her tablet and is removed at once, before anybody has heard from it where the tablet's messages end; she removes it when
+/// it is gone for good, or while it is there.
+fn a_remover_is_removed(seed: u64, dies: bool) {
+    let mut world = World::new(9_600 + seed);
+    let (alice, bob) = world.friends();
+    let (laptop, tablet, phone) = (world.linked(alice), world.linked(alice), world.linked(bob));
+    world.pass(10_000);
+    world.say(tablet, bob, "before");
+    world.pass(10_000);
+    // What the tablet writes now only bob gets.
+    world.stop_server();
+    for who in [alice, laptop, phone] {
+        for other in [tablet, bob] {
+            world.cut(who, other);
+        }
+    }
+    world.apart = [alice, laptop, phone].into();
+    for text in ["1", "2"] {
+        world.say(tablet, bob, text);
+    }
+    world.pass(5_000);
+    assert_eq!(texts(&mut world, bob, alice), ["before", "1", "2"]);
+    world.kill(tablet);
+    world.start_server();
+    world.pass(20_000);
+    for (by, device) in [(laptop, tablet), (alice, laptop)] {
+        let device = world.of(device).device;
+        let mut done = world.begin(by, |reply| AccountCommand::RemoveDevice(device, reply));
+        while done.try_recv().is_err() {
+            assert!(world.step(), "no answer");
+        }
+        if by == laptop && dies {
+            world.kill(laptop);
+        }
+        // Otherwise her removal strikes the laptop's.
+        let (account, gone) = (world.of(alice).account, world.of(tablet).device);
+        while world.listed(alice, account).contains(&gone) {
+            assert!(world.step(), "alice does not hear of it");
+        }
+    }
+    world.pass(300_000);
+    agree(&mut world, &[(alice, bob), (bob, alice), (phone, alice)], seed);
+}
+
+#[test]
+fn all_agree_where_a_device_ends_though_who_removed_it_was_removed_as_well() {
+    for seed in 0..3 {
+        a_remover_is_removed(seed, true);
+        a_remover_is_removed(seed, false);
+    }
+}
+
 #[test]
 fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
     let (mut world, alice, laptop, bob) = three(926);
@@ -350,7 +407,7 @@ fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
             for account in [account, own] {
                 let (conversations, cx) = engine.conversing();
                 conversations
-                    .apply_cut(turn, cx.dir, chat, (account, Via::Direct, Clock::at(turn.wall())), &cut)
+                    .apply_cut(turn, cx.dir, chat, (account, Via::Direct, said(Clock::at(turn.wall()))), &cut)
                     .unwrap();
             }
         }
@@ -371,7 +428,7 @@ fn a_cut_neither_takes_old_messages_back_nor_puts_new_ones_where_they_stay() {
     let message = |clock, sequence, what| CutMessage { clock, sequence, body: text(what) };
     world.modified(bob, |engine, turn| {
         let (conversations, cx) = engine.conversing();
-        let from = (account, Via::Direct, now);
+        let from = (account, Via::Direct, said(now));
         let none = Cut { device: *device.as_bytes(), ..Cut::default() };
         conversations.apply_cut(turn, cx.dir, chat, from, &none).unwrap();
         let messages = vec![

@@ -260,8 +260,8 @@ pub enum EventFact {
         account: AccountId,
         /// How that came.
         via: Via,
-        /// When it was written, by its sender.
-        clock: Clock,
+        /// The event that says so.
+        said: EventId,
         /// What counts.
         cut: Cut,
     },

@@ -138,7 +138,7 @@ pub struct DeviceRow {
     /// Of another device of our account: each other account has its events up to here.
     #[prost(uint64, tag = "7")]
     pub delivered: u64,
-    /// Of a device that its account has removed: its events up to here count. 0 if none do, or that is not known.
+    /// The greatest of [`Self::cuts`]; 0 if none do, or that is not known.
     #[prost(uint64, tag = "8")]
     pub cut_upto: u64,
     /// The number of its last event that is here …
@@ -159,6 +159,23 @@ pub struct DeviceRow {
     /// The epoch with which it has come into the group; 0 if it was there before us, or in a direct conversation.
     #[prost(uint64, tag = "14")]
     pub since_epoch: u64,
+    /// Of a device that its account has removed: which devices of the account have said where its events end. The greatest counts.
+    #[prost(message, repeated, tag = "15")]
+    pub cuts: Vec<CutRow>,
+}
+
+/// A device has said where the events of another end, which it has removed.
+#[derive(Clone, PartialEq, Message)]
+pub struct CutRow {
+    /// The tag of the device that says so.
+    #[prost(bytes = "vec", tag = "1")]
+    pub by: Vec<u8>,
+    /// The number of its event that says so; 0 if that is us.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Events up to here count.
+    #[prost(uint64, tag = "3")]
+    pub upto: u64,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
