@@ -384,6 +384,23 @@ fn the_newest_connection_wins() {
 }
 
 #[test]
+fn connections_beyond_four_are_closed_the_oldest_first_and_none_that_is_used() {
+    let mut world = World::with_targets(11, [1]);
+    let first = world.connect(1, false, None);
+    world.open_streams();
+    // It writes to us on the oldest one; ours moves to the newest.
+    world.input(Input::StreamIn { device: device(1), connection: Connection { id: first, relayed: false } });
+    let mut last = Vec::new();
+    for n in 0..7 {
+        last.push(world.connect(1, n == 2, None));
+        world.open_streams();
+        assert!(world.open.len() <= peers::MAX_CONNECTIONS, "{n}");
+    }
+    assert_eq!(world.open.keys().copied().collect::<Vec<_>>(), [&[first], &last[4..]].concat());
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(last[6]));
+}
+
+#[test]
 fn a_stream_that_opens_late_on_an_older_connection_is_not_used() {
     let mut world = World::with_targets(8, [1]);
     let first = world.connect(1, false, None);

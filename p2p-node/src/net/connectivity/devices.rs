@@ -132,7 +132,19 @@ impl Connectivity {
         }
     }
 
+    /// Closes what more connections there are to a device than are of use.
+    pub(super) fn close_excess(&mut self, peer: PeerId) {
+        let Some(device) = device_of(&peer).and_then(|id| self.devices.get(&id)) else { return };
+        let all = self.connections.get(&peer);
+        for connection in all.map(|all| all.excess(|id| device.uses(id))).unwrap_or_default() {
+            self.act(Action::Close(connection));
+        }
+    }
+
     pub(super) fn stream_in(&mut self, now: Instant, id: &DeviceId, connection: Connection) {
+        if let Some(device) = self.devices.get_mut(id) {
+            device.inbound = Some(connection.id);
+        }
         match self.devices.get(id).map(|device| device.out) {
             // It is there to be written to.
             Some(None) => self.expedite_device(now, id),

@@ -21,6 +21,9 @@ const MAX_AWAY_WAIT: Duration = Duration::from_secs(600);
 pub const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
 /// Addresses in one dial. libp2p tries them side by side.
 pub const MAX_DIAL_ADDRESSES: usize = 16;
+/// Connections to one device that are kept. When two meet, both dial, all their addresses and through the hole that both have punched, and the
+/// swarm takes eight: of those that all went over one path, one has to leave room for another path once that is gone.
+pub const MAX_CONNECTIONS: usize = 4;
 /// Addresses of one device that are learnt from the LAN.
 const MAX_LAN_ADDRESSES: usize = 16;
 
@@ -37,6 +40,8 @@ pub struct Device {
     pub out: Option<(Connection, Instant)>,
     /// The connection on which a stream is being opened.
     pub opening: Option<ConnectionId>,
+    /// The connection on which it has opened its last stream to us.
+    pub inbound: Option<ConnectionId>,
     /// The dial to its own addresses.
     pub dialing: Dialing,
     /// The dial through relays.
@@ -54,6 +59,7 @@ impl Device {
             backoff: Backoff::new(now),
             out: None,
             opening: None,
+            inbound: None,
             dialing: None,
             dialing_relays: None,
             liveness: Liveness::default(),
@@ -98,6 +104,12 @@ impl Device {
             }
             None => true,
         }
+    }
+
+    /// Whether a connection has a stream, or is to have one.
+    pub fn uses(&self, connection: ConnectionId) -> bool {
+        self.out.is_some_and(|(current, _)| current.id == connection)
+            || [self.opening, self.inbound].contains(&Some(connection))
     }
 
     pub fn dial_ended(&mut self, dial: DialId) {
@@ -193,6 +205,14 @@ impl Connections {
     /// restarted leaves dead ones behind.
     pub fn best(&self) -> Option<Connection> {
         self.all.iter().min_by_key(|c| self.rank(c)).copied()
+    }
+
+    /// Those beyond [`MAX_CONNECTIONS`], the worst first, but for those that are kept.
+    pub fn excess(&self, is_kept: impl Fn(ConnectionId) -> bool) -> Vec<ConnectionId> {
+        let mut all: Vec<&Connection> = self.all.iter().collect();
+        all.sort_by_key(|c| Reverse(self.rank(c)));
+        let count = all.len().saturating_sub(MAX_CONNECTIONS);
+        all.iter().map(|c| c.id).filter(|id| !is_kept(*id)).take(count).collect()
     }
 
     /// The lower, the better.
