@@ -54,11 +54,6 @@ impl State {
         self.removed.contains(device)
     }
 
-    /// Whether any device was removed.
-    pub fn has_removals(&self) -> bool {
-        !self.removed.is_empty()
-    }
-
     /// The device that has linked another; `None` for the root, and for unknown ones.
     pub fn linked_by(&self, device: &DeviceId) -> Option<DeviceId> {
         self.linked_by.get(device).copied().flatten()

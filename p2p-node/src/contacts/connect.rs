@@ -11,7 +11,7 @@ use crate::{
         Reply,
         error::{NodeError, Unreachable},
     },
-    contacts::{ChainNews, ChainRefused, pending::ContactPending},
+    contacts::{ChainNews, ChainRefused, Person, pending::ContactPending},
     home::{Homes, Subject},
     net::{ConnectionProblem, HomeId},
     turn::{EngineError, Fact, Turn},
@@ -124,6 +124,26 @@ impl Contacts {
         }
         for other in others {
             self.connects_up(turn, homes, other);
+        }
+    }
+
+    /// Somebody may have moved to other homes: what waits for an old one is asked of these.
+    pub(crate) fn connects_moved(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, account: &AccountId) {
+        let Some(now) = self.people.get(account).map(Person::homes) else { return };
+        let is_lacking = |connect: &&mut Connect| {
+            matches!(connect.whom, ConnectTarget::Account(whom) if whom == *account)
+                && now.iter().any(|home| !connect.homes.contains(home))
+        };
+        for connect in self.connects.values_mut().filter(is_lacking) {
+            let asked = connect.homes.first().filter(|home| connect.asked && homes.answers(&home.peer)).cloned();
+            if asked.is_none() {
+                (connect.asked, connect.attempt) = (false, connect.attempt + 1);
+            }
+            let others = now.iter().filter(|home| asked.as_ref() != Some(*home)).cloned();
+            connect.homes = asked.iter().cloned().chain(others).collect();
+        }
+        for home in now {
+            self.connects_up(turn, homes, home.peer);
         }
     }
 

@@ -12,17 +12,16 @@ use crate::{
 };
 
 impl AccountDevices<'_> {
-    /// A device of ours was removed: those that are connected hear of it at once.
+    /// A device of ours was removed, or we have moved to other homes: those that are connected hear of it at once.
     pub(crate) fn send_chain_on_streams(&self, turn: &mut Turn<'_>) {
         for device in self.cx.delivery.links.keys().copied().collect::<Vec<_>>() {
             self.send_chain_to(turn, device);
         }
     }
 
-    /// A device that is connected gets our chain if somebody was removed from it; of a long one the end, which continues what it knows in most
-    /// cases.
+    /// A device that is connected gets our chain; of a long one the end, which continues what it knows in most cases.
     pub(crate) fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
-        let Some(list) = self.cx.account.list().filter(|list| list.state().has_removals()) else { return };
+        let Some(list) = self.cx.account.list().filter(|list| !list.is_empty()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
         let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };
         let devices = Devices {

@@ -37,6 +37,7 @@ impl AccountDevices<'_> {
         if renewed {
             self.sync().tell_other_devices(turn, None)?;
             self.sync().tell_list(turn);
+            self.send_chain_on_streams(turn);
             self.meeting().renew_invites(turn)?;
             let elsewhere = |g: &GroupEntry| {
                 let home = self.cx.conversations.groups.home_address(g);

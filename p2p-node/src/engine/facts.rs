@@ -190,6 +190,7 @@ impl Engine {
             conversations.regroup.look.at_each(conversations.chats.memberships.of(&account));
             conversations.touch_groups_with(&account);
             self.contacts.people.touch(account);
+            self.contacts.connects_moved(turn, &mut self.homes, &account);
             let (conversations, mut cx) = self.conversing();
             conversations.offer_to_devices_of(turn, &mut cx, &account)?;
         }

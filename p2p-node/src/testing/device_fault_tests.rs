@@ -119,7 +119,6 @@ fn a_device_is_removed_though_one_of_the_homes_is_gone_for_good_meanwhile() {
 }
 
 #[test]
-#[ignore = "devices of an account whose only home has died write nothing that reaches the others after a removal, also when all have chosen another home: not mended yet"]
 fn a_removal_for_which_the_only_home_is_gone_is_done_at_the_next_one() {
     for steps in [0, 2, 5, 12] {
         let context = format!("after {steps} steps");
