@@ -58,7 +58,7 @@ async fn contact(dir: &Path, n: usize, home: &str, invite: Invite) -> anyhow::Re
         username: String::new(),
     };
     create_profile(ProfileDir::lock(dir)?, &key, new)?;
-    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false };
+    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false, proxy: None };
     let node = Node::open(dir, &key, net).await?;
     let mut changes = node.transient_events();
     while !node.status().await?.homes.iter().any(|home| home.registered) {

@@ -57,7 +57,7 @@ pub fn create(dir: &Path, name: &str, home: &str) -> anyhow::Result<()> {
 }
 
 async fn open(dir: &Path) -> anyhow::Result<Node> {
-    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false };
+    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false, proxy: None };
     Ok(Node::open(dir, &storage_key(), net).await?)
 }
 

@@ -185,9 +185,14 @@ pub(crate) fn log_in(dir: &Path, name: &str) -> std::fs::File {
 
 impl World {
     pub fn new() -> Self {
+        Self::listening("/ip4/127.0.0.1/udp/0/quic-v1")
+    }
+
+    /// One whose rendezvous takes connections there.
+    pub fn listening(listen: &str) -> Self {
         let mut world = Self { dir: kept_dir(), rendezvous: None, address: String::new() };
         watchdog::watch_logs(world.dir.path());
-        world.start_rendezvous("/ip4/127.0.0.1/udp/0/quic-v1");
+        world.start_rendezvous(listen);
         world
     }
 
@@ -359,6 +364,9 @@ impl Starter {
             .arg(self.dir.join("profiles"))
             .env("XDG_RUNTIME_DIR", &self.dir)
             .env_remove("SSLKEYLOGFILE");
+        for proxy in ["ALL_PROXY", "all_proxy", "STARLING_PROXY"] {
+            command.env_remove(proxy);
+        }
         command
     }
 }

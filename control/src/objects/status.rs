@@ -37,6 +37,9 @@ pub struct Status {
     /// This device is no longer one of its account: it was removed, or another has taken its place. Its profile can only be read.
     #[serde(default)]
     pub removed: bool,
+    /// The proxy that everything goes through, without user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 impl Status {

@@ -54,7 +54,7 @@ async fn start(name: &str, dir: &Path, home: RendezvousAddr) -> Result<Node> {
         username: String::new(),
     };
     create_profile(ProfileDir::lock(dir)?, &key, profile)?;
-    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false };
+    let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false, proxy: None };
     let node = Node::open(dir, &key, net).await?;
     wait_until_registered(&node).await?;
     Ok(node)

@@ -76,6 +76,7 @@ impl Engine {
             addresses: self.presence.addresses.0.iter().map(ToString::to_string).collect(),
             public: self.presence.addresses.1,
             queued: self.conversations.chats.values().map(|c| c.outbox.len() as u64).sum(),
+            proxy: None,
             requests_waiting: (self.homes.outbound_items.len()
                 + usize::from(self.counters.row.greeting_pending)
                 + self.contacts.connects.values().filter(|c| c.asked).count()) as u64,

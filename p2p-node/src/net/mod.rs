@@ -7,6 +7,7 @@
 mod connectivity;
 mod direct;
 mod problem;
+mod proxy;
 mod rendezvous;
 mod swarm;
 
@@ -22,6 +23,7 @@ use starling_wire::{
 
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
+pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
 pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
 
 /// A rendezvous, by its Ed25519 key.

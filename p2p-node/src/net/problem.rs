@@ -18,6 +18,18 @@ pub enum ConnectionProblem {
     /// Its address, or what its name stands for, is in a network that this machine is not in.
     #[error("address in a foreign network")]
     ForeignNetwork,
+    /// The proxy does not answer.
+    #[error("proxy unreachable")]
+    ProxyUnreachable,
+    /// The proxy does not take the user name and password.
+    #[error("refused by the proxy")]
+    ProxyCredentials,
+    /// The proxy cannot connect to it.
+    #[error("not connected by the proxy")]
+    ProxyRefused,
+    /// It has no address that a proxy could connect to: they are for UDP.
+    #[error("no address for a proxy")]
+    NotByProxy,
     /// Another server answers at its address.
     #[error("another server")]
     OtherServer,

@@ -24,14 +24,19 @@ use crate::{
 impl Node {
     /// Calls somebody. Progress is told by [`TransientEvent::Call`](crate::TransientEvent::Call).
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
-        check_files(&setup).await?;
+        self.check_media(&setup).await?;
         self.call(|reply| CallRequest::Start { chat, setup, reply }).await
     }
 
     /// Answers a call that rings.
     pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
-        check_files(&setup).await?;
+        self.check_media(&setup).await?;
         self.call(|reply| CallRequest::Answer { id, setup, reply }).await
+    }
+
+    /// Media go over UDP, and would tell where we are.
+    async fn check_media(&self, setup: &CallSetup) -> Result<(), NodeError> {
+        if self.proxy.is_some() { Err(CallRefused::Proxy.into()) } else { check_files(setup).await }
     }
 
     /// Hangs up, declines (with a word, if there is one) or cancels.
@@ -46,7 +51,7 @@ impl Node {
 
     /// Takes the call that another device of ours has, in a chat or in any.
     pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
-        check_files(&setup).await?;
+        self.check_media(&setup).await?;
         self.call(|reply| CallRequest::Fetch { chat, setup, reply }).await
     }
 

@@ -31,7 +31,7 @@ use crate::{
     call_media::{self, Table},
     engine::{Command, Engine, Input, PresenceCommand},
     mls::{GroupError, derived_seal_keys},
-    net::{NetCommand, NetConfig, NetError, WeakNetHandle, start},
+    net::{NetCommand, NetConfig, NetError, Proxy, WeakNetHandle, start},
     store::{CountersRow, HistoryCopyRow, HomesRow, IdentityRow, META, ProfileDir, Store, StoreError},
     timeline::{self},
     turn::{EngineError, Source},
@@ -179,6 +179,7 @@ pub struct Node {
     failure: Arc<OnceLock<String>>,
     calls: Arc<Table>,
     net: WeakNetHandle,
+    proxy: Option<Proxy>,
     /// How many [`ConnectionWatch`]es there are.
     watches: Arc<Mutex<usize>>,
 }
@@ -231,6 +232,7 @@ impl Node {
             failure,
             calls,
             net: weak,
+            proxy: net.proxy,
             watches: Arc::default(),
         })
     }
@@ -279,13 +281,17 @@ impl Node {
 
     /// Who we are, and how we are connected.
     pub async fn status(&self) -> Result<Status, NodeError> {
-        self.call(Command::Status).await
+        self.with_proxy(self.call(Command::Status).await)
     }
 
     /// The same after everybody that we are connected to was probed: who is shown as connected has answered just now. Takes a few seconds if
     /// somebody does not answer.
     pub async fn checked_status(&self) -> Result<Status, NodeError> {
-        self.call(Command::CheckedStatus).await
+        self.with_proxy(self.call(Command::CheckedStatus).await)
+    }
+
+    fn with_proxy(&self, status: Result<Status, NodeError>) -> Result<Status, NodeError> {
+        Ok(Status { proxy: self.proxy.as_ref().map(ToString::to_string), ..status? })
     }
 
     /// A user looks at who is connected: as long as the watch exists, what [`Node::status`] and presence say is true within seconds. Without

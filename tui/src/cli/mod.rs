@@ -18,6 +18,8 @@ pub use self::{
     people::Contacts,
 };
 
+use crate::error::{CliError, CliResult};
+
 /// Chat and call from your terminal: peer to peer, end-to-end encrypted.
 #[derive(Parser)]
 #[command(
@@ -82,6 +84,24 @@ pub struct Global {
     /// Do not look for contacts on the local network.
     #[arg(long, global = true, env = "STARLING_NO_MDNS", value_parser = clap::builder::FalseyValueParser::new())]
     pub no_mdns: bool,
+    /// Connect through a proxy only: socks5h://HOST:PORT or http://HOST:PORT, with USER:PASSWORD@ before the host if it wants
+    /// them; `none` for none. If not given, what ALL_PROXY says.
+    #[arg(long, global = true, env = "STARLING_PROXY", value_name = "URL", hide_env_values = true)]
+    pub proxy: Option<String>,
+}
+
+impl Global {
+    /// The proxy that everything goes through.
+    ///
+    /// # Errors
+    /// If what was given is no address of one.
+    pub fn proxy(&self) -> CliResult<Option<starling_node::Proxy>> {
+        let of_system = || ["ALL_PROXY", "all_proxy"].iter().find_map(|name| Some((*name, std::env::var(name).ok()?)));
+        let given = self.proxy.clone().map(|url| ("--proxy", url)).or_else(of_system);
+        let Some((from, url)) = given.filter(|(_, url)| !matches!(url.trim(), "" | "none")) else { return Ok(None) };
+        // What is wrong with it is said, and not the rest of it: it may hold a password.
+        url.parse().map(Some).map_err(|error| CliError::usage(format!("{from}: {error}")))
+    }
 }
 
 #[derive(Subcommand)]

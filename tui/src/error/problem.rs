@@ -62,6 +62,15 @@ fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
         ConnectionProblem::ForeignNetwork => {
             ("foreign_network", "its address is in a network that this machine is not in")
         }
+        ConnectionProblem::ProxyUnreachable => ("proxy_unreachable", "the proxy does not answer"),
+        ConnectionProblem::ProxyCredentials => {
+            ("proxy_credentials", "the proxy does not take the user name and password")
+        }
+        ConnectionProblem::ProxyRefused => ("proxy_refused", "the proxy cannot connect to it"),
+        ConnectionProblem::NotByProxy => (
+            "not_by_proxy",
+            "its address is for UDP, which does not go through a proxy: it needs one for TCP or WebSocket",
+        ),
         ConnectionProblem::OtherServer => ("other_server", "another server answers at its address"),
         ConnectionProblem::Refused => ("connection_refused", "the connection was refused"),
         ConnectionProblem::NoRoute => ("no_route", "there is no route to it"),

@@ -241,7 +241,7 @@ pub async fn open_node(profile: &Profile, global: &Global, key: &starling_keys::
         .iter()
         .map(|a| a.parse().map_err(|_| CliError::usage(format!("“{a}” is no multiaddr"))))
         .collect::<CliResult<Vec<_>>>()?;
-    let config = NetConfig { listen, mdns: !global.no_mdns };
+    let config = NetConfig { listen, mdns: !global.no_mdns, proxy: global.proxy()? };
     let node = Node::open(&profile.dir, key, config).await?;
     // A link that was interrupted when all was done but this.
     profile.discard_joining()?;

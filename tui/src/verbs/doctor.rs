@@ -176,6 +176,12 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
             ));
         }
     }
+    if let Some(proxy) = &status.proxy {
+        let found =
+            format!("{proxy}; nothing is listened on, contacts connect through the relay, and there are no calls");
+        checks.push(check("proxy", None, found, "`--proxy none` connects directly"));
+        return;
+    }
     let ports = &status.addresses;
     checks.push(check(
         "ports",

@@ -57,6 +57,9 @@ pub async fn whoami(global: &Global) -> CliResult {
         };
         print(format!("rendezvous {} ({state})", home.address))?;
     }
+    if let Some(proxy) = &status.proxy {
+        print(format!("proxy      {proxy}"))?;
+    }
     for address in &status.addresses {
         print(format!("listening  {address}"))?;
     }

@@ -81,6 +81,7 @@ fn global_in(dir: &Path, profile: &str, base: &Global) -> Global {
         passphrase_file: None,
         listen_addr: vec!["/ip4/127.0.0.1/udp/0/quic-v1".into()],
         no_mdns: true,
+        proxy: Some("none".into()),
         no_spawn: false,
         ..base.clone()
     }
@@ -114,7 +115,16 @@ async fn set_up(global: &Global) -> CliResult<Trial> {
         make_profile(&profile, new)?;
     }
     let mut guide = Command::new(std::env::current_exe().map_err(CliError::internal)?)
-        .args(["--profile", "guide", "--no-mdns", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1", "--data-dir"])
+        .args([
+            "--profile",
+            "guide",
+            "--no-mdns",
+            "--proxy",
+            "none",
+            "--listen-addr",
+            "/ip4/127.0.0.1/udp/0/quic-v1",
+            "--data-dir",
+        ])
         .arg(dir.path().join("profiles"))
         .arg("guide")
         .stdout(Stdio::piped())

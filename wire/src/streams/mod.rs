@@ -10,4 +10,4 @@ mod websocket;
 
 pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
 pub use framed::{FrameReader, FrameWriter, ReadError};
-pub use websocket::websocket;
+pub use websocket::{websocket, websocket_over};

@@ -44,6 +44,8 @@ pub struct Status {
     pub queued: u64,
     /// Invitations and requests that wait for a rendezvous.
     pub requests_waiting: u64,
+    /// The proxy that everything goes through, without user name and password.
+    pub proxy: Option<String>,
     /// Everything that waited for us at our homes has been read.
     pub synced: bool,
     /// This device is no longer one of its account.

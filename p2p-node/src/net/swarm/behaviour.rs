@@ -17,7 +17,8 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::confine::Confine;
+use super::{confine::Confine, proxied};
+use crate::net::Proxy;
 
 /// How often AutoNAT looks whether there is an address to test, which it does with a timer that wakes the machine up. Until one is confirmed, contacts
 /// connect by hole punching.
@@ -39,7 +40,7 @@ pub(super) struct Behaviour {
 pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A swarm with the device's key.
-pub(super) fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
+pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Behaviour>, BuildError> {
     let keypair = Keypair::ed25519_from_bytes(*key.seed())?;
     let behaviour = move |key: &Keypair, relay| -> Result<Behaviour, BuildError> {
         let peer = key.public().to_peer_id();
@@ -71,8 +72,17 @@ pub(super) fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
             mdns: None.into(),
         })
     };
-    Ok(SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
+    let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();
+    if let Some(proxy) = proxy {
+        return Ok(builder
+            .with_other_transport(|key| proxied::transport(key, proxy))?
+            .with_relay_client(noise::Config::new, yamux::Config::default)?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(configured)
+            .with_connection_timeout(proxied::PATIENCE)
+            .build());
+    }
+    Ok(builder
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = 30_000;
@@ -86,6 +96,10 @@ pub(super) fn build(key: &DeviceKey) -> Result<Swarm<Behaviour>, BuildError> {
         })?
         .with_relay_client(noise::Config::new, yamux::Config::default)?
         .with_behaviour(behaviour)?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(Duration::from_secs(60)).with_smart_dial())
+        .with_swarm_config(configured)
         .build())
+}
+
+fn configured(swarm: libp2p::swarm::Config) -> libp2p::swarm::Config {
+    swarm.with_idle_connection_timeout(Duration::from_secs(60)).with_smart_dial()
 }

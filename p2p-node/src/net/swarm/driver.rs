@@ -36,11 +36,12 @@ use super::{
     lan::{Found, Lan},
     names::{Named, Names, is_named, resolve},
     paths::{Path, Picture},
+    proxied,
     visit::{self, Visit},
     watch::Watch,
 };
 use crate::net::{
-    ConnectionProblem, HomeId, NetCommand, NetEvent,
+    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject},
     direct,
     rendezvous::{self, Left},
@@ -144,10 +145,17 @@ pub(super) struct Driver {
     /// Contacts are looked for on the LAN.
     mdns: bool,
     pub(super) lan: Lan,
+    /// Everything goes through it.
+    proxy: Option<Proxy>,
 }
 
 impl Driver {
-    pub(super) fn new(swarm: Swarm<Behaviour>, engine: mpsc::Sender<NetEvent>, mdns: bool) -> Self {
+    pub(super) fn new(
+        swarm: Swarm<Behaviour>,
+        engine: mpsc::Sender<NetEvent>,
+        mdns: bool,
+        proxy: Option<Proxy>,
+    ) -> Self {
         Self {
             swarm,
             connectivity: Connectivity::new(SmallRng::seed_from_u64(rand::random())),
@@ -166,6 +174,7 @@ impl Driver {
             watch: Watch::new(),
             mdns,
             lan: Lan::default(),
+            proxy,
         }
     }
 
@@ -205,6 +214,9 @@ impl Driver {
 
     async fn carry_out(&mut self, action: Action) {
         match action {
+            Action::Dial { dial, peer, addresses, .. } if self.proxy.is_some() => {
+                self.dial_through_proxy(dial, peer, addresses).await;
+            }
             Action::Dial { dial, peer, addresses, anywhere } if addresses.iter().any(is_named) => {
                 self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere)));
             }
@@ -261,10 +273,21 @@ impl Driver {
         self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), problem }).await;
     }
 
+    /// Names are the proxy's to look up.
+    async fn dial_through_proxy(&mut self, dial: DialId, peer: PeerId, mut addresses: Vec<Multiaddr>) {
+        addresses.retain(proxied::is_reachable);
+        if !addresses.is_empty() {
+            return self.dial(dial, peer, addresses, None);
+        }
+        let input = Input::DialFailed { peer: Some(peer), dial: Some(dial), problem: ConnectionProblem::NotByProxy };
+        self.connectivity.handle(Instant::now(), input);
+    }
+
     fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
         let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
         if self.connectivity.visit_of(dial).is_some() {
-            let visit = async move { Opening::Visit(dial, visit::begin(peer, addresses).await) };
+            let proxy = self.proxy.clone();
+            let visit = async move { Opening::Visit(dial, visit::begin(peer, addresses, proxy).await) };
             self.opening.push(Box::pin(visit.instrument(span)));
             return;
         }

@@ -150,6 +150,9 @@ pub(super) fn dial_problem(error: &DialError) -> ConnectionProblem {
     let found = |words: &str| text.contains(words);
     match error {
         DialError::WrongPeerId { .. } => ConnectionProblem::OtherServer,
+        _ if found("the proxy does not answer") => ConnectionProblem::ProxyUnreachable,
+        _ if found("the proxy does not take") => ConnectionProblem::ProxyCredentials,
+        _ if found("the proxy cannot connect") => ConnectionProblem::ProxyRefused,
         _ if found("refused") => ConnectionProblem::Refused,
         _ if found("unreachable") || found("no route") => ConnectionProblem::NoRoute,
         _ if found("timed out") || found("timeout") => ConnectionProblem::NoAnswer,

@@ -11,6 +11,7 @@ mod events;
 mod lan;
 mod names;
 mod paths;
+mod proxied;
 #[cfg(test)]
 mod swarm_tests;
 mod visit;
@@ -22,7 +23,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 use starling_keys::DeviceKey;
 use tokio::sync::mpsc;
 
-use super::{NetCommand, NetEvent};
+use super::{NetCommand, NetEvent, Proxy};
 use driver::Driver;
 
 /// How the network side is set up.
@@ -32,6 +33,8 @@ pub struct NetConfig {
     pub listen: Vec<Multiaddr>,
     /// Look for contacts on the LAN.
     pub mdns: bool,
+    /// The proxy that everything goes through: then nothing is listened on, and nobody is looked for on the LAN.
+    pub proxy: Option<Proxy>,
 }
 
 /// Why the network side cannot start.
@@ -91,8 +94,9 @@ fn is_any_v6(address: &Multiaddr) -> bool {
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
 pub fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
-    let mut swarm = behaviour::build(key).map_err(|e| NetError::Setup(format!("{e}")))?;
-    for address in &config.listen {
+    let proxy = config.proxy.clone();
+    let mut swarm = behaviour::build(key, proxy.as_ref()).map_err(|e| NetError::Setup(format!("{e}")))?;
+    for address in config.listen.iter().filter(|_| proxy.is_none()) {
         match swarm.listen_on(address.clone()) {
             Ok(_) => {}
             Err(error) if is_any_v6(address) => tracing::debug!(%error, "without IPv6"),
@@ -100,6 +104,6 @@ pub fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>
         }
     }
     let (commands, inbox) = mpsc::unbounded_channel();
-    tokio::spawn(Driver::new(swarm, engine, config.mdns).run(inbox));
+    tokio::spawn(Driver::new(swarm, engine, config.mdns && proxy.is_none(), proxy).run(inbox));
     Ok(NetHandle(commands))
 }

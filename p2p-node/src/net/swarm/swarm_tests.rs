@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn swarm(key: &DeviceKey, listen: Multiaddr) -> (NetHandle, mpsc::Receiver<NetEvent>) {
     let (engine, inputs) = mpsc::channel(64);
-    let config = NetConfig { listen: vec![listen], mdns: false };
+    let config = NetConfig { listen: vec![listen], mdns: false, proxy: None };
     (start(key, &config, engine).unwrap(), inputs)
 }
 

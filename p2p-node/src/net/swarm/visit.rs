@@ -15,8 +15,8 @@ use starling_wire::{
     streams::{self, Gate, OpenError},
 };
 
-use super::{behaviour::BuildError, events::dial_problem};
-use crate::net::{ConnectionProblem, rendezvous::Left};
+use super::{behaviour::BuildError, events::dial_problem, proxied};
+use crate::net::{ConnectionProblem, Proxy, rendezvous::Left};
 
 /// A server with which there is no stream after this time does not answer.
 const OPENING: Duration = Duration::from_secs(15);
@@ -30,9 +30,18 @@ pub(super) struct Visit {
     stream: Stream,
 }
 
-fn build() -> Result<Swarm<streams::Behaviour>, BuildError> {
-    Ok(SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
-        .with_tokio()
+fn build(proxy: Option<&Proxy>) -> Result<Swarm<streams::Behaviour>, BuildError> {
+    let builder = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519()).with_tokio();
+    let behaviour = |_: &Keypair| streams::Behaviour::new(&[], Gate::Only(HashSet::new()));
+    if let Some(proxy) = proxy {
+        return Ok(builder
+            .with_other_transport(|key| proxied::transport(key, proxy))?
+            .with_behaviour(behaviour)?
+            .with_swarm_config(|swarm| swarm.with_smart_dial())
+            .with_connection_timeout(proxied::PATIENCE)
+            .build());
+    }
+    Ok(builder
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = 30_000;
@@ -41,19 +50,28 @@ fn build() -> Result<Swarm<streams::Behaviour>, BuildError> {
         .with_other_transport(|key| -> Result<_, BuildError> {
             Ok(streams::websocket(key, yamux::Config::default())?)
         })?
-        .with_behaviour(|_| streams::Behaviour::new(&[], Gate::Only(HashSet::new())))?
+        .with_behaviour(behaviour)?
         .with_swarm_config(|swarm| swarm.with_smart_dial())
         .build())
 }
 
 /// Begins a visit.
-pub(super) async fn begin(peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Box<Visit>, ConnectionProblem> {
-    let begun = tokio::time::timeout(OPENING, connect(peer, addresses)).await;
+pub(super) async fn begin(
+    peer: PeerId,
+    addresses: Vec<Multiaddr>,
+    proxy: Option<Proxy>,
+) -> Result<Box<Visit>, ConnectionProblem> {
+    let opening = if proxy.is_some() { OPENING + proxied::PATIENCE } else { OPENING };
+    let begun = tokio::time::timeout(opening, connect(peer, addresses, proxy.as_ref())).await;
     begun.unwrap_or(Err(ConnectionProblem::NoAnswer))
 }
 
-async fn connect(peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Box<Visit>, ConnectionProblem> {
-    let mut swarm = build().map_err(|error| {
+async fn connect(
+    peer: PeerId,
+    addresses: Vec<Multiaddr>,
+    proxy: Option<&Proxy>,
+) -> Result<Box<Visit>, ConnectionProblem> {
+    let mut swarm = build(proxy).map_err(|error| {
         tracing::warn!(%error, "the network for a visit cannot be set up");
         ConnectionProblem::Unreachable
     })?;

@@ -70,7 +70,7 @@ async fn rendezvous(greets: bool) -> (RendezvousAddr, mpsc::UnboundedReceiver<Se
 fn device() -> (NetHandle, mpsc::Receiver<NetEvent>, PeerId) {
     let key = DeviceKey::from_seed(&[1; 32]);
     let (engine, inputs) = mpsc::channel(64);
-    let config = NetConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], mdns: false };
+    let config = NetConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()], mdns: false, proxy: None };
     (start(&key, &config, engine).unwrap(), inputs, peer_of(&key.id()).unwrap())
 }
 

@@ -41,6 +41,7 @@ pub fn status(s: &Status) -> objects::Status {
         requests_waiting: s.requests_waiting,
         synced: s.synced,
         removed: s.removed,
+        proxy: s.proxy.clone(),
     }
 }
 

@@ -1,0 +1,210 @@
+//! The proxy that everything goes through, if the user has set one: SOCKS5 (RFC 1928, as Tor's) or HTTP CONNECT (RFC 9110, 9.3.6).
+
+use std::{fmt, str::FromStr};
+
+use data_encoding::BASE64;
+
+/// Longest text that is read as the address of a proxy, in bytes.
+const MAX_WRITTEN: usize = 1024;
+/// What SOCKS has room for in a user name or password, in bytes (RFC 1929).
+const MAX_CREDENTIAL: usize = 255;
+
+/// How a proxy is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS version 5.
+    Socks5,
+    /// CONNECT over HTTP.
+    Http,
+}
+
+/// A proxy: nothing is sent but through it, and names are looked up by it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    kind: ProxyKind,
+    host: String,
+    port: u16,
+    credentials: Option<(String, String)>,
+}
+
+/// Why the address of a proxy was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ProxyAddressError {
+    /// Not `SCHEME://HOST:PORT`.
+    #[error("no address of a proxy: expected a form like socks5h://127.0.0.1:9050 or http://proxy.example:3128")]
+    Syntax,
+    /// Another scheme.
+    #[error("“{0}” is no kind of proxy that can be used: socks5h, socks5 and http are")]
+    Scheme(String),
+    /// A user name or password that a proxy cannot take.
+    #[error("the user name or password of the proxy is too long, or not written as in a URL")]
+    Credentials,
+}
+
+impl Proxy {
+    /// How it is talked to.
+    pub fn kind(&self) -> ProxyKind {
+        self.kind
+    }
+
+    /// Its name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// User name and password, if it wants them.
+    pub fn credentials(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    /// The same as HTTP has them (RFC 7617).
+    pub(super) fn basic(&self) -> Option<String> {
+        self.credentials()
+            .map(|(user, password)| format!("Basic {}", BASE64.encode(format!("{user}:{password}").as_bytes())))
+    }
+}
+
+impl fmt::Display for Proxy {
+    /// Without user name and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.kind {
+            ProxyKind::Socks5 => "socks5h",
+            ProxyKind::Http => "http",
+        };
+        let Self { host, port, .. } = self;
+        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = ProxyAddressError;
+
+    fn from_str(text: &str) -> Result<Self, ProxyAddressError> {
+        let text = starling_text::shortened(text, MAX_WRITTEN).trim();
+        let (scheme, rest) = text.split_once("://").ok_or(ProxyAddressError::Syntax)?;
+        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            // Names are always looked up by the proxy.
+            "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
+            "http" => (ProxyKind::Http, 8080),
+            _ => return Err(ProxyAddressError::Scheme(scheme.chars().take(32).collect())),
+        };
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (credentials, place) = match rest.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, rest),
+        };
+        let (host, port) = host_and_port(place).ok_or(ProxyAddressError::Syntax)?;
+        let credentials = credentials.map(read_credentials).transpose()?;
+        Ok(Self { kind, host, port: port.unwrap_or(default_port), credentials })
+    }
+}
+
+/// `name`, `name:port`, `[v6]` or `[v6]:port`.
+fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (
+                host,
+                rest.strip_prefix(':')
+                    .or(rest.is_empty().then_some(""))
+                    .map(|port| (!port.is_empty()).then_some(port))?,
+            )
+        }
+        None => match place.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':');
+    let port =
+        port.map(|port| port.parse::<u16>().ok().filter(|port| *port > 0)).map_or(Some(None), |p| p.map(Some))?;
+    let ok = !host.is_empty()
+        && host.len() <= 253
+        && host.chars().all(is_host)
+        && (place.starts_with('[') || !host.contains(':'));
+    ok.then(|| (host.to_owned(), port))
+}
+
+fn read_credentials(text: &str) -> Result<(String, String), ProxyAddressError> {
+    let (user, password) = text.split_once(':').unwrap_or((text, ""));
+    let read =
+        |part: &str| unescaped(part).filter(|part| part.len() <= MAX_CREDENTIAL).ok_or(ProxyAddressError::Credentials);
+    Ok((read(user)?, read(password)?))
+}
+
+/// The text that a part of a URL stands for (RFC 3986, 2.1).
+fn unescaped(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_shown_without_what_is_secret() {
+        for (written, shown, credentials) in [
+            ("socks5://127.0.0.1:9050", "socks5h://127.0.0.1:9050", None),
+            ("SOCKS5H://localhost", "socks5h://localhost:1080", None),
+            ("http://proxy.example:3128/", "http://proxy.example:3128", None),
+            ("http://me:a%40b%3A@[2001:db8::1]:1", "http://[2001:db8::1]:1", Some(("me", "a@b:"))),
+            ("socks5://only@h:5", "socks5h://h:5", Some(("only", ""))),
+            (" http://[::1]\n", "http://[::1]:8080", None),
+        ] {
+            let proxy: Proxy = written.parse().unwrap();
+            assert_eq!(proxy.to_string(), shown);
+            assert_eq!(format!("{proxy:?}"), format!("Proxy({shown})"));
+            assert_eq!(proxy.credentials(), credentials, "{written}");
+        }
+        let basic = "http://Aladdin:open%20sesame@h".parse::<Proxy>().unwrap().basic();
+        assert_eq!(basic.as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "the example of RFC 7617");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_a_reason() {
+        let read = |text: &str| text.parse::<Proxy>().unwrap_err();
+        for text in [
+            "",
+            "127.0.0.1:9050",
+            "http://",
+            "http://:80",
+            "http://h:0",
+            "http://h:99999",
+            "http://a b",
+            "http://::1:80",
+            "http://[::1",
+            "http://[::1]x",
+        ] {
+            assert_eq!(read(text), ProxyAddressError::Syntax, "{text}");
+        }
+        assert_eq!(read("socks4://h:1"), ProxyAddressError::Scheme("socks4".into()));
+        for text in ["http://a%zz@h", "http://a%0d@h", &format!("socks5://{}@h", "x".repeat(256))] {
+            assert_eq!(read(text), ProxyAddressError::Credentials, "{text}");
+        }
+    }
+}

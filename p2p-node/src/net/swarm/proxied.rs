@@ -1,0 +1,170 @@
+//! TCP and WebSocket through a proxy. Nothing is listened on and no name is looked up here.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Either, Pending, Ready, ready},
+};
+use http::{HeaderValue, Uri};
+use hyper_util::{
+    client::legacy::connect::proxy::{SocksV5, Tunnel},
+    rt::TokioIo,
+};
+use libp2p::{
+    Multiaddr, PeerId, Transport,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, DialOpts, ListenerId, OrTransport, TransportError, TransportEvent},
+        upgrade::Version,
+    },
+    identity::Keypair,
+    multiaddr::Protocol,
+    noise, yamux,
+};
+use starling_wire::streams;
+use tokio::net::TcpStream;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use tower_service::Service;
+
+use super::behaviour::BuildError;
+use crate::net::proxy::{Proxy, ProxyKind};
+
+/// A proxy that takes longer to be connected to does not answer.
+const CONNECTING: Duration = Duration::from_secs(10);
+/// And one that takes longer to reach what it is asked for: Tor builds a circuit meanwhile.
+const ANSWERING: Duration = Duration::from_secs(30);
+/// For both, and for the handshake with who is behind it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(50);
+
+/// Why there is no connection through the proxy. What [`problem`](super::events::dial_problem) makes of it goes by these words.
+#[derive(Debug, thiserror::Error)]
+enum ProxyError {
+    #[error("the proxy does not answer")]
+    Unreachable,
+    #[error("the proxy does not take the user name and password")]
+    Credentials,
+    #[error("the proxy cannot connect: {0}")]
+    Refused(String),
+}
+
+/// TCP connections that a proxy makes.
+#[derive(Clone, Debug)]
+struct ProxiedTcp(Proxy);
+
+/// Host and port of an address that a proxy can connect to, as the authority of a URI.
+fn target(address: &Multiaddr) -> Option<String> {
+    let mut parts = address.iter();
+    let host = match parts.next()? {
+        Protocol::Ip4(ip) => ip.to_string(),
+        Protocol::Ip6(ip) => format!("[{ip}]"),
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => name.into_owned(),
+        _ => return None,
+    };
+    let Protocol::Tcp(port) = parts.next()? else { return None };
+    matches!(parts.next(), None | Some(Protocol::P2p(_))).then(|| format!("{host}:{port}"))
+}
+
+/// The connection to the proxy that is there, for a client that would make one.
+struct Connected(Option<TcpStream>);
+
+impl Service<Uri> for Connected {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
+}
+
+async fn connect(proxy: Proxy, target: Uri) -> Result<Compat<TcpStream>, ProxyError> {
+    let connecting = TcpStream::connect((proxy.host(), proxy.port()));
+    let stream = tokio::time::timeout(CONNECTING, connecting).await.map_err(|_| ProxyError::Unreachable)?;
+    let stream = stream.map_err(|_| ProxyError::Unreachable)?;
+    let _ = stream.set_nodelay(true);
+    // Asking for another one would be no use.
+    let (at, connected) = (Uri::from_static("http://proxy"), Connected(Some(stream)));
+    let asked = async {
+        match proxy.kind() {
+            ProxyKind::Socks5 => {
+                let mut socks = SocksV5::new(at, connected);
+                if let Some((user, password)) = proxy.credentials() {
+                    socks = socks.with_auth(user.into(), password.into());
+                }
+                socks.call(target).await.map_err(|error| error.to_string())
+            }
+            ProxyKind::Http => {
+                let mut tunnel = Tunnel::new(at, connected);
+                if let Some(basic) = proxy.basic().and_then(|basic| HeaderValue::try_from(basic).ok()) {
+                    tunnel = tunnel.with_auth(basic);
+                }
+                tunnel.call(target).await.map_err(|error| error.to_string())
+            }
+        }
+    };
+    let asked = tokio::time::timeout(ANSWERING, asked).await.map_err(|_| ProxyError::Unreachable)?;
+    let asked = asked.map_err(|error| {
+        if error.contains("auth") || error.contains("credentials") {
+            ProxyError::Credentials
+        } else {
+            ProxyError::Refused(error)
+        }
+    });
+    Ok(asked?.into_inner().compat())
+}
+
+impl Transport for ProxiedTcp {
+    type Output = Compat<TcpStream>;
+    type Error = io::Error;
+    type ListenerUpgrade = Pending<Result<Self::Output, io::Error>>;
+    type Dial = BoxFuture<'static, Result<Self::Output, io::Error>>;
+
+    fn listen_on(&mut self, _: ListenerId, address: Multiaddr) -> Result<(), TransportError<io::Error>> {
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn remove_listener(&mut self, _: ListenerId) -> bool {
+        false
+    }
+
+    fn dial(&mut self, address: Multiaddr, _: DialOpts) -> Result<Self::Dial, TransportError<io::Error>> {
+        let target = target(&address)
+            .and_then(|target| Uri::builder().scheme("http").authority(target).path_and_query("/").build().ok());
+        let Some(target) = target else { return Err(TransportError::MultiaddrNotSupported(address)) };
+        Ok(connect(self.0.clone(), target).map(|connected| connected.map_err(io::Error::other)).boxed())
+    }
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<TransportEvent<Self::ListenerUpgrade, Self::Error>> {
+        Poll::Pending
+    }
+}
+
+/// All that goes through the proxy.
+pub(super) fn transport(key: &Keypair, proxy: &Proxy) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BuildError> {
+    let tcp = ProxiedTcp(proxy.clone())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(yamux::Config::default());
+    let websocket = streams::websocket_over(ProxiedTcp(proxy.clone()), key, yamux::Config::default())?;
+    let both = OrTransport::new(websocket, tcp.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))));
+    Ok(both
+        .map(|either, _| match either {
+            Either::Left(connected) | Either::Right(connected) => connected,
+        })
+        .boxed())
+}
+
+/// Whether an address can be reached through a proxy.
+pub(super) fn is_reachable(address: &Multiaddr) -> bool {
+    !address.iter().any(|part| matches!(part, Protocol::Udp(_)))
+}

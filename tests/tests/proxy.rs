@@ -1,0 +1,332 @@
+//! Everything through a proxy: SOCKS5 and HTTP CONNECT, over real sockets, with names that nobody but the proxy can look up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    process::Stdio,
+    sync::{Arc, Mutex, mpsc},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use starling_tests::{Process, Starter, World, run_to_end, until};
+
+/// What the proxy alone knows: this machine.
+const NAME: &str = "server.invalid";
+
+/// How a proxy is spoken to, and whether it asks who does.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Socks,
+    SocksWithPassword,
+    Http,
+    HttpWithPassword,
+    /// Takes connections, and says nothing.
+    Silent,
+    /// A captive portal.
+    Portal,
+}
+
+/// A proxy in this process, which notes what it was asked for.
+struct Proxy {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn new(kind: Kind) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let proxy = Self { port: listener.local_addr().unwrap().port(), asked: Arc::default(), open: Arc::default() };
+        let (asked, open) = (proxy.asked.clone(), proxy.open.clone());
+        // Ends with the test's process.
+        thread::spawn(move || {
+            for client in listener.incoming().map(Result::unwrap) {
+                let asked = asked.clone();
+                open.lock().unwrap().push(client.try_clone().unwrap());
+                thread::spawn(move || serve(kind, client, &asked));
+            }
+        });
+        proxy
+    }
+
+    fn asked(&self) -> BTreeSet<String> {
+        self.asked.lock().unwrap().iter().cloned().collect()
+    }
+
+    /// As a proxy does that allows no connection for longer.
+    fn cut(&self) {
+        for client in self.open.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn serve(kind: Kind, client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()> {
+    let mut input = BufReader::new(client.try_clone().unwrap());
+    let mut output = client;
+    let target = match kind {
+        Kind::Socks | Kind::SocksWithPassword => {
+            socks_target(&mut input, &mut output, kind == Kind::SocksWithPassword)?
+        }
+        Kind::Http | Kind::HttpWithPassword => http_target(&mut input, &mut output, kind == Kind::HttpWithPassword)?,
+        Kind::Silent => {
+            let _ = input.read(&mut [0; 64]);
+            thread::sleep(Duration::from_secs(600));
+            return None;
+        }
+        Kind::Portal => {
+            let _ = input.read(&mut [0; 64]);
+            let _ = output.write_all(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\n\r\n");
+            return None;
+        }
+    };
+    asked.lock().unwrap().push(target.clone());
+    let server = TcpStream::connect(target.replace(NAME, "127.0.0.1"));
+    let socks = matches!(kind, Kind::Socks | Kind::SocksWithPassword);
+    let answer: &[u8] = match (&server, socks) {
+        (Ok(_), true) => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        (Err(_), true) => &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0],
+        (Ok(_), false) => b"HTTP/1.1 200 Connection established\r\n\r\n",
+        (Err(_), false) => b"HTTP/1.1 502 Bad Gateway\r\n\r\n",
+    };
+    output.write_all(answer).ok()?;
+    let server = server.ok()?;
+    let (mut from_server, mut to_server) = (server.try_clone().unwrap(), server);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from_server, &mut output);
+        let _ = output.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut input, &mut to_server);
+    let _ = to_server.shutdown(Shutdown::Both);
+    Some(())
+}
+
+/// RFC 1928 and 1929.
+fn socks_target(input: &mut impl Read, output: &mut impl Write, wants_password: bool) -> Option<String> {
+    fn bytes<const N: usize>(input: &mut impl Read) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        input.read_exact(&mut bytes).ok().map(|()| bytes)
+    }
+    fn text(input: &mut impl Read) -> Option<String> {
+        let [length] = bytes(input)?;
+        let mut text = vec![0; length.into()];
+        input.read_exact(&mut text).ok()?;
+        String::from_utf8(text).ok()
+    }
+    let [5, methods] = bytes(input)? else { panic!("not SOCKS5") };
+    let mut offered = vec![0; methods.into()];
+    input.read_exact(&mut offered).ok()?;
+    let method = if wants_password { 2 } else { 0 };
+    if !offered.contains(&method) {
+        let _ = output.write_all(&[5, 0xff]);
+        return None;
+    }
+    output.write_all(&[5, method]).ok()?;
+    if wants_password {
+        let [1] = bytes(input)? else { panic!("not RFC 1929") };
+        let right = (text(input)?, text(input)?) == ("me".into(), "a word".into());
+        output.write_all(&[1, u8::from(!right)]).ok()?;
+        right.then_some(())?;
+    }
+    let [5, 1, 0, kind] = bytes(input)? else { panic!("no connection is asked for") };
+    let host = match kind {
+        1 => Ipv4Addr::from(bytes::<4>(input)?).to_string(),
+        3 => text(input)?,
+        _ => panic!("address of kind {kind}"),
+    };
+    Some(format!("{host}:{}", u16::from_be_bytes(bytes(input)?)))
+}
+
+fn http_target(input: &mut impl BufRead, output: &mut impl Write, wants_password: bool) -> Option<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        input.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    // “me:a word”
+    if wants_password && !lines.iter().any(|line| line.eq_ignore_ascii_case("proxy-authorization: Basic bWU6YSB3b3Jk"))
+    {
+        let _ = output.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+        return None;
+    }
+    let mut parts = lines[0].split(' ');
+    assert_eq!((parts.next(), lines[0].ends_with(" HTTP/1.1")), (Some("CONNECT"), true), "{lines:?}");
+    parts.next().map(str::to_owned)
+}
+
+/// A world whose server takes TCP (and is called by a name that does not exist), with its port.
+fn world() -> (World, String, u16) {
+    let world = World::listening("/ip4/127.0.0.1/tcp/0");
+    let port: u16 = world.address.split('/').nth(4).unwrap().parse().unwrap();
+    let named = world.address.replace("/ip4/127.0.0.1", &format!("/dns/{NAME}"));
+    (world, named, port)
+}
+
+/// The internet sockets that a process has: protocol, and the port at the other end (0 where it listens).
+fn sockets(pid: u32) -> BTreeSet<(String, u16)> {
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let links = links.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let inodes: BTreeSet<String> =
+        links.filter_map(|l| Some(l.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned())).collect();
+    let mut found = BTreeSet::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if inodes.contains(fields[9]) {
+                let port = fields[2].rsplit(':').next().unwrap();
+                found.insert((protocol.to_owned(), u16::from_str_radix(port, 16).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+fn daemon(starter: &Starter, profile: &str, proxy: &str) -> Process {
+    let mut command = starter.starling(profile);
+    let process = Process::start(command.args(["--proxy", proxy, "daemon", "--json"]));
+    assert_eq!(process.json()["type"], "daemon.ready");
+    process
+}
+
+/// Alice behind a proxy and bob without one become contacts, write both ways, and go on when the proxy cuts them off.
+fn they_talk(kind: Kind, url: &str) {
+    let (world, named, port) = world();
+    let proxy = Proxy::new(kind);
+    let url = url.replace("PORT", &proxy.port.to_string());
+    let init = |name: &str, proxy: &str, home: &str| {
+        let args = ["--proxy", proxy, "init", "--name", name, "--rendezvous", home, "--no-input", "--json"];
+        let output = run_to_end(world.starling(name).args(args).stdin(Stdio::null()));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    init("alice", &url, &named);
+    init("bob", "none", &world.address);
+    let alice = daemon(&world.starter(), "alice", &url);
+    let _bob = daemon(&world.starter(), "bob", "none");
+    world.befriend("bob", "alice");
+    world.json("alice", &["send", "@bob", "through the proxy", "--wait", "delivered"]);
+    world.json("bob", &["send", "@alice", "and back", "--wait", "delivered"]);
+
+    let status = world.json("alice", &["whoami"]);
+    assert_eq!(status["addresses"], Value::Array(vec![]), "nothing is listened on");
+    let shown = status["proxy"].as_str().unwrap();
+    assert!(shown.ends_with(&format!("127.0.0.1:{}", proxy.port)) && !shown.contains("word"), "{shown}");
+    // To the proxy alone, and only for TCP.
+    assert_eq!(sockets(alice.id()), [("tcp".to_owned(), proxy.port)].into());
+    let asked = proxy.asked();
+    assert!(asked.contains(&format!("{NAME}:{port}")), "{asked:?}");
+    assert!(asked.iter().all(|target| target.ends_with(&format!(":{port}"))), "only the server: {asked:?}");
+
+    proxy.cut();
+    world.json("bob", &["send", "@alice", "after it was cut", "--wait", "delivered"]);
+    world.json("alice", &["send", "@bob", "and again", "--wait", "delivered"]);
+    let (exit, why) = world.error("alice", &["call", "start", "@bob", "--audio-in", "none", "--audio-out", "none"]);
+    assert!(exit != 0 && why.contains("proxy"), "{exit}: {why}");
+}
+
+#[test]
+fn people_talk_through_socks() {
+    they_talk(Kind::Socks, "socks5h://127.0.0.1:PORT");
+}
+
+#[test]
+fn people_talk_through_socks_with_a_password() {
+    they_talk(Kind::SocksWithPassword, "socks5://me:a%20word@127.0.0.1:PORT");
+}
+
+#[test]
+fn people_talk_through_an_http_proxy() {
+    they_talk(Kind::Http, "http://127.0.0.1:PORT");
+}
+
+#[test]
+fn people_talk_through_an_http_proxy_with_a_password() {
+    they_talk(Kind::HttpWithPassword, "http://me:a%20word@127.0.0.1:PORT");
+}
+
+/// The problem that a profile has with its server.
+fn problem(starter: &Starter, profile: &str) -> String {
+    until("a problem", || {
+        let output = run_to_end(starter.starling(profile).args(["whoami", "--json"]).stdin(Stdio::null()));
+        let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+        status["rendezvous"][0]["problem_code"].as_str().map(str::to_owned)
+    })
+}
+
+#[test]
+fn what_is_wrong_with_a_proxy_is_said_in_its_words() {
+    let (world, named, _) = world();
+    let quic = named.replace("/tcp/", "/udp/").replace("/p2p/", "/quic-v1/p2p/");
+    let away = named.replace(NAME, "other.invalid");
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let nobody = free.local_addr().unwrap().port();
+    drop(free);
+    let (socks, password) = (Proxy::new(Kind::Socks), Proxy::new(Kind::SocksWithPassword));
+    let (http, portal, silent) =
+        (Proxy::new(Kind::HttpWithPassword), Proxy::new(Kind::Portal), Proxy::new(Kind::Silent));
+    let cases = [
+        ("nobody", format!("socks5h://127.0.0.1:{nobody}"), &named, "proxy_unreachable"),
+        ("silent", format!("socks5h://127.0.0.1:{}", silent.port), &named, "proxy_unreachable"),
+        ("wrong", format!("socks5h://me:guess@127.0.0.1:{}", password.port), &named, "proxy_credentials"),
+        ("none", format!("socks5h://127.0.0.1:{}", password.port), &named, "proxy_credentials"),
+        ("basic", format!("http://me:guess@127.0.0.1:{}", http.port), &named, "proxy_credentials"),
+        ("portal", format!("http://127.0.0.1:{}", portal.port), &named, "proxy_refused"),
+        ("other", format!("socks5h://127.0.0.1:{}", portal.port), &named, "proxy_refused"),
+        ("away", format!("socks5h://127.0.0.1:{}", socks.port), &away, "proxy_refused"),
+        ("udp", format!("socks5h://127.0.0.1:{}", socks.port), &quic, "not_by_proxy"),
+    ];
+    let (done, all) = mpsc::channel();
+    thread::scope(|scope| {
+        for (profile, proxy, home, expected) in &cases {
+            let (starter, done) = (world.starter(), done.clone());
+            scope.spawn(move || {
+                let args = [
+                    "--proxy",
+                    proxy,
+                    "init",
+                    "--name",
+                    profile,
+                    "--rendezvous",
+                    home.as_str(),
+                    "--no-input",
+                    "--json",
+                ];
+                // It is made, and not registered.
+                run_to_end(starter.starling(profile).args(args).stdin(Stdio::null()));
+                let _daemon = daemon(&starter, profile, proxy);
+                done.send((*profile, problem(&starter, profile), *expected)).unwrap();
+            });
+        }
+    });
+    drop(done);
+    for (profile, problem, expected) in all {
+        assert_eq!(problem, expected, "{profile}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_read_is_refused_and_its_password_is_not_repeated() {
+    let world = World::new();
+    world.person("alice");
+    for (url, word) in
+        [("socks4://me:secret@h:1", "socks4"), ("me:secret@h", "socks5h://"), ("http://me:secret%zz@h", "password")]
+    {
+        for (variable, args) in [(None, vec!["--proxy", url]), (Some("ALL_PROXY"), vec![])] {
+            let mut command = world.starling("alice");
+            command.args(args).args(["daemon", "--json"]).stdin(Stdio::null());
+            command.envs(variable.map(|name| (name, url)));
+            let output = run_to_end(&mut command);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{url}: {said}");
+            assert!(said.contains(word) && !said.contains("secret"), "{url}: {said}");
+        }
+    }
+}
