@@ -132,11 +132,11 @@ impl Connectivity {
         }
     }
 
-    /// Closes what more connections there are to a device than are of use.
-    pub(super) fn close_excess(&mut self, peer: PeerId) {
+    /// Closes what more connections there are to a device than are of use, but for the one that has just come: it may be the only one that lives.
+    pub(super) fn close_excess(&mut self, peer: PeerId, newest: ConnectionId) {
         let Some(device) = device_of(&peer).and_then(|id| self.devices.get(&id)) else { return };
         let all = self.connections.get(&peer);
-        for connection in all.map(|all| all.excess(|id| device.uses(id))).unwrap_or_default() {
+        for connection in all.map(|all| all.excess(|id| id == newest || device.uses(id))).unwrap_or_default() {
             self.act(Action::Close(connection));
         }
     }

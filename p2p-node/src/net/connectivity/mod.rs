@@ -211,7 +211,7 @@ impl Connectivity {
                 if let Some(home) = home {
                     self.move_session(home, connection.id);
                 }
-                self.close_excess(peer);
+                self.close_excess(peer, connection.id);
             }
             Input::ConnectionDown { peer, connection } => {
                 self.with_connections(now, peer, |all| all.remove(connection));
