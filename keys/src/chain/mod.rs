@@ -379,6 +379,12 @@ impl DeviceChain {
         self.state.has_removed(device)
     }
 
+    /// When a device was removed by name first, in seconds since 1970 by the clock of who did it; `None` if none has.
+    pub fn removed_at(&self, device: &DeviceId) -> Option<u64> {
+        let removals = self.entries().filter(|entry| entry.removal().is_some_and(|(_, gone)| gone == *device));
+        removals.map(|entry| entry.time).min()
+    }
+
     /// The devices that a device has removed, and those that these have removed before.
     pub fn removed_by(&self, device: &DeviceId) -> BTreeSet<DeviceId> {
         let mut found = BTreeSet::new();

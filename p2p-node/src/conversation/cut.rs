@@ -1,6 +1,8 @@
 //! Where the events of a removed device end. Members learn of a removal at different times; so that all have the same messages, the device that
 //! removes another says with which event of it the conversation ends for it, and passes on the last ones.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Clock, Cut, CutMessage, Event, EventId, limits::MAX_CUT_EVENTS};
 
@@ -14,6 +16,7 @@ use crate::{
     contacts::Directory,
     events::{self, At, Origin, Summary},
     limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS},
+    roster::Roster,
     store::{CutRow, DeviceRow, EventLogRow, EventRow, Reading, TIMELINE, prefix},
     turn::{EngineError, Turn},
 };
@@ -30,9 +33,12 @@ impl Conversations {
         chats.retain(|chat| self.active_group(cx.dir, *chat).is_some());
         let own = cx.dir.account.id();
         for chat in chats {
-            let received = self.chats.get(&chat).and_then(|c| c.roster.device(device)).map_or(0, |row| row.received);
-            let messages = self.last_messages(turn, chat, device, received)?;
-            let cut = Cut { device: *device.as_bytes(), upto: received, messages };
+            let row = self.chats.get(&chat).and_then(|c| c.roster.device(device));
+            // What somebody who answered for it before has said counts here, too.
+            let upto = row.map_or(0, |row| row.received.max(row.cut_upto));
+            let messages =
+                self.last_messages(turn, chat, device, upto, since_ms(cx.dir, &own, device, turn.agreed_ms()))?;
+            let cut = Cut { device: *device.as_bytes(), upto, messages };
             let id = EventId { clock: Clock::at(turn.agreed_ms()), device: cx.dir.account.device().tag(), sequence: 0 };
             self.apply_cut(turn, cx.dir, chat, (own, Via::Own, id), &cut)?;
             self.chats.announce(turn, cx, chat, Body::Cut(cut));
@@ -47,8 +53,8 @@ impl Conversations {
         chat: ChatId,
         device: &DeviceId,
         upto: u64,
+        since: u64,
     ) -> Result<Vec<CutMessage>, EngineError> {
-        let since = turn.agreed_ms().saturating_sub(CUT_MESSAGES_MS);
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for (id, row) in self.rows_of(turn, chat, device)? {
             let is_message = matches!(events::summary(&row), Some(Summary::Message(_)));
@@ -95,10 +101,13 @@ impl Conversations {
         self.chats.write_draft(turn, chat)?;
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
-        let upto = note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto: cut.upto });
-        let since_ms = clock.ms().saturating_sub(CUT_MESSAGES_MS);
-        self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
-        self.undo_cuts_of(turn, chat, (account, &device), upto, since_ms)?;
+        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto: cut.upto });
+        for device in settle(&mut state.roster).into_iter().chain([device]) {
+            self.undo_beyond(turn, chat, (account, &device), since_ms(dir, &account, &device, clock.ms()))?;
+        }
+        let Some(state) = self.chats.get(&chat) else { return Ok(()) };
+        let upto = state.roster.device(&device).map_or(0, |row| row.cut_upto);
+        let since_ms = since_ms(dir, &account, &device, clock.ms());
         let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
         // Not as if it were written here.
@@ -116,43 +125,17 @@ impl Conversations {
         self.chats.write_draft(turn, chat)
     }
 
-    /// A device that was removed has said what counts of others that it had removed before: that counts no more, if its own events end before that.
-    fn undo_cuts_of(
-        &mut self,
-        turn: &mut Turn<'_>,
-        chat: ChatId,
-        (account, by): (AccountId, &DeviceId),
-        upto: u64,
-        since_ms: u64,
-    ) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let is_void = |cut: &CutRow| cut.by == by.tag() && cut.sequence > upto;
-        let of_them = state.roster.devices().filter(|row| row.cuts.iter().any(is_void));
-        let devices: Vec<DeviceId> = of_them.filter_map(|row| DeviceId::from_bytes(&row.device).ok()).collect();
-        for device in devices {
-            let Some(row) = self.chats.get_mut(&chat).and_then(|state| state.roster.known_mut(&device)) else {
-                continue;
-            };
-            row.cuts.retain(|cut| !is_void(cut));
-            row.cut_upto = 0;
-            // With none, one that is to come says where it ends.
-            if let Some(known) = row.cuts.pop() {
-                let upto = note(row, known);
-                self.undo_beyond(turn, chat, (account, &device), upto, since_ms)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Takes messages of a removed device back that its account does not count.
     fn undo_beyond(
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
         (account, device): (AccountId, &DeviceId),
-        upto: u64,
         since_ms: u64,
     ) -> Result<(), EngineError> {
+        let row = self.chats.get(&chat).and_then(|state| state.roster.device(device));
+        // Of those that nobody who counts has said, one that is to come says it.
+        let Some(upto) = row.filter(|row| row.is_cut).map(|row| row.cut_upto) else { return Ok(()) };
         let since_ms = since_ms.max(turn.wall().saturating_sub(MAX_CUT_AGE_MS));
         let mut ids = Vec::new();
         for (id, row) in self.rows_of(turn, chat, device)? {
@@ -175,9 +158,16 @@ impl Conversations {
     }
 }
 
-/// Notes what a device says of where the events of another end. Gives where they do: two devices may have removed it at once, and what one of
-/// them has counts.
-fn note(row: &mut DeviceRow, said: CutRow) -> u64 {
+/// From when on what a removed device has written is told, taken back or added, milliseconds since 1970: somewhat before its removal, which may be
+/// long ago when somebody else answers for it.
+fn since_ms(dir: Directory<'_>, account: &AccountId, device: &DeviceId, said_ms: u64) -> u64 {
+    let removed = dir.list_of(account).and_then(|list| list.removed_at(device)).map(|at| at.saturating_mul(1000));
+    let earliest = said_ms.saturating_sub(MAX_CUT_AGE_MS);
+    removed.map_or(said_ms, |removed| removed.min(said_ms)).saturating_sub(CUT_MESSAGES_MS).max(earliest)
+}
+
+/// Notes what a device says of where the events of another end.
+fn note(row: &mut DeviceRow, said: CutRow) {
     if row.cuts.is_empty() && row.cut_upto > 0 {
         // Profiles had this alone.
         row.cuts.push(CutRow { upto: row.cut_upto, ..CutRow::default() });
@@ -188,9 +178,45 @@ fn note(row: &mut DeviceRow, said: CutRow) -> u64 {
         None if is_room => row.cuts.push(said),
         Some(_) | None => {}
     }
-    let upto = row.cuts.iter().map(|cut| cut.upto).max().unwrap_or(0);
-    row.cut_upto = upto;
-    row.received = row.received.min(upto);
-    row.early = row.early.chunks_exact(2).filter(|r| r[0] <= upto).flat_map(|r| [r[0], r[1].min(upto)]).collect();
-    upto
+}
+
+/// Finds where the events of removed devices end: two devices may have removed one at once, and what one of them has counts; but not what one says
+/// beyond its own end. Gives those for which that has changed.
+fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
+    let mut changed = BTreeSet::new();
+    let ids = |roster: &Roster| -> Vec<DeviceId> {
+        let cut = roster.devices().filter(|row| !row.cuts.is_empty());
+        cut.filter_map(|row| DeviceId::from_bytes(&row.device).ok()).collect()
+    };
+    // Each round settles at least one of those that have removed one another in a row; those in a circle stay as they are.
+    for _ in 0..MAX_CUTS {
+        let devices = ids(roster);
+        let end_of =
+            |device: &DeviceId| Some((device.tag(), roster.device(device).filter(|row| row.cut_upto > 0)?.cut_upto));
+        let ends: BTreeMap<[u8; 8], u64> = devices.iter().filter_map(end_of).collect();
+        let before = changed.len();
+        for device in devices {
+            let counts = |cut: &&CutRow| {
+                let end = <[u8; 8]>::try_from(cut.by.as_slice()).ok().and_then(|by| ends.get(&by));
+                end.is_none_or(|end| cut.sequence <= *end)
+            };
+            let Some(row) = roster.device(&device) else { continue };
+            let upto = row.cuts.iter().filter(counts).map(|cut| cut.upto).max();
+            if (upto.is_some(), upto.unwrap_or(0)) == (row.is_cut, row.cut_upto) {
+                continue;
+            }
+            let Some(row) = roster.known_mut(&device) else { continue };
+            (row.is_cut, row.cut_upto) = (upto.is_some(), upto.unwrap_or(0));
+            if let Some(upto) = upto {
+                row.received = row.received.min(upto);
+                let early = row.early.chunks_exact(2).filter(|r| r[0] <= upto);
+                row.early = early.flat_map(|r| [r[0], r[1].min(upto)]).collect();
+            }
+            changed.insert(device);
+        }
+        if changed.len() == before {
+            break;
+        }
+    }
+    changed
 }

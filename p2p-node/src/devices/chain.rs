@@ -7,6 +7,7 @@ use starling_keys::{AccountId, DeviceChain, DeviceId, chain::SignWith};
 use super::AccountDevices;
 use crate::{
     api::types::{Device, DurableEventKind, TransientEvent, Usable},
+    limits::MAX_CUT_AGE_MS,
     store::{HomesRow, META, RemovedRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -188,8 +189,14 @@ impl AccountDevices<'_> {
         mut first: Vec<DeviceId>,
         all: &BTreeSet<DeviceId>,
     ) -> Result<(), EngineError> {
-        let own = self.cx.account.device();
-        let here = |list: &DeviceChain, device: &DeviceId| list.answers_for(device) == Some(own);
+        let (own, now_s) = (self.cx.account.device(), turn.agreed_ms() / 1000);
+        let is_recent = |list: &DeviceChain, device: &DeviceId| {
+            list.removed_at(device).is_some_and(|at| at.saturating_add(MAX_CUT_AGE_MS / 1000) > now_s)
+        };
+        // Not for those that stay, as who has removed them was removed at the same time.
+        let here = |list: &DeviceChain, device: &DeviceId| {
+            list.has_removed(device) && is_recent(list, device) && list.answers_for(device) == Some(own)
+        };
         let others = all.iter().filter(|device| !first.contains(device)).copied();
         let list = self.cx.account.list();
         let others: Vec<DeviceId> = others.filter(|device| list.is_some_and(|list| here(list, device))).collect();

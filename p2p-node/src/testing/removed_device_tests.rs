@@ -342,7 +342,7 @@ fn all_agree_on_what_was_written_around_a_removal() {
 
 /// Alice's laptop removes her tablet and is removed at once, before anybody has heard from it where the tablet's messages end; she removes it when
 /// it is gone for good, or while it is there.
-fn a_remover_is_removed(seed: u64, dies: bool) {
+fn a_remover_is_removed(seed: u64, dies: bool, after: u64) {
     let mut world = World::new(9_600 + seed);
     let (alice, bob) = world.friends();
     let (laptop, tablet, phone) = (world.linked(alice), world.linked(alice), world.linked(bob));
@@ -373,6 +373,7 @@ fn a_remover_is_removed(seed: u64, dies: bool) {
         }
         if by == laptop && dies {
             world.kill(laptop);
+            world.pass(after);
         }
         // Otherwise her removal strikes the laptop's.
         let (account, gone) = (world.of(alice).account, world.of(tablet).device);
@@ -387,8 +388,10 @@ fn a_remover_is_removed(seed: u64, dies: bool) {
 #[test]
 fn all_agree_where_a_device_ends_though_who_removed_it_was_removed_as_well() {
     for seed in 0..3 {
-        a_remover_is_removed(seed, true);
-        a_remover_is_removed(seed, false);
+        a_remover_is_removed(seed, true, 0);
+        a_remover_is_removed(seed, false, 0);
+        // Stolen, and missed later.
+        a_remover_is_removed(seed, true, 3_600_000);
     }
 }
 

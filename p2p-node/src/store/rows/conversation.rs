@@ -162,6 +162,9 @@ pub struct DeviceRow {
     /// Of a device that its account has removed: which devices of the account have said where its events end. The greatest counts.
     #[prost(message, repeated, tag = "15")]
     pub cuts: Vec<CutRow>,
+    /// One of them counts.
+    #[prost(bool, tag = "16")]
+    pub is_cut: bool,
 }
 
 /// A device has said where the events of another end, which it has removed.
