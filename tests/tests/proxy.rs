@@ -230,6 +230,17 @@ fn they_talk(kind: Kind, url: &str) {
     world.json("alice", &["send", "@bob", "and again", "--wait", "delivered"]);
     let (exit, why) = world.error("alice", &["call", "start", "@bob", "--audio-in", "none", "--audio-out", "none"]);
     assert!(exit != 0 && why.contains("proxy"), "{exit}: {why}");
+    // Nor are the relay's media servers tried.
+    let output = world.run("alice", &["call", "test", "--audio-in", "tone", "--audio-out", "none", "--json"]);
+    assert_eq!(sockets(alice.id()), [("tcp".to_owned(), proxy.port)].into(), "{output:?}");
+    // Who names another proxy, or none, is not sent past it, nor through it.
+    for other in ["none", "socks5h://127.0.0.1:1"] {
+        let (exit, why) = world.error("alice", &["--proxy", other, "send", "@bob", "not so"]);
+        assert!(exit == 9 && why.contains("proxy"), "{exit}: {why}");
+    }
+    world.json("alice", &["--proxy", &url, "send", "@bob", "as it runs"]);
+    let (exit, why) = world.error("bob", &["--proxy", &url, "send", "@alice", "not so"]);
+    assert!(exit == 9 && why.contains("no proxy"), "{exit}: {why}");
 }
 
 #[test]

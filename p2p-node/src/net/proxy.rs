@@ -6,8 +6,8 @@ use data_encoding::BASE64;
 
 /// Longest text that is read as the address of a proxy, in bytes.
 const MAX_WRITTEN: usize = 1024;
-/// What SOCKS has room for in a user name or password, in bytes (RFC 1929).
-const MAX_CREDENTIAL: usize = 255;
+/// User name and password together, in bytes: the library has room for 249 of them and the name of the host that is asked for.
+const MAX_CREDENTIALS: usize = 160;
 
 /// How a proxy is talked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl FromStr for Proxy {
         let (scheme, rest) = text.split_once("://").ok_or(ProxyAddressError::Syntax)?;
         let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
             // Names are always looked up by the proxy.
-            "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
+            "socks" | "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
             "http" => (ProxyKind::Http, 8080),
             _ => return Err(ProxyAddressError::Scheme(scheme.chars().take(32).collect())),
         };
@@ -140,9 +140,12 @@ fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
 
 fn read_credentials(text: &str) -> Result<(String, String), ProxyAddressError> {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let read =
-        |part: &str| unescaped(part).filter(|part| part.len() <= MAX_CREDENTIAL).ok_or(ProxyAddressError::Credentials);
-    Ok((read(user)?, read(password)?))
+    let read = |part: &str| unescaped(part).ok_or(ProxyAddressError::Credentials);
+    let (user, password) = (read(user)?, read(password)?);
+    if user.len() + password.len() > MAX_CREDENTIALS {
+        return Err(ProxyAddressError::Credentials);
+    }
+    Ok((user, password))
 }
 
 /// The text that a part of a URL stands for (RFC 3986, 2.1).
@@ -173,6 +176,7 @@ mod tests {
             ("SOCKS5H://localhost", "socks5h://localhost:1080", None),
             ("http://proxy.example:3128/", "http://proxy.example:3128", None),
             ("http://me:a%40b%3A@[2001:db8::1]:1", "http://[2001:db8::1]:1", Some(("me", "a@b:"))),
+            ("socks://h:5/", "socks5h://h:5", None),
             ("socks5://only@h:5", "socks5h://h:5", Some(("only", ""))),
             (" http://[::1]\n", "http://[::1]:8080", None),
         ] {

@@ -101,8 +101,11 @@ impl Node {
         self.call(CallRequest::List).await
     }
 
-    /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
+    /// STUN and TURN servers of our rendezvous, to test them; none if there are none. Refused where everything goes through a proxy.
     pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
+        if self.proxy.is_some() {
+            return Err(CallRefused::Proxy.into());
+        }
         let servers = self.call(CallRequest::Servers).await?;
         let server =
             |s: call_media::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };

@@ -96,11 +96,21 @@ impl Global {
     /// # Errors
     /// If what was given is no address of one.
     pub fn proxy(&self) -> CliResult<Option<starling_node::Proxy>> {
-        let of_system = || ["ALL_PROXY", "all_proxy"].iter().find_map(|name| Some((*name, std::env::var(name).ok()?)));
-        let given = self.proxy.clone().map(|url| ("--proxy", url)).or_else(of_system);
-        let Some((from, url)) = given.filter(|(_, url)| !matches!(url.trim(), "" | "none")) else { return Ok(None) };
+        // Without one where one is wanted would show where the user is: nothing but the word means none.
+        let of_system = |name: &'static str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+            Some((name, value.into_string().unwrap_or_else(|_| "not text".into())))
+        };
+        let given = self.named_proxy().map(|url| ("--proxy", url.to_owned()));
+        let given = given.or_else(|| of_system("ALL_PROXY")).or_else(|| of_system("all_proxy"));
+        let Some((from, url)) = given.filter(|(_, url)| url.trim() != "none") else { return Ok(None) };
         // What is wrong with it is said, and not the rest of it: it may hold a password.
         url.parse().map(Some).map_err(|error| CliError::usage(format!("{from}: {error}")))
+    }
+
+    /// What was said for Starling itself, as opposed to all programs.
+    pub fn named_proxy(&self) -> Option<&str> {
+        self.proxy.as_deref().filter(|url| !url.trim().is_empty())
     }
 }
 

@@ -181,6 +181,23 @@ async fn connect_asking<M: Method + Clone>(
     Ok(None)
 }
 
+/// Who has named a proxy is not to send through a node that does not use it.
+async fn check_proxy(profile: &Profile, global: &Global, limit: Duration) -> CliResult {
+    let named = global.proxy()?.map(|proxy| proxy.to_string());
+    let Some((_, status)) = connect_asking(profile, limit, &node::Status { check: None }).await? else { return Ok(()) };
+    let used = status?.proxy;
+    if used == named {
+        return Ok(());
+    }
+    let says = |proxy: Option<String>| proxy.map_or_else(|| "no proxy".into(), |proxy| format!("the proxy {proxy}"));
+    Err(CliError::new(
+        "other_proxy",
+        9,
+        format!("the node that runs for this profile uses {}, not {}", says(used), says(named)),
+    )
+    .hint("stop it, and start it with this one; or leave --proxy and STARLING_PROXY out"))
+}
+
 /// Finds the profile's node, or starts one in this process.
 pub async fn acquire(profile: &Profile, global: &Global) -> CliResult<Client> {
     Ok(acquire_asking(profile, global, FIRST_ANSWER, node::Events {}).await?.0)
@@ -199,6 +216,9 @@ pub async fn acquire_asking<M: Method + Clone>(
     }
     let mut key = None;
     for attempt in 0..ATTEMPTS {
+        if global.named_proxy().is_some() {
+            check_proxy(profile, global, limit).await?;
+        }
         if let Some((client, answer)) = connect_asking(profile, limit, &request).await? {
             return Ok((client, Some(answer)));
         }

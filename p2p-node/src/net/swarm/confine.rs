@@ -29,13 +29,15 @@ pub(super) struct Confine {
     pub reach: Reach,
     /// Rendezvous servers: their addresses were checked when they were chosen.
     pub homes: HashSet<PeerId>,
+    /// Devices are reached through relays alone.
+    pub relayed_only: bool,
 }
 
 impl Confine {
     /// Whether all addresses of a dial may be dialled.
     fn admits(&self, peer: Option<PeerId>, addresses: &[Multiaddr]) -> bool {
         peer.is_some_and(|peer| self.homes.contains(&peer))
-            || addresses.iter().all(|address| is_circuit(address) || self.reach.admits(address))
+            || addresses.iter().all(|address| is_circuit(address) || (!self.relayed_only && self.reach.admits(address)))
     }
 }
 
@@ -100,5 +102,9 @@ mod tests {
         assert!(!confine.admits(None, &addresses(&["/dns4/router.lan/tcp/4001"])));
         assert!(confine.admits(Some(peer), &inside[..1]));
         assert!(confine.admits(Some(home), &inside));
+        let circuit = addresses(&[&format!("/ip4/93.184.216.34/udp/4001/quic-v1/p2p/{home}/p2p-circuit")]);
+        let confine = Confine { relayed_only: true, ..confine };
+        assert!(!confine.admits(Some(peer), &inside[..1]));
+        assert!(confine.admits(Some(peer), &circuit) && confine.admits(Some(home), &inside));
     }
 }

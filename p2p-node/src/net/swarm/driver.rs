@@ -42,7 +42,7 @@ use super::{
 };
 use crate::net::{
     ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
-    connectivity::{Action, Connectivity, DialId, Input, Subject},
+    connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
     direct,
     rendezvous::{self, Left},
 };
@@ -250,7 +250,10 @@ impl Driver {
                 self.opening.push(Box::pin(probe));
             }
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
-            Action::Confine { reach, homes } => self.swarm.behaviour_mut().confine = Confine { reach, homes },
+            Action::Confine { reach, homes } => {
+                let relayed_only = self.proxy.is_some();
+                self.swarm.behaviour_mut().confine = Confine { reach, homes, relayed_only };
+            }
             Action::Tell(event) => self.tell(event).await,
         }
     }
@@ -273,9 +276,11 @@ impl Driver {
         self.report(Input::DialFailed { peer: Some(peer), dial: Some(dial), problem }).await;
     }
 
-    /// Names are the proxy's to look up.
+    /// Names are the proxy's to look up. Of devices it connects to none: whoever names an address would learn of the proxy, and have it reach into
+    /// networks that we do not see.
     async fn dial_through_proxy(&mut self, dial: DialId, peer: PeerId, mut addresses: Vec<Multiaddr>) {
-        addresses.retain(proxied::is_reachable);
+        let is_home = self.swarm.behaviour().confine.homes.contains(&peer);
+        addresses.retain(|address| is_circuit(address) || (is_home && proxied::is_reachable(address)));
         if !addresses.is_empty() {
             return self.dial(dial, peer, addresses, None);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -63,7 +64,10 @@ fn target(address: &Multiaddr) -> Option<String> {
     let host = match parts.next()? {
         Protocol::Ip4(ip) => ip.to_string(),
         Protocol::Ip6(ip) => format!("[{ip}]"),
-        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => name.into_owned(),
+        // What is a number is checked as one, elsewhere.
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => {
+            Some(name.into_owned()).filter(|name| name.parse::<IpAddr>().is_err())?
+        }
         _ => return None,
     };
     let Protocol::Tcp(port) = parts.next()? else { return None };
@@ -167,4 +171,24 @@ pub(super) fn transport(key: &Keypair, proxy: &Proxy) -> Result<Boxed<(PeerId, S
 /// Whether an address can be reached through a proxy.
 pub(super) fn is_reachable(address: &Multiaddr) -> bool {
     !address.iter().any(|part| matches!(part, Protocol::Udp(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn only_what_a_proxy_can_connect_to_is_asked_of_it() {
+        for (address, expected) in [
+            ("/ip4/192.0.2.1/tcp/4001", Some("192.0.2.1:4001")),
+            ("/ip6/2001:db8::1/tcp/443", Some("[2001:db8::1]:443")),
+            ("/dns/a.example/tcp/443", Some("a.example:443")),
+            ("/dns/192.168.1.1/tcp/22", None),
+            ("/ip4/192.0.2.1/udp/4001/quic-v1", None),
+            ("/ip4/192.0.2.1/tcp/443/ws", None),
+        ] {
+            assert_eq!(target(&address.parse().unwrap()).as_deref(), expected, "{address}");
+        }
+    }
 }
