@@ -1,7 +1,10 @@
 //! The device chain on direct streams. The encrypted conversation says it, too, but not while that has a member which was removed and no server is
 //! there to make another group: then those who are connected would go on writing to the removed device.
 
-use starling_keys::{AccountId, DeviceId, chain::Summary};
+use starling_keys::{
+    AccountId, DeviceId,
+    chain::{Op, Summary},
+};
 use starling_wire::{Body, Devices, Event, direct::DirectFrame};
 
 use super::AccountDevices;
@@ -19,8 +22,17 @@ impl AccountDevices<'_> {
         }
     }
 
+    /// A device that has just been connected gets our chain if that says what it may lack and has to know: a removal, or other homes.
+    pub(crate) fn send_chain_on_stream(&self, turn: &mut Turn<'_>, device: DeviceId) {
+        let entries = || self.cx.account.list().into_iter().flat_map(|list| list.entries());
+        let has_moved = entries().filter(|entry| matches!(entry.op, Op::Homes(_))).count() > 1;
+        if has_moved || entries().any(|entry| matches!(entry.op, Op::Remove { .. } | Op::Recover { .. })) {
+            self.send_chain_to(turn, device);
+        }
+    }
+
     /// A device that is connected gets our chain; of a long one the end, which continues what it knows in most cases.
-    pub(crate) fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
+    fn send_chain_to(&self, turn: &mut Turn<'_>, device: DeviceId) {
         let Some(list) = self.cx.account.list().filter(|list| !list.is_empty()) else { return };
         let end = || list.encode_from(list.len().saturating_sub(1));
         let list = if list.as_bytes().len() <= MAX_DIRECT_CHAIN { list.as_bytes().to_vec() } else { end() };

@@ -278,7 +278,7 @@ impl Engine {
     }
 
     fn on_link_up(&mut self, turn: &mut Turn<'_>, device: DeviceId) -> Result<(), EngineError> {
-        self.devices().send_chain_to(turn, device);
+        self.devices().send_chain_on_stream(turn, device);
         self.sync().tell_all_settings(turn, &device);
         self.history().link_up(turn, device)?;
         let (conversations, mut cx) = self.conversing();

@@ -79,7 +79,19 @@ fn who_was_removed_does_not_undo_that_by_a_commit_of_before() {
 
 #[test]
 fn who_has_followed_the_commit_of_somebody_removed_comes_back() {
-    let mut world = World::new(32);
+    followed(32);
+}
+
+#[test]
+#[ignore = "in five of eighty orders of events she stays in the epoch of who was removed: not mended yet"]
+fn who_has_followed_the_commit_of_somebody_removed_comes_back_in_any_order() {
+    for seed in [48, 50, 65, 71, 94] {
+        followed(seed);
+    }
+}
+
+fn followed(seed: u64) {
+    let mut world = World::new(seed);
     let people = world.company(3);
     let (alice, mallory, carol) = (people[0], people[1], people[2]);
     world.befriend(mallory, carol);
