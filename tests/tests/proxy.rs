@@ -236,11 +236,11 @@ fn they_talk(kind: Kind, url: &str) {
     // Who names another proxy, or none, is not sent past it, nor through it.
     for other in ["none", "socks5h://127.0.0.1:1"] {
         let (exit, why) = world.error("alice", &["--proxy", other, "send", "@bob", "not so"]);
-        assert!(exit == 9 && why.contains("proxy"), "{exit}: {why}");
+        assert!(exit == 6 && why.contains("proxy"), "{exit}: {why}");
     }
     world.json("alice", &["--proxy", &url, "send", "@bob", "as it runs"]);
     let (exit, why) = world.error("bob", &["--proxy", &url, "send", "@alice", "not so"]);
-    assert!(exit == 9 && why.contains("no proxy"), "{exit}: {why}");
+    assert!(exit == 6 && why.contains("no proxy"), "{exit}: {why}");
 }
 
 #[test]

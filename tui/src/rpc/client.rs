@@ -192,7 +192,7 @@ async fn check_proxy(profile: &Profile, global: &Global, limit: Duration) -> Cli
     let says = |proxy: Option<String>| proxy.map_or_else(|| "no proxy".into(), |proxy| format!("the proxy {proxy}"));
     Err(CliError::new(
         "other_proxy",
-        9,
+        6,
         format!("the node that runs for this profile uses {}, not {}", says(used), says(named)),
     )
     .hint("stop it, and start it with this one; or leave --proxy and STARLING_PROXY out"))
