@@ -194,7 +194,7 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
         let end_of =
             |device: &DeviceId| Some((device.tag(), roster.device(device).filter(|row| row.cut_upto > 0)?.cut_upto));
         let ends: BTreeMap<[u8; 8], u64> = devices.iter().filter_map(end_of).collect();
-        let before = changed.len();
+        let mut is_settled = true;
         for device in devices {
             let counts = |cut: &&CutRow| {
                 let end = <[u8; 8]>::try_from(cut.by.as_slice()).ok().and_then(|by| ends.get(&by));
@@ -213,10 +213,52 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
                 row.early = early.flat_map(|r| [r[0], r[1].min(upto)]).collect();
             }
             changed.insert(device);
+            is_settled = false;
         }
-        if changed.len() == before {
+        if is_settled {
             break;
         }
     }
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use starling_keys::{AccountKey, DeviceKey};
+
+    use super::*;
+
+    #[test]
+    fn where_devices_end_does_not_depend_on_the_order_in_which_it_is_heard() {
+        let account = AccountKey::from_seed(&[1; 32]).id();
+        let [phone, laptop, tablet, watch, desk] = [10, 11, 12, 13, 14].map(|n| DeviceKey::from_seed(&[n; 32]).id());
+        // Who says with which of its events where whose end. Where the laptop ends decides of the tablet and the watch, the tablet of the watch,
+        // and that of the desk.
+        let said = [
+            (laptop, 9, tablet, 5),
+            (laptop, 10, watch, 20),
+            (tablet, 4, watch, 12),
+            (watch, 11, desk, 30),
+            (phone, 1, tablet, 3),
+            (phone, 2, watch, 1),
+            (phone, 3, desk, 2),
+            (phone, 4, laptop, 4),
+        ];
+        let ends = |order: [usize; 8]| {
+            let mut roster = Roster::of(account, &[]);
+            for (by, sequence, of, upto) in order.map(|n| said[n]) {
+                note(roster.device_mut(account, &of), CutRow { by: by.tag().to_vec(), sequence, upto });
+                settle(&mut roster);
+            }
+            [laptop, tablet, watch, desk].map(|device| roster.device(&device).map(|row| (row.is_cut, row.cut_upto)))
+        };
+        let expected = [4, 3, 1, 2].map(|upto| Some((true, upto)));
+        for first in 0..8 {
+            for step in [1, 3, 5, 7] {
+                let order = std::array::from_fn(|n| (first + n * step) % 8);
+                assert_eq!(ends(order), expected, "{order:?}");
+            }
+        }
+    }
 }
