@@ -8,7 +8,6 @@ use std::{
     process::Stdio,
     sync::{Arc, Mutex, mpsc},
     thread,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -74,8 +73,8 @@ fn serve(kind: Kind, client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()
         }
         Kind::Http | Kind::HttpWithPassword => http_target(&mut input, &mut output, kind == Kind::HttpWithPassword)?,
         Kind::Silent => {
-            let _ = input.read(&mut [0; 64]);
-            thread::sleep(Duration::from_secs(600));
+            // Until the client has had enough.
+            let _ = std::io::copy(&mut input, &mut std::io::sink());
             return None;
         }
         Kind::Portal => {
