@@ -70,6 +70,8 @@ pub const READ_ENDED_MS: u64 = 86_400_000;
 pub const PARENT_LIFE_MS: u64 = 7 * 86_400_000;
 /// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows with the members; a larger one is not kept.
 pub const MAX_PARENT_BYTES: usize = 1024 * 1024;
+/// Commits of ours that are kept when another was followed from an epoch, with the states after them.
+pub const MAX_LEFT_COMMITS: usize = 8;
 /// Commits that one member, or a group's logs, may have us judge or send in this time because of a fork; each costs some milliseconds …
 pub const MAX_BEACON_WORK: u32 = 64;
 /// … and the time.

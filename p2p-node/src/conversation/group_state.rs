@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The only label under which secrets leave the group; the rest is derived from it.
-const EXPORT: &str = "starling epoch v1";
+pub(super) const EXPORT: &str = "starling epoch v1";
 
 /// A commit of ours that waits to win.
 pub struct PendingCommit {
@@ -248,7 +248,12 @@ impl OpenGroup<'_> {
     }
 
     /// A commit stands in the log of the current epoch, and no valid one before it; or a member was `told` that another has followed it.
-    pub fn follow(&mut self, turn: &Turn<'_>, commit: &Bytes, told: bool) -> Result<Followed, EngineError> {
+    pub fn follow(
+        &mut self,
+        turn: &Turn<'_>,
+        mls: &Mls,
+        (commit, told): (&Bytes, bool),
+    ) -> Result<Followed, EngineError> {
         if self.is_pending(commit) {
             let live = &self.state.live;
             let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
@@ -279,6 +284,7 @@ impl OpenGroup<'_> {
             }
             Judged::Removed(policy) => Ok(Followed::Removed(policy)),
             Judged::Void => Ok(Followed::Void),
+            Judged::Underivable if self.follow_left(turn, mls, (commit, told))? => Ok(Followed::Yes),
             Judged::Underivable => Ok(Followed::Lost),
         }
     }

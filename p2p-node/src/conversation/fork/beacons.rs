@@ -316,7 +316,7 @@ impl Conversations {
         commit: &Bytes,
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        match group.follow(turn, commit, true)? {
+        match group.follow(turn, cx.mls, (commit, true))? {
             followed @ (Followed::Yes | Followed::With(_) | Followed::Differently) => {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
                 let differs = followed == Followed::Differently;

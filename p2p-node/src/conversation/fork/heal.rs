@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use starling_keys::Certificate;
-use starling_wire::{Candidate, LogContent, Policy, rendezvous::RequestBody};
+use starling_wire::{Policy, rendezvous::RequestBody};
 
 use super::{beacons::Teller, parents::commit_hash};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         door,
         group::{GroupEntry, GroupId, LogKeys, log_address},
         group_state::{Newcomer, OpenGroup, commit_of, log_row},
-        group_store::{epoch_key, epochs, value},
+        group_store::{epoch_key, value},
         outbox::{LOST_EPOCH, outbox_key},
         policy,
     },
@@ -25,7 +25,7 @@ use crate::{
         GroupValue, Judged, LiveGroup, Mls,
         policy::{admits, author_of_place},
     },
-    store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, PendingRow, Reading},
+    store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, Reading},
     turn::{EngineError, Turn},
 };
 
@@ -117,12 +117,18 @@ impl OpenGroup<'_> {
             let from = mls.load(&id, before.clone())?;
             (from.policy(), author_of_place(mark.author).and_then(|leaf| from.member_at(leaf)))
         };
-        let own = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
-        let (live, after, author, by, newcomer) = match own {
+        let from = mls.load(&id, before.clone())?;
+        let waited = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
+        let own = match waited {
             Some(own) => {
                 let after = value(&own.state, &own.past);
-                let from = mls.load(&id, before.clone())?;
-                let live = mls.load(&id, after.clone())?;
+                Some((mls.load(&id, after.clone())?, after))
+            }
+            None => self.left_commit(turn, mls, (&from, commit))?,
+        };
+        let is_own = own.is_some();
+        let (live, after, author, by, newcomer) = match own {
+            Some((live, after)) => {
                 let place = from.place_of(&live, from.leaf());
                 (live, after, place, from.member_at(from.leaf()), None)
             }
@@ -140,13 +146,13 @@ impl OpenGroup<'_> {
             policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
         };
         let is_first = precedes((author, &commit_hash(commit)), (mark.author, &mark.hash));
-        match (is_out(self.state.live.policy(), &by), leads_out(&live, then, |at| is_out(at, &of_followed))) {
+        let comes_back = self.leads_out(turn, mls, (&live, then), |at| is_out(at, &of_followed))?;
+        match (is_out(self.state.live.policy(), &by), comes_back) {
             (true, false) => return Ok(Weighed::Outlived(log_row(&live)?)),
             (false, true) => {}
             _ if is_first => {}
             _ => return Ok(Weighed::Loses(log_row(&live)?)),
         }
-        let is_own = own.is_some();
         let policies = from_policy.zip(live.policy());
         let shuts_out = policies.is_some_and(|(before, after)| policy::shuts_out(&before, &after));
         let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer };
@@ -188,7 +194,7 @@ impl OpenGroup<'_> {
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
         let Winner { live, value, commit, author, mut parent, is_own, shuts_out, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
-        let left = self.own_followed(turn, epoch, &parent)?;
+        let left = self.own_commits_since(turn, epoch)?;
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
         entry.logs = kept;
@@ -212,9 +218,9 @@ impl OpenGroup<'_> {
         }
         (self.state.since_update, entry.row.updated_ms) =
             if is_own { (0, turn.wall()) } else { (parent.since_update, parent.updated_ms) };
-        // What it replaces is of no use any more, where the order lets nobody go back to it.
-        parent.own = left.or(parent.own.take().filter(|_| !is_own));
+        parent.own = parent.own.take().filter(|_| !is_own);
         parent.commit = commit;
+        parent.keep_left(left);
         turn.put(PARENTS, &epoch_key(&entry.id, epoch), &parent)?;
         self.forget_pending();
         self.state.live = live;
@@ -231,46 +237,30 @@ impl OpenGroup<'_> {
 }
 
 impl OpenGroup<'_> {
-    /// The commit of ours that was followed from an epoch, if one was, and the state after it: in a group of many all may come back to it when the
-    /// author of its rival is out.
-    fn own_followed(
-        &mut self,
+    /// Whether a group comes to a policy on a way that commits lead from a state. What is stored for the group is another value after it.
+    fn leads_out(
+        &self,
         turn: &Turn<'_>,
-        epoch: u64,
-        parent: &ParentRow,
-    ) -> Result<Option<PendingRow>, EngineError> {
-        let leaf = self.state.live.leaf();
-        let Some(mark) = self.entry.parent(epoch).filter(|mark| author_of_place(mark.author) == Some(leaf)) else {
-            return Ok(None);
-        };
-        let Some(keys) = LogKeys::of_secret(&mark.secret).filter(|_| self.state.live.has_policy()) else {
-            return Ok(None);
-        };
-        let candidate = LogContent::Candidate(Candidate { commit: parent.commit.clone() });
-        let entry = keys.seal_entry(&candidate.to_bytes()).to_vec();
-        if self.entry.epoch() == epoch + 1 {
-            let value = self.state.live.value()?;
-            return Ok(Some(PendingRow { state: value.state.to_vec(), past: epochs(&value), entry }));
+        mls: &Mls,
+        (from, commits): (&LiveGroup, &[Bytes]),
+        is_out: impl Fn(Option<Policy>) -> bool,
+    ) -> Result<bool, EngineError> {
+        let mut at = from.clone();
+        for commit in commits {
+            if is_out(at.policy()) {
+                return Ok(true);
+            }
+            at = match at.judge(commit) {
+                Judged::Valid(next, _) => *next,
+                Judged::Underivable => match self.left_commit(turn, mls, (&at, commit))? {
+                    Some((next, _)) => next,
+                    None => return Ok(false),
+                },
+                Judged::Removed(_) | Judged::Void => return Ok(false),
+            };
         }
-        let next = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, epoch + 1))?;
-        let next = next.filter(|next| !next.state.is_empty());
-        Ok(next.map(|next| PendingRow { state: next.state.clone(), past: next.past.clone(), entry }))
+        Ok(is_out(at.policy()))
     }
-}
-
-/// Whether a group comes to a policy on a way that commits lead from here.
-fn leads_out(from: &LiveGroup, commits: &[Bytes], is_out: impl Fn(Option<Policy>) -> bool) -> bool {
-    let mut at = from.clone();
-    for commit in commits {
-        if is_out(at.policy()) {
-            return true;
-        }
-        match at.judge(commit) {
-            Judged::Valid(next, _) => at = *next,
-            _ => return false,
-        }
-    }
-    is_out(at.policy())
 }
 
 /// The commit of ours that waited in an epoch when another was followed.

@@ -5,6 +5,7 @@ mod announce;
 mod beacons;
 mod heal;
 mod inbox_items;
+mod left;
 mod parents;
 
 pub use beacons::Teller;

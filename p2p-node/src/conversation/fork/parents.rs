@@ -45,6 +45,7 @@ impl OpenGroup<'_> {
             since_update: self.state.since_update,
             updated_ms: self.entry.row.updated_ms,
             door: self.entry.row.door.clone(),
+            left: Vec::new(),
         };
         let size = row.encoded_len();
         if size > MAX_PARENT_BYTES {

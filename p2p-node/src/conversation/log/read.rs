@@ -244,7 +244,7 @@ impl Conversations {
             return Ok(());
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        match group.follow(turn, commit, false)? {
+        match group.follow(turn, cx.mls, (commit, false))? {
             Followed::Yes => self.on_epoch(turn, cx, id),
             Followed::With(newcomer) => {
                 self.let_in(turn, cx.dir, id, newcomer)?;

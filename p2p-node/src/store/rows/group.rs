@@ -183,6 +183,26 @@ pub struct ParentRow {
     /// The door that led into that epoch.
     #[prost(message, optional, tag = "7")]
     pub door: Option<DoorRow>,
+    /// Commits of ours from this epoch and later ones that were left when another was followed from this one.
+    #[prost(message, repeated, tag = "8")]
+    pub left: Vec<LeftRow>,
+}
+
+/// A commit of ours on a way that was left, and where it leads.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct LeftRow {
+    /// The exported secret of the epoch that it was made in.
+    #[prost(bytes = "vec", tag = "1")]
+    pub secret: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub commit: Bytes,
+    /// The state after it, as mls-rs writes it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub state: Vec<u8>,
+    /// Secrets of the epochs before that.
+    #[prost(message, repeated, tag = "4")]
+    pub past: Vec<EpochRow>,
 }
 
 /// The encryption state of a group in its epoch. By group id.
@@ -321,6 +341,7 @@ wiped!(
     ParentMark: secret,
     ParentRow: state,
     PendingRow: state,
+    LeftRow: state,
     LogRow: secret,
     DoorRow: secret,
     EnteringRow: state
