@@ -33,12 +33,14 @@ impl Conversations {
         chats.retain(|chat| self.active_group(cx.dir, *chat).is_some());
         let own = cx.dir.account.id();
         for chat in chats {
-            let row = self.chats.get(&chat).and_then(|c| c.roster.device(device));
+            let state = self.chats.get(&chat);
+            let entered_ms = state.map_or(0, |state| state.row.entered_ms);
+            let row = state.and_then(|state| state.roster.device(device));
             // What somebody who answered for it before has said counts here, too.
             let upto = row.map_or(0, |row| row.received.max(row.cut_upto));
             let messages =
                 self.last_messages(turn, chat, device, upto, since_ms(cx.dir, &own, device, turn.agreed_ms()))?;
-            let cut = Cut { device: *device.as_bytes(), upto, messages };
+            let cut = Cut { device: *device.as_bytes(), upto, since_ms: entered_ms, messages };
             let id = EventId { clock: Clock::at(turn.agreed_ms()), device: cx.dir.account.device().tag(), sequence: 0 };
             self.apply_cut(turn, cx.dir, chat, (own, Via::Own, id), &cut)?;
             self.chats.announce(turn, cx, chat, Body::Cut(cut));
@@ -99,9 +101,10 @@ impl Conversations {
             return Ok(());
         }
         self.chats.write_draft(turn, chat)?;
+        let upto = cut.upto.max(self.last_before(turn, chat, (account, &device), cut.since_ms)?);
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
-        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto: cut.upto });
+        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto });
         for device in settle(&mut state.roster).into_iter().chain([device]) {
             self.undo_beyond(turn, chat, (account, &device), since_ms(dir, &account, &device, clock.ms()))?;
         }
@@ -123,6 +126,25 @@ impl Conversations {
             }
         }
         self.chats.write_draft(turn, chat)
+    }
+
+    /// The number of the last message of a device from before a time, among the newest of a conversation: of those nothing can be said by who was not
+    /// there then.
+    fn last_before(
+        &self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        (account, device): (AccountId, &DeviceId),
+        before_ms: u64,
+    ) -> Result<u64, EngineError> {
+        if before_ms == 0 {
+            return Ok(0);
+        }
+        let rows = self.rows_of(turn, chat, device)?;
+        let earlier = |(id, row): &&(EventId, EventRow)| {
+            id.clock.ms() < before_ms && self.authors.account(row.author) == Some(account)
+        };
+        Ok(rows.iter().find(earlier).map_or(0, |(id, _)| id.sequence))
     }
 
     /// Takes messages of a removed device back that its account does not count.

@@ -235,6 +235,9 @@ impl Conversations {
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
+        if state.row.groups.is_empty() {
+            state.row.entered_ms = turn.agreed_ms();
+        }
         state.row.groups.push(id.to_vec());
         state.dirty = true;
         for old in self.surplus_groups(cx.dir, chat) {

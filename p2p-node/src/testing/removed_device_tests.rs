@@ -396,6 +396,49 @@ fn all_agree_where_a_device_ends_though_who_removed_it_was_removed_as_well() {
 }
 
 #[test]
+fn who_came_after_a_message_takes_it_from_nobody() {
+    let mut world = World::new(928);
+    let (alice, bob) = world.friends();
+    let phone = world.linked(bob);
+    world.say(alice, bob, "before");
+    world.say(bob, alice, "an answer");
+    world.pass(5_000);
+    // A new device takes the place of the old one, and has nothing of what that has written.
+    let laptop = world.linked(alice);
+    let tablet = world.linked_with_history(alice);
+    world.pass(30_000);
+    assert!(texts(&mut world, laptop, bob).is_empty());
+    remove(&mut world, laptop, alice);
+    world.pass(60_000);
+    let all = ["before", "an answer"];
+    for (who, to) in [(bob, alice), (phone, alice), (tablet, bob)] {
+        assert_eq!(texts(&mut world, who, to), all, "{who}");
+    }
+}
+
+#[test]
+fn who_answers_for_a_remover_takes_nothing_from_a_device_that_was_gone_before() {
+    let mut world = World::new(929);
+    let (alice, bob) = world.friends();
+    let (laptop, phone) = (world.linked(alice), world.linked(alice));
+    world.pass(10_000);
+    world.say(phone, bob, "the first of the phone");
+    world.pass(5_000);
+    remove(&mut world, laptop, phone);
+    world.pass(5_000);
+    let desk = world.linked(alice);
+    world.pass(60_000);
+    let tablet = world.linked_with_history(alice);
+    world.pass(30_000);
+    // The desk answers now for what the laptop has said of the phone, which it has never heard.
+    remove(&mut world, desk, laptop);
+    world.pass(60_000);
+    for (who, to) in [(bob, alice), (alice, bob), (tablet, bob)] {
+        assert_eq!(texts(&mut world, who, to), ["the first of the phone"], "{who}");
+    }
+}
+
+#[test]
 fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
     let (mut world, alice, laptop, bob) = three(926);
     world.say(alice, bob, "from alice");
@@ -439,7 +482,7 @@ fn a_cut_neither_takes_old_messages_back_nor_puts_new_ones_where_they_stay() {
             message(Clock(u64::MAX), 61, "at the end for ever"),
             message(Clock::at(now.ms() - 3_000_000), 62, "an hour ago"),
         ];
-        let more = Cut { device: *device.as_bytes(), upto: 64, messages };
+        let more = Cut { device: *device.as_bytes(), upto: 64, since_ms: 0, messages };
         conversations.apply_cut(turn, cx.dir, chat, from, &more).unwrap();
     });
     assert_eq!(texts(&mut world, bob, alice), ["long ago"]);

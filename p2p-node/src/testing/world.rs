@@ -256,9 +256,14 @@ impl World {
     pub fn linked_with_history(&mut self, who: Who) -> Who {
         let (device, mut answer) = self.let_in(who, true);
         // The home takes the chain, and the snapshot that the device will read.
-        self.pass(2_000);
-        answer.try_recv().expect("no answer").unwrap();
-        self.joined(who, device)
+        for _ in 0..10 {
+            self.pass(2_000);
+            if let Ok(answer) = answer.try_recv() {
+                answer.unwrap();
+                return self.joined(who, device);
+            }
+        }
+        panic!("no answer");
     }
 
     /// A device is linked as it is outside of tests: it exists when the home has the chain with it. `None` if it has not after so many steps.

@@ -9,6 +9,8 @@ pub struct Cut {
     pub device: [u8; 32],
     /// Its last event that counts, by number.
     pub upto: u64,
+    /// Who says so has been in the conversation since then, in milliseconds since 1970, and knows nothing of events before; 0: from the beginning.
+    pub since_ms: u64,
     /// The last of its messages, at most [`MAX_CUT_EVENTS`], for those who don't have them.
     pub messages: Vec<CutMessage>,
 }
@@ -33,6 +35,8 @@ pub(super) mod proto {
         pub upto: u64,
         #[prost(message, repeated, tag = "3")]
         pub messages: Vec<CutMessage>,
+        #[prost(uint64, tag = "4")]
+        pub since_ms: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -51,7 +55,7 @@ impl Cut {
         let message =
             |m: &CutMessage| proto::CutMessage { clock: m.clock.0, sequence: m.sequence, body: m.body.clone() };
         let messages = self.messages.iter().map(message).collect();
-        proto::Cut { device: self.device.to_vec(), upto: self.upto, messages }
+        proto::Cut { device: self.device.to_vec(), upto: self.upto, messages, since_ms: self.since_ms }
     }
 
     pub(super) fn from_proto(cut: proto::Cut) -> Result<Self, EventError> {
@@ -60,6 +64,7 @@ impl Cut {
         }
         let device = cut.device.try_into().map_err(|_| EventError::Malformed)?;
         let message = |m: proto::CutMessage| CutMessage { clock: Clock(m.clock), sequence: m.sequence, body: m.body };
-        Ok(Self { device, upto: cut.upto, messages: cut.messages.into_iter().map(message).collect() })
+        let messages = cut.messages.into_iter().map(message).collect();
+        Ok(Self { device, upto: cut.upto, since_ms: cut.since_ms, messages })
     }
 }

@@ -344,6 +344,7 @@ mod tests {
             Body::Cut(Cut {
                 device: [7; 32],
                 upto: 5,
+                since_ms: 8,
                 messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),

@@ -75,6 +75,9 @@ pub struct ChatRow {
     /// It is a group's, and who was in it when this device came is known.
     #[prost(bool, tag = "26")]
     pub joined: bool,
+    /// When this device came into the conversation, for the last time, in milliseconds since 1970; 0 if that is not known.
+    #[prost(uint64, tag = "27")]
+    pub entered_ms: u64,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
