@@ -52,7 +52,7 @@ fn step(reason: &str) -> Option<Step> {
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
-        "group_not_found" => ("see `starling group list`", "/groups shows them"),
+        "group_not_found" => ("see `starling group list`", "the list of conversations shows them"),
         "last_owner" => (
             "make somebody else an owner before: `starling group role '#GROUP' @WHO owner`",
             "make somebody else an owner before: starling group role",

@@ -91,6 +91,12 @@ impl Layers {
         self.0.iter_mut().rev().find_map(|layer| (&mut **layer as &mut dyn Any).downcast_mut())
     }
 
+    /// How many layers of a kind fit.
+    pub fn count<T: Component>(&self, fits: impl Fn(&T) -> bool) -> usize {
+        let of_kind = self.0.iter().filter_map(|layer| (&**layer as &dyn Any).downcast_ref());
+        of_kind.filter(|layer| fits(layer)).count()
+    }
+
     /// Closes the layers of a kind that do not fit.
     pub fn retain<T: Component>(&mut self, fits: impl Fn(&T) -> bool) {
         self.0.retain(|layer| (&**layer as &dyn Any).downcast_ref().is_none_or(&fits));

@@ -17,6 +17,11 @@ use crate::{
     verbs::{called, short_device},
 };
 
+/// The title of what is said of the account itself.
+const ALARM: &str = "⚠ Your account";
+/// Alarms that lie over one another; more are said in passing.
+const MAX_ALARMS: usize = 8;
+
 /// What is known of the account's devices.
 #[derive(Debug, Default)]
 pub struct Devices {
@@ -74,7 +79,7 @@ impl App {
         let row = |device: &Device| {
             let day = device.added_at.as_str().get(..10).unwrap_or_default();
             let by = device.linked_by.as_ref().map_or_else(|| "the phrase".to_owned(), by);
-            let help = format!("{}, {}, since {day}, by {by}", state(device), rights(device.rights));
+            let help = format!("{}, {day}, by {by}, {}", rights(device.rights), state(device));
             Row::new(name(device), help, "", Run::Device(device.device.clone()))
         };
         let mut rows: Vec<Row> = devices.iter().map(row).collect();
@@ -144,7 +149,7 @@ impl App {
             row("let it in, with all", "messages of this device", "a", DeviceAction::LetIn(device.clone(), true)),
             row("no", "", "n", DeviceAction::Decline(device)),
         ];
-        let mut palette = Palette::ask("Let this device into your account?", text, rows);
+        let mut palette = Palette::unasked("Let this device into your account?", text, rows);
         palette.at = 2;
         self.layers.push(palette);
     }
@@ -202,6 +207,23 @@ impl App {
         }
     }
 
+    /// Something was done to the account, or to a device of it, that its user may not have wanted: that stays until it is seen.
+    pub fn alarm(&mut self, words: String) {
+        self.notify("Your account", &words, true);
+        let open = self.layers.count::<Palette>(|palette| palette.title == ALARM);
+        if open >= MAX_ALARMS {
+            return self.warn(words);
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        let list = actions::commands().find(|command| command.name == "devices");
+        rows.extend(list.map(|list| Row::new("your devices", "remove what is not yours", "d", Run::Command(list))));
+        rows.push(Row::new("later", "", "q", Run::Nothing));
+        let text = vec![Line::styled(words, self.settings.theme.warn)];
+        let mut palette = Palette::unasked(ALARM, text, rows);
+        palette.at = 1;
+        self.layers.push(palette);
+    }
+
     /// Another device wishes to copy the messages of this one, or lets this one copy its own.
     pub fn history_asked(&mut self, device: &DeviceId, offers: bool) {
         let name = self.device_name(device);
@@ -217,7 +239,7 @@ impl App {
             }
         };
         let rows = vec![row(yes, "y", Run::Change(change)), row("no", "n", Run::Nothing)];
-        let mut palette = Palette::ask(title, vec![Line::from(format!("{name} {text}"))], rows);
+        let mut palette = Palette::unasked(title, vec![Line::from(format!("{name} {text}"))], rows);
         palette.at = 1;
         self.layers.push(palette);
     }
@@ -230,7 +252,7 @@ impl App {
     /// How many conversations a new device can use while others follow, for the line of state.
     pub fn entering_progress(&self) -> Option<String> {
         let Entering { ready, conversations, .. } = self.devices.entering.as_ref()?;
-        Some(format!("new device: {ready} of {conversations} chats"))
+        Some(format!("chats: {ready} of {conversations}"))
     }
 
     /// How far the copying of the history is, for the line of state.

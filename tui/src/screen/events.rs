@@ -98,8 +98,7 @@ impl App {
             EventKind::DeviceHidden { contact, change, device, name, by } => {
                 let which = safe_line(&called(&name, "", Some(&device)));
                 let words = words_of_hidden(&name_of(&contact), &change, &which, by.as_ref());
-                self.notify("Your account", &words, true);
-                self.warn(words);
+                self.alarm(words);
             }
             EventKind::DeviceEntered { device, ready, conversations } => {
                 self.device_entered(device, ready, conversations);
@@ -108,19 +107,13 @@ impl App {
             EventKind::DeviceHistoryWished { device } => self.history_asked(&device, false),
             EventKind::DeviceHistoryOffered { device } => self.history_asked(&device, true),
             EventKind::DeviceCopied { device } => {
-                let words = words_of_copied(&device);
-                self.notify("Your account", &words, true);
-                self.warn(words);
+                self.alarm(words_of_copied(&device));
             }
             EventKind::DeviceRefused { by, device, stands } => {
-                let words = words_of_refused(&by, &device, stands);
-                self.notify("Your account", &words, true);
-                self.warn(words);
+                self.alarm(words_of_refused(&by, &device, stands));
             }
             EventKind::DeviceTried { device, attempt } => {
-                let words = words_of_tried(&device, &attempt);
-                self.notify("Your account", &words, true);
-                self.warn(words);
+                self.alarm(words_of_tried(&device, &attempt));
             }
             EventKind::DeviceRemoved { device } => {
                 self.devices.entering.take_if(|entering| entering.device == device);
@@ -196,7 +189,7 @@ impl App {
         match event {
             EventKind::GroupInvited { chat, contact } => {
                 let (name, group) = (name_of(contact), group(chat));
-                self.say(format!("{name} invites you into #{group}: /join {group}"));
+                self.say(format!("{name} invites you into #{group}: /accept #{group}"));
                 self.notify(&name, &format!("invites you into #{group}"), true);
             }
             EventKind::GroupJoined { chat, member } => {

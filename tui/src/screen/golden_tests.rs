@@ -2,7 +2,10 @@
 
 use ratatui::{Terminal, backend::TestBackend};
 use serde_json::json;
-use starling_control::objects::{Call, CallPhase, CallStats, DeliveryState, Heard, Message, Reaction, RouteStats};
+use starling_control::{
+    event::EventKind,
+    objects::{Call, CallPhase, CallStats, DeliveryState, Device, Heard, Message, MessageRef, Reaction, RouteStats},
+};
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
@@ -11,7 +14,7 @@ use super::{
     palette::Question,
     panes,
     requests::Answer,
-    testing::{answer_chats, answer_contacts, answer_newest, app, call_changed, chat, objects},
+    testing::{answer_chats, answer_contacts, answer_newest, app, call_changed, chat, contact, object, objects},
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (40, 12)];
@@ -179,4 +182,114 @@ fn a_call() {
         call.stats.state.microphone = true;
     }
     check("call", app);
+}
+
+/// Devices of ours: one with a long name, one that was let in by another, one with a name from right to left.
+fn devices() -> Vec<Device> {
+    objects([
+        json!({ "device": "aaaaaaaaaa", "name": "desk", "system": "linux", "this": true, "rights": "admin",
+            "added_at": "2026-01-01T10:00:00Z" }),
+        json!({ "device": "bbbbbbbbbb", "name": "the old laptop that stands in the kitchen 🦜", "system": "linux",
+            "rights": "member", "added_at": "2026-02-02T10:00:00Z", "linked_by": "aaaaaaaaaa", "connection": "direct" }),
+        json!({ "device": "cccccccccc", "name": "هاتف", "system": "android", "rights": "bot",
+            "added_at": "2026-03-03T10:00:00Z", "linked_by": "bbbbbbbbbb", "connection": "relay" }),
+        json!({ "device": "dddddddddd", "rights": "admin", "added_at": "2026-04-04T10:00:00Z",
+            "linked_by": "eeeeeeeeee" }),
+    ])
+}
+
+#[test]
+fn the_devices_of_an_account() {
+    let mut app = full();
+    app.answer(Answer::Devices(Ok(devices())));
+    check("devices", app);
+}
+
+#[test]
+fn a_device_and_what_can_be_done_to_it() {
+    let mut app = full();
+    app.devices.listed = devices();
+    app.show_device(&"bbbbbbbbbb".into());
+    check("device", app);
+}
+
+const CODE: &str = "7-uniform-quiz-acid-zoo";
+
+#[test]
+fn a_code_for_another_device() {
+    let mut app = full();
+    let home = "/dns4/rendezvous.example/udp/4001/quic-v1/p2p/12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
+    let link = json!({ "code": CODE, "rendezvous": home });
+    app.answer(Answer::Link(Ok(serde_json::from_value(link).unwrap())));
+    check("link", app);
+}
+
+#[test]
+fn a_device_that_asks_to_join() {
+    let mut app = full();
+    app.devices.codes = vec![CODE.into()];
+    app.event(EventKind::DeviceAsks {
+        code: CODE.into(),
+        device: "ffffffffff".into(),
+        name: "a phone with a name that nobody would give one 🦜".into(),
+        system: "android".into(),
+        same_network: false,
+    });
+    check("asks", app);
+}
+
+#[test]
+fn a_new_device_that_enters_and_copies_the_history() {
+    let mut app = full();
+    app.event(EventKind::DeviceEntered { device: "aaaaaaaaaa".into(), ready: 7, conversations: 200 });
+    let copy = json!({ "state": "copying", "device": "bbbbbbbbbb", "done": 31, "total": 100, "copied": 31_000 });
+    app.event(EventKind::DeviceHistory { copy: object(copy) });
+    app.toast = None;
+    check("entering", app);
+}
+
+/// Lines about the devices of bob.
+fn noted() -> App {
+    let mut app = full();
+    let line = |n, change: &str, name: &str| {
+        let mut line = message(n, false, "");
+        line.device_note = Some(object(json!({ "change": change, "name": name, "system": "linux" })));
+        line
+    };
+    let lines = vec![
+        line(1, "joined", "phone"),
+        line(2, "left", "phone"),
+        line(3, "forked", "desk"),
+        line(4, "recovered", "new desk"),
+    ];
+    answer_newest(&mut app, "c1", lines);
+    app
+}
+
+#[test]
+fn what_has_happened_to_the_devices_of_a_contact() {
+    check("noted", noted());
+}
+
+#[test]
+fn an_alarm_about_the_devices_of_a_contact() {
+    let mut app = full();
+    let mut line = message(10, false, "");
+    line.device_note = Some(object(json!({ "change": "forked", "name": "desk", "system": "linux" })));
+    let message = MessageRef::Whole(Box::new(line));
+    app.event(EventKind::ContactDevices { chat: chat("c1", "bob"), message, device_note: None });
+    check("fork", app);
+}
+
+#[test]
+fn an_alarm_about_the_own_account() {
+    let mut app = full();
+    app.event(EventKind::DeviceHidden {
+        contact: contact("b", "bob"),
+        change: "joined".into(),
+        device: "gggggggggg".into(),
+        name: "a ghost".into(),
+        by: Some("bbbbbbbbbb".into()),
+    });
+    check("hidden", app);
 }

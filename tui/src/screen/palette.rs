@@ -1,5 +1,7 @@
 //! A list that filters as one types: palette, help, emoji, search results, the actions on a message.
 
+use std::time::{Duration, Instant};
+
 use nucleo_matcher::{
     Config, Matcher,
     pattern::{CaseMatching, Normalization, Pattern},
@@ -22,7 +24,7 @@ use super::{
     component::{Component, Handled},
     devices::DeviceAction,
     theme::Theme,
-    timeline::cut,
+    timeline::{cut, cut_off},
 };
 use crate::terminal::safe_line;
 
@@ -92,6 +94,9 @@ impl Row {
     }
 }
 
+/// What opens by itself takes no key before nothing was typed for so long: what was begun before it was seen is not an answer to it.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Rows that are shown below a text however long it is.
 const ROWS_BELOW_TEXT: usize = 3;
 
@@ -113,6 +118,8 @@ pub struct Palette {
     cursor: Option<Position>,
     first_row: (u16, usize),
     matcher: Matcher,
+    /// No key counts before.
+    deaf_until: Option<Instant>,
 }
 
 impl Palette {
@@ -130,6 +137,7 @@ impl Palette {
             cursor: None,
             first_row: (0, 0),
             matcher: Matcher::new(Config::DEFAULT),
+            deaf_until: None,
         };
         palette.filter();
         palette
@@ -138,6 +146,17 @@ impl Palette {
     /// A question with answers to choose from.
     pub fn ask(title: impl Into<String>, text: Vec<Line<'static>>, rows: Vec<Row>) -> Self {
         Self { text, filters: false, ..Self::new(title, rows) }
+    }
+
+    /// A question that comes by itself, and perhaps while something else is typed.
+    pub fn unasked(title: impl Into<String>, text: Vec<Line<'static>>, rows: Vec<Row>) -> Self {
+        Self { deaf_until: Some(Instant::now() + QUIET), ..Self::ask(title, text, rows) }
+    }
+
+    /// Nothing was typed since it came.
+    #[cfg(test)]
+    pub fn was_seen(&mut self) {
+        self.deaf_until = None;
     }
 
     /// Filters by what was typed.
@@ -252,7 +271,7 @@ impl Palette {
         if lines.len() > room {
             lines.truncate(room);
             if let Some(last) = lines.last_mut() {
-                *last = Line::styled(cut(&format!("{last}…………"), width), last.style);
+                *last = Line::styled(cut_off(&last.to_string(), width), last.style);
             }
         }
         lines
@@ -316,6 +335,10 @@ impl Palette {
     }
 
     fn key(&mut self, key: &KeyEvent) -> Handled {
+        if self.deaf_until.is_some_and(|until| Instant::now() < until) {
+            self.deaf_until = Some(Instant::now() + QUIET);
+            return Handled::Consumed(None);
+        }
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             // A second Ctrl-C means it.

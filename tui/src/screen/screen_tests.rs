@@ -165,7 +165,7 @@ fn devices_are_listed_with_what_they_may_do_and_each_can_be_changed() {
     assert_eq!(calls(&mut app).last(), Some(&"device.list"));
     app.answer(Answer::Devices(Ok(devices())));
     let shown = screen(&mut app, 200, 50);
-    for text in ["desk (aaaaaaaa)", "this device, admin", "since 2026-01-01, by the phrase", "by desk (aaaaaaaa)"] {
+    for text in ["desk (aaaaaaaa)", "admin, 2026-01-01, by the phrase, this device", "2026-02-02, by desk (aaaaaaaa)"] {
         assert!(shown.contains(text), "“{text}” is missing:\n{shown}");
     }
     press(&mut app, KeyCode::Down);
@@ -190,6 +190,36 @@ fn devices_are_listed_with_what_they_may_do_and_each_can_be_changed() {
     assert_eq!(calls(&mut app), ["device.remove"]);
 }
 
+/// The question on top has been there for a while.
+fn was_seen(app: &mut App) {
+    app.layers.find::<super::palette::Palette>().unwrap().was_seen();
+}
+
+#[test]
+fn an_alarm_about_the_account_stays_until_it_is_closed_and_leads_to_its_devices() {
+    let mut app = app();
+    for device in ["cccccccccc", "dddddddddd"] {
+        app.event(EventKind::DeviceTried { device: device.into(), attempt: "call".into() });
+    }
+    app.say("something else".into());
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("Your account") && shown.contains("dddddddd"), "{shown}");
+    press(&mut app, KeyCode::Enter);
+    assert!(screen(&mut app, 80, 24).contains("dddddddd"), "who was typing has not read it");
+    was_seen(&mut app);
+    press(&mut app, KeyCode::Char('q'));
+    assert!(screen(&mut app, 80, 24).contains("cccccccc"));
+    calls(&mut app);
+    was_seen(&mut app);
+    press(&mut app, KeyCode::Char('d'));
+    assert_eq!(calls(&mut app), ["device.list"]);
+    // A flood of them is bounded.
+    for _ in 0..100 {
+        app.event(EventKind::DeviceTried { device: "cccccccccc".into(), attempt: "call".into() });
+    }
+    assert!(app.layers.count::<super::palette::Palette>(|_| true) < 10);
+}
+
 #[test]
 fn only_who_asks_with_a_code_of_this_screen_is_asked_about() {
     let mut app = app();
@@ -208,6 +238,10 @@ fn only_who_asks_with_a_code_of_this_screen_is_asked_about() {
     assert!(shown.contains("tablet") && shown.contains("let it in, with all"), "{shown}");
     assert!(shown.contains("from the same network"), "{shown}");
     calls(&mut app);
+    // Who is typing when it comes has not answered.
+    press(&mut app, KeyCode::Char('y'));
+    assert!(calls(&mut app).is_empty());
+    was_seen(&mut app);
     press(&mut app, KeyCode::Char('y'));
     assert_eq!(calls(&mut app), ["device.answer"]);
     app.event(EventKind::CodeEnded { code: "2-of-the-screen".into(), used: true });

@@ -265,6 +265,44 @@ mod tests {
         assert!(app.toast.is_some_and(|toast| toast.text.contains("no command /nonsense")));
     }
 
+    /// The texts of a source file that look like a command: a slash and letters, at the beginning of a text or after a space or a bracket.
+    fn slashes(source: &str) -> Vec<&str> {
+        let begins = source.match_indices('/').filter(|(at, _)| source[..*at].ends_with([' ', '(', '"', '`']));
+        let word = |at: usize| {
+            let word = &source[at..];
+            &word[..word.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(word.len())]
+        };
+        let is_path = |at: usize| source[at..].starts_with(['/', '.', '-']);
+        let words = begins.map(|(at, _)| (word(at + 1), at + 1));
+        words.filter(|(word, at)| !word.is_empty() && !is_path(at + word.len())).map(|(word, _)| word).collect()
+    }
+
+    #[test]
+    fn every_command_that_a_text_of_the_screen_names_exists() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut folders, mut named) = (vec![root.join("screen"), root.join("error")], 0);
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+                let is_source = path.extension().is_some_and(|end| end == "rs");
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                if !is_source || path.ends_with("actions/mod.rs") || path.to_string_lossy().ends_with("_tests.rs") {
+                    continue;
+                }
+                let source = std::fs::read_to_string(&path).unwrap();
+                let code = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+                let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+                for word in lines.flat_map(slashes) {
+                    named += 1;
+                    assert!(commands().any(|c| c.name == word), "{} names /{word}", path.display());
+                }
+            }
+        }
+        assert!(named > 10, "only {named} commands were found");
+    }
+
     #[test]
     fn every_action_can_be_reached_without_a_mouse_and_by_one_name() {
         let (mut names, mut slashes) = (HashSet::new(), HashSet::new());

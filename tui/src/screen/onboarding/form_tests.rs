@@ -70,3 +70,37 @@ fn the_line_of_the_other_device_has_code_and_rendezvous() {
     form.take(Progress::NotMade("there is no such code".into()));
     assert_eq!(form.step, Step::Code);
 }
+
+/// The form after an answer to each of its questions.
+fn at(step: Step, purpose: char) -> Form {
+    let mut form = Form::new(String::new());
+    press(&mut form, KeyCode::Char(purpose));
+    form.go_to(step);
+    form
+}
+
+#[test]
+fn what_a_first_run_looks_like() {
+    let mut waits = at(Step::Waiting, '2');
+    waits.take(Progress::Notice("Say yes on the other device. This one is “desk” (linux, aaaaaaaa).".into()));
+    let mut refused = at(Step::Code, '2');
+    refused.take(Progress::NotMade("the other device does not let this one in".into()));
+    let mut words = Form::new(String::new());
+    words.take(Progress::Made((0..24).map(|n| format!("word{n}")).collect()));
+    let mut phrase = at(Step::Phrase, '3');
+    phrase.paste("uniform quiz acid zoo with some words that go on and on until they need more than a row");
+    enter(&mut phrase, "uniform quiz");
+    let forms = [
+        ("purpose", Form::new(String::new())),
+        ("code", at(Step::Code, '2')),
+        ("asking", waits),
+        ("refused", refused),
+        ("phrase", phrase),
+        ("words", words),
+    ];
+    for (name, form) in forms {
+        for (width, height) in [(80, 24), (200, 50), (40, 12)] {
+            insta::assert_snapshot!(format!("{name}-{width}x{height}"), shown(&form, width, height));
+        }
+    }
+}

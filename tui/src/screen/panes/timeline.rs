@@ -13,7 +13,7 @@ use super::super::{
     call,
     card::wrap,
     clock,
-    timeline::cut,
+    timeline::{cut, cut_off},
 };
 use crate::terminal::safe_line;
 
@@ -109,7 +109,12 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
     let contact = app.open_contact();
     let lines: Vec<Line<'static>> = if let Some(toast) = &app.toast {
         let mut rows = wrap(&[safe_line(&toast.text)], area.width.saturating_sub(2));
-        rows.truncate(TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.panes.layout.timeline.y)) + 1));
+        let room = TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.panes.layout.timeline.y)) + 1);
+        if rows.len() > room {
+            rows.truncate(room);
+            let last = rows.last_mut().into_iter();
+            last.for_each(|last| *last = cut_off(last, area.width.saturating_sub(2)));
+        }
         let style = if toast.is_warning { theme.warn } else { theme.accent };
         rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
     } else if app.chat.timeline.below > 0 {

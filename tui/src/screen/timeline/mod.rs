@@ -8,8 +8,8 @@ use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
 use starling_control::objects::DeliveryState;
 use starling_node::{Clock, MessageId};
 
-pub use self::row::cut;
 use self::row::{GUTTER, Head, Laid, Quoted, lay_out};
+pub use self::row::{cut, cut_off};
 use super::{
     clock,
     model::{History, Inserted, Message, Numbers, Place, Wants},

@@ -202,3 +202,9 @@ pub fn cut(text: &str, width: u16) -> String {
     out.push('…');
     out
 }
+
+/// A text that goes on where there is no room for more: with a mark at its end.
+pub fn cut_off(text: &str, width: u16) -> String {
+    let shown = cut(text.trim_end(), width.saturating_sub(1));
+    if shown.ends_with('…') { shown } else { shown + "…" }
+}
