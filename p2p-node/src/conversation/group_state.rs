@@ -263,14 +263,18 @@ impl OpenGroup<'_> {
             self.entry.row.updated_ms = turn.wall();
             return Ok(Followed::Yes);
         }
-        match self.state.live.judge(commit) {
-            Judged::Valid(next, by) => {
+        let left = self.left_here(turn, mls, commit)?;
+        match (self.state.live.judge(commit), left) {
+            (Judged::Valid(next, by), left) => {
                 let newcomer = Newcomer::of(&by);
                 let seen = SeenEntries::from_bytes(by.note.into()).unwrap_or_default();
                 let ours = self.entry.current_log().and_then(|log| log.seen.as_ref());
                 let differs = ours.is_some_and(|ours| ours.contradicts(&seen));
                 self.keep_parent(turn, commit, by.place, told)?;
-                self.state.live = *next;
+                match left {
+                    Some(left) => self.restore(turn, commit, left)?,
+                    None => self.state.live = *next,
+                }
                 self.forget_pending();
                 let log = self.state.log()?;
                 self.enter_epoch(log);
@@ -282,10 +286,20 @@ impl OpenGroup<'_> {
                     None => Followed::Yes,
                 })
             }
-            Judged::Removed(policy) => Ok(Followed::Removed(policy)),
-            Judged::Void => Ok(Followed::Void),
-            Judged::Underivable if self.follow_left(turn, mls, (commit, told))? => Ok(Followed::Yes),
-            Judged::Underivable => Ok(Followed::Lost),
+            // Our own.
+            (Judged::Underivable, Some(left)) => {
+                let author = self.state.live.place_of(&left.live, self.state.live.leaf());
+                self.keep_parent(turn, commit, author, told)?;
+                self.restore(turn, commit, left)?;
+                self.forget_pending();
+                let log = self.state.log()?;
+                self.enter_epoch(log);
+                self.entry.write_door(true);
+                Ok(Followed::Yes)
+            }
+            (Judged::Removed(policy), _) => Ok(Followed::Removed(policy)),
+            (Judged::Void, _) => Ok(Followed::Void),
+            (Judged::Underivable, None) => Ok(Followed::Lost),
         }
     }
 

@@ -114,8 +114,12 @@ fn followed(seed: u64) {
         conversations.on_direct_beacons(turn, &mut cx, device, &beacons).unwrap();
     });
     assert!(world.durable_events(carol).iter().any(|event| event.kind == DurableEventKind::ChatSplit));
+    // What she writes there is written again where alice is, with no key that she has used there before.
+    world.say_in(carol, chat, "in between").unwrap();
     world.pass(120_000);
     go_on(&mut world, chat, &[alice, carol], &[mallory]);
+    let read = world.texts_in(alice, chat);
+    assert_eq!(read.iter().filter(|text| *text == "in between").count(), 1, "{read:?}");
 }
 
 #[test]

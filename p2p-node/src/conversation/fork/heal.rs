@@ -6,7 +6,7 @@ use bytes::Bytes;
 use starling_keys::Certificate;
 use starling_wire::{Policy, rendezvous::RequestBody};
 
-use super::{beacons::Teller, parents::commit_hash};
+use super::{beacons::Teller, left::Restored, parents::commit_hash};
 use crate::{
     api::types::ChatId,
     conversation::{
@@ -49,9 +49,7 @@ pub enum Weighed {
 
 /// A commit that all go on from, and where it leads.
 pub struct Winner {
-    live: LiveGroup,
-    /// What is stored for the group before `live` is written.
-    value: GroupValue,
+    goes_on: Restored,
     commit: Bytes,
     author: u32,
     /// What was kept of the epoch that it leads on from.
@@ -113,49 +111,52 @@ impl OpenGroup<'_> {
         let mut before = value(&parent.state, &parent.past);
         // Late messages have used up keys of them since.
         before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
-        let (from_policy, of_followed) = {
-            let from = mls.load(&id, before.clone())?;
-            (from.policy(), author_of_place(mark.author).and_then(|leaf| from.member_at(leaf)))
-        };
         let from = mls.load(&id, before.clone())?;
+        let (from_policy, of_followed) = (from.policy(), self.author_of_followed(turn, mls, (mark, &from))?);
         let waited = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
-        let own = match waited {
+        let left = match waited {
             Some(own) => {
-                let after = value(&own.state, &own.past);
-                Some((mls.load(&id, after.clone())?, after))
+                let value = value(&own.state, &own.past);
+                Some(Restored { live: mls.load(&id, value.clone())?, value, since_update: 0 })
             }
             None => self.left_commit(turn, mls, (&from, commit))?,
         };
-        let is_own = own.is_some();
-        let (live, after, author, by, newcomer) = match own {
-            Some((live, after)) => {
-                let place = from.place_of(&live, from.leaf());
-                (live, after, place, from.member_at(from.leaf()), None)
-            }
-            None => match mls.load(&id, before.clone())?.judge(commit) {
-                Judged::Valid(live, by) => {
-                    let newcomer = Newcomer::of(&by);
-                    (*live, before, by.place, by.author, newcomer)
-                }
-                Judged::Removed(_) => return Ok(Weighed::Removed),
-                Judged::Void => return Ok(Weighed::Void),
-                Judged::Underivable => return Ok(Weighed::Lost),
-            },
+        let judged = match waited {
+            Some(_) => Judged::Underivable,
+            // What the library thinks is stored has to be of the state that it judges by.
+            None => mls.load(&id, before.clone())?.judge(commit),
         };
+        let is_own = matches!(judged, Judged::Underivable);
+        let (goes_on, author, by, newcomer) = match (judged, left) {
+            (Judged::Valid(live, by), left) => {
+                let newcomer = Newcomer::of(&by);
+                let derived = Restored { live: *live, value: before, since_update: parent.since_update };
+                (left.unwrap_or(derived), by.place, by.author, newcomer)
+            }
+            (Judged::Underivable, Some(left)) => {
+                let place = from.place_of(&left.live, from.leaf());
+                (left, place, from.member_at(from.leaf()), None)
+            }
+            (Judged::Removed(_), _) => return Ok(Weighed::Removed),
+            (Judged::Void, _) => return Ok(Weighed::Void),
+            (Judged::Underivable, None) => return Ok(Weighed::Lost),
+        };
+        let live = &goes_on.live;
         let is_out = |policy: Option<Policy>, author: &Option<Certificate>| {
             policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
         };
         let is_first = precedes((author, &commit_hash(commit)), (mark.author, &mark.hash));
-        let comes_back = self.leads_out(turn, mls, (&live, then), |at| is_out(at, &of_followed))?;
+        live.reset_value(goes_on.value.clone());
+        let comes_back = self.leads_out(turn, mls, (live, then), |at| is_out(at, &of_followed))?;
         match (is_out(self.state.live.policy(), &by), comes_back) {
-            (true, false) => return Ok(Weighed::Outlived(log_row(&live)?)),
+            (true, false) => return Ok(Weighed::Outlived(log_row(live)?)),
             (false, true) => {}
             _ if is_first => {}
-            _ => return Ok(Weighed::Loses(log_row(&live)?)),
+            _ => return Ok(Weighed::Loses(log_row(live)?)),
         }
         let policies = from_policy.zip(live.policy());
         let shuts_out = policies.is_some_and(|(before, after)| policy::shuts_out(&before, &after));
-        let winner = Winner { live, value: after, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer };
+        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer };
         Ok(Weighed::Wins(Box::new(winner)))
     }
 
@@ -192,9 +193,9 @@ impl OpenGroup<'_> {
     /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
     /// is encrypted in the epoch itself. Gives the logs that are left.
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
-        let Winner { live, value, commit, author, mut parent, is_own, shuts_out, .. } = winner;
+        let Winner { goes_on, commit, author, mut parent, is_own, shuts_out, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
-        let left = self.own_commits_since(turn, epoch)?;
+        let left = self.left_way(turn, epoch)?;
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
         entry.logs = kept;
@@ -216,15 +217,21 @@ impl OpenGroup<'_> {
                 entry.put_log(log);
             }
         }
-        (self.state.since_update, entry.row.updated_ms) =
-            if is_own { (0, turn.wall()) } else { (parent.since_update, parent.updated_ms) };
+        entry.row.updated_ms = if is_own { turn.wall() } else { parent.updated_ms };
         parent.own = parent.own.take().filter(|_| !is_own);
-        parent.commit = commit;
+        parent.commit.clone_from(&commit);
         parent.keep_left(left);
+        if let Some(mark) = entry.parent_mut(epoch) {
+            mark.has_left = !parent.left.is_empty();
+        }
         turn.put(PARENTS, &epoch_key(&entry.id, epoch), &parent)?;
+        if let Some(secret) = self.entry.parent(epoch).map(|mark| mark.secret.clone()) {
+            self.forget_left(turn, &commit, &secret)?;
+        }
         self.forget_pending();
-        self.state.live = live;
-        self.state.live.reset_value(value);
+        self.state.live = goes_on.live;
+        self.state.live.reset_value(goes_on.value);
+        self.state.since_update = goes_on.since_update;
         let log = self.state.log()?;
         self.enter_epoch(log);
         self.entry.row.door = parent.door.clone().or(self.entry.row.door.take());
@@ -237,6 +244,27 @@ impl OpenGroup<'_> {
 }
 
 impl OpenGroup<'_> {
+    /// Who has made the commit that was followed from an epoch; of those that have entered by one, it is who is new after it.
+    fn author_of_followed(
+        &self,
+        turn: &Turn<'_>,
+        mls: &Mls,
+        (mark, from): (&ParentMark, &LiveGroup),
+    ) -> Result<Option<Certificate>, EngineError> {
+        if let Some(leaf) = author_of_place(mark.author) {
+            return Ok(from.member_at(leaf));
+        }
+        let after = if mark.epoch + 1 == self.entry.epoch() {
+            self.state.live.members()
+        } else {
+            let next = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, mark.epoch + 1))?;
+            let Some(next) = next.filter(|next| !next.state.is_empty()) else { return Ok(None) };
+            mls.load(&self.entry.id, value(&next.state, &next.past))?.members()
+        };
+        let before = from.members();
+        Ok(after.into_iter().find(|member| !before.iter().any(|other| other.device() == member.device())))
+    }
+
     /// Whether a group comes to a policy on a way that commits lead from a state. What is stored for the group is another value after it.
     fn leads_out(
         &self,
@@ -253,7 +281,7 @@ impl OpenGroup<'_> {
             at = match at.judge(commit) {
                 Judged::Valid(next, _) => *next,
                 Judged::Underivable => match self.left_commit(turn, mls, (&at, commit))? {
-                    Some((next, _)) => next,
+                    Some(next) => next.live,
                     None => return Ok(false),
                 },
                 Judged::Removed(_) | Judged::Void => return Ok(false),
@@ -264,7 +292,7 @@ impl OpenGroup<'_> {
 }
 
 /// The commit of ours that waited in an epoch when another was followed.
-fn own_commit(parent: &ParentRow, secret: &[u8]) -> Option<Bytes> {
+pub(super) fn own_commit(parent: &ParentRow, secret: &[u8]) -> Option<Bytes> {
     let own = parent.own.as_ref()?;
     let keys = LogKeys::of_secret(secret)?;
     commit_of(keys.open_entry(&own.entry)?)

@@ -64,6 +64,7 @@ impl OpenGroup<'_> {
             announce_in: Vec::new(),
             reported: false,
             leave_at_ms: 0,
+            has_left: false,
         };
         self.entry.row.parents.push(mark);
         self.entry.touch();

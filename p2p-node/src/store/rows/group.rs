@@ -142,6 +142,9 @@ pub struct ParentMark {
     /// is not (any more).
     #[prost(uint64, tag = "9")]
     pub leave_at_ms: u64,
+    /// Another way was left here that the group may come back to, see [`ParentRow::left`].
+    #[prost(bool, tag = "10")]
+    pub has_left: bool,
 }
 
 /// A member has left word of a commit that we have not read.
@@ -183,12 +186,12 @@ pub struct ParentRow {
     /// The door that led into that epoch.
     #[prost(message, optional, tag = "7")]
     pub door: Option<DoorRow>,
-    /// Commits of ours from this epoch and later ones that were left when another was followed from this one.
+    /// Commits from this epoch and later ones that were left when another was followed from this one.
     #[prost(message, repeated, tag = "8")]
     pub left: Vec<LeftRow>,
 }
 
-/// A commit of ours on a way that was left, and where it leads.
+/// A commit on a way that was left, and where it leads.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct LeftRow {
@@ -203,6 +206,9 @@ pub struct LeftRow {
     /// Secrets of the epochs before that.
     #[prost(message, repeated, tag = "4")]
     pub past: Vec<EpochRow>,
+    /// Entries that we had encrypted since our last commit.
+    #[prost(uint64, tag = "5")]
+    pub since_update: u64,
 }
 
 /// The encryption state of a group in its epoch. By group id.
@@ -326,10 +332,10 @@ pub enum LoggedKind {
 
 /// Rows with secrets leave nothing in memory.
 macro_rules! wiped {
-    ($($row:ident: $field:ident),*) => {
+    ($($row:ident: $($field:ident)+),*) => {
         $(impl Drop for $row {
             fn drop(&mut self) {
-                self.$field.zeroize();
+                $(self.$field.zeroize();)+
             }
         })*
     };
@@ -341,7 +347,7 @@ wiped!(
     ParentMark: secret,
     ParentRow: state,
     PendingRow: state,
-    LeftRow: state,
+    LeftRow: secret state,
     LogRow: secret,
     DoorRow: secret,
     EnteringRow: state
