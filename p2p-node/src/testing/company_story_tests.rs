@@ -46,10 +46,19 @@ fn policy(showing: Showing) -> Shown {
     }
 }
 
+/// Who is not honest.
+#[derive(Clone, Copy, Default)]
+struct Attackers {
+    /// The program of one member is modified.
+    member: bool,
+    /// The server shows each device another log.
+    server: bool,
+}
+
 impl Story {
-    fn new(seed: u64, count: usize, is_hostile: bool) -> Self {
+    fn new(seed: u64, count: usize, attackers: Attackers) -> Self {
         let mut world = World::new(seed);
-        world.liar = (is_hostile && seed.is_multiple_of(2)).then(|| Liar::new(seed, policy));
+        world.liar = attackers.server.then(|| Liar::new(seed, policy));
         let people = world.company(count);
         // Some have several devices before the group is made.
         let mut linked = Vec::new();
@@ -62,7 +71,7 @@ impl Story {
         let invited = 1 + world.one_of(count - 1);
         let chat = world.found(people[0], &people[1..=invited]);
         world.pass(2_000);
-        let mallory = is_hostile.then_some(people[1]);
+        let mallory = attackers.member.then_some(people[1]);
         let (removed, beacons, commits) = (BTreeSet::new(), Vec::new(), Vec::new());
         let mut story = Self { world, chat, people, linked, removed, written: 0, mallory, beacons, commits };
         for at in 1..=invited {
@@ -231,7 +240,7 @@ impl Story {
         }
         self.world.heal();
         // What lies in the logs is compared through inboxes after hours.
-        let pause = if self.mallory.is_some() { 2 * 3_600_000 } else { 120_000 };
+        let pause = if self.mallory.is_some() || self.world.liar.is_some() { 2 * 3_600_000 } else { 120_000 };
         for _ in 0..3 {
             self.world.pass(pause);
         }
@@ -243,8 +252,11 @@ impl Story {
             }
         }
         let (chat, devices) = (self.chat, self.devices());
+        // What the modified program makes of all this is its own affair.
+        let is_honest = |who: &Who| Some(*who) != self.mallory;
+        let members: Vec<Who> = devices.iter().copied().filter(is_honest).collect();
         let members: Vec<Who> =
-            devices.iter().copied().filter(|who| self.world.standing(*who, chat) == Some(Standing::Member)).collect();
+            members.into_iter().filter(|who| self.world.standing(*who, chat) == Some(Standing::Member)).collect();
         let epochs: BTreeMap<Who, Option<(u64, usize)>> =
             members.iter().map(|who| (*who, self.world.epoch_in(*who, chat))).collect();
         let policies: BTreeSet<Vec<(AccountId, Role)>> = members
@@ -263,7 +275,7 @@ impl Story {
         }
         self.world.pass(30_000);
         for who in 0..self.world.how_many() {
-            if !self.world.is_running(who) {
+            if !self.world.is_running(who) || Some(who) == self.mallory {
                 continue;
             }
             let read: Vec<String> =
@@ -279,7 +291,8 @@ impl Story {
         if let Some(first) = members.first() {
             let seen = self.world.group_seen(*first, chat).unwrap();
             let devices: usize = seen.members.iter().map(|m| m.devices as usize).sum();
-            assert_eq!(devices, members.len(), "{seen:?}, {members:?}");
+            let modified = usize::from(self.mallory.is_some());
+            assert!((members.len()..=members.len() + modified).contains(&devices), "{seen:?}, {members:?}");
         }
     }
 }
@@ -288,12 +301,12 @@ fn rounds() -> u64 {
     std::env::var("STARLING_GROUP_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
 }
 
-#[test]
-fn a_company_story_ends_with_one_group_and_one_history() {
-    let first: u64 = std::env::var("STARLING_GROUP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds() {
+/// Tells stories of so many accounts.
+fn tell(first: u64, accounts: impl Fn(u64) -> usize, attackers: Attackers) {
+    let from: u64 = std::env::var("STARLING_GROUP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in from..from + rounds() {
         eprintln!("seed {seed}");
-        let mut story = Story::new(seed, 3 + (seed % 8) as usize, false);
+        let mut story = Story::new(first + seed, accounts(seed), attackers);
         for _ in 0..80 {
             story.step();
         }
@@ -302,15 +315,23 @@ fn a_company_story_ends_with_one_group_and_one_history() {
 }
 
 #[test]
-#[ignore = "with a server that shows each device another log, members stay in several epochs for minutes (seed 2): it is not known whether they meet later"]
+fn a_company_story_ends_with_one_group_and_one_history() {
+    tell(0, |seed| 3 + (seed % 8) as usize, Attackers::default());
+}
+
+#[test]
+fn a_company_with_a_hostile_member_ends_with_one_group() {
+    tell(31_000, |seed| 3 + (seed % 8) as usize, Attackers { member: true, server: false });
+}
+
+#[test]
+#[ignore = "a server that shows each device another log splits a group for longer than its states are kept: that is not healed yet"]
+fn a_company_with_a_lying_server_ends_with_one_group() {
+    tell(32_000, |seed| 3 + (seed % 5) as usize, Attackers { member: false, server: true });
+}
+
+#[test]
+#[ignore = "as above"]
 fn a_company_with_a_hostile_member_and_a_lying_server_ends_with_one_group() {
-    let first: u64 = std::env::var("STARLING_GROUP_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds() {
-        eprintln!("seed {seed}");
-        let mut story = Story::new(30_000 + seed, 3 + (seed % 5) as usize, true);
-        for _ in 0..80 {
-            story.step();
-        }
-        story.end();
-    }
+    tell(30_000, |seed| 3 + (seed % 5) as usize, Attackers { member: true, server: true });
 }

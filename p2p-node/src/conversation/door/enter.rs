@@ -100,8 +100,15 @@ impl Conversations {
         };
         let chats: Vec<ChatId> = self.chats.keys().copied().filter(of_chat).collect();
         for chat in chats {
-            let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
-            self.entering.attempts.entry(chat).or_insert(attempt).asks = None;
+            let gives_up_at = turn.now() + DOOR_TIMEOUT_MS;
+            let is_group = self.chats.is_group_chat(chat);
+            let new = Attempt { gives_up_at, ..Attempt::default() };
+            let attempt = self.entering.attempts.entry(chat).or_insert(new);
+            attempt.asks = None;
+            // It had paused.
+            if is_group && attempt.gives_up_at == u64::MAX {
+                attempt.gives_up_at = gives_up_at;
+            }
             self.ask_to_enter(turn, cx, chat);
         }
     }
@@ -352,11 +359,16 @@ impl Conversations {
         let due: Vec<ChatId> =
             self.entering.attempts.iter().filter(|(_, a)| is_due(a)).map(|(chat, _)| *chat).collect();
         for chat in due {
-            let may_give_up = self.chats.may_enter(chat);
+            let is_group = self.chats.is_group_chat(chat);
+            let may_give_up = self.chats.may_enter(chat) || is_group;
             let Some(attempt) = self.entering.attempts.get_mut(&chat) else { continue };
             if attempt.gives_up_at > now {
                 // Where the server is away just now, it is asked as soon as it is back.
                 attempt.again_at = None;
+                // It had paused.
+                if is_group && attempt.gives_up_at == u64::MAX {
+                    attempt.gives_up_at = now + DOOR_TIMEOUT_MS;
+                }
                 self.ask_to_enter(turn, cx, chat);
             } else if may_give_up {
                 self.give_door_up(turn, chat);
