@@ -181,7 +181,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccountKey, Host, Transport};
+    use crate::{AccountKey, EndpointError, Host, Transport};
 
     fn invite(host: Host) -> Invite {
         Invite {
@@ -251,10 +251,52 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_read_back_from_its_multiaddr() {
-        for transport in [Transport::Quic, Transport::Tcp, Transport::Ws, Transport::Wss] {
+        for transport in [Transport::Quic, Transport::Tcp, Transport::Ws, Transport::Wss, Transport::Any] {
             let mut addr = invite(Host::Dns("a.example".into())).address.homes.remove(0);
             addr.transport = transport;
             assert_eq!(addr.to_string().parse(), Ok(addr));
+        }
+    }
+
+    #[test]
+    fn a_short_address_is_read_as_it_is_typed_and_stands_for_all_ways() {
+        let v6: std::net::Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let mut home = invite(Host::Dns("rendezvous.example".into())).address.homes.remove(0);
+        home.transport = Transport::Any;
+        let peer = home.peer_id();
+        for (host, port, shown, typed) in [
+            (
+                Host::Dns("rendezvous.example".into()),
+                4001,
+                "rendezvous.example",
+                "Starling-Server://rendezvous.example",
+            ),
+            (Host::Dns("a.b".into()), 443, "a.b:443", "a.b:443"),
+            (Host::V4([203, 0, 113, 7].into()), 4001, "203.0.113.7", "203.0.113.7:4001"),
+            (Host::V6(v6), 4001, "[2001:db8::1]", "2001:db8::1"),
+            (Host::V6(v6), 5, "[2001:db8::1]:5", " [2001:db8::1]:5"),
+        ] {
+            let address = RendezvousAddr { host, port, ..home.clone() };
+            assert_eq!(address.to_string(), format!("starling-server:{shown}/{peer}"));
+            for text in [address.to_string(), format!("{typed}/{peer}"), format!("“{typed}/{peer}”\n")] {
+                assert_eq!(text.parse(), Ok(address.clone()), "{text}");
+            }
+            let ways = address.multiaddrs();
+            assert_eq!(ways.len(), 2);
+            let ways: Vec<RendezvousAddr> = ways.iter().map(|way| RendezvousAddr::try_from(way).unwrap()).collect();
+            assert_eq!(RendezvousAddr::shortened(&ways), [address]);
+            assert_eq!(RendezvousAddr::shortened(&ways[1..]), []);
+        }
+        let error = |text: &str| text.parse::<RendezvousAddr>().unwrap_err();
+        for text in ["rendezvous.example", "starling-server:rendezvous.example:4001", "[::1]:4001/", "203.0.113.7"] {
+            assert_eq!(error(text), EndpointError::NoPeer, "{text}");
+        }
+        for place in ["", "a..\u{e9}", "a:0", "a:99999", "[::1", "::1:4001:", "a:b", "user@host"] {
+            assert_eq!(error(&format!("starling-server:{place}/{peer}")), EndpointError::Syntax, "{place}");
+        }
+        assert_eq!(error("rendezvous.example/12D3KooWnonsense"), EndpointError::Peer);
+        for text in [format!("rendezvous.example/{peer}/more"), format!("ip4/203.0.113.7/tcp/1/p2p/{peer}")] {
+            assert_eq!(error(&text), EndpointError::Syntax, "{text}");
         }
     }
 }

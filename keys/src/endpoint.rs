@@ -1,8 +1,8 @@
-//! Where a rendezvous server is: host, transport, port and peer key, as a multiaddr or in a compact form for invites.
+//! Where a rendezvous server is: host, transport, port and peer key, as `starling-server:HOST/PEER`, as a multiaddr, or in a compact form for invites.
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -11,14 +11,21 @@ use multiaddr::{Multiaddr, PeerId, Protocol};
 /// Longest text that is read as an address, in bytes: a DNS name has up to 253.
 const MAX_WRITTEN: usize = 1024;
 
+/// What a short address begins with.
+const SCHEME: &str = "starling-server:";
+/// The port of a short address that names none.
+const DEFAULT_PORT: u16 = 4001;
+
 /// Why a rendezvous address was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EndpointError {
     /// Not a multiaddr.
-    #[error("not an address: expected a form like /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…")]
+    #[error(
+        "not an address: expected a form like starling-server:rendezvous.example/12D3Koo… or /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…"
+    )]
     Syntax,
-    /// No `/p2p/PEER` at the end.
-    #[error("the address does not say whose it is: it must end in /p2p/PEER, as the server prints it")]
+    /// No key at the end.
+    #[error("the address does not say whose it is: it must end in /PEER, or /p2p/PEER, as the server prints it")]
     NoPeer,
     /// The peer is not an Ed25519 key.
     #[error("the peer in the address is not an Ed25519 key")]
@@ -50,6 +57,8 @@ pub enum Transport {
     Ws,
     /// WebSocket over TLS.
     Wss,
+    /// QUIC over UDP and TCP at one port: what the network lets through.
+    Any,
 }
 
 /// One address of one rendezvous server.
@@ -78,16 +87,30 @@ impl RendezvousAddr {
         }
     }
 
-    /// As a multiaddr that ends in `/p2p/PEER`.
-    pub fn to_multiaddr(&self) -> Multiaddr {
+    /// The ways to it, the best first, each as a multiaddr that ends in `/p2p/PEER`. There is at least one.
+    pub fn multiaddrs(&self) -> Vec<Multiaddr> {
+        match self.transport {
+            Transport::Any => vec![self.over(Transport::Quic), self.over(Transport::Tcp)],
+            transport => vec![self.over(transport)],
+        }
+    }
+
+    /// The addresses that stand for two of several ways each: QUIC and TCP at the same place and port.
+    pub fn shortened(ways: &[Self]) -> Vec<Self> {
+        let over = |way: &Self, transport| Self { transport, ..way.clone() };
+        let both = |way: &&Self| way.transport == Transport::Quic && ways.contains(&over(way, Transport::Tcp));
+        ways.iter().filter(both).map(|way| over(way, Transport::Any)).collect()
+    }
+
+    fn over(&self, transport: Transport) -> Multiaddr {
         let mut addr = Multiaddr::empty();
         match &self.host {
             Host::V4(ip) => addr.push(Protocol::Ip4(*ip)),
             Host::V6(ip) => addr.push(Protocol::Ip6(*ip)),
             Host::Dns(name) => addr.push(Protocol::Dns(name.clone().into())),
         }
-        match self.transport {
-            Transport::Quic => {
+        match transport {
+            Transport::Quic | Transport::Any => {
                 addr.push(Protocol::Udp(self.port));
                 addr.push(Protocol::QuicV1);
             }
@@ -117,6 +140,7 @@ impl RendezvousAddr {
             Transport::Tcp => 1,
             Transport::Ws => 2,
             Transport::Wss => 3,
+            Transport::Any => 4,
         };
         out.push(host | transport << 4);
         match &self.host {
@@ -154,6 +178,7 @@ impl RendezvousAddr {
             1 => Transport::Tcp,
             2 => Transport::Ws,
             3 => Transport::Wss,
+            4 => Transport::Any,
             _ => return None,
         };
         let port = u16::from_be_bytes(take(bytes, 2)?.try_into().ok()?);
@@ -172,7 +197,18 @@ fn dns_name(name: &str) -> Option<String> {
 
 impl fmt::Display for RendezvousAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_multiaddr().fmt(f)
+        if self.transport != Transport::Any {
+            return self.over(self.transport).fmt(f);
+        }
+        match &self.host {
+            Host::V4(ip) => write!(f, "{SCHEME}{ip}")?,
+            Host::V6(ip) => write!(f, "{SCHEME}[{ip}]")?,
+            Host::Dns(name) => write!(f, "{SCHEME}{name}")?,
+        }
+        if self.port != DEFAULT_PORT {
+            write!(f, ":{}", self.port)?;
+        }
+        write!(f, "/{}", self.peer_id())
     }
 }
 
@@ -181,9 +217,54 @@ impl FromStr for RendezvousAddr {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN)).replace(' ', "");
+        if !text.starts_with('/') {
+            return short(&text);
+        }
         let addr: Multiaddr = text.parse().map_err(|_| EndpointError::Syntax)?;
         Self::try_from(&addr)
     }
+}
+
+/// `HOST/PEER` or `HOST:PORT/PEER`, with the scheme or without.
+fn short(text: &str) -> Result<RendezvousAddr, EndpointError> {
+    let is_scheme = text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME));
+    let text = if is_scheme { &text[SCHEME.len()..] } else { text };
+    let text = text.strip_prefix("//").unwrap_or(text);
+    let (place, peer) = match text.split_once('/') {
+        Some((place, peer)) if !peer.is_empty() => (place, peer),
+        _ if host_and_port(text.trim_end_matches('/')).is_some() => return Err(EndpointError::NoPeer),
+        _ => return Err(EndpointError::Syntax),
+    };
+    let (host, port) = host_and_port(place).filter(|_| !peer.contains('/')).ok_or(EndpointError::Syntax)?;
+    let peer = key_of(&peer.parse().map_err(|_| EndpointError::Peer)?).ok_or(EndpointError::Peer)?;
+    Ok(RendezvousAddr { peer, host, port, transport: Transport::Any })
+}
+
+/// An IPv6 address with a port is in brackets, as in a URL. The first of them may be gone with what stood around a pasted address.
+fn host_and_port(place: &str) -> Option<(Host, u16)> {
+    let is_open = place.contains(']') && !place.starts_with('[');
+    let place = &if is_open { format!("[{place}") } else { place.to_owned() };
+    let of_ip = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => Host::V4(ip),
+        IpAddr::V6(ip) => Host::V6(ip),
+    };
+    if let Ok(address) = place.parse::<SocketAddr>() {
+        return (address.port() > 0).then(|| (of_ip(address.ip()), address.port()));
+    }
+    let bare = place.strip_prefix('[').and_then(|place| place.strip_suffix(']')).unwrap_or(place);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Some((of_ip(ip), DEFAULT_PORT));
+    }
+    let (name, port) = match place.split_once(':') {
+        Some((name, port)) => (name, port.parse().ok().filter(|port| *port > 0)?),
+        None => (place.as_str(), DEFAULT_PORT),
+    };
+    Some((Host::Dns(dns_name(name)?), port))
+}
+
+/// The Ed25519 key of a peer.
+fn key_of(peer: &PeerId) -> Option<[u8; 32]> {
+    peer.to_bytes().strip_prefix(&PEER_PREFIX)?.try_into().ok()
 }
 
 impl TryFrom<&Multiaddr> for RendezvousAddr {
@@ -194,11 +275,7 @@ impl TryFrom<&Multiaddr> for RendezvousAddr {
         let Some(Protocol::P2p(peer)) = parts.last() else {
             return Err(EndpointError::NoPeer);
         };
-        let peer = peer
-            .to_bytes()
-            .strip_prefix(&PEER_PREFIX)
-            .and_then(|key| <[u8; 32]>::try_from(key).ok())
-            .ok_or(EndpointError::Peer)?;
+        let peer = key_of(peer).ok_or(EndpointError::Peer)?;
         let host = match parts.first() {
             Some(Protocol::Ip4(ip)) => Host::V4(*ip),
             Some(Protocol::Ip6(ip)) => Host::V6(*ip),

@@ -157,8 +157,21 @@ impl Lab {
         (process, homes.remove(0))
     }
 
+    /// A server, by the address that stands for all ways to it.
+    pub fn rendezvous_by_its_short_address(&self, host: &str, address: &str) -> (Process, String) {
+        let (process, ready) = self.start_rendezvous(host, &[address]);
+        (process, ready["address"].as_str().expect("a short address").to_owned())
+    }
+
     /// A server on several addresses, by which it is given.
     pub fn rendezvous_on(&self, host: &str, addresses: &[&str]) -> (Process, Vec<String>) {
+        let (process, ready) = self.start_rendezvous(host, addresses);
+        let all = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let homes = all.filter(|address| address.contains("/quic-v1/")).map(str::to_owned).collect();
+        (process, homes)
+    }
+
+    fn start_rendezvous(&self, host: &str, addresses: &[&str]) -> (Process, Value) {
         let dir: PathBuf = self.dir.path().join(format!("{host}-rendezvous"));
         let mut command = self.command(host, "starling-rendezvous");
         for address in addresses {
@@ -169,9 +182,7 @@ impl Lab {
         }
         let process = Process::start(command.args(["--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir));
         let ready = process.json();
-        let all = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let homes = all.filter(|address| address.contains("/quic-v1/")).map(str::to_owned).collect();
-        (process, homes)
+        (process, ready)
     }
 
     pub fn starling(&self, host: &str) -> Command {
@@ -212,7 +223,8 @@ impl Lab {
     /// Two profiles that are contacts, with their daemons running.
     pub fn contacts(&self, homes: &[&str]) -> (Process, Process) {
         let tcp: Vec<String> = homes.iter().map(|home| home.replace("/udp/4001/quic-v1", "/tcp/4001")).collect();
-        let all = homes.iter().copied().chain(tcp.iter().map(String::as_str));
+        let tcp = tcp.iter().map(String::as_str).filter(|home| !homes.contains(home));
+        let all = homes.iter().copied().chain(tcp);
         let given: Vec<&str> = all.flat_map(|home| ["--rendezvous", home]).collect();
         for (host, name) in [("ha", "alice"), ("hb", "bob")] {
             self.json(host, &[&["init", "--name", name], given.as_slice()].concat());

@@ -306,6 +306,25 @@ fn a_conversation_moves_to_tcp_within_seconds_when_udp_is_blocked() {
 }
 
 #[test]
+fn with_the_short_address_of_a_server_people_talk_where_udp_was_blocked_from_the_start() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    lab.wire("ha", "198.18.0.2");
+    lab.wire("hb", "198.18.0.3");
+    block(&lab, "udp");
+    let (_server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    assert!(home.starts_with("starling-server:198.18.0.1/12D3"), "{home}");
+    let began = Instant::now();
+    let _daemons = lab.contacts(&[&home]);
+    println!("they are contacts after {:.1?}", began.elapsed());
+    for (from, to) in [("ha", "@bob"), ("hb", "@alice")] {
+        let took = deliver(&lab, from, to, "without UDP");
+        assert!(took <= Duration::from_secs(3), "{took:?}");
+    }
+    assert_eq!(lab.json("ha", &["whoami"])["rendezvous"][0]["address"], home.as_str());
+}
+
+#[test]
 fn a_server_notices_that_a_device_was_killed_in_less_than_a_minute() {
     let world = World::new();
     world.person("alice");

@@ -17,6 +17,7 @@ use libp2p::{
     ping,
     swarm::{ConnectionId, SwarmEvent},
 };
+use starling_keys::RendezvousAddr;
 use starling_wire::{rendezvous::ResponseBody, streams};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -131,7 +132,9 @@ impl StartError {
 pub struct Ready {
     /// The server's peer id.
     pub peer_id: PeerId,
-    /// Addresses to give to users; each ends in `/p2p/PEER`.
+    /// Addresses to give to users that stand for UDP and TCP each, the best first.
+    pub short: Vec<RendezvousAddr>,
+    /// The ways to this server; each ends in `/p2p/PEER`.
     pub addresses: Vec<Multiaddr>,
     /// The operators' port.
     pub http: SocketAddr,
@@ -188,7 +191,11 @@ impl Server {
 
         let http =
             TcpListener::bind(config.http).await.map_err(|error| StartError::Http { address: config.http, error })?;
-        let mut ready = Ready { peer_id, addresses, http: http.local_addr().unwrap_or(config.http), turn: None };
+        let ways: Vec<RendezvousAddr> =
+            addresses.iter().filter_map(|address| RendezvousAddr::try_from(address).ok()).collect();
+        let short = RendezvousAddr::shortened(&ways);
+        let http_address = http.local_addr().unwrap_or(config.http);
+        let mut ready = Ready { peer_id, short, addresses, http: http_address, turn: None };
         let socket = dir.join("admin.sock");
         let _ = fs::remove_file(&socket);
         let admin = UnixListener::bind(&socket).map_err(data_dir)?;

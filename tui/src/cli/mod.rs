@@ -125,7 +125,7 @@ pub enum Verb {
     },
     /// Make a profile.
     #[command(
-        after_help = "Example:\n  starling init --name alice --rendezvous /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…\n  starling init --name alice --rendezvous ADDR --restore < phrase.txt"
+        after_help = "Example:\n  starling init --name alice --rendezvous starling-server:rendezvous.example/12D3Koo…\n  starling init --name alice --rendezvous ADDR --restore < phrase.txt"
     )]
     Init(Init),
     /// Account, device, addresses, reachability.

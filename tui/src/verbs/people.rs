@@ -446,7 +446,8 @@ pub async fn add_contact(
 
 /// A home of ours at this host, or the address itself if it is one.
 async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::RendezvousAddr> {
-    if host.starts_with('/') {
+    // With the key in it.
+    if host.contains('/') {
         return parse_home(host);
     }
     let wanted = host.split(':').next().unwrap_or(host);

@@ -249,7 +249,7 @@ fn reply(text: &str) -> &'static str {
     } else if has(&["key", "safe", "verif", "encrypt", "phrase"]) {
         "Your account is a key that only you have; its 24-word *recovery phrase* is shown once, at `starling init`. Messages use MLS with a post-quantum key exchange. Compare the safety number with `starling contacts verify WHO` to be sure that nobody sits between you."
     } else if has(&["server", "rendezvous", "host"]) {
-        "A rendezvous helps peers find each other and keeps sealed messages for those who are away. Anyone can run one:\n```sh\nstarling-rendezvous --listen /ip4/0.0.0.0/udp/4001/quic-v1\n```"
+        "A rendezvous helps peers find each other and keeps sealed messages for those who are away. Anyone can run one:\n```sh\nstarling-rendezvous\n```"
     } else if has(&["call", "video", "voice"]) {
         "Call me: `/call video`. I answer with a test pattern, and you hear yourself after a moment. F7 and F8 turn your microphone and camera off and on, F10 makes the call small, F9 hangs up."
     } else if has(&["bot", "script", "json", "exec"]) {

@@ -101,7 +101,8 @@ impl Connectivity {
     pub(super) fn dial_through_relays(&mut self, id: DeviceId, peer: PeerId) {
         let Some(device) = self.devices.get(&id) else { return };
         let relays = device.target.relays.iter().filter(|relay| self.is_connected(&relay.peer_id()));
-        let circuits: Vec<Multiaddr> = relays.map(|relay| relay.to_multiaddr().with(Protocol::P2pCircuit)).collect();
+        let ways = relays.filter_map(|relay| relay.multiaddrs().into_iter().next());
+        let circuits: Vec<Multiaddr> = ways.map(|way| way.with(Protocol::P2pCircuit)).collect();
         if circuits.is_empty() || device.dialing_relays.as_ref().is_some_and(|(_, to)| *to == circuits) {
             return;
         }

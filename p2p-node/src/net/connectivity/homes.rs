@@ -67,7 +67,7 @@ impl Connectivity {
         let may_dial = |home: &Home, address| home.is_chosen() || self.reach.admits_home(address);
         let homes = self.homes.get(&id).into_iter();
         let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
-        let addresses: Vec<_> = addresses.map(RendezvousAddr::to_multiaddr).collect();
+        let addresses: Vec<_> = addresses.flat_map(RendezvousAddr::multiaddrs).collect();
         if addresses.is_empty() {
             self.home_unreachable(Some(peer), ConnectionProblem::ForeignNetwork);
             return;
@@ -179,8 +179,9 @@ impl Connectivity {
     pub(super) fn try_reservation(&mut self, now: Instant, id: HomeId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.reservation_backoff.tried(now, MAX_DEVICE_WAIT, &mut self.rng);
-        if let Some(address) = home.addresses.first() {
-            let circuit = address.to_multiaddr().with(Protocol::P2pCircuit);
+        // Any way names the relay: that is connected.
+        if let Some(way) = home.addresses.iter().flat_map(RendezvousAddr::multiaddrs).next() {
+            let circuit = way.with(Protocol::P2pCircuit);
             self.act(Action::Reserve { home: id, circuit });
         }
         self.schedule_home(id);

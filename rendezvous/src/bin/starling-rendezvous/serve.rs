@@ -138,6 +138,7 @@ fn announce(ready: &Ready, as_json: bool) -> io::Result<()> {
         let line = json!({
             "type": "rendezvous.ready",
             "peer_id": ready.peer_id.to_string(),
+            "address": ready.short.first().map(ToString::to_string),
             "addresses": addresses,
             "http": ready.http.to_string(),
             "turn": ready.turn.map(|t| t.to_string()),
@@ -146,9 +147,16 @@ fn announce(ready: &Ready, as_json: bool) -> io::Result<()> {
         return out.flush();
     }
     writeln!(out, "Rendezvous {}", ready.peer_id)?;
+    let short: Vec<String> = ready.short.iter().map(ToString::to_string).collect();
     writeln!(out, "Give one of these to your users (starling init --rendezvous ADDR):")?;
-    for address in &addresses {
+    for address in if short.is_empty() { &addresses } else { &short } {
         writeln!(out, "  {address}")?;
+    }
+    if !short.is_empty() {
+        writeln!(out, "The ways that these stand for, and others:")?;
+        for address in &addresses {
+            writeln!(out, "  {address}")?;
+        }
     }
     if let Some(turn) = ready.turn {
         writeln!(out, "Calls: STUN and TURN on {turn} (UDP)")?;
