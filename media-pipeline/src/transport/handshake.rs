@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use rtc::stun::{attributes::ATTR_DATA, message::Message};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
@@ -97,7 +98,9 @@ impl AsyncUdpSocket for HandshakeSocket {
         if sent.is_pending() {
             *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         }
-        if let Poll::Ready(Ok(_)) = sent {
+        if let Poll::Ready(Ok(_)) = sent
+            && !self.completed.is_cancelled()
+        {
             let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
             for datagram in transmit.contents.chunks(size).filter(|d| matches!(kind(d), Some(Kind::Handshake))) {
                 self.repeat(transmit.destination, datagram);
@@ -144,29 +147,21 @@ enum Kind {
 
 /// What a datagram is by its first byte (RFC 7983, 7), directly or through a TURN server.
 fn kind(datagram: &[u8]) -> Option<Kind> {
-    let content = match datagram {
-        [0x40..=0x4f, _, _, _, content @ ..] => content,
-        [0, 0x16 | 0x17, ..] => carried(datagram)?,
-        _ => datagram,
+    let first = match datagram {
+        [0x40..=0x4f, _, _, _, content @ ..] => *content.first()?,
+        // A Send or Data indication of TURN (RFC 8656, 18).
+        [0, 0x16 | 0x17, ..] => {
+            let mut indication = Message::new();
+            indication.unmarshal_binary(datagram).ok()?;
+            *indication.get(ATTR_DATA).ok()?.first()?
+        }
+        _ => *datagram.first()?,
     };
-    match content.first()? {
+    match first {
         // Change of ciphers, alert, handshake (RFC 5246, 6.2.1). An alert is repeated as well: it ends the handshake.
         20..=22 => Some(Kind::Handshake),
         23 | 128..=191 => Some(Kind::Completed),
         _ => None,
-    }
-}
-
-/// What a Send or Data indication of TURN carries in its DATA attribute (RFC 8656, 18.4).
-fn carried(indication: &[u8]) -> Option<&[u8]> {
-    let mut attributes = indication.get(20..)?;
-    loop {
-        let (&[kind_high, kind_low, high, low], rest) = attributes.split_first_chunk::<4>()?;
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        if [kind_high, kind_low] == [0, 0x13] {
-            return rest.get(..length);
-        }
-        attributes = rest.get(length.next_multiple_of(4)..)?;
     }
 }
 
@@ -214,7 +209,10 @@ mod tests {
 
     #[test]
     fn datagrams_are_told_apart_also_through_a_relay() {
-        let indication = |attributes: &[u8]| [&[0, 0x16][..], &[0; 18], attributes].concat();
+        let indication = |attributes: &[u8]| {
+            let length = u16::try_from(attributes.len()).unwrap().to_be_bytes();
+            [&[0, 0x16][..], &length, &[0x21, 0x12, 0xa4, 0x42], &[7; 12], attributes].concat()
+        };
         for (datagram, expected) in [
             (vec![22, 254, 253], Some(Kind::Handshake)),
             (vec![20], Some(Kind::Handshake)),
