@@ -327,7 +327,7 @@ fn a_proxy_that_cannot_be_read_is_refused_and_its_password_is_not_repeated() {
     let world = World::new();
     world.person("alice");
     for (url, word) in
-        [("socks4://me:secret@h:1", "socks4"), ("me:secret@h", "socks5h://"), ("http://me:secret%zz@h", "password")]
+        [("socks4://me:secret@h:1", "socks4"), ("me:secret@h", "socks5h://"), ("http://me:secret%ff@h", "password")]
     {
         for (variable, args) in [(None, vec!["--proxy", url]), (Some("ALL_PROXY"), vec![])] {
             let mut command = world.starling("alice");

@@ -3,9 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use data_encoding::BASE64;
+use percent_encoding::percent_decode_str;
+use url::Url;
 
 /// Longest text that is read as the address of a proxy, in bytes.
 const MAX_WRITTEN: usize = 1024;
+/// Longest name of a host, in bytes (RFC 1035, 2.3.4).
+const MAX_HOST: usize = 253;
 /// User name and password together, in bytes: the library has room for 249 of them and the name of the host that is asked for.
 const MAX_CREDENTIALS: usize = 160;
 
@@ -91,77 +95,42 @@ impl FromStr for Proxy {
     type Err = ProxyAddressError;
 
     fn from_str(text: &str) -> Result<Self, ProxyAddressError> {
-        let text = starling_text::shortened(text, MAX_WRITTEN).trim();
-        let (scheme, rest) = text.split_once("://").ok_or(ProxyAddressError::Syntax)?;
-        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        let text = starling_text::shortened(text, MAX_WRITTEN);
+        let url = Url::parse(text).map_err(|_| ProxyAddressError::Syntax)?;
+        let (kind, default_port) = match url.scheme() {
             // Names are always looked up by the proxy.
             "socks" | "socks5" | "socks5h" => (ProxyKind::Socks5, 1080),
-            "http" => (ProxyKind::Http, 8080),
-            _ => return Err(ProxyAddressError::Scheme(scheme.chars().take(32).collect())),
+            "http" => (ProxyKind::Http, 80),
+            other if url.has_host() => {
+                return Err(ProxyAddressError::Scheme(other.chars().take(32).collect()));
+            }
+            _ => return Err(ProxyAddressError::Syntax),
         };
-        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let (credentials, place) = match rest.rsplit_once('@') {
-            Some((credentials, place)) => (Some(credentials), place),
-            None => (None, rest),
-        };
-        let (host, port) = host_and_port(place).ok_or(ProxyAddressError::Syntax)?;
-        let credentials = credentials.map(read_credentials).transpose()?;
-        Ok(Self { kind, host, port: port.unwrap_or(default_port), credentials })
+        let host = url.host_str().ok_or(ProxyAddressError::Syntax)?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+        let port = url.port().unwrap_or(default_port);
+        // A name in which the library of URLs has escaped something is none.
+        if host.is_empty() || host.contains('%') || host.len() > MAX_HOST || port == 0 {
+            return Err(ProxyAddressError::Syntax);
+        }
+        Ok(Self { kind, host, port, credentials: read_credentials(&url)? })
     }
 }
 
-/// `name`, `name:port`, `[v6]` or `[v6]:port`.
-fn host_and_port(place: &str) -> Option<(String, Option<u16>)> {
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            (
-                host,
-                rest.strip_prefix(':')
-                    .or(rest.is_empty().then_some(""))
-                    .map(|port| (!port.is_empty()).then_some(port))?,
-            )
-        }
-        None => match place.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
+fn read_credentials(url: &Url) -> Result<Option<(String, String)>, ProxyAddressError> {
+    let (user, password) = (url.username(), url.password());
+    if user.is_empty() && password.is_none() {
+        return Ok(None);
+    }
+    let read = |part: &str| {
+        let text = percent_decode_str(part).decode_utf8().map_err(|_| ProxyAddressError::Credentials)?;
+        if text.contains(char::is_control) { Err(ProxyAddressError::Credentials) } else { Ok(text.into_owned()) }
     };
-    let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':');
-    let port =
-        port.map(|port| port.parse::<u16>().ok().filter(|port| *port > 0)).map_or(Some(None), |p| p.map(Some))?;
-    let ok = !host.is_empty()
-        && host.len() <= 253
-        && host.chars().all(is_host)
-        && (place.starts_with('[') || !host.contains(':'));
-    ok.then(|| (host.to_owned(), port))
-}
-
-fn read_credentials(text: &str) -> Result<(String, String), ProxyAddressError> {
-    let (user, password) = text.split_once(':').unwrap_or((text, ""));
-    let read = |part: &str| unescaped(part).ok_or(ProxyAddressError::Credentials);
-    let (user, password) = (read(user)?, read(password)?);
+    let (user, password) = (read(user)?, read(password.unwrap_or_default())?);
     if user.len() + password.len() > MAX_CREDENTIALS {
         return Err(ProxyAddressError::Credentials);
     }
-    Ok((user, password))
-}
-
-/// The text that a part of a URL stands for (RFC 3986, 2.1).
-fn unescaped(part: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains(char::is_control))
+    Ok(Some((user, password)))
 }
 
 #[cfg(test)]
@@ -178,7 +147,7 @@ mod tests {
             ("http://me:a%40b%3A@[2001:db8::1]:1", "http://[2001:db8::1]:1", Some(("me", "a@b:"))),
             ("socks://h:5/", "socks5h://h:5", None),
             ("socks5://only@h:5", "socks5h://h:5", Some(("only", ""))),
-            (" http://[::1]\n", "http://[::1]:8080", None),
+            (" http://[::1]\n", "http://[::1]:80", None),
         ] {
             let proxy: Proxy = written.parse().unwrap();
             assert_eq!(proxy.to_string(), shown);
@@ -203,11 +172,13 @@ mod tests {
             "http://::1:80",
             "http://[::1",
             "http://[::1]x",
+            "socks5://é.example",
+            "socks5h://tor%2eexample:9050",
         ] {
             assert_eq!(read(text), ProxyAddressError::Syntax, "{text}");
         }
         assert_eq!(read("socks4://h:1"), ProxyAddressError::Scheme("socks4".into()));
-        for text in ["http://a%zz@h", "http://a%0d@h", &format!("socks5://{}@h", "x".repeat(256))] {
+        for text in ["http://a%ff@h", "http://a%0d@h", &format!("socks5://{}@h", "x".repeat(256))] {
             assert_eq!(read(text), ProxyAddressError::Credentials, "{text}");
         }
     }
