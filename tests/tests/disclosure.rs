@@ -13,7 +13,7 @@ use std::{
 use libp2p::{PeerId, identity};
 use serde_json::Value;
 use starling_keys::{AccountId, DeviceId};
-use starling_tests::{Process, World, bytes_below, program};
+use starling_tests::{Process, World, bytes_below, program, until};
 
 /// A server that logs all that it can.
 struct Server {
@@ -104,7 +104,7 @@ fn in_text(key: &[u8; 32]) -> Vec<String> {
 }
 
 /// Every text that nobody but the two may read.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 10] = [
     "Quarterstaff",
     "Bellwether",
     "a-greeting-to-nobody",
@@ -112,6 +112,9 @@ const SECRETS: [&str; 7] = [
     "sealed-words-of-alice",
     "sealed-words-of-bob",
     "quarterstaff-the-user",
+    "codename-of-the-group",
+    "topic-of-the-group",
+    "words-to-the-group",
 ];
 
 fn assert_unknown(who: &str, stored: &[u8], log: &str) {
@@ -192,6 +195,71 @@ fn servers_store_and_log_what_the_operators_table_says_and_nothing_else() {
         assert_unknown(who, &stored, &log);
         assert_log_is_clean(who, &log, &address, &people);
     }
+}
+
+/// What a device is in the group.
+fn standing(world: &World, profile: &str) -> Value {
+    let shown = world.run(profile, &["group", "show", GROUP, "--json"]).stdout;
+    serde_json::from_slice::<Value>(&shown).map(|group| group["standing"].clone()).unwrap_or_default()
+}
+
+const GROUP: &str = "#codename-of-the-group";
+const APPENDED: &str = "starling_log_entries_appended_total ";
+const RELAYED: &str = "starling_turn_bytes_total ";
+
+/// The home of who has made a group is that of the group.
+#[test]
+fn the_home_of_a_group_keeps_nothing_of_members_who_are_strangers_to_it() {
+    let world = World::new();
+    let (ours, theirs) = (Server::start(&world, "home-of-alice"), Server::start(&world, "home-of-bob"));
+    let [alice, bob] = acquainted(&world, [&ours, &theirs]);
+    let people = [&alice, &bob];
+    let mut running = vec![world.daemon("alice"), world.daemon("bob")];
+    let logged = ours.metric(APPENDED);
+    world.json("alice", &["group", "new", &GROUP[1..], "nickname-of-bob"]);
+    until("the invitation", || (standing(&world, "bob") == "invited").then_some(()));
+    world.json("bob", &["group", "accept", GROUP]);
+    until("bob is in", || (standing(&world, "bob") == "member").then_some(()));
+    world.json("alice", &["group", "topic", GROUP, "topic-of-the-group"]);
+    world.json("bob", &["send", GROUP, "words-to-the-group", "--wait", "delivered"]);
+    assert!(ours.metric(APPENDED) > logged, "the group is not here");
+    for process in &mut running {
+        process.terminate();
+    }
+    drop(running);
+    for (server, stranger) in [(ours, &bob), (theirs, &alice)] {
+        let (who, address) = (server.name, server.address.clone());
+        let (stored, log) = server.end(&world);
+        for (what, key) in stranger.ids() {
+            assert!(!contains(&stored, &key), "{who} has stored {what} of a member who is a stranger to it");
+        }
+        assert_unknown(who, &stored, &log);
+        assert_log_is_clean(who, &log, &address, &people);
+    }
+}
+
+#[test]
+fn who_relays_a_call_logs_neither_who_talks_nor_from_where() {
+    let world = World::new();
+    let server = Server::start(&world, "home-of-both");
+    let [alice, bob] = acquainted(&world, [&server, &server]);
+    let quiet = ["--audio-in", "tone", "--audio-out", "none", "--relay-only", "--json"];
+    let mut called = world.starling("bob");
+    called.args(["call", "answer", "--auto"]).args(quiet);
+    let called = Process::start(&mut called);
+    called.wait_for("readiness", |e| e["type"] == "call.ready");
+    let mut caller = world.starling("alice");
+    caller.args(["call", "start", "nickname-of-bob"]).args(quiet);
+    let mut caller = Process::start(&mut caller);
+    caller.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    called.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    until("the call is relayed", || (server.metric(RELAYED) > 0).then_some(()));
+    assert_eq!(caller.terminate(), 0);
+    drop(called);
+    let address = server.address.clone();
+    let (stored, log) = server.end(&world);
+    assert_unknown("the relay", &stored, &log);
+    assert_log_is_clean("the relay", &log, &address, &[&alice, &bob]);
 }
 
 #[test]
