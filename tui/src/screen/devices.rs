@@ -210,7 +210,12 @@ impl App {
     /// Something was done to the account, or to a device of it, that its user may not have wanted: that stays until it is seen.
     pub fn alarm(&mut self, words: String) {
         self.notify("Your account", &words, true);
-        let open = self.layers.count::<Palette>(|palette| palette.title == ALARM);
+        let is_alarm = |palette: &Palette| palette.title == ALARM;
+        let says_so = |palette: &Palette| palette.text.first().is_some_and(|line| line.to_string() == words);
+        if self.layers.count::<Palette>(|palette| is_alarm(palette) && says_so(palette)) > 0 {
+            return;
+        }
+        let open = self.layers.count::<Palette>(is_alarm);
         if open >= MAX_ALARMS {
             return self.warn(words);
         }

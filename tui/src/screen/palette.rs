@@ -95,7 +95,7 @@ impl Row {
 }
 
 /// What opens by itself takes no key before nothing was typed for so long: what was begun before it was seen is not an answer to it.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = if cfg!(test) { Duration::from_hours(1) } else { Duration::from_millis(500) };
 
 /// Rows that are shown below a text however long it is.
 const ROWS_BELOW_TEXT: usize = 3;
@@ -335,10 +335,6 @@ impl Palette {
     }
 
     fn key(&mut self, key: &KeyEvent) -> Handled {
-        if self.deaf_until.is_some_and(|until| Instant::now() < until) {
-            self.deaf_until = Some(Instant::now() + QUIET);
-            return Handled::Consumed(None);
-        }
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             // A second Ctrl-C means it.
@@ -403,6 +399,15 @@ impl Palette {
 
 impl Component for Palette {
     fn handle_event(&mut self, event: &Event) -> Handled {
+        let is_answer = match event {
+            Event::Key(_) | Event::Paste(_) => true,
+            Event::Mouse(mouse) => matches!(mouse.kind, MouseEventKind::Down(_)),
+            _ => false,
+        };
+        if is_answer && self.deaf_until.is_some_and(|until| Instant::now() < until) {
+            self.deaf_until = Some(Instant::now() + QUIET);
+            return Handled::Consumed(None);
+        }
         match event {
             Event::Key(key) => self.key(key),
             Event::Mouse(mouse) => self.mouse(mouse),
