@@ -17,6 +17,11 @@ fn mistakes_are_told_apart() {
     assert_eq!(exit, 5);
     let (exit, message) = world.error("alice", &["contacts", "add", &format!("nobody@{}", world.address)]);
     assert_eq!((exit, message.contains("nobody")), (5, true), "{message}");
+    // The same server, by its short address.
+    let parts: Vec<&str> = world.address.split('/').collect();
+    let short = format!("nobody@starling-server:{}:{}/{}", parts[2], parts[4], parts[7]);
+    let (exit, message) = world.error("alice", &["contacts", "add", &short]);
+    assert_eq!((exit, message.contains("nobody")), (5, true), "{message}");
     let (exit, _) = world.error("alice", &["--no-spawn", "whoami"]);
     assert_eq!(exit, 10);
     let (exit, message) = world.error("x", &["init", "--name", "x", "--rendezvous", "/ip4/127.0.0.1/udp/1/quic-v1"]);

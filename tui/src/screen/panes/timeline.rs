@@ -112,8 +112,9 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
         let room = TOAST_ROWS.min(usize::from(area.y.saturating_sub(app.panes.layout.timeline.y)) + 1);
         if rows.len() > room {
             rows.truncate(room);
-            let last = rows.last_mut().into_iter();
-            last.for_each(|last| *last = cut_off(last, area.width.saturating_sub(2)));
+            if let Some(last) = rows.last_mut() {
+                *last = cut_off(last, area.width.saturating_sub(2));
+            }
         }
         let style = if toast.is_warning { theme.warn } else { theme.accent };
         rows.into_iter().map(|row| Line::styled(format!(" {row}"), style)).collect()
