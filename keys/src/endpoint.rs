@@ -19,7 +19,7 @@ const DEFAULT_PORT: u16 = 4001;
 /// Why a rendezvous address was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum EndpointError {
-    /// Not a multiaddr.
+    /// Neither a short address nor a multiaddr.
     #[error(
         "not an address: expected a form like starling-server:rendezvous.example/12D3Koo… or /ip4/203.0.113.7/udp/4001/quic-v1/p2p/12D3Koo…"
     )]

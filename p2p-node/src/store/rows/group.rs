@@ -198,6 +198,7 @@ pub struct LeftRow {
     /// The exported secret of the epoch that it was made in.
     #[prost(bytes = "vec", tag = "1")]
     pub secret: Vec<u8>,
+    /// The commit.
     #[prost(bytes = "bytes", tag = "2")]
     pub commit: Bytes,
     /// The state after it, as mls-rs writes it.
