@@ -15,7 +15,7 @@ use starling_keys::{
 use starling_wire::{
     Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder, Leave, LogContent, LogKey,
     LogVerb, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone,
-    direct::{Ack, DirectFrame, Entry},
+    direct::{Ack, Apart, DirectFrame, Entry, Way},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
     pad,
@@ -62,7 +62,12 @@ fn frames<M: Frame + PartialEq + std::fmt::Debug>(name: &str, valid: M) {
 fn direct_frames() {
     let entry = Entry { group: Bytes::from_static(&[1; 16]), message: Bytes::from_static(b"sealed") };
     let ack = Ack { group: Bytes::from_static(&[2; 16]), upto: 7, clock: 9 };
-    let valid = DirectFrame { entries: vec![entry.clone(), entry], acks: vec![ack], ..DirectFrame::default() };
+    let group = Bytes::from_static(&[3; 16]);
+    let way = Way { group: group.clone(), secret: Bytes::from_static(&[4; 32]), door: Bytes::from_static(b"door") };
+    let leave = Bytes::from_static(b"leave");
+    let apart = Some(Box::new(Apart { seeks: vec![group.clone()], way: Some(way), out: vec![group], leave }));
+    let entries = vec![entry.clone(), entry];
+    let valid = DirectFrame { entries, acks: vec![ack], apart, ..DirectFrame::default() };
     frames("direct_frames", valid);
 }
 

@@ -40,6 +40,47 @@ pub struct DirectFrame {
     /// The device chain of the sender's account, or the end of it: the encoded body of an event ([`crate::Body::Devices`]).
     #[prost(bytes = "bytes", tag = "11")]
     pub chain: Bytes,
+    /// In groups of many that both are in, nothing leads from where one is to where the other is.
+    #[prost(message, optional, boxed, tag = "12")]
+    pub apart: Option<Box<Apart>>,
+}
+
+/// What members say to each other of groups of many in which they are apart.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Apart {
+    /// The sender asks for the way into the receiver's epoch of these groups (ids of 16 bytes, at most [`crate::limits::MAX_FRAME_SEEKS`]).
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub seeks: Vec<Bytes>,
+    /// The way into an epoch of the sender's, for a receiver that has asked for it.
+    #[prost(message, optional, tag = "2")]
+    pub way: Option<Way>,
+    /// The receiver's account is not in these groups any more, where the sender is (ids of 16 bytes, at most [`crate::limits::MAX_FRAME_SEEKS`]).
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub out: Vec<Bytes>,
+    /// The sender's account has left a group that the receiver is in: a [`crate::Leave`], encoded; else empty.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub leave: Bytes,
+}
+
+/// The way into one epoch of a group of many, as a member shows it to another that is in an epoch to which nothing leads from there.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub struct Way {
+    /// The MLS group's id (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub group: Bytes,
+    /// The secret of the group's door, as it is where the sender is (32 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub secret: Bytes,
+    /// A [`crate::Door`], encoded.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub door: Bytes,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Way({} bytes)", self.door.len())
+    }
 }
 
 /// A run of a device's program.
