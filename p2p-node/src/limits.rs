@@ -78,6 +78,12 @@ pub const MAX_BEACON_WORK: u32 = 64;
 pub const BEACON_WORK_MS: u64 = 3_600_000;
 /// Members write for so long in epochs that nothing leads to before a group is given up. A log that is there is read long before.
 pub const BEHIND_FOR_MS: u64 = 600_000;
+/// A member that may only be ahead of us, or behind, is asked for the way to where it is after this time. What stands in a log is read long before.
+pub const SEEK_AFTER_MS: u64 = 300_000;
+/// If it has not answered it is asked again, or the group's door is used, after this time.
+pub const SEEK_AGAIN_MS: u64 = 60_000;
+/// Members of a group that are asked at most at a time.
+pub const MAX_SEEKS: usize = 16;
 /// Messages that cannot be read make us compare epochs with a member at most this often.
 pub const ASK_AGAIN_MS: u64 = 10_000;
 /// What we have followed is left in the inboxes of members who were not heard in the new epoch for so long: in most cases they are by then.

@@ -13,7 +13,10 @@ use super::{
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
     limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
-    mls::{Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed, policy::Change},
+    mls::{
+        Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed,
+        policy::{self, Change},
+    },
     store::LogRow,
     turn::{EngineError, Fact, Turn},
 };
@@ -54,6 +57,8 @@ pub struct Newcomer {
     pub device: DeviceId,
     /// What it says of its account's devices; none if it says nothing that can be read.
     pub devices: Option<Devices>,
+    /// It was in the group, which has a policy, and has come in place of its own leaf.
+    pub again: bool,
 }
 
 impl Newcomer {
@@ -64,7 +69,8 @@ impl Newcomer {
             Ok(Body::Devices(devices)) => Some(devices),
             _ => None,
         };
-        Some(Self { account: newcomer.account(), device: newcomer.device(), devices })
+        let again = by.place == policy::REENTRY;
+        Some(Self { account: newcomer.account(), device: newcomer.device(), devices, again })
     }
 }
 
@@ -297,7 +303,7 @@ impl OpenGroup<'_> {
                 self.entry.write_door(true);
                 Ok(Followed::Yes)
             }
-            (Judged::Removed(policy), _) => Ok(Followed::Removed(policy)),
+            (Judged::Removed(removal), _) => Ok(Followed::Removed(Box::new(removal.policy))),
             (Judged::Void, _) => Ok(Followed::Void),
             (Judged::Underivable, None) => Ok(Followed::Lost),
         }

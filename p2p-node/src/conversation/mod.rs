@@ -69,6 +69,8 @@ pub struct Conversations {
     pub policies: policy::Policies,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
+    /// Members that are where nothing leads to from here.
+    pub apart: fork::Apart,
     /// What members are answered who have left beacons in our inbox.
     inbox_answers: fork::InboxAnswers,
 }
@@ -134,7 +136,7 @@ impl Conversations {
 
     /// When something is due, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        let dues = [self.regroup.next_due(), self.entering.next_due(), self.policies.next_due()];
+        let dues = [self.regroup.next_due(), self.entering.next_due(), self.policies.next_due(), self.apart.next_due()];
         dues.into_iter().flatten().min()
     }
 }

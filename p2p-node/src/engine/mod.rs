@@ -194,6 +194,7 @@ impl Engine {
         let (conversations, mut cx) = self.conversing();
         conversations.enter_on_time(turn, &mut cx);
         conversations.policies_on_time(turn);
+        conversations.seek_on_time(turn, &mut cx)?;
         self.devices().snapshot_on_time(turn)?;
         self.sync().announce_added(turn);
         self.history().on_time(turn)?;

@@ -97,6 +97,9 @@ impl Engine {
             conversations.on_direct_entry(turn, &mut cx, device, entry)?;
         }
         conversations.on_direct_beacons(turn, &mut cx, device, &frame.beacons)?;
+        if let Some(apart) = frame.apart {
+            conversations.on_direct_apart(turn, &mut cx, device, *apart)?;
+        }
         for ack in &frame.acks {
             conversations.on_ack(turn, &mut cx, device, ack)?;
         }

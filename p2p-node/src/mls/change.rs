@@ -45,7 +45,7 @@ impl Expected {
 }
 
 /// What a commit says that removes this device: the policy after it. None if it is not such a commit.
-pub(super) fn removal(effect: &CommitEffect) -> Option<Box<Policy>> {
+pub(super) fn removal(effect: &CommitEffect) -> Option<Policy> {
     let CommitEffect::Removed { new_epoch, .. } = effect else { return None };
     let before = policy::policy_of(&new_epoch.prior_state.context.extensions).ok()??;
     let brought = new_epoch.applied_proposals.iter().find_map(|info| match &info.proposal {
@@ -53,7 +53,7 @@ pub(super) fn removal(effect: &CommitEffect) -> Option<Box<Policy>> {
         _ => None,
     });
     // Without another policy it was this device itself, which has entered again.
-    Some(Box::new(brought.unwrap_or(before)))
+    Some(brought.unwrap_or(before))
 }
 
 impl Mls {
@@ -125,11 +125,13 @@ impl LiveGroup {
 
     /// The place among rivals of a commit of the member at a leaf that leads to `after`.
     pub fn place_of(&self, after: &LiveGroup, leaf: u32) -> u32 {
-        let author = self.group.roster().member_with_index(leaf).ok();
-        let author = author.and_then(|member| super::certificate(&member.signing_identity)).map(|c| c.account());
-        match (self.policy(), after.policy(), author) {
-            (Some(before), Some(after), Some(author)) => policy::place_of(&before, &after, &author, leaf),
-            _ => leaf,
-        }
+        after.policy().and_then(|after| self.place_of_change(&after, leaf)).unwrap_or(leaf)
+    }
+
+    /// The same of one that brings this policy; none without a policy before it, or an author.
+    pub(super) fn place_of_change(&self, after: &Policy, leaf: u32) -> Option<u32> {
+        let author = self.group.roster().member_with_index(leaf).ok()?;
+        let author = super::certificate(&author.signing_identity)?.account();
+        Some(policy::place_of(&self.policy()?, after, &author, leaf))
     }
 }

@@ -103,12 +103,23 @@ pub enum Processed {
 pub enum Judged {
     /// Valid: the group in its next epoch.
     Valid(Box<LiveGroup>, Box<Authored>),
-    /// Valid, and this device is not in the group any more: with the policy of its next epoch.
-    Removed(Box<Policy>),
+    /// Valid, and this device is not in the group any more.
+    Removed(Box<Removal>),
     /// Nothing that counts, for any member.
     Void,
     /// It may be valid for others, and its secrets cannot be derived here.
     Underivable,
+}
+
+/// What is known of a valid commit that removes this device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The policy of the next epoch.
+    pub policy: Policy,
+    /// The commit's place among rivals.
+    pub place: u32,
+    /// Who has made it; none if this device has, as it has entered again.
+    pub author: Option<Certificate>,
 }
 
 /// What is known of a valid commit besides what it does.
@@ -331,9 +342,11 @@ impl LiveGroup {
                 let by = Authored { place, author, newcomer, note: commit.authenticated_data };
                 Judged::Valid(Box::new(next), Box::new(by))
             }
-            Ok(ReceivedMessage::Commit(commit)) => {
-                change::removal(&commit.effect).map_or(Judged::Void, Judged::Removed)
-            }
+            Ok(ReceivedMessage::Commit(commit)) => change::removal(&commit.effect).map_or(Judged::Void, |policy| {
+                let author = self.member_at(commit.committer).filter(|_| !commit.is_external);
+                let place = self.place_of_change(&policy, commit.committer).filter(|_| !commit.is_external);
+                Judged::Removed(Box::new(Removal { policy, place: place.unwrap_or(policy::REENTRY), author }))
+            }),
             Ok(_) => Judged::Void,
             // What comes after all that is the same for every member: the path's secrets, and what follows from them. Also a commit of this device
             // that it does not have any more.

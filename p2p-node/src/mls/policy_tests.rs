@@ -264,8 +264,9 @@ fn who_was_removed_comes_back_only_if_that_is_said() {
     let bob = company.others[1].0.id();
     let change = Change { policy: company.with(|p| p.remove(bob.as_bytes())), reasons: Reasons::default() };
     let (commit, group) = company.group.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
-    let Judged::Removed(policy) = company.others[1].2.judge(&commit) else { panic!("it is not removed") };
-    assert_eq!(policy.removed, [*bob.as_bytes()]);
+    let Judged::Removed(removal) = company.others[1].2.judge(&commit) else { panic!("it is not removed") };
+    assert_eq!(removal.policy.removed, [*bob.as_bytes()]);
+    assert_eq!(removal.author.map(|author| author.account()), Some(company.owner.id()));
     let admin = follow(&company.others[0].2, &commit);
     assert_eq!((group.members().len(), admin.members().len()), (2, 2));
     // Not by its own key, whatever it kept.

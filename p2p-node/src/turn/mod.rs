@@ -135,6 +135,12 @@ impl<'a> Turn<'a> {
 
     // What leaves after the commit.
 
+    /// How many effects there are by now.
+    #[cfg(test)]
+    pub fn effects(&self) -> usize {
+        self.effects.len()
+    }
+
     /// Adds an effect.
     pub fn emit(&mut self, effect: Effect) {
         self.effects.push(effect);

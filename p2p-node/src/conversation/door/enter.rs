@@ -17,14 +17,14 @@ use crate::{
     contacts::Directory,
     conversation::{
         Chats, Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_state::commit_of,
-        group_store::epoch_key,
+        group_store::epoch_key, outbox::LOST_EPOCH,
     },
     home::{LogPending, Pending, Refused},
     limits::{
         DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED,
         MAX_ENTER_BACKOFF, RETRY_REFUSED_MS,
     },
-    mls::{AFTER_MEMBERS, Expected, GroupValue},
+    mls::{AFTER_MEMBERS, Expected, GroupValue, LiveGroup},
     net::HomeId,
     roster::Authors,
     store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
@@ -113,6 +113,34 @@ impl Conversations {
         }
     }
 
+    /// Begins to enter a group by a way that a member has shown, if it leads into the group and `fits`. Gives whether it does.
+    pub(in crate::conversation) fn enter_shown(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, offered): (ChatId, OfferedDoor),
+        door: &Door,
+        fits: impl Fn(&LiveGroup) -> bool,
+    ) -> Result<bool, EngineError> {
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(false) };
+        let before = state.row.door.replace(offered);
+        let prepared = self.prepare_to_enter(turn, cx, chat, door, fits)?;
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(false) };
+        let Prepared::Ready(entering) = prepared else {
+            state.row.door = before;
+            return Ok(false);
+        };
+        tracing::warn!(epoch = door.epoch, "a group is entered again where another member is");
+        if let Some(door) = &mut state.row.door {
+            door.entering = Some(entering);
+        }
+        state.dirty = true;
+        self.entering.attempts.remove(&chat);
+        turn.fact(Fact::ReachChanged);
+        self.enter(turn, cx, chat)?;
+        Ok(true)
+    }
+
     /// Asks the next thing of the server with the door.
     fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
         let Some(door) = self.chats.offered(chat).cloned() else { return };
@@ -174,7 +202,7 @@ impl Conversations {
             && let Some((_, door)) = attempt.found.pop_last()
         {
             attempt.tried.insert(door.epoch);
-            match self.prepare_to_enter(turn, cx, chat, &door)? {
+            match self.prepare_to_enter(turn, cx, chat, &door, |_| true)? {
                 Prepared::Ready(entering) => {
                     if let Some(state) = self.chats.get_mut(&chat)
                         && let Some(door) = &mut state.row.door
@@ -209,6 +237,7 @@ impl Conversations {
         cx: &Context<'_>,
         chat: ChatId,
         door: &Door,
+        fits: impl Fn(&LiveGroup) -> bool,
     ) -> Result<Prepared, EngineError> {
         let Some(id) = self.chats.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
         let own = cx.dir.account.id();
@@ -222,6 +251,8 @@ impl Conversations {
             return Ok(Prepared::Nowhere);
         }
         let note = self.authors.devices_to_tell(cx.dir);
+        // It may lead into an epoch before those that we have.
+        cx.mls.forget(&id);
         let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
         let is_stranger = |member: &starling_keys::Certificate| {
             cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
@@ -232,13 +263,14 @@ impl Conversations {
             cx.mls.forget(&id);
             return Ok(Prepared::ToStrangers);
         }
+        let does_fit = entered.as_ref().is_ok_and(|entered| fits(&entered.live));
         let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
         match inside {
             Some(value) => cx.mls.keep(&id, value),
             None => cx.mls.forget(&id),
         }
         Ok(match entered {
-            Ok((value, commit)) if commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
+            Ok((value, commit)) if does_fit && commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
                 epoch: door.epoch,
                 secret: door.secret.to_vec(),
                 state: value.state.to_vec(),
@@ -307,7 +339,8 @@ impl Conversations {
             return Ok(());
         };
         state.dirty = true;
-        if self.groups.contains_key(&id) {
+        let again = self.groups.contains_key(&id);
+        if again {
             self.delete_group(turn, cx, chat, id)?;
         }
         let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
@@ -325,9 +358,24 @@ impl Conversations {
         note_parent(turn, &mut entry, entering, sequence)?;
         tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
         self.add_group(turn, cx, chat, (entry, state))?;
+        self.apart.forget(&id);
+        if door.apart {
+            self.want_removals_again(turn, cx, id, chat)?;
+        }
+        if again {
+            // Where we come from those who are here may not have been able to read.
+            self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;
+            self.chats.lose_receipts(turn, chat);
+        }
         self.policy_moved(turn, cx, id)?;
+        if let Some(entry) = self.groups.get_mut(&id) {
+            // It is as it is where we have come in, whatever we knew before.
+            entry.row.door = Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 });
+            entry.touch();
+        }
+        self.renew_outbox(turn, cx, chat)?;
         self.read_logs(turn, cx, id);
-        self.groups.tell_beacons(turn, cx, id);
+        self.tell_beacons(turn, cx, id);
         self.entering.note_entered(cx.dir.account.device());
         turn.fact(Fact::GroupEntered(id));
         Ok(())

@@ -113,13 +113,13 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let chat = self.groups.get(&id).and_then(GroupEntry::chat);
         if let Some(chat) = chat.filter(|chat| self.chats.is_group_chat(*chat)) {
-            self.let_into_group(chat, id, &newcomer);
+            self.let_into_group(turn, chat, id, &newcomer)?;
             turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });
         } else if let Some(chat) = chat {
             // It may be one that its account has removed, or has not listed yet.
             self.regroup.look.at(chat);
             self.waits_for_devices(turn, dir, id);
-            self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX)?;
+            self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;
             if newcomer.account != dir.account.id() {
                 // So that it learns, too, what we have, and that we are there.
                 self.chats.lose_receipts(turn, chat);
@@ -138,18 +138,31 @@ impl Conversations {
         Ok(())
     }
 
-    /// A device has entered a group: it has nothing to do with what stands in the logs of the epochs before.
-    fn let_into_group(&mut self, chat: ChatId, id: GroupId, newcomer: &Newcomer) {
-        let epoch = self.groups.get(&id).map_or(0, GroupEntry::epoch);
-        let Some(state) = self.chats.get_mut(&chat) else { return };
+    /// A device has entered a group: it has nothing to do with what stands in the logs of the epochs before. If it was there already, it may have been
+    /// where it could not read them: what it has not acknowledged is written again, at most once in a while.
+    fn let_into_group(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        id: GroupId,
+        newcomer: &Newcomer,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let (epoch, is_owed) = (entry.epoch(), newcomer.again && entry.forks.may_owe(newcomer.device, turn.now()));
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         if !state.roster.accounts().any(|account| account == newcomer.account) {
             // It comes with its account.
-            return;
+            return Ok(());
         }
         let logged = state.row.logged_upto;
         let row = state.roster.device_mut(newcomer.account, &newcomer.device);
+        if is_owed {
+            let acked = row.acked;
+            return self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked);
+        }
         (row.since_epoch, row.acked) = (epoch, row.acked.max(logged));
         state.dirty = true;
+        Ok(())
     }
 
     /// Writes the way into the current epoch of a group, if this device is to do that.

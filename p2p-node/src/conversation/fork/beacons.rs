@@ -1,6 +1,6 @@
 //! Beacons: what devices tell each other of the commits that they have followed, and what follows from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
@@ -93,16 +93,22 @@ impl Conversations {
             let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
             let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
             let entries = ids.filter_map(|id| self.groups.get(&id));
-            let shared = entries.filter(|entry| !entry.row.dead && entry.has_member(&device));
+            let shared = entries.filter(|entry| !entry.row.dead && self.is_of_group(cx.dir, entry, &device));
             for entry in shared {
                 // Those of one group go together.
                 if beacons.len() + entry.row.parents.len() > MAX_FRAME_BEACONS {
                     send(turn, device, std::mem::take(&mut beacons));
                 }
                 beacons.extend(entry.beacons());
+                // What is apart for long is found, too.
+                if entry.row.parents.is_empty() && self.has_policy(entry.id) {
+                    let here = entry.beacon(entry.epoch(), &Beacon::Behind);
+                    beacons.extend(here.map(|beacon| SealedBeacon { complete: true, ..beacon }));
+                }
             }
         }
         send(turn, device, beacons);
+        self.tell_left_to(turn, cx, device);
     }
 
     /// Tells a member one thing about an epoch, the way that it has told us something.
@@ -144,10 +150,15 @@ impl Conversations {
         beacons: &[SealedBeacon],
     ) -> Result<(), EngineError> {
         let beacons = &beacons[..beacons.len().min(MAX_FRAME_BEACONS)];
-        for id in self.split_groups(cx.dir, device, beacons) {
-            tracing::warn!("a group was split in an epoch that is not kept");
-            self.abandon_group(turn, id);
-            self.groups.report_split(turn, id)?;
+        self.answer_about_gone(turn, cx, device, beacons);
+        for (id, surely) in self.split_groups(cx.dir, device, beacons) {
+            if self.has_policy(id) {
+                self.on_apart(turn, cx, (id, device), surely)?;
+            } else if surely {
+                tracing::warn!("a group was split in an epoch that is not kept");
+                self.abandon_group(turn, id);
+                self.groups.report_split(turn, id)?;
+            }
         }
         for beacon in beacons {
             let Ok(id) = GroupId::try_from(&*beacon.group) else { continue };
@@ -162,28 +173,28 @@ impl Conversations {
     /// having followed it.
     fn may_tell(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
         let is_listed = |account: &AccountId| dir.list_of(account).is_some_and(|list| list.device(device).is_some());
-        entry.has_member(device) || entry.members.iter().any(|member| is_listed(&member.account))
+        self.is_of_group(dir, entry, device) || entry.members.iter().any(|member| is_listed(&member.account))
     }
 
-    /// The groups that a member shares no epoch with, by all its beacons of them: it speaks of epochs that are known here, and of none of them as a member. No
-    /// fork of theirs can be healed.
+    /// The groups that a member shares no epoch with, by all its beacons of them, and whether that is sure: it speaks of epochs that are known here, and
+    /// of none of them as a member; so no fork of theirs can be healed by commits. It may also be far ahead, or behind.
     pub(super) fn split_groups(
         &self,
         dir: Directory<'_>,
         device: DeviceId,
         beacons: &[SealedBeacon],
-    ) -> BTreeSet<GroupId> {
-        let (mut shared, mut apart) = (BTreeSet::new(), BTreeSet::new());
+    ) -> BTreeMap<GroupId, bool> {
+        let (mut shared, mut apart) = (BTreeSet::new(), BTreeMap::new());
         for beacon in beacons.iter().filter(|beacon| beacon.complete) {
             let entry = GroupId::try_from(&*beacon.group).ok().and_then(|id| self.groups.get(&id));
             let Some(entry) = entry.filter(|entry| self.may_tell(dir, entry, &device)) else { continue };
             if entry.open_beacon(beacon).is_some() {
                 shared.insert(entry.id);
-            } else if BeaconKey::of(entry, beacon.epoch).is_some() {
-                apart.insert(entry.id);
+            } else {
+                *apart.entry(entry.id).or_default() |= BeaconKey::of(entry, beacon.epoch).is_some();
             }
         }
-        apart.retain(|id| !shared.contains(id));
+        apart.retain(|id, _| !shared.contains(id));
         apart
     }
 
@@ -296,12 +307,16 @@ impl Conversations {
                 self.groups.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
-            // In a group of many a single member's word is not enough to leave what the others have followed.
-            (Weighed::Lost, Some(_)) if self.has_policy(id) => {}
-            (Weighed::Lost, Some(_)) | (Weighed::Apart, _) => self.go_on_elsewhere(turn, cx, id)?,
+            // In a group of many a single member's word is not enough to leave what the others have followed, unless it leads.
+            (Weighed::Lost, Some(_)) if self.has_policy(id) => self.on_unfollowed(turn, cx, id, from),
+            (Weighed::Lost, Some(_)) => self.go_on_elsewhere(turn, cx, id)?,
+            (Weighed::Apart, _) => self.on_outrun(turn, cx, id, from)?,
             (Weighed::Lost, None) => {}
+            (Weighed::Removed(Some(policy)), Some(_)) if self.has_policy(id) => {
+                self.on_removed(turn, cx, id, &policy)?
+            }
             // Whether that counts its log says: the group that we are in has members who have not followed it.
-            (Weighed::Removed, _) => {}
+            (Weighed::Removed(_), _) => {}
         }
         Ok(())
     }
@@ -332,7 +347,7 @@ impl Conversations {
             Followed::Void => {}
             Followed::Removed(policy) => self.on_removed(turn, cx, id, &policy)?,
             // If it stands in the log, that says so.
-            Followed::Lost if self.has_policy(id) => {}
+            Followed::Lost if self.has_policy(id) => self.on_unfollowed(turn, cx, id, from),
             Followed::Lost => self.go_on_elsewhere(turn, cx, id)?,
         }
         Ok(())
@@ -347,16 +362,29 @@ impl Conversations {
     }
 }
 
-impl Groups {
+impl Conversations {
     /// Tells the members of a group that are connected what we have followed.
     pub(in crate::conversation) fn tell_beacons(&self, turn: &mut Turn<'_>, cx: &Context<'_>, id: GroupId) {
-        let Some(entry) = self.entries.get(&id).filter(|entry| !entry.row.dead) else { return };
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return };
         let beacons: Vec<SealedBeacon> = entry.beacons().collect();
-        for member in entry.members.iter().filter(|member| cx.links.is_connected(&member.device)) {
-            send(turn, member.device, beacons.clone());
+        for device in self.devices_there(cx, id) {
+            send(turn, device, beacons.clone());
         }
     }
 
+    /// The devices of a group that are connected; also those that have entered it by what we were not shown.
+    pub(super) fn devices_there(&self, cx: &Context<'_>, id: GroupId) -> Vec<DeviceId> {
+        let Some(entry) = self.groups.get(&id) else { return Vec::new() };
+        let policy = entry.chat().and_then(|chat| self.policies.policy(&chat));
+        let members = policy.iter().flat_map(|policy| &policy.members);
+        let accounts = members.filter_map(|member| AccountId::from_bytes(&member.account).ok());
+        let listed = accounts.filter_map(|a| cx.dir.list_of(&a)).flat_map(|list| &list.devices).map(|d| d.id);
+        let all: BTreeSet<DeviceId> = entry.members.iter().map(|member| member.device).chain(listed).collect();
+        all.into_iter().filter(|device| cx.links.is_connected(device)).collect()
+    }
+}
+
+impl Groups {
     /// A member has sent what cannot be read here: it may be in an epoch that we have not.
     pub(in crate::conversation) fn suspect_fork(&mut self, turn: &mut Turn<'_>, device: DeviceId, id: GroupId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };

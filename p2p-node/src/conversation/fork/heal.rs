@@ -16,7 +16,7 @@ use crate::{
         group::{GroupEntry, GroupId, LogKeys, log_address},
         group_state::{Newcomer, OpenGroup, commit_of, log_row},
         group_store::{epoch_key, value},
-        outbox::{LOST_EPOCH, outbox_key},
+        outbox::{LOST_EPOCH, OutItem, outbox_key},
         policy,
     },
     home::Pending,
@@ -43,8 +43,8 @@ pub enum Weighed {
     Outlived(LogRow),
     /// Others have gone on from an epoch that this device was not in: it has entered by another commit.
     Apart,
-    /// This device is not in the group any more where others have followed it.
-    Removed,
+    /// This device is not in the group any more where others have followed it: the policy there. None if that does not count where it is.
+    Removed(Option<Box<Policy>>),
 }
 
 /// A commit that all go on from, and where it leads.
@@ -127,6 +127,9 @@ impl OpenGroup<'_> {
             None => mls.load(&id, before.clone())?.judge(commit),
         };
         let is_own = matches!(judged, Judged::Underivable);
+        let is_out = |policy: Option<Policy>, author: &Option<Certificate>| {
+            policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
+        };
         let (goes_on, author, by, newcomer) = match (judged, left) {
             (Judged::Valid(live, by), left) => {
                 let newcomer = Newcomer::of(&by);
@@ -137,14 +140,16 @@ impl OpenGroup<'_> {
                 let place = from.place_of(&left.live, from.leaf());
                 (left, place, from.member_at(from.leaf()), None)
             }
-            (Judged::Removed(_), _) => return Ok(Weighed::Removed),
+            (Judged::Removed(removal), _) => {
+                let is_out = is_out(self.state.live.policy(), &removal.author);
+                let is_first = precedes((removal.place, &commit_hash(commit)), (mark.author, &mark.hash));
+                let counts = is_first && !is_out && removal.author.is_some();
+                return Ok(Weighed::Removed(counts.then(|| Box::new(removal.policy))));
+            }
             (Judged::Void, _) => return Ok(Weighed::Void),
             (Judged::Underivable, None) => return Ok(Weighed::Lost),
         };
         let live = &goes_on.live;
-        let is_out = |policy: Option<Policy>, author: &Option<Certificate>| {
-            policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
-        };
         let is_first = precedes((author, &commit_hash(commit)), (mark.author, &mark.hash));
         live.reset_value(goes_on.value.clone());
         let comes_back = self.leads_out(turn, mls, (live, then), |at| is_out(at, &of_followed))?;
@@ -330,7 +335,7 @@ impl Conversations {
         }
         if let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) {
             self.want_again(chat, epoch + 1);
-            self.chats.lose_items(turn, chat, id, epoch + 1..=u64::MAX)?;
+            self.chats.lose_items(turn, chat, id, epoch + 1..=u64::MAX, 0)?;
             self.chats.lose_receipts(turn, chat);
         }
         self.on_epoch(turn, cx, id)?;
@@ -346,21 +351,23 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
     ) -> Result<(), EngineError> {
         let entry = self.groups.get(&id).filter(|entry| entry.was_told(epoch));
-        entry.and_then(GroupEntry::chat).map_or(Ok(()), |chat| self.chats.lose_items(turn, chat, id, epoch..=epoch))
+        entry.and_then(GroupEntry::chat).map_or(Ok(()), |chat| self.chats.lose_items(turn, chat, id, epoch..=epoch, 0))
     }
 }
 
 impl Chats {
-    /// What waits and was encrypted in some epochs of a group has to be encrypted again: that is durable with what follows from it.
+    /// What waits and was encrypted in some epochs of a group has to be encrypted again, beyond an event's number: that is durable with what follows from it.
     pub(in crate::conversation) fn lose_items(
         &mut self,
         turn: &Turn<'_>,
         chat: ChatId,
         id: GroupId,
         epochs: RangeInclusive<u64>,
+        beyond: u64,
     ) -> Result<(), EngineError> {
         let Some(state) = self.states.get_mut(&chat) else { return Ok(()) };
-        for item in state.outbox.iter_mut().filter(|item| item.group == id && epochs.contains(&item.epoch)) {
+        let lost = |item: &&mut OutItem| item.group == id && item.last > beyond && epochs.contains(&item.epoch);
+        for item in state.outbox.iter_mut().filter(lost) {
             let key = outbox_key(chat, item.first);
             if let Some(mut row) = turn.get::<OutboxRow>(OUTBOX, &key)? {
                 row.epoch = LOST_EPOCH;

@@ -200,7 +200,7 @@ impl Conversations {
         // A fork that is older than what is kept is healed where the two are connected.
         let complete: Vec<SealedBeacon> =
             beacons.iter().map(|beacon| SealedBeacon { complete: true, ..beacon.clone() }).collect();
-        for id in self.split_groups(cx.dir, device, &complete) {
+        for id in self.split_groups(cx.dir, device, &complete).into_iter().filter_map(|(id, sure)| sure.then_some(id)) {
             if let Some(epoch) = self.groups.get(&id).and_then(|entry| entry.row.parents.last()).map(|mark| mark.epoch)
             {
                 self.groups.report_fork(turn, (id, epoch))?;

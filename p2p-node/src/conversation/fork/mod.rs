@@ -2,12 +2,15 @@
 //! they have followed, and all go on from the commit that comes first in an order that is the same for everybody.
 
 mod announce;
+mod apart;
 mod beacons;
+mod gone;
 mod heal;
 mod inbox_items;
 mod left;
 mod parents;
 
+pub use apart::Apart;
 pub use beacons::Teller;
 pub use inbox_items::InboxAnswers;
 pub use parents::commit_hash;
@@ -18,7 +21,8 @@ use starling_keys::{DeviceId, StorageKey};
 
 use crate::{
     conversation::group::{GroupEntry, GroupId},
-    limits::{BEACON_WORK_MS, MAX_BEACON_WORK},
+    limits::{BEACON_WORK_MS, MAX_BEACON_WORK, REENTER_MS},
+    mls::PAST_EPOCHS,
 };
 
 /// What a group keeps in memory of forks.
@@ -33,6 +37,8 @@ pub struct Forks {
     behind_since: Option<u64>,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
+    /// When devices that have entered again were last owed what they had not acknowledged, in steady time.
+    owed: BTreeMap<DeviceId, u64>,
     /// The newest epoch that each member has shown to be in, as it is here: who has come to it has followed what we have.
     heard: BTreeMap<DeviceId, u64>,
 }
@@ -43,16 +49,37 @@ impl Forks {
         self.behind_since = None;
     }
 
+    /// Whether a device that has entered again is owed what it has not acknowledged: that is written again, by all.
+    pub(in crate::conversation) fn may_owe(&mut self, device: DeviceId, now: u64) -> bool {
+        self.owed.retain(|_, at| at.saturating_add(REENTER_MS) > now);
+        let is_first = !self.owed.contains_key(&device);
+        if is_first {
+            self.owed.insert(device, now);
+        }
+        is_first
+    }
+
     /// A member has written in an epoch, or says that it has followed what leads to it.
     fn note_heard(&mut self, device: DeviceId, epoch: u64) {
         let newest = self.heard.entry(device).or_default();
         *newest = epoch.max(*newest);
     }
 
+    /// The devices that have shown to be where the group is in an epoch, or to have been shortly before.
+    fn heard_lately(&self, epoch: u64) -> impl Iterator<Item = DeviceId> {
+        let since = epoch.saturating_sub(PAST_EPOCHS as u64);
+        self.heard.iter().filter(move |(_, heard)| **heard >= since).map(|(device, _)| *device)
+    }
+
+    /// A device is at another place.
+    fn not_here(&mut self, device: &DeviceId) {
+        self.heard.remove(device);
+    }
+
     /// How many devices something is kept of.
     #[cfg(test)]
     pub fn size(&self) -> usize {
-        self.work.len() + self.heard.len()
+        self.work.len() + self.heard.len() + self.owed.len()
     }
 
     /// Whether a device that is a member, or a log, may make us do work now, in steady time.

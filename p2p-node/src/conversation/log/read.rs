@@ -299,7 +299,7 @@ impl Conversations {
             self.groups.read_log(turn, cx.homes, home, id, epoch, 0);
         }
         self.policy_moved(turn, cx, id)?;
-        self.groups.tell_beacons(turn, cx, id);
+        self.tell_beacons(turn, cx, id);
         self.groups.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))

@@ -236,7 +236,7 @@ impl Conversations {
             StandingRow::Member => {}
             StandingRow::Leaving => return Ok(Ok(())),
             // None of the others has to be told.
-            StandingRow::Entering => return self.has_left(turn, chat).map(Ok),
+            StandingRow::Entering => return self.has_left(turn, cx, chat).map(Ok),
             _ => return Ok(refused(GroupRefusal::NotAMember)),
         }
         let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };
@@ -262,7 +262,7 @@ impl Conversations {
             entry.row.intents.clear();
         }
         if is_alone {
-            self.has_left(turn, chat)?;
+            self.has_left(turn, cx, chat)?;
         }
         Ok(Ok(()))
     }

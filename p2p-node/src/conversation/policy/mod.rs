@@ -138,6 +138,21 @@ impl Policies {
         self.due.next()
     }
 
+    /// What is known of who is in a group.
+    pub(super) fn policy(&self, chat: &ChatId) -> Option<&Policy> {
+        self.of.get(chat)?.policy.as_ref()
+    }
+
+    /// Where we stand in a group.
+    pub(super) fn standing(&self, chat: &ChatId) -> Option<StandingRow> {
+        self.of.get(chat).map(PolicyEntry::standing)
+    }
+
+    /// Until when a group is not entered again, in steady time.
+    pub(super) fn rests_until(&self, chat: &ChatId) -> u64 {
+        self.of.get(chat).map_or(0, |entry| entry.rests_until)
+    }
+
     /// What an account may do in a group.
     fn role(&self, chat: &ChatId, account: &AccountId) -> Option<Role> {
         self.of.get(chat)?.policy.as_ref()?.role(account.as_bytes())

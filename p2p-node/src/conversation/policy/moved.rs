@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Leave, Policy};
+use starling_wire::{Body, Leave, Policy, Role};
 
-use super::PolicyEntry;
+use super::{IntentRow, PolicyEntry};
 use crate::{
     api::types::{ChatId, DurableEventKind},
     contacts::Directory,
@@ -105,7 +105,7 @@ impl Conversations {
         // Whom this device wanted in, and who has not come, is told the way.
         let is_let_in = |account: &AccountId| policy.role(account.as_bytes()).is_some();
         let invites = entry.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Invite);
-        let let_in: Vec<AccountId> = invites.filter_map(super::IntentRow::account).filter(is_let_in).collect();
+        let let_in: Vec<AccountId> = invites.filter_map(IntentRow::account).filter(is_let_in).collect();
         for account in let_in {
             if !entry.row.invited.iter().any(|row| row.account == account.as_bytes()) {
                 entry.row.invited.push(invited(&account));
@@ -121,6 +121,29 @@ impl Conversations {
         self.offer_ways_in(turn, cx, chat)?;
         // What our user wants, and is done by this, is found in this turn.
         self.groups.touch(id);
+        Ok(())
+    }
+
+    /// This device was in a group at another place, and comes to where another member is: who was removed there is to go here, too, if our user may do that.
+    pub(in crate::conversation) fn want_removals_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        id: GroupId,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let Some(policy) = self.open(turn, cx.mls, id)?.and_then(|group| group.policy()) else { return Ok(()) };
+        let role = policy.role(cx.dir.account.id().as_bytes());
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        let gone = entry.policy.iter().flat_map(|before| &before.removed);
+        let may = |account: &&[u8; 32]| {
+            let theirs = policy.role(account);
+            theirs.zip(role).is_some_and(|(theirs, ours)| ours <= Role::Admin && ours.is_above(theirs))
+        };
+        let gone: Vec<AccountId> = gone.filter(may).filter_map(|account| AccountId::from_bytes(account).ok()).collect();
+        for account in gone {
+            entry.want(IntentRow::about(IntentKind::Remove, &account));
+        }
         Ok(())
     }
 
@@ -202,7 +225,7 @@ impl Conversations {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
             let has_said = self.chats.get(&chat).is_some_and(|state| state.row.sent_upto >= entry.row.leaving);
             if entry.standing() == StandingRow::Leaving && entry.row.leaving > 0 && has_said {
-                self.has_left(turn, chat)?;
+                self.has_left(turn, cx, chat)?;
             }
         }
         Ok(())
@@ -231,8 +254,10 @@ impl Conversations {
     }
 
     /// We have left, and the others know.
-    pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
-        self.be_out(turn, chat, StandingRow::Left)
+    pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        self.be_out(turn, chat, StandingRow::Left)?;
+        self.tell_left(turn, cx, chat);
+        Ok(())
     }
 
     /// We are not in a group any more.

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
-use starling_wire::inbox::{GroupOffer, InboxBody};
+use starling_wire::{
+    Door,
+    inbox::{GroupOffer, InboxBody},
+};
 
 use super::{PolicyEntry, Role};
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
     home::{Recipient, Sealing},
     limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS, REENTER_MS},
+    mls::LiveGroup,
     roster::Roster,
     store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Fact, Turn},
@@ -451,6 +455,31 @@ impl Conversations {
         tracing::warn!("a group cannot be gone on in: it is entered again");
         // Until that is done it stays as it is: were there nobody inside, nobody could come in.
         self.enter_by(turn, cx, chat, door)
+    }
+
+    /// A group that this device is in at a place where the others are not is entered again by the way that one of them has shown, if the way `fits`. Gives
+    /// whether that has begun.
+    pub(in crate::conversation) fn enter_by_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, secret): (GroupId, Vec<u8>),
+        door: &Door,
+        fits: impl Fn(&LiveGroup) -> bool,
+    ) -> Result<bool, EngineError> {
+        let Some((chat, home)) = self.groups.get(&id).and_then(|e| Some((e.chat()?, e.row.home.clone()))) else {
+            return Ok(false);
+        };
+        let Some(policy) = self.policies.of.get_mut(&chat).filter(|policy| policy.rests_until <= turn.now()) else {
+            return Ok(false);
+        };
+        policy.enters_again = false;
+        let offered = OfferedDoor { group: id.to_vec(), secret, home, apart: true, ..OfferedDoor::default() };
+        let begun = self.enter_shown(turn, cx, (chat, offered), door, fits)?;
+        if let Some(policy) = self.policies.of.get_mut(&chat).filter(|_| begun) {
+            policy.rests_until = turn.now() + REENTER_MS;
+        }
+        Ok(begun)
     }
 
     pub(in crate::conversation) fn delete_group(

@@ -90,6 +90,9 @@ pub struct OfferedDoor {
     /// Its place among those that are entered: the most recent conversations come first.
     #[prost(uint32, tag = "5")]
     pub place: u32,
+    /// A member has shown the way: this device is in the group at a place that nothing leads on from.
+    #[prost(bool, tag = "6")]
+    pub apart: bool,
 }
 
 /// An external commit of ours, stored before it is sent.
