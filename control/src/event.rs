@@ -226,6 +226,12 @@ pub enum EventKind {
         /// What it has tried: `write`, `call`, `enter` (into a conversation) or `remove` (another device).
         attempt: String,
     },
+    /// What the account's home keeps of its contacts and settings cannot be read by this device, which was linked or recovered now: they are not here.
+    #[serde(rename = "account.unreadable")]
+    AccountUnreadable {
+        /// The address of the rendezvous.
+        rendezvous: String,
+    },
     /// A rendezvous has shown the devices of a conversation different things, so that they were apart: they have found each other again. A member with
     /// a modified program can do the same.
     #[serde(rename = "chat.split")]
@@ -399,6 +405,7 @@ impl EventKind {
             Self::DeviceHidden { .. } => "device.hidden",
             Self::DeviceRefused { .. } => "device.refused",
             Self::DeviceTried { .. } => "device.tried",
+            Self::AccountUnreadable { .. } => "account.unreadable",
             Self::ChatSplit { .. } => "chat.split",
             Self::DeviceCopied { .. } => "device.copied",
             Self::GroupInvited { .. } => "group.invited",

@@ -13,7 +13,7 @@ use starling_wire::{
 use super::AccountDevices;
 use crate::{
     account::pending::AccountPending,
-    api::types::ContactState,
+    api::types::{ContactState, DurableEventKind},
     contacts::Person,
     limits::{MAX_CONTACTS, MAX_GROUP_CHATS, MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
     net::HomeId,
@@ -107,14 +107,23 @@ impl AccountDevices<'_> {
         let row = sealed.and_then(|sealed| self.cx.account.open_snapshot(self.cx.mls, sealed));
         let restored = self.cx.account.identity.root.is_some();
         self.forget_root_when_done();
-        if restored && !snapshot.sealed.is_empty() {
+        if restored && row.is_some() {
             // For the devices that are there now.
             self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
+        let is_new = restored || known == 0;
         match row {
             Some(row) => self.take_snapshot(turn, row)?,
             None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
-            None => tracing::warn!("the account snapshot cannot be read"),
+            None => {
+                tracing::warn!("the account snapshot cannot be read");
+                if is_new {
+                    // Other devices know what is in it.
+                    let address = self.cx.account.identity.homes.iter().find(|address| address.peer == home);
+                    let (account, text) = (self.cx.account.id(), address.map(ToString::to_string).unwrap_or_default());
+                    turn.account_event(DurableEventKind::AccountUnreadable, account, &text)?;
+                }
+            }
         }
         if known == 0 {
             self.greet(turn)?;

@@ -1,6 +1,8 @@
 //! What is the account's is the same on all its devices: authors and states of messages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use starling_wire::rendezvous::ResponseBody;
+
 use crate::{
     api::types::{ContactState, DeliveryState, DurableEventKind},
     engine::ContactCommand,
@@ -182,4 +184,37 @@ fn a_device_linked_while_a_contact_was_blocked_talks_to_them_once_they_are_unblo
 #[test]
 fn a_device_linked_while_a_contact_was_blocked_can_unblock_them() {
     unblock_after_linking(907, |_, laptop| laptop);
+}
+
+#[test]
+fn whose_contacts_cannot_be_read_is_told_so() {
+    let mut world = World::new(909);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(60_000);
+    world.kill(laptop);
+    world.lie = Some(Box::new(|_, response| {
+        if let Some(ResponseBody::Snapshot(snapshot)) = &mut response.body {
+            snapshot.sealed = bytes::Bytes::from_static(b"no snapshot");
+        }
+    }));
+    let told = |world: &World, who| {
+        let news = world.durable_events(who).into_iter();
+        news.filter(|n| n.kind == DurableEventKind::AccountUnreadable && n.text.contains("/p2p/")).count()
+    };
+    // A device that has its contacts has lost nothing.
+    world.start(laptop);
+    world.pass(60_000);
+    assert_eq!(told(&world, laptop), 0);
+    let again = world.restored(alice);
+    world.pass(60_000);
+    assert_eq!(told(&world, again), 1);
+    // It can be used all the same.
+    world.lie = None;
+    let invite = world.invite(bob);
+    world.add(again, &invite);
+    world.pass(60_000);
+    world.say(again, bob, "it is me");
+    world.pass(60_000);
+    assert_eq!(world.seen(bob, again), ["alice: it is me"]);
 }

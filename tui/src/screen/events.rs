@@ -10,7 +10,7 @@ use crate::{
     terminal::{safe, safe_line},
     verbs::{
         called, place_in_words, short_device, words_of_copied, words_of_hidden, words_of_refused, words_of_split,
-        words_of_tried,
+        words_of_tried, words_of_unreadable,
     },
 };
 
@@ -43,6 +43,7 @@ impl App {
             | EventKind::DeviceRefused { .. }
             | EventKind::DeviceTried { .. }
             | EventKind::DeviceRemoved { .. } => self.device_event(event),
+            EventKind::AccountUnreadable { rendezvous } => self.alarm(safe_line(&words_of_unreadable(&rendezvous))),
             EventKind::ChatSplit { chat, rendezvous } => {
                 let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
                 self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));

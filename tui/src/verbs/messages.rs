@@ -30,6 +30,7 @@ use super::{
     node_of,
     people::{catch_up, warn_of_clock},
     print_object, say, words_of, words_of_copied, words_of_hidden, words_of_refused, words_of_split, words_of_tried,
+    words_of_unreadable,
 };
 use crate::{
     cli::{Global, Send, parse_time_span},
@@ -413,6 +414,9 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
             format!("WARNING: {}", words_of_refused(by, device, *stands))
         }
         EventKind::DeviceTried { device, attempt } => format!("WARNING: {}", words_of_tried(device, attempt)),
+        EventKind::AccountUnreadable { rendezvous } => {
+            format!("WARNING: {}", SafeText::line(&words_of_unreadable(rendezvous)))
+        }
         EventKind::ChatSplit { chat, rendezvous } => {
             format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))
         }

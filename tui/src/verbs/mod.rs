@@ -118,6 +118,13 @@ pub fn words_of_tried(device: &DeviceId, attempt: &str) -> String {
     )
 }
 
+/// What people are told of contacts and settings that could not be restored.
+pub fn words_of_unreadable(rendezvous: &str) -> String {
+    format!(
+        "Your contacts and settings are not on this device: the copy of them at {rendezvous} cannot be read. Another device of yours still shows whom to add"
+    )
+}
+
 /// What people are told of a removed device that has removed another, or has tried to.
 pub fn words_of_refused(by: &DeviceId, device: &DeviceId, stands: bool) -> String {
     if stands {

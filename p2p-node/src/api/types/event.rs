@@ -59,6 +59,9 @@ stored_enum! {
         GroupRefused = 23,
         /// A device that was removed from our account was used: its id and what it has tried, in the text.
         DeviceTried = 24,
+        /// What a home keeps of our account's contacts and settings cannot be read by this device, which has come to the account: the home's address, in
+        /// the text.
+        AccountUnreadable = 25,
     }
 }
 

@@ -196,6 +196,7 @@ impl Names {
                 let (device, attempt) = n.text.split_once(' ')?;
                 EventKind::DeviceTried { device: device.into(), attempt: attempt.to_owned() }
             }
+            DurableEventKind::AccountUnreadable => EventKind::AccountUnreadable { rendezvous: n.text.clone() },
             DurableEventKind::ChatSplit => {
                 EventKind::ChatSplit { chat: self.chat(n.chat?), rendezvous: n.text.clone() }
             }
