@@ -374,6 +374,24 @@ fn greet(port: u16) -> std::io::Result<()> {
     stream.read_exact(&mut [0; 20])
 }
 
+/// Shells and services begin with few descriptors, and may take more.
+#[test]
+fn a_server_takes_the_descriptors_that_it_may_have() {
+    let mut server = Server::start(|command, _| {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\"", PROGRAM, "--json"]);
+        limited.args(command.get_args()).stdout(Stdio::piped()).stderr(Stdio::null());
+        *command = limited;
+    });
+    server.ready();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = files.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{files}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(), Some(0));
+}
+
 #[test]
 fn a_server_that_ran_out_of_descriptors_accepts_again_and_does_not_spin() {
     const DESCRIPTORS: usize = 64;

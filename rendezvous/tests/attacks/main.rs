@@ -7,6 +7,7 @@ mod disk;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use client::{Client, PATIENCE, Running};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use starling_wire::rendezvous::{Refusal, RequestBody, ResponseBody};
 use tokio::{
     io::AsyncReadExt,
@@ -23,6 +24,9 @@ async fn silent(server: &Running, from: Ipv4Addr) -> TcpStream {
 
 #[tokio::test]
 async fn silent_connections_lock_nobody_out() {
+    // Both ends are here.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let server = Running::start(|config| config.limits.connections_per_minute = 100_000).await;
     let mut held = Vec::new();
     for n in 0..2_100 {

@@ -8,6 +8,7 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use starling_rendezvous::{
     StartError, ask_admin,
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let cli = cli::parse();
     // The database, the key and the admin socket are for this user alone, also in the moment in which they are made.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    raise_descriptors();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -43,6 +45,13 @@ fn main() -> ExitCode {
             ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
         }
     }
+}
+
+/// Each client is a socket: takes as many descriptors as may be had. Shells and services often begin with 1,024 of them.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without more the server goes on with what it has, and says when it can accept nobody.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// A line on standard output. Unlike `println!`, it does not panic when nobody reads.
