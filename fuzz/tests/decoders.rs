@@ -65,7 +65,13 @@ fn direct_frames() {
     let group = Bytes::from_static(&[3; 16]);
     let way = Way { group: group.clone(), secret: Bytes::from_static(&[4; 32]), door: Bytes::from_static(b"door") };
     let leave = Bytes::from_static(b"leave");
-    let apart = Some(Box::new(Apart { seeks: vec![group.clone()], way: Some(way), out: vec![group], leave }));
+    let apart = Some(Box::new(Apart {
+        seeks: vec![group.clone()],
+        way: Some(way),
+        out: vec![group.clone()],
+        leave,
+        come: vec![group],
+    }));
     let entries = vec![entry.clone(), entry];
     let valid = DirectFrame { entries, acks: vec![ack], apart, ..DirectFrame::default() };
     frames("direct_frames", valid);

@@ -80,8 +80,12 @@ pub const BEACON_WORK_MS: u64 = 3_600_000;
 pub const BEHIND_FOR_MS: u64 = 600_000;
 /// A member that may only be ahead of us, or behind, is asked for the way to where it is after this time. What stands in a log is read long before.
 pub const SEEK_AFTER_MS: u64 = 300_000;
-/// If it has not answered it is asked again, or the group's door is used, after this time.
+/// If it has not answered it is asked again after this time.
 pub const SEEK_AGAIN_MS: u64 = 60_000;
+/// What somebody lacks who enters a group again is written after as long as the group rests, doubled so many times at most.
+pub const MAX_OWED_BACKOFF: u32 = 2;
+/// How often somebody has entered a group again is remembered for this time after it was last given what it lacked.
+pub const OWED_LIFE_MS: u64 = 86_400_000;
 /// Members of a group that are asked at most at a time.
 pub const MAX_SEEKS: usize = 16;
 /// Messages that cannot be read make us compare epochs with a member at most this often.

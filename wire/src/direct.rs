@@ -60,6 +60,10 @@ pub struct Apart {
     /// The sender's account has left a group that the receiver is in: a [`crate::Leave`], encoded; else empty.
     #[prost(bytes = "bytes", tag = "4")]
     pub leave: Bytes,
+    /// The sender cannot come to where the receiver is in these groups, and leads: the receiver is to ask it for the way (ids of 16 bytes, at most
+    /// [`crate::limits::MAX_FRAME_SEEKS`]).
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub come: Vec<Bytes>,
 }
 
 /// The way into one epoch of a group of many, as a member shows it to another that is in an epoch to which nothing leads from there.

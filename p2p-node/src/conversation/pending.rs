@@ -30,7 +30,7 @@ impl Conversations {
             LogPending::Announce(id, epoch) => self.groups.not_announced(turn, (id, epoch), None),
             LogPending::Trim(trimming) => self.logged.not_trimmed(&trimming),
             LogPending::Door(id, _) => self.groups.door_not_written(turn, id, None),
-            LogPending::ReadDoor(chat) | LogPending::Enter(chat) => self.enter_lost(chat),
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) => self.enter_lost(chat),
         }
     }
 }
@@ -65,11 +65,11 @@ impl Conversations {
             (LogPending::ReadDoor(chat), ResponseBody::Page(page)) => {
                 self.on_door_page(turn, cx, (chat, home), page)?;
             }
-            (LogPending::Enter(chat), ResponseBody::Appended(last)) => {
-                self.on_enter_answer(turn, cx, chat, Ok(last))?;
+            (LogPending::Enter(chat, commit), ResponseBody::Appended(last)) => {
+                self.on_enter_answer(turn, cx, (chat, commit), Ok(last))?;
             }
-            (LogPending::Enter(chat), ResponseBody::Behind(behind)) => {
-                self.on_enter_answer(turn, cx, chat, Err(behind))?;
+            (LogPending::Enter(chat, commit), ResponseBody::Behind(behind)) => {
+                self.on_enter_answer(turn, cx, (chat, commit), Err(behind))?;
             }
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => self.log_stopped(turn, cx, id, false),
@@ -104,7 +104,7 @@ impl Conversations {
                 self.groups.door_not_written(turn, id, Some(refused));
                 cx.homes.retry_later(turn, refused);
             }
-            LogPending::ReadDoor(chat) | LogPending::Enter(chat) => {
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) => {
                 self.enter_refused(turn, chat, refused);
                 cx.homes.retry_later(turn, refused);
             }

@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
         group_store,
-        outbox::OutItem,
+        outbox::{LOST_EPOCH, OutItem},
         replace::Replacing,
         stranded::Stranded,
     },
@@ -330,7 +330,10 @@ impl Groups {
         if chat.is_group() {
             let has = |m: &GroupMember| {
                 let row = chat.roster.device(&m.device);
-                m.device == this || row.is_some_and(|row| row.acked >= upto || row.since_epoch > item.epoch)
+                m.device == this
+                    || row.is_some_and(|row| {
+                        row.acked >= upto || item.epoch != LOST_EPOCH && row.since_epoch > item.epoch
+                    })
             };
             return item.last <= chat.row.logged_upto && group.is_some_and(|group| group.members.iter().all(has));
         }

@@ -133,7 +133,7 @@ pub enum LogPending {
     /// The log of a door that this device enters a conversation's group by.
     ReadDoor(ChatId),
     /// The commit by which it enters.
-    Enter(ChatId),
+    Enter(ChatId, [u8; 32]),
 }
 
 /// What an append has carried.

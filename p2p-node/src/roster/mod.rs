@@ -112,6 +112,15 @@ impl Roster {
         }
     }
 
+    /// The group was entered again, where other epochs may have the numbers of those that we have counted in.
+    pub fn begin_anew(&mut self) {
+        for member in &mut self.members {
+            for device in member.row.devices.iter_mut().filter(|device| device.since_epoch > 0) {
+                (device.since_epoch, member.dirty) = (0, true);
+            }
+        }
+    }
+
     /// All accounts.
     pub fn accounts(&self) -> impl Iterator<Item = AccountId> {
         self.members.iter().map(|m| m.account)

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use starling_wire::{
-    Beacon, Door, Policy, Role, SealedBeacon,
+    Door, Policy, Role, SealedBeacon,
     direct::{Apart, Way},
 };
 
@@ -132,6 +132,34 @@ fn whom_an_admin_has_removed_where_the_owner_was_not_is_removed_there_too() {
     camps.are_together(&[alice, bob, carol], &[dave]);
 }
 
+/// Dave's program is a modified one: it stays where alice is, and reads all that comes there.
+#[test]
+fn what_was_written_without_somebody_stays_without_them() {
+    let mut camps = Camps::new(915);
+    let (alice, bob, carol, dave) = (camps.alice, camps.bob, camps.others[0], camps.others[1]);
+    // He is shown alice's commits, and bob's removal of him is not shown to him.
+    camps.world.liar = Some(showing(move |s| [alice, dave].contains(&s.author) == [alice, dave].contains(&s.reader)));
+    camps.world.wish_out(bob, camps.chat, dave).unwrap();
+    camps.world.pass(5_000);
+    assert_eq!(camps.world.standing(dave, camps.chat), Some(Standing::Member));
+    camps.go_apart();
+    camps.write(&[alice, bob, carol]);
+    camps.world.liar.as_mut().unwrap().relent();
+    // Carol, who removes nobody, comes before bob.
+    camps.world.kill(bob);
+    camps.world.direct = true;
+    camps.world.pass(30 * 60_000);
+    assert_eq!(camps.world.epoch_in(carol, camps.chat), camps.world.epoch_in(alice, camps.chat));
+    camps.world.start(bob);
+    camps.world.pass(40 * 60_000);
+    assert_eq!(camps.world.standing(dave, camps.chat), Some(Standing::Removed));
+    camps.are_together(&[alice, bob, carol], &[dave]);
+    let read = camps.world.texts_in(dave, camps.chat);
+    for from in [bob, carol] {
+        assert!(!read.contains(&format!("apart, from {from}")), "{read:?}");
+    }
+}
+
 #[test]
 fn who_has_left_where_the_owner_was_not_is_out_for_her_too() {
     let mut camps = Camps::new(920);
@@ -147,23 +175,21 @@ fn who_has_left_where_the_owner_was_not_is_out_for_her_too() {
 }
 
 #[test]
-fn a_device_that_was_killed_while_it_comes_to_the_owner_is_there_in_the_end() {
+fn devices_that_are_killed_while_they_come_to_the_owner_are_there_in_the_end() {
     let mut camps = Camps::new(930);
-    let (alice, bob) = (camps.alice, camps.bob);
     camps.go_apart();
     let all = camps.all();
     camps.write(&all);
     camps.world.liar.as_mut().unwrap().relent();
     camps.world.direct = true;
-    for _ in 0..60 {
+    for n in 0..60 {
         camps.world.step();
         camps.world.step();
-        camps.world.kill(bob);
-        camps.world.start(bob);
+        let who = camps.all()[n % 4];
+        camps.world.kill(who);
+        camps.world.start(who);
     }
     camps.world.pass(60 * 60_000);
-    let all = camps.all();
-    assert!(all.contains(&alice));
     camps.are_together(&all, &[]);
 }
 
@@ -189,7 +215,13 @@ fn lure(world: &mut World, mallory: Who, chat: ChatId, policy: impl FnOnce(&Poli
 }
 
 /// A device hears of a place that nothing leads to, asks for the way, and is shown one. Gives whether it goes there.
-fn goes(world: &mut World, who: Who, from: Who, (beacon, way): (SealedBeacon, Way), asks: bool) -> bool {
+fn goes(
+    world: &mut World,
+    chat: ChatId,
+    (who, from): (Who, Who),
+    (beacon, way): (SealedBeacon, Way),
+    asks: bool,
+) -> bool {
     let device = world.of(from).device;
     let mut goes = false;
     world.begin_modified(who, |engine, turn| {
@@ -202,8 +234,9 @@ fn goes(world: &mut World, who: Who, from: Who, (beacon, way): (SealedBeacon, Wa
         conversations.on_direct_apart(turn, &mut cx, device, apart).unwrap();
         goes = conversations.entering.next_due().is_some();
     });
+    let before = world.epoch_in(who, chat);
     world.pass(30 * 60_000);
-    goes
+    goes || world.epoch_in(who, chat) != before
 }
 
 /// A group of alice, mallory with this role, and carol, who knows them both.
@@ -235,7 +268,7 @@ fn read_each_other(world: &mut World, chat: ChatId, all: &[Who]) {
 fn a_member_leads_nobody_away() {
     let (mut world, chat, all) = group_with(940, Role::Member);
     let made = lure(&mut world, all[1], chat, Policy::clone);
-    assert!(!goes(&mut world, all[2], all[1], made, true));
+    assert!(!goes(&mut world, chat, (all[2], all[1]), made, true));
     read_each_other(&mut world, chat, &all);
 }
 
@@ -249,13 +282,68 @@ fn an_admin_makes_nobody_an_owner_by_leading_others_away() {
         policy
     });
     // Carol has heard the owner where she is: she does not even ask. With nobody heard she asks, and does not go.
-    assert!(!goes(&mut world, all[2], all[1], made.clone(), true));
+    assert!(!goes(&mut world, chat, (all[2], all[1]), made.clone(), true));
     world.kill(all[0]);
     world.kill(all[2]);
     world.start(all[2]);
-    assert!(!goes(&mut world, all[2], all[1], made, true));
+    world.pass(5_000);
+    assert!(!goes(&mut world, chat, (all[2], all[1]), made, true));
     world.start(all[0]);
     world.pass(60_000);
+    read_each_other(&mut world, chat, &all);
+}
+
+/// So that it is not for another reason that others are not followed.
+#[test]
+fn an_admin_is_followed_where_no_owner_was_heard_and_nothing_is_another() {
+    let (mut world, chat, all) = group_with(951, Role::Admin);
+    let made = lure(&mut world, all[1], chat, Policy::clone);
+    world.kill(all[0]);
+    world.kill(all[2]);
+    world.start(all[2]);
+    world.pass(5_000);
+    assert!(goes(&mut world, chat, (all[2], all[1]), made, true));
+}
+
+/// An admin shows a way that leads where it should, and is taken: its log has another candidate first, and the log of its door another door.
+#[test]
+fn what_the_log_of_a_shown_door_says_is_not_believed() {
+    let (mut world, chat, all) = group_with(955, Role::Admin);
+    let device = world.of(all[1]).device;
+    let (beacon, _) = lure(&mut world, all[1], chat, Policy::clone);
+    world.kill(all[0]);
+    world.kill(all[2]);
+    world.start(all[2]);
+    world.pass(5_000);
+    world.stop_server();
+    let mut way = None;
+    world.begin_modified(all[1], |engine, turn| {
+        let (id, mls) = (engine.active_group(chat).unwrap(), engine.mls.clone());
+        let group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        let mut door = group.way_in().unwrap().unwrap();
+        // Carol was not there: it has another log.
+        door.secret = [9; 32];
+        let secret = Bytes::copy_from_slice(&[8; 32]);
+        way = Some(Way { group: Bytes::copy_from_slice(&id), secret, door: door.to_bytes().into() });
+    });
+    world.begin_modified(all[2], |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        conversations.on_direct_beacons(turn, &mut cx, device, &[beacon]).unwrap();
+        conversations.seek_on_time(turn, &mut cx).unwrap();
+        let apart = Apart { way, ..Apart::default() };
+        conversations.on_direct_apart(turn, &mut cx, device, apart).unwrap();
+        let door = conversations.chats.get(&chat).unwrap().row.door.clone().unwrap();
+        let commit = crate::conversation::fork::commit_hash(&door.entering.unwrap().commit);
+        // Another candidate stands before it.
+        let behind = starling_wire::rendezvous::Behind { last: 0, ..Default::default() };
+        conversations.on_enter_answer(turn, &mut cx, (chat, [0; 32]), Err(behind.clone())).unwrap();
+        assert!(conversations.chats.get(&chat).unwrap().row.door.is_some(), "an answer about another commit");
+        conversations.on_enter_answer(turn, &mut cx, (chat, commit), Err(behind)).unwrap();
+        assert!(conversations.chats.get(&chat).unwrap().row.door.is_none(), "it would read the log of the door");
+    });
+    world.start_server();
+    world.start(all[0]);
+    world.pass(60 * 60_000);
     read_each_other(&mut world, chat, &all);
 }
 
@@ -263,14 +351,18 @@ fn an_admin_makes_nobody_an_owner_by_leading_others_away() {
 fn nobody_goes_where_it_has_not_asked_to() {
     let (mut world, chat, all) = group_with(960, Role::Member);
     let made = lure(&mut world, all[0], chat, Policy::clone);
-    assert!(!goes(&mut world, all[2], all[0], made, false));
+    assert!(!goes(&mut world, chat, (all[2], all[0]), made, false));
     read_each_other(&mut world, chat, &all);
 }
 
 #[test]
 fn nobody_is_out_by_the_word_of_an_equal() {
-    for role in [Role::Member, Role::Reader] {
+    for role in [Role::Admin, Role::Member, Role::Reader] {
         let (mut world, chat, all) = group_with(970, role);
+        if role == Role::Admin {
+            world.wish_role(all[0], chat, all[2], role).unwrap();
+            world.pass(10_000);
+        }
         let device = world.of(all[1]).device;
         world.begin_modified(all[2], |engine, turn| {
             let id = engine.active_group(chat).unwrap();
@@ -303,8 +395,7 @@ fn the_work_that_a_device_makes_us_do_with_this_is_bounded() {
         let (conversations, mut cx) = engine.conversing();
         let beacons: Vec<SealedBeacon> = (0..255).map(beacon).collect();
         conversations.on_direct_beacons(turn, &mut cx, device, &beacons).unwrap();
-        let told = conversations.groups.values().next().unwrap().beacon(1, &Beacon::Behind);
-        assert!(told.is_some() || conversations.apart.next_due().is_none());
+        assert!(conversations.apart.next_due().is_none(), "nobody leads");
     });
     read_each_other(&mut world, chat, &all);
 }

@@ -17,7 +17,7 @@ use crate::{
     contacts::Directory,
     conversation::{
         Chats, Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_state::commit_of,
-        group_store::epoch_key, outbox::LOST_EPOCH,
+        group_store::epoch_key,
     },
     home::{LogPending, Pending, Refused},
     limits::{
@@ -152,6 +152,10 @@ impl Conversations {
         let Some(keys) = LogKeys::of_secret(&door.secret).filter(|_| takes) else { return };
         attempt.again_at = None;
         let asks = match &door.entering {
+            None if door.apart => {
+                self.stop_entering(chat);
+                return;
+            }
             Some(entering) => send(turn, cx, home, chat, entering, keys),
             None => {
                 (attempt.pages, attempt.found) = (0, BTreeMap::new());
@@ -285,17 +289,22 @@ impl Conversations {
     }
 
     /// The log has stored our commit, or has others that stand before it.
-    pub(in crate::conversation) fn on_enter_answer(
+    pub(crate) fn on_enter_answer(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        chat: ChatId,
+        (chat, commit): (ChatId, [u8; 32]),
         answer: Result<u64, Behind>,
     ) -> Result<(), EngineError> {
+        let Some(door) = self.chats.offered(chat) else { return Ok(()) };
+        // Another may have taken the place of the one that the answer is about.
+        let Some(entering) = door.entering.clone().filter(|entering| commit_hash(&entering.commit) == commit) else {
+            return Ok(());
+        };
+        let is_shown = door.apart;
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.asks = None;
         }
-        let Some(entering) = self.chats.offered(chat).and_then(|door| door.entering.clone()) else { return Ok(()) };
         let keys = LogKeys::of_secret(&entering.secret);
         let is_ours = |sealed: &[u8]| {
             let commit = keys.as_ref().and_then(|keys| keys.open_entry(sealed)).and_then(commit_of);
@@ -310,6 +319,13 @@ impl Conversations {
             return self.entered(turn, cx, chat, &entering, sequence);
         }
         tracing::debug!(epoch = entering.epoch, "another commit stands before the one to enter by");
+        if is_shown {
+            // Whoever has shown the way shows another: what its log says of ways nobody vouches for.
+            self.stop_entering(chat);
+            let until = turn.now() + self.chats.again_after_ms(cx, chat);
+            self.policies.rest(&chat, until);
+            return Ok(());
+        }
         if let Some(state) = self.chats.get_mut(&chat)
             && let Some(door) = &mut state.row.door
         {
@@ -359,21 +375,17 @@ impl Conversations {
         tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
         self.add_group(turn, cx, chat, (entry, state))?;
         self.apart.forget(&id);
-        if door.apart {
-            self.want_removals_again(turn, cx, id, chat)?;
-        }
         if again {
-            // Where we come from those who are here may not have been able to read.
-            self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;
-            self.chats.lose_receipts(turn, chat);
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.roster.begin_anew();
+            }
+            self.bar_removed(turn, cx, (chat, id))?;
+            self.write_again(turn, (chat, id))?;
         }
-        self.policy_moved(turn, cx, id)?;
-        if let Some(entry) = self.groups.get_mut(&id) {
-            // It is as it is where we have come in, whatever we knew before.
-            entry.row.door = Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 });
-            entry.touch();
+        self.policy_moved(turn, cx, id, true)?;
+        if again {
+            self.renew_outbox(turn, cx, chat)?;
         }
-        self.renew_outbox(turn, cx, chat)?;
         self.read_logs(turn, cx, id);
         self.tell_beacons(turn, cx, id);
         self.entering.note_entered(cx.dir.account.device());
@@ -504,7 +516,14 @@ fn send(
     let entries = vec![keys.seal_entry(&candidate.to_bytes())];
     // Nothing of the log was read: any candidate in it stands before ours, and then this is not stored.
     let request = LogRequest { entries, candidate: true, ..LogRequest::default() };
-    cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Enter(chat))
+    cx.homes.request_log(
+        turn,
+        home,
+        &keys,
+        LogVerb::Append,
+        request,
+        LogPending::Enter(chat, commit_hash(&entering.commit)),
+    )
 }
 
 /// What is known of the epoch that our commit has ended: its log, in which others may still write, and what we have followed.

@@ -148,7 +148,8 @@ impl Conversations {
         newcomer: &Newcomer,
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        let (epoch, is_owed) = (entry.epoch(), newcomer.again && entry.forks.may_owe(newcomer.device, turn.now()));
+        let epoch = entry.epoch();
+        let owed_at = newcomer.again.then(|| entry.forks.owe(newcomer.account, turn.now()));
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         if !state.roster.accounts().any(|account| account == newcomer.account) {
             // It comes with its account.
@@ -156,13 +157,37 @@ impl Conversations {
         }
         let logged = state.row.logged_upto;
         let row = state.roster.device_mut(newcomer.account, &newcomer.device);
-        if is_owed {
-            let acked = row.acked;
-            return self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked);
+        match owed_at {
+            Some(at) if at <= turn.now() => {
+                let acked = row.acked;
+                return self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked);
+            }
+            Some(at) => {
+                self.apart.owe(id, newcomer.device, at);
+                return Ok(());
+            }
+            None => {}
         }
         (row.since_epoch, row.acked) = (epoch, row.acked.max(logged));
         state.dirty = true;
         Ok(())
+    }
+
+    /// A device that has entered again is given what it has not acknowledged.
+    pub(super) fn give_what_it_lacks(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+        device: DeviceId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead && entry.has_member(&device)) else {
+            return Ok(());
+        };
+        let Some(chat) = entry.chat() else { return Ok(()) };
+        let acked = self.chats.get(&chat).and_then(|state| state.roster.device(&device)).map_or(0, |row| row.acked);
+        self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked)?;
+        self.renew_outbox(turn, cx, chat)
     }
 
     /// Writes the way into the current epoch of a group, if this device is to do that.

@@ -1,10 +1,11 @@
 //! Members that are apart: nothing leads from where one of them is to where the other is. The fork is older than the states that are kept, or one has
 //! entered by a commit that the other was not shown. One of them gives in: it asks the other for the way into its epoch, and enters the group there.
 //!
-//! Whoever is in a place that a device of higher standing shares stays there, so all come to where the first of them is, in whatever order they meet. A
-//! way counts only from owners, and from admins where all owners are still who they were: a member could otherwise lead others into a group of its own.
+//! Only owners and admins lead. Whoever is in a place that a device of higher standing shares stays there. A way counts if nobody is an owner there by the
+//! word of somebody who could not make it one, and nobody is there who was removed by its account: a member could otherwise lead others into a group of
+//! its own.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
@@ -23,16 +24,18 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{MAX_SEEKS, SEEK_AFTER_MS, SEEK_AGAIN_MS},
-    mls::LiveGroup,
+    limits::{MAX_SEEKS, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS},
+    mls::{LiveGroup, policy::admits},
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
 };
 
-/// Members that this device is apart from, by group.
-#[derive(Default, Debug)]
+/// Members that lead, and that this device is apart from, by group.
+#[derive(Default)]
 pub struct Apart {
     of: BTreeMap<GroupId, BTreeMap<DeviceId, Seek>>,
+    /// Devices that have entered again before they could be owed what they lack, and when they can be, in steady time.
+    owed: BTreeMap<(GroupId, DeviceId), u64>,
 }
 
 /// What this device does to come to where a member is.
@@ -40,43 +43,47 @@ pub struct Apart {
 struct Seek {
     /// When it asks next, in steady time.
     at: u64,
-    /// How often it has asked.
-    asked: u32,
-    why: Why,
-}
-
-/// Why one of two devices gives in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Why {
-    /// Neither has a standing that counts: only the group's door may lead to the other.
-    ByDoor,
-    /// What this device has entered by came after what the others have followed.
-    Outrun,
-    /// The other is of higher standing.
-    Follows,
+    /// Whether it has asked.
+    asked: bool,
+    leader: Standing,
 }
 
 /// Which of two devices leads the other: the one of the account with the higher role, then of the one that was let in earlier. The least is first.
 type Standing = (Role, u64, AccountId, DeviceId);
 
 impl Apart {
-    /// When something is to be asked, in steady time.
+    /// When something is to be done, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.of.values().flat_map(BTreeMap::values).map(|seek| seek.at).min()
+        let seeks = self.of.values().flat_map(BTreeMap::values).map(|seek| seek.at);
+        seeks.chain(self.owed.values().copied()).min()
     }
 
     /// A group was entered again, or is not there any more.
     pub(in crate::conversation) fn forget(&mut self, id: &GroupId) {
         self.of.remove(id);
+        self.owed.retain(|(of, _), _| of != id);
     }
 
-    fn note(&mut self, id: GroupId, device: DeviceId, at: u64, why: Why) {
+    /// Whether members of a group are asked for the way to where they are.
+    pub(in crate::conversation) fn seeks(&self, id: &GroupId) -> bool {
+        self.of.contains_key(id)
+    }
+
+    /// A device that has entered again is given what it lacks at this time, in steady time.
+    pub(in crate::conversation) fn owe(&mut self, id: GroupId, device: DeviceId, at: u64) {
+        self.owed.insert((id, device), at);
+    }
+
+    /// Of more than are asked at a time those stay that stand highest.
+    fn note(&mut self, id: GroupId, leader: Standing, at: u64) {
         let seeks = self.of.entry(id).or_default();
-        if seeks.len() < MAX_SEEKS || seeks.contains_key(&device) {
-            let seek = seeks.entry(device).or_insert(Seek { at, asked: 0, why });
-            // What is sure does not wait for what was not.
-            seek.at = if seek.asked == 0 { seek.at.min(at) } else { seek.at };
-            seek.why = seek.why.max(why);
+        let seek = seeks.entry(leader.3).or_insert(Seek { at, asked: false, leader });
+        // What is sure does not wait for what was not.
+        seek.at = if seek.asked { seek.at } else { seek.at.min(at) };
+        if seeks.len() > MAX_SEEKS
+            && let Some(last) = seeks.values().map(|seek| seek.leader).max()
+        {
+            seeks.remove(&last.3);
         }
     }
 
@@ -86,9 +93,12 @@ impl Apart {
             due.extend(seeks.extract_if(.., |_, seek| seek.at <= now).map(|(device, seek)| (*id, device, seek)));
         }
         self.of.retain(|_, seeks| !seeks.is_empty());
-        // Who leads is asked first.
-        due.sort_by_key(|(_, _, seek)| (seek.asked >= 2, Reverse(seek.why)));
+        due.sort_by_key(|(_, _, seek)| seek.leader);
         due
+    }
+
+    fn seek_again(&mut self, id: GroupId, device: DeviceId, seek: Seek) {
+        self.of.entry(id).or_default().insert(device, seek);
     }
 }
 
@@ -116,14 +126,19 @@ impl Conversations {
         Some((member.role, member.since, account, *device))
     }
 
-    /// Whether a device leads where this one is, and all that are known to be there with it.
-    pub(super) fn leads(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
-        let Some(chat) = entry.chat() else { return false };
-        let Some(theirs) = self.standing_of(dir, &chat, device).filter(|standing| standing.0 <= Role::Admin) else {
-            return false;
-        };
+    /// Where a device stands that leads: where this one is, and all that are known to be there with it, stand lower.
+    pub(super) fn leader(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> Option<Standing> {
+        let chat = entry.chat()?;
+        let theirs = self.standing_of(dir, &chat, device).filter(|standing| standing.0 <= Role::Admin)?;
         let ours = entry.forks.heard_lately(entry.epoch()).chain([dir.account.device()]);
-        ours.filter_map(|device| self.standing_of(dir, &chat, &device)).min().is_some_and(|first| theirs < first)
+        let first = ours.filter_map(|device| self.standing_of(dir, &chat, &device)).min()?;
+        (theirs < first).then_some(theirs)
+    }
+
+    /// Whether this device is one that leads others.
+    fn may_lead(&self, dir: Directory<'_>, entry: &GroupEntry) -> bool {
+        let own = entry.chat().and_then(|chat| self.standing_of(dir, &chat, &dir.account.device()));
+        own.is_some_and(|standing| standing.0 <= Role::Admin)
     }
 
     /// Whether a device is of an account of a group, as its policy says: it may have entered by what we were not shown.
@@ -132,7 +147,7 @@ impl Conversations {
         entry.has_member(device) || role().is_some()
     }
 
-    /// A member shares no epoch with us, `surely` or as far as we have come. Of a group with a policy one of the two gives in.
+    /// A member shares no epoch with us, `surely` or as far as we have come. One of the two gives in, if one of them leads.
     pub(super) fn on_apart(
         &mut self,
         turn: &mut Turn<'_>,
@@ -142,35 +157,26 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
         entry.forks.not_here(&device);
-        let chat = entry.chat();
         if surely {
             tracing::warn!("a group was split in an epoch that is not kept");
             self.groups.report_split_once(turn, id)?;
         }
         let Some(entry) = self.groups.get(&id) else { return Ok(()) };
-        let leads_us = self.leads(cx.dir, entry, &device);
-        let counts = |device: &DeviceId| {
-            chat.and_then(|chat| self.standing_of(cx.dir, &chat, device))
-                .is_some_and(|standing| standing.0 <= Role::Admin)
-        };
-        let (we_count, they_count) = (counts(&cx.dir.account.device()), counts(&device));
         let at = turn.now() + if surely { 0 } else { SEEK_AFTER_MS };
-        if leads_us {
-            self.apart.note(id, device, at, Why::Follows);
-        } else if we_count {
+        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+            self.apart.note(id, leader, at);
+        } else if self.may_lead(cx.dir, entry) {
             // It asks us, once it knows where we are.
             let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
             if entry.forks.may_work(Some(device), turn.now()) {
                 let beacons = entry.beacons().collect();
                 send(turn, device, beacons);
             }
-        } else if surely && !they_count {
-            self.apart.note(id, device, turn.now() + SEEK_AGAIN_MS, Why::ByDoor);
         }
         Ok(())
     }
 
-    /// Others have gone on by a commit that this device cannot follow, as it was not in the epoch before it: where it is it stays alone.
+    /// A member has followed what this device cannot follow, as it was not in the epoch before it: it has entered by another commit.
     pub(super) fn on_outrun(
         &mut self,
         turn: &mut Turn<'_>,
@@ -178,51 +184,61 @@ impl Conversations {
         id: GroupId,
         from: Teller,
     ) -> Result<(), EngineError> {
-        match from.device().filter(|device| cx.links.is_connected(device) && self.has_policy(id)) {
-            Some(device) => self.apart.note(id, device, turn.now(), Why::Outrun),
-            None => self.go_on_elsewhere(turn, cx, id)?,
+        let Some(device) = from.device().filter(|device| cx.links.is_connected(device) && self.has_policy(id)) else {
+            return self.go_on_elsewhere(turn, cx, id);
+        };
+        if let Some(entry) = self.groups.get_mut(&id) {
+            entry.forks.not_here(&device);
+        }
+        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
+        let rests = entry.chat().is_some_and(|chat| self.policies.rests_until(&chat) > turn.now());
+        if !rests {
+            // Where the server is honest the group's door is the shorter way.
+            return self.go_on_elsewhere(turn, cx, id);
+        }
+        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+            self.apart.note(id, leader, turn.now());
+        } else if self.may_lead(cx.dir, entry) {
+            say(turn, device, wire::Apart { come: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
         }
         Ok(())
     }
 
     /// A member has followed what cannot be followed here: where it leads, we go to where it is.
-    pub(super) fn on_unfollowed(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId, from: Teller) {
-        let Some(entry) = self.groups.get(&id) else { return };
-        if let Some(device) = from.device().filter(|device| self.leads(cx.dir, entry, device)) {
-            self.apart.note(id, device, turn.now(), Why::Follows);
+    pub(super) fn on_unfollowed(&mut self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId, device: Option<DeviceId>) {
+        if let Some((entry, device)) = self.groups.get_mut(&id).zip(device) {
+            entry.forks.not_here(&device);
+        }
+        let Some((entry, device)) = self.groups.get(&id).filter(|entry| !entry.row.dead).zip(device) else { return };
+        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+            self.apart.note(id, leader, turn.now());
         }
     }
 
-    /// Asks members for the way to where they are.
+    /// Asks members for the way to where they are; and gives those what they lack that have come again.
     pub(crate) fn seek_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         for (id, device, mut seek) in self.apart.take_due(turn.now()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
-            if seek.why == Why::Follows && !self.leads(cx.dir, entry, &device) {
+            if self.leader(cx.dir, entry, &device).is_none() {
                 continue;
             }
             let rests_until = entry.chat().map_or(0, |chat| self.policies.rests_until(&chat));
+            seek.at = turn.now() + SEEK_AGAIN_MS;
             if rests_until > turn.now() {
                 seek.at = rests_until;
-                self.apart.of.entry(id).or_default().insert(device, seek);
-                continue;
-            }
-            if seek.why == Why::ByDoor || seek.asked >= 2 {
-                // It does not answer, or nobody leads: what is left, if nobody else is asked, is the way that is written for newcomers.
-                if !self.apart.of.contains_key(&id) {
-                    self.go_on_elsewhere(turn, cx, id)?;
-                }
-                continue;
-            }
-            let somebody_leads =
-                self.apart.of.get(&id).is_some_and(|seeks| seeks.values().any(|s| s.why == Why::Follows));
-            if seek.why != Why::Follows && somebody_leads {
-                continue;
-            }
-            if cx.links.is_connected(&device) {
+            } else if cx.links.is_connected(&device) {
                 say(turn, device, wire::Apart { seeks: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
-                (seek.asked, seek.at) = (seek.asked + 1, turn.now() + SEEK_AGAIN_MS);
-                self.apart.of.entry(id).or_default().insert(device, seek);
+                seek.asked = true;
+            } else {
+                // It says where it is when it is there again.
+                continue;
             }
+            self.apart.seek_again(id, device, seek);
+        }
+        let due: Vec<(GroupId, DeviceId)> =
+            self.apart.owed.extract_if(.., |_, at| *at <= turn.now()).map(|(owed, _)| owed).collect();
+        for (id, device) in due {
+            self.give_what_it_lacks(turn, cx, id, device)?;
         }
         Ok(())
     }
@@ -238,6 +254,13 @@ impl Conversations {
         self.on_seeks(turn, cx, device, &apart.seeks)?;
         self.on_out(turn, cx, device, &apart.out)?;
         self.on_told_leave(turn, cx, device, &apart.leave)?;
+        for id in apart.come.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
+            let is_member = self.groups.get(&id).is_some_and(|entry| self.is_of_group(cx.dir, entry, &device));
+            if is_member && self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now()))
+            {
+                self.on_unfollowed(turn, cx, id, Some(device));
+            }
+        }
         apart.way.map_or(Ok(()), |way| self.on_way(turn, cx, device, way))
     }
 
@@ -250,17 +273,21 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         for id in seeks.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
-            if !self.may_come_in(cx.dir, entry, &device) {
+            let (may_come, is_gone) =
+                (self.may_come_in(cx.dir, entry, &device), self.was_removed(cx.dir, entry, &device));
+            // Before the state is loaded.
+            if !self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now())) {
+                continue;
+            }
+            if is_gone {
+                say(turn, device, wire::Apart { out: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
+            }
+            if !may_come {
                 continue;
             }
             let Some(group) = self.open(turn, cx.mls, id)? else { continue };
-            if !group.entry.forks.may_work(Some(device), turn.now()) {
-                continue;
-            }
-            let Some((door, secret)) = group.way_in()?.zip(group.entry.row.door.as_ref().map(|d| d.secret.clone()))
-            else {
-                continue;
-            };
+            let secret = group.entry.row.door.as_ref().map(|door| door.secret.clone());
+            let Some((door, secret)) = group.way_in()?.zip(secret) else { continue };
             let door = door.to_bytes();
             if door.len() > MAX_ENTRY {
                 tracing::debug!("the way into a group is too large to be shown");
@@ -272,20 +299,16 @@ impl Conversations {
         Ok(())
     }
 
-    /// Whether a device may enter a group: its account is in it, has listed it, and has not removed it.
+    /// Whether a device may enter a group: its account is in it and has listed it, and no device that has let it in was removed.
     fn may_come_in(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
         let Some(account) = dir.account_of(device) else { return false };
-        let policy = entry.chat().and_then(|chat| self.policies.policy(&chat));
-        let is_listed = dir.list_of(&account).is_some_and(|list| list.device(device).is_some());
-        is_listed
-            && policy.is_some_and(|policy| {
-                policy.role(account.as_bytes()).is_some()
-                    && policy.tombstone(account.as_bytes(), device.as_bytes()).is_none()
-            })
+        let Some(policy) = entry.chat().and_then(|chat| self.policies.policy(&chat)) else { return false };
+        let Some(path) = dir.list_of(&account).and_then(|chain| chain.path_to(device)) else { return false };
+        let is_buried = |device: &DeviceId| policy.tombstone(account.as_bytes(), device.as_bytes()).is_some();
+        policy.role(account.as_bytes()).is_some() && !path.signers().chain([*device]).any(|device| is_buried(&device))
     }
 
-    /// A member shows us the way to where it is, as we have asked. Where a device is that was removed from its account we do not go: the member has yet to
-    /// hear of that.
+    /// A member shows us the way to where it is, as we have asked.
     fn on_way(
         &mut self,
         turn: &mut Turn<'_>,
@@ -294,53 +317,51 @@ impl Conversations {
         way: Way,
     ) -> Result<(), EngineError> {
         let Ok(id) = GroupId::try_from(&*way.group) else { return Ok(()) };
-        let seek = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device));
-        if seek.is_none_or(|seek| seek.asked == 0) {
-            return Ok(());
-        }
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
-        let leads = self.leads(cx.dir, entry, &device);
+        let asked = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device)).is_some_and(|seek| seek.asked);
+        let Some(entry) = self.groups.get(&id).filter(|entry| asked && !entry.row.dead) else { return Ok(()) };
+        let Some(leader) = self.leader(cx.dir, entry, &device) else { return Ok(()) };
         let door = Door::from_bytes(way.door).ok().filter(|_| way.secret.len() == 32);
         let Some(door) = door.filter(|door| !entry.has_been_in(door.epoch, &door.secret)) else {
             self.apart.of.entry(id).or_default().remove(&device);
             return Ok(());
         };
-        let here = entry.chat().and_then(|chat| self.policies.policy(&chat)).cloned();
-        let role =
-            here.as_ref().zip(cx.dir.account_of(&device)).and_then(|(here, account)| here.role(account.as_bytes()));
-        let chains: BTreeMap<AccountId, DeviceChain> = here
-            .iter()
-            .flat_map(|here| &here.members)
-            .filter_map(|member| AccountId::from_bytes(&member.account).ok())
-            .filter_map(|account| Some((account, cx.dir.list_of(&account)?.clone())))
-            .collect();
+        let Some(here) = entry.chat().and_then(|chat| self.policies.policy(&chat)).cloned() else { return Ok(()) };
+        let members = here.members.iter().filter_map(|member| AccountId::from_bytes(&member.account).ok());
+        let chains: BTreeMap<AccountId, DeviceChain> =
+            members.filter_map(|account| Some((account, cx.dir.list_of(&account)?.clone()))).collect();
         let fits = |there: &LiveGroup| {
+            let members = there.members();
             let is_removed = |member: &Certificate| {
                 chains.get(&member.account()).is_some_and(|chain| chain.has_removed(&member.device()))
             };
-            let policies = here.as_ref().zip(there.policy());
-            policies.is_some_and(|(here, there)| may_lead(here, &there, role.filter(|_| leads)))
-                && !there.members().iter().any(is_removed)
+            !members.iter().any(is_removed)
+                && there.policy().is_some_and(|policy| fits(&here, &policy, &members, leader.0))
         };
-        if self.enter_by_way(turn, cx, (id, way.secret.to_vec()), &door, fits)? {
-            self.apart.forget(&id);
+        let begun = self.enter_by_way(turn, cx, (id, way.secret.to_vec()), &door, fits)?;
+        // If it comes to nothing, it is asked again; where it does not fit, not soon.
+        if let Some(seek) = self.apart.of.get_mut(&id).and_then(|seeks| seeks.get_mut(&device)).filter(|_| !begun) {
+            seek.at = turn.now() + REENTER_MS;
         }
         Ok(())
     }
 }
 
-/// Whether what a member shows of a group may be where it is: nobody has become an owner there by the word of somebody who could not make it one; by the
-/// word of somebody who does not lead, no admin either.
-fn may_lead(here: &Policy, there: &Policy, leader: Option<Role>) -> bool {
-    let of = |policy: &Policy, least: Role| -> Vec<([u8; 32], Role)> {
-        policy.members.iter().filter(|m| m.role <= least).map(|m| (m.account, m.role)).collect()
+/// Whether what a member shows of a group may be where it is. An admin makes no owners; an owner ends no other's. Devices that we know as removed from their
+/// accounts have to hear of that first where they still are.
+fn fits(here: &Policy, there: &Policy, members: &[Certificate], leader: Role) -> bool {
+    let owners = |policy: &Policy| -> Vec<[u8; 32]> {
+        policy.members.iter().filter(|m| m.role == Role::Owner).map(|m| m.account).collect()
     };
-    let same = |least| of(here, least) == of(there, least);
-    match leader {
-        Some(Role::Owner) => true,
-        Some(_) => same(Role::Owner),
-        None => same(Role::Admin),
+    let (ours, theirs) = (owners(here), owners(there));
+    let keeps_owners = ours.iter().all(|owner| theirs.contains(owner));
+    let makes_none = theirs.iter().all(|owner| ours.contains(owner));
+    let mut with_buried = there.clone();
+    for buried in here.tombstones.iter().filter(|buried| there.role(&buried.account).is_some()) {
+        if there.tombstone(&buried.account, &buried.device).is_none() {
+            with_buried.bury(buried.clone());
+        }
     }
+    keeps_owners && (leader == Role::Owner || makes_none) && members.iter().all(|member| admits(&with_buried, member))
 }
 
 impl Groups {

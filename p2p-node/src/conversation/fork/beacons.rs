@@ -308,7 +308,7 @@ impl Conversations {
                 self.ask_for_next(turn, from, id);
             }
             // In a group of many a single member's word is not enough to leave what the others have followed, unless it leads.
-            (Weighed::Lost, Some(_)) if self.has_policy(id) => self.on_unfollowed(turn, cx, id, from),
+            (Weighed::Lost, device @ Some(_)) if self.has_policy(id) => self.on_unfollowed(turn, cx, id, device),
             (Weighed::Lost, Some(_)) => self.go_on_elsewhere(turn, cx, id)?,
             (Weighed::Apart, _) => self.on_outrun(turn, cx, id, from)?,
             (Weighed::Lost, None) => {}
@@ -347,7 +347,7 @@ impl Conversations {
             Followed::Void => {}
             Followed::Removed(policy) => self.on_removed(turn, cx, id, &policy)?,
             // If it stands in the log, that says so.
-            Followed::Lost if self.has_policy(id) => self.on_unfollowed(turn, cx, id, from),
+            Followed::Lost if self.has_policy(id) => self.on_unfollowed(turn, cx, id, from.device()),
             Followed::Lost => self.go_on_elsewhere(turn, cx, id)?,
         }
         Ok(())

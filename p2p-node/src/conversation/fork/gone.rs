@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use starling_keys::DeviceId;
-use starling_wire::{LEAVE_DOMAIN, Leave, SealedBeacon, direct as wire, limits::MAX_FRAME_SEEKS};
+use starling_wire::{LEAVE_DOMAIN, Leave, Role, SealedBeacon, direct as wire, limits::MAX_FRAME_SEEKS};
 
 use super::{apart::say, beacons::send};
 use crate::{
     api::types::ChatId,
+    contacts::Directory,
     conversation::{
         Conversations,
         context::Context,
@@ -36,24 +37,33 @@ impl Conversations {
             let Some(chat) = entry.chat().filter(|chat| self.chats.is_group_chat(*chat)) else { continue };
             let account = cx.dir.account_of(&device);
             let policy = self.policies.policy(&chat);
-            let was_removed =
-                policy.zip(account).is_some_and(|(policy, account)| policy.removed.contains(account.as_bytes()));
+            let was_removed = self.was_removed(cx.dir, entry, &device);
             let is_out = !entry.row.dead && was_removed;
             if !is_out && !self.has_left_for_good(entry, &chat) {
                 continue;
             }
+            let role = policy.zip(account).and_then(|(policy, account)| policy.role(account.as_bytes()));
             if !self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now())) {
                 continue;
             }
             if is_out && out.len() < MAX_FRAME_SEEKS {
                 out.push(Bytes::copy_from_slice(&id));
-            } else if let Some(epoch) = newest(&id).filter(|_| !is_out) {
+            } else if let Some((epoch, role)) = newest(&id).zip(role).filter(|_| !is_out) {
+                // Who could remove us, and our own devices, hear it as of where they are, others as of where we were.
+                let is_own = account == Some(cx.dir.account.id());
+                let epoch = if is_own || role <= Role::Admin { epoch } else { u64::MAX };
                 self.tell_leave(turn, cx, (id, epoch), &[device]);
             }
         }
         if !out.is_empty() {
             say(turn, device, wire::Apart { out, ..wire::Apart::default() });
         }
+    }
+
+    /// Whether a device is of an account that was removed from a group, or has left it.
+    pub(super) fn was_removed(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
+        let policy = entry.chat().and_then(|chat| self.policies.policy(&chat));
+        policy.zip(dir.account_of(device)).is_some_and(|(policy, account)| policy.removed.contains(account.as_bytes()))
     }
 
     fn has_left_for_good(&self, entry: &GroupEntry, chat: &ChatId) -> bool {
@@ -65,20 +75,16 @@ impl Conversations {
         let Some(entry) = self.groups.get(&id) else { return };
         let (account, device) = (*cx.dir.account.id().as_bytes(), *cx.dir.account.device().as_bytes());
         let epoch = epoch.min(entry.epoch());
+        let member = entry.chat().and_then(|chat| self.policies.policy(&chat)?.member(&account));
+        if member.is_some_and(|member| member.since > epoch) {
+            // It would be about an earlier membership.
+            return;
+        }
         let statement = Leave::statement(&account, &id, epoch);
         let signature = cx.dir.account.identity.device_key.sign(LEAVE_DOMAIN, &statement);
         let leave: Bytes = Leave { account, device, group: id, epoch, signature }.to_bytes().into();
         for device in devices {
             say(turn, *device, wire::Apart { leave: leave.clone(), ..wire::Apart::default() });
-        }
-    }
-
-    /// Our account has left a group: members that are connected hear of it, as they may read another log than this device.
-    pub(in crate::conversation) fn tell_left(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) {
-        let groups = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
-        for id in groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
-            let devices = self.devices_there(cx, id);
-            self.tell_leave(turn, cx, (id, u64::MAX), &devices);
         }
     }
 
@@ -90,7 +96,7 @@ impl Conversations {
             self.policies.policy(&chat).is_some_and(|policy| policy.role(account.as_bytes()).is_some())
         };
         let left: Vec<GroupId> = self.groups.values().filter(may_be_there).map(|entry| entry.id).collect();
-        for id in left.into_iter().take(MAX_FRAME_SEEKS) {
+        for id in left {
             self.tell_leave(turn, cx, (id, u64::MAX), &[device]);
         }
     }
@@ -106,7 +112,8 @@ impl Conversations {
         for id in out.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
             let Some((chat, account)) = entry.chat().zip(cx.dir.account_of(&device)) else { continue };
-            let Some(policy) = self.policies.policy(&chat).filter(|_| self.leads(cx.dir, entry, &device)) else {
+            let Some(policy) = self.policies.policy(&chat).filter(|_| self.leader(cx.dir, entry, &device).is_some())
+            else {
                 continue;
             };
             let own = *cx.dir.account.id().as_bytes();

@@ -17,11 +17,11 @@ pub use parents::commit_hash;
 
 use std::collections::BTreeMap;
 
-use starling_keys::{DeviceId, StorageKey};
+use starling_keys::{AccountId, DeviceId, StorageKey};
 
 use crate::{
     conversation::group::{GroupEntry, GroupId},
-    limits::{BEACON_WORK_MS, MAX_BEACON_WORK, REENTER_MS},
+    limits::{BEACON_WORK_MS, MAX_BEACON_WORK, MAX_OWED_BACKOFF, OWED_LIFE_MS, REENTER_MS},
     mls::PAST_EPOCHS,
 };
 
@@ -37,8 +37,8 @@ pub struct Forks {
     behind_since: Option<u64>,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
-    /// When devices that have entered again were last owed what they had not acknowledged, in steady time.
-    owed: BTreeMap<DeviceId, u64>,
+    /// Until when devices of an account that enter again wait for what they lack, in steady time, and how often they have come.
+    owed: BTreeMap<AccountId, (u64, u32)>,
     /// The newest epoch that each member has shown to be in, as it is here: who has come to it has followed what we have.
     heard: BTreeMap<DeviceId, u64>,
 }
@@ -49,14 +49,16 @@ impl Forks {
         self.behind_since = None;
     }
 
-    /// Whether a device that has entered again is owed what it has not acknowledged: that is written again, by all.
-    pub(in crate::conversation) fn may_owe(&mut self, device: DeviceId, now: u64) -> bool {
-        self.owed.retain(|_, at| at.saturating_add(REENTER_MS) > now);
-        let is_first = !self.owed.contains_key(&device);
-        if is_first {
-            self.owed.insert(device, now);
+    /// When a device of an account that has entered again is given what it has not acknowledged, in steady time: all write that again, so more and more
+    /// seldom for who comes again and again.
+    pub(in crate::conversation) fn owe(&mut self, account: AccountId, now: u64) -> u64 {
+        self.owed.retain(|_, (until, _)| until.saturating_add(OWED_LIFE_MS) > now);
+        let (until, times) = self.owed.entry(account).or_insert((now, 0));
+        if *until > now {
+            return *until;
         }
-        is_first
+        (*until, *times) = (now + (REENTER_MS << *times), (*times + 1).min(MAX_OWED_BACKOFF));
+        now
     }
 
     /// A member has written in an epoch, or says that it has followed what leads to it.

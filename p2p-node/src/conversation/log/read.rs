@@ -298,7 +298,7 @@ impl Conversations {
         if let Some(home) = self.readable(turn, cx, id) {
             self.groups.read_log(turn, cx.homes, home, id, epoch, 0);
         }
-        self.policy_moved(turn, cx, id)?;
+        self.policy_moved(turn, cx, id, false)?;
         self.tell_beacons(turn, cx, id);
         self.groups.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;

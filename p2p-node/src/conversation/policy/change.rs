@@ -149,12 +149,13 @@ impl PolicyEntry {
 }
 
 impl Policies {
-    /// Whether a group has a device that its account has removed, and that goes with a commit which any member may make.
+    /// Whether a group has a device that its account has removed, and that goes with a commit which any member may make; or an account that was removed
+    /// where we were.
     pub(in crate::conversation) fn has_removed_device(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
-        let policy = group.chat().and_then(|chat| self.of.get(&chat)).and_then(|entry| entry.policy.as_ref());
-        let Some(policy) = policy else { return false };
+        let entry = group.chat().and_then(|chat| self.of.get(&chat));
+        let Some((policy, entry)) = entry.and_then(|entry| Some((entry.policy.as_ref()?, entry))) else { return false };
         let goes = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|chain| may_bury(policy, chain, &m.device));
-        group.members.iter().any(goes)
+        !entry.row.barred.is_empty() || group.members.iter().any(goes)
     }
 }
 

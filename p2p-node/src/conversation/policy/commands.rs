@@ -208,7 +208,7 @@ impl Conversations {
         };
         let made = GroupEntry::new(group, live, row)?;
         self.add_group(turn, cx, chat, made)?;
-        self.policy_moved(turn, cx, group)?;
+        self.policy_moved(turn, cx, group, false)?;
         self.read_logs(turn, cx, group);
         Ok(())
     }
@@ -236,7 +236,7 @@ impl Conversations {
             StandingRow::Member => {}
             StandingRow::Leaving => return Ok(Ok(())),
             // None of the others has to be told.
-            StandingRow::Entering => return self.has_left(turn, cx, chat).map(Ok),
+            StandingRow::Entering => return self.has_left(turn, chat).map(Ok),
             _ => return Ok(refused(GroupRefusal::NotAMember)),
         }
         let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };
@@ -262,7 +262,7 @@ impl Conversations {
             entry.row.intents.clear();
         }
         if is_alone {
-            self.has_left(turn, cx, chat)?;
+            self.has_left(turn, chat)?;
         }
         Ok(Ok(()))
     }

@@ -4,6 +4,7 @@
 //! (`conversation/door`): who invites adds the account to the policy and tells it the door. What changes the policy is a commit, which follows from
 //! *intents*: they are durable until a commit has done them, or they have become impossible; whichever commit wins, the next is made anew of what is left.
 
+mod again;
 mod change;
 pub mod commands;
 mod moved;
@@ -151,6 +152,20 @@ impl Policies {
     /// Until when a group is not entered again, in steady time.
     pub(super) fn rests_until(&self, chat: &ChatId) -> u64 {
         self.of.get(chat).map_or(0, |entry| entry.rests_until)
+    }
+
+    /// It is not entered again by its door.
+    pub(super) fn enters_not_again(&mut self, chat: &ChatId) {
+        if let Some(entry) = self.of.get_mut(chat) {
+            entry.enters_again = false;
+        }
+    }
+
+    /// A group is not entered again before this time, in steady time: another has come first.
+    pub(super) fn rest(&mut self, chat: &ChatId, until: u64) {
+        if let Some(entry) = self.of.get_mut(chat) {
+            entry.rests_until = until;
+        }
     }
 
     /// What an account may do in a group.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Leave, Policy, Role};
+use starling_wire::{Body, Leave, Policy};
 
 use super::{IntentRow, PolicyEntry};
 use crate::{
@@ -76,11 +76,14 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         id: GroupId,
+        entered: bool,
     ) -> Result<(), EngineError> {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
-        if before.as_ref().is_some_and(|before| shuts_out(before, &policy))
+        // Where a device enters, the door is as it is there.
+        if !entered
+            && before.as_ref().is_some_and(|before| shuts_out(before, &policy))
             && let Some(mut group) = self.open(turn, cx.mls, id)?
         {
             door::renew(&mut group)?;
@@ -89,6 +92,10 @@ impl Conversations {
         }
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
         entry.tell_changes(turn, chat, &policy)?;
+        entry.note_gone(&policy);
+        let was_barred = !entry.row.barred.is_empty();
+        entry.unbar(&policy);
+        let is_free = was_barred && entry.row.barred.is_empty();
         let own = *cx.dir.account.id().as_bytes();
         if policy.role(&own).is_some() && entry.standing() == StandingRow::Entering {
             entry.set_standing(StandingRow::Member);
@@ -117,33 +124,13 @@ impl Conversations {
         });
         entry.turn_at = None;
         entry.set_policy(policy);
+        if is_free {
+            self.write_again(turn, (chat, id))?;
+        }
         self.sync_roster(turn, cx.dir, chat, id)?;
         self.offer_ways_in(turn, cx, chat)?;
         // What our user wants, and is done by this, is found in this turn.
         self.groups.touch(id);
-        Ok(())
-    }
-
-    /// This device was in a group at another place, and comes to where another member is: who was removed there is to go here, too, if our user may do that.
-    pub(in crate::conversation) fn want_removals_again(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &Context<'_>,
-        id: GroupId,
-        chat: ChatId,
-    ) -> Result<(), EngineError> {
-        let Some(policy) = self.open(turn, cx.mls, id)?.and_then(|group| group.policy()) else { return Ok(()) };
-        let role = policy.role(cx.dir.account.id().as_bytes());
-        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
-        let gone = entry.policy.iter().flat_map(|before| &before.removed);
-        let may = |account: &&[u8; 32]| {
-            let theirs = policy.role(account);
-            theirs.zip(role).is_some_and(|(theirs, ours)| ours <= Role::Admin && ours.is_above(theirs))
-        };
-        let gone: Vec<AccountId> = gone.filter(may).filter_map(|account| AccountId::from_bytes(account).ok()).collect();
-        for account in gone {
-            entry.want(IntentRow::about(IntentKind::Remove, &account));
-        }
         Ok(())
     }
 
@@ -218,14 +205,18 @@ impl Conversations {
                 self.introduce(turn, cx, chat);
             }
             if enters_again && let Some(id) = self.active_group(cx.dir, chat) {
-                self.enter_again(turn, cx, id)?;
+                match self.apart.seeks(&id) {
+                    // A member that leads is asked for the way: the door would lead where this device is.
+                    true => self.policies.enters_not_again(&chat),
+                    false => self.enter_again(turn, cx, id)?,
+                }
             }
         }
         for chat in self.chats.touched() {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
             let has_said = self.chats.get(&chat).is_some_and(|state| state.row.sent_upto >= entry.row.leaving);
             if entry.standing() == StandingRow::Leaving && entry.row.leaving > 0 && has_said {
-                self.has_left(turn, cx, chat)?;
+                self.has_left(turn, chat)?;
             }
         }
         Ok(())
@@ -254,10 +245,8 @@ impl Conversations {
     }
 
     /// We have left, and the others know.
-    pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Result<(), EngineError> {
-        self.be_out(turn, chat, StandingRow::Left)?;
-        self.tell_left(turn, cx, chat);
-        Ok(())
+    pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        self.be_out(turn, chat, StandingRow::Left)
     }
 
     /// We are not in a group any more.

@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
-use starling_wire::{
-    Door,
-    inbox::{GroupOffer, InboxBody},
-};
+use starling_wire::inbox::{GroupOffer, InboxBody};
 
 use super::{PolicyEntry, Role};
 use crate::{
@@ -17,11 +14,10 @@ use crate::{
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
     home::{Recipient, Sealing},
-    limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS, REENTER_MS},
-    mls::LiveGroup,
+    limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
     roster::Roster,
     store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
-    turn::{EngineError, Fact, Turn},
+    turn::{EngineError, Turn},
 };
 
 /// What a device tells the other devices of its account of an invitation.
@@ -432,92 +428,5 @@ impl Conversations {
         let Some(door) = entry.row.offer.as_ref().map(OfferRow::door) else { return Ok(()) };
         entry.set_standing(StandingRow::Entering);
         self.enter_by(turn, cx, chat, door)
-    }
-
-    /// A group that this device cannot go on in is entered again by its door; not again and again.
-    pub(crate) fn enter_again(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        id: GroupId,
-    ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
-        let Some(chat) = entry.chat() else { return Ok(()) };
-        if let Some(policy) = self.policies.of.get_mut(&chat) {
-            policy.enters_again = policy.rests_until > turn.now();
-            if policy.enters_again {
-                return Ok(());
-            }
-            policy.rests_until = turn.now() + REENTER_MS;
-        }
-        let Some(secret) = entry.row.door.as_ref().map(|door| door.secret.clone()) else { return Ok(()) };
-        let door = OfferedDoor { group: id.to_vec(), secret, home: entry.row.home.clone(), ..OfferedDoor::default() };
-        tracing::warn!("a group cannot be gone on in: it is entered again");
-        // Until that is done it stays as it is: were there nobody inside, nobody could come in.
-        self.enter_by(turn, cx, chat, door)
-    }
-
-    /// A group that this device is in at a place where the others are not is entered again by the way that one of them has shown, if the way `fits`. Gives
-    /// whether that has begun.
-    pub(in crate::conversation) fn enter_by_way(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        (id, secret): (GroupId, Vec<u8>),
-        door: &Door,
-        fits: impl Fn(&LiveGroup) -> bool,
-    ) -> Result<bool, EngineError> {
-        let Some((chat, home)) = self.groups.get(&id).and_then(|e| Some((e.chat()?, e.row.home.clone()))) else {
-            return Ok(false);
-        };
-        let Some(policy) = self.policies.of.get_mut(&chat).filter(|policy| policy.rests_until <= turn.now()) else {
-            return Ok(false);
-        };
-        policy.enters_again = false;
-        let offered = OfferedDoor { group: id.to_vec(), secret, home, apart: true, ..OfferedDoor::default() };
-        let begun = self.enter_shown(turn, cx, (chat, offered), door, fits)?;
-        if let Some(policy) = self.policies.of.get_mut(&chat).filter(|_| begun) {
-            policy.rests_until = turn.now() + REENTER_MS;
-        }
-        Ok(begun)
-    }
-
-    pub(in crate::conversation) fn delete_group(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        chat: ChatId,
-        id: GroupId,
-    ) -> Result<(), EngineError> {
-        crate::conversation::group_store::delete(turn, &id)?;
-        self.groups.remove_group(cx.mls, &id);
-        if let Some(state) = self.chats.get_mut(&chat) {
-            state.row.groups.retain(|group| group[..] != id);
-            state.dirty = true;
-        }
-        Ok(())
-    }
-
-    fn enter_by(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        chat: ChatId,
-        door: OfferedDoor,
-    ) -> Result<(), EngineError> {
-        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
-        let ids = ids.iter().filter(|id| **id != door.group).filter_map(|id| GroupId::try_from(id.as_slice()).ok());
-        let is_dead = |id: &GroupId| self.groups.get(id).is_none_or(|group| group.row.dead);
-        let of_door = GroupId::try_from(door.group.as_slice()).ok().filter(is_dead);
-        let dead: Vec<GroupId> = ids.chain(of_door.filter(|id| self.groups.contains_key(id))).collect();
-        for id in dead {
-            self.delete_group(turn, cx, chat, id)?;
-        }
-        self.stop_entering(chat);
-        if let Some(state) = self.chats.get_mut(&chat) {
-            state.row.door = Some(door);
-        }
-        turn.fact(Fact::ReachChanged);
-        self.enter(turn, cx, chat)
     }
 }

@@ -34,6 +34,23 @@ pub struct PolicyRow {
     /// What was done of what our user wanted, as long as others may still go on from another commit.
     #[prost(message, repeated, tag = "9")]
     pub done: Vec<DoneRow>,
+    /// As which members accounts were removed.
+    #[prost(message, repeated, tag = "10")]
+    pub gone: Vec<GoneRow>,
+    /// Accounts that were removed where this device was, and that are members where it has come to: nothing is written while they are.
+    #[prost(bytes = "vec", repeated, tag = "11")]
+    pub barred: Vec<Vec<u8>>,
+}
+
+/// An account that was removed from a group.
+#[derive(Clone, PartialEq, Message)]
+pub struct GoneRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The epoch that began when it had been let in.
+    #[prost(uint64, tag = "2")]
+    pub since: u64,
 }
 
 /// An intent that is done.

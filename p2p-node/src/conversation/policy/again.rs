@@ -1,0 +1,182 @@
+//! Groups that are entered again: by the group's door, or by the way that a member shows to where it is.
+
+use starling_keys::AccountId;
+use starling_wire::{Door, Policy, Role};
+
+use super::{IntentRow, PolicyEntry};
+use crate::{
+    api::types::ChatId,
+    conversation::{Conversations, context::Context, group::GroupId, outbox::LOST_EPOCH},
+    limits::REENTER_MS,
+    mls::LiveGroup,
+    store::{GoneRow, IntentKind, OfferedDoor},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl PolicyEntry {
+    /// Remembers as which members accounts were removed: somebody may be let in again later.
+    pub(super) fn note_gone(&mut self, now: &Policy) {
+        let before = self.policy.iter().flat_map(|policy| &policy.members);
+        let gone = before.filter(|member| now.member(&member.account).is_none());
+        let gone: Vec<GoneRow> =
+            gone.map(|member| GoneRow { account: member.account.to_vec(), since: member.since }).collect();
+        self.row.gone.retain(|old| !gone.iter().any(|new| new.account == old.account));
+        self.row.gone.extend(gone);
+        let barred = &self.row.barred;
+        let is_kept = |row: &GoneRow| {
+            barred.contains(&row.account) || now.removed.iter().any(|account| row.account == account[..])
+        };
+        self.row.gone.retain(is_kept);
+    }
+
+    /// Who is not a member any more, or was let in again, keeps nobody from writing.
+    pub(super) fn unbar(&mut self, now: &Policy) {
+        let gone = std::mem::take(&mut self.row.gone);
+        let is_same = |account: &[u8], since| gone.iter().any(|gone| gone.account == account && gone.since == since);
+        let stays = |account: &Vec<u8>| {
+            now.members.iter().any(|member| member.account[..] == account[..] && is_same(account, member.since))
+        };
+        self.row.barred.retain(stays);
+        self.row.gone = gone;
+    }
+
+    /// Whom we knew as removed, and who is a member where we have come to, as the same member as before.
+    fn not_removed(&self, there: &Policy) -> Vec<AccountId> {
+        let is_there = |gone: &&GoneRow| {
+            let account = gone.account.as_slice().try_into();
+            account.is_ok_and(|account| there.member(account).is_some_and(|member| member.since == gone.since))
+        };
+        self.row.gone.iter().filter(is_there).filter_map(|gone| AccountId::from_bytes(&gone.account).ok()).collect()
+    }
+}
+
+impl Conversations {
+    /// A group that this device cannot go on in is entered again by its door; not again and again.
+    pub(crate) fn enter_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        let Some(chat) = entry.chat() else { return Ok(()) };
+        if let Some(policy) = self.policies.of.get_mut(&chat) {
+            policy.enters_again = policy.rests_until > turn.now();
+            if policy.enters_again {
+                return Ok(());
+            }
+            policy.rests_until = turn.now() + REENTER_MS;
+        }
+        let Some(secret) = entry.row.door.as_ref().map(|door| door.secret.clone()) else { return Ok(()) };
+        let door = OfferedDoor { group: id.to_vec(), secret, home: entry.row.home.clone(), ..OfferedDoor::default() };
+        tracing::warn!("a group cannot be gone on in: it is entered again");
+        // Until that is done it stays as it is: were there nobody inside, nobody could come in.
+        self.enter_by(turn, cx, chat, door)
+    }
+
+    /// A group that this device is in at a place where the others are not is entered again by the way that one of them has shown, if the way `fits`. Gives
+    /// whether that has begun.
+    pub(in crate::conversation) fn enter_by_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, secret): (GroupId, Vec<u8>),
+        door: &Door,
+        fits: impl Fn(&LiveGroup) -> bool,
+    ) -> Result<bool, EngineError> {
+        let Some((chat, home)) = self.groups.get(&id).and_then(|e| Some((e.chat()?, e.row.home.clone()))) else {
+            return Ok(false);
+        };
+        let Some(policy) = self.policies.of.get_mut(&chat).filter(|policy| policy.rests_until <= turn.now()) else {
+            return Ok(false);
+        };
+        let enters_again = std::mem::take(&mut policy.enters_again);
+        let offered = OfferedDoor { group: id.to_vec(), secret, home, apart: true, ..OfferedDoor::default() };
+        let begun = self.enter_shown(turn, cx, (chat, offered), door, fits)?;
+        if let Some(policy) = self.policies.of.get_mut(&chat) {
+            match begun {
+                true => policy.rests_until = turn.now() + REENTER_MS,
+                false => policy.enters_again = enters_again,
+            }
+        }
+        Ok(begun)
+    }
+
+    pub(in crate::conversation) fn delete_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        crate::conversation::group_store::delete(turn, &id)?;
+        self.groups.remove_group(cx.mls, &id);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.row.groups.retain(|group| group[..] != id);
+            state.dirty = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn enter_by(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        door: OfferedDoor,
+    ) -> Result<(), EngineError> {
+        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        let ids = ids.iter().filter(|id| **id != door.group).filter_map(|id| GroupId::try_from(id.as_slice()).ok());
+        let is_dead = |id: &GroupId| self.groups.get(id).is_none_or(|group| group.row.dead);
+        let of_door = GroupId::try_from(door.group.as_slice()).ok().filter(is_dead);
+        let dead: Vec<GroupId> = ids.chain(of_door.filter(|id| self.groups.contains_key(id))).collect();
+        for id in dead {
+            self.delete_group(turn, cx, chat, id)?;
+        }
+        self.stop_entering(chat);
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.row.door = Some(door);
+        }
+        turn.fact(Fact::ReachChanged);
+        self.enter(turn, cx, chat)
+    }
+
+    /// This device was in a group at another place, and has come to where another member is. Who was removed where it was, and not here, is to go here, too,
+    /// if our user may do that; until then nothing is written, and what was written without them is not written again.
+    pub(in crate::conversation) fn bar_removed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        (chat, id): (ChatId, GroupId),
+    ) -> Result<(), EngineError> {
+        let Some(policy) = self.open(turn, cx.mls, id)?.and_then(|group| group.policy()) else { return Ok(()) };
+        let role = policy.role(cx.dir.account.id().as_bytes());
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        for account in entry.not_removed(&policy) {
+            let theirs = policy.role(account.as_bytes());
+            if theirs.zip(role).is_some_and(|(theirs, ours)| ours <= Role::Admin && ours.is_above(theirs)) {
+                entry.want(IntentRow::about(IntentKind::Remove, &account));
+            }
+            let account = account.as_bytes().to_vec();
+            if !entry.row.barred.contains(&account) {
+                entry.row.barred.push(account);
+                entry.dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// What others may not have been able to read where this device was is written again, unless somebody is there who was not to read it.
+    pub(in crate::conversation) fn write_again(
+        &mut self,
+        turn: &Turn<'_>,
+        (chat, id): (ChatId, GroupId),
+    ) -> Result<(), EngineError> {
+        if self.policies.of.get(&chat).is_some_and(|entry| !entry.row.barred.is_empty()) {
+            return Ok(());
+        }
+        self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;
+        self.chats.lose_receipts(turn, chat);
+        Ok(())
+    }
+}
