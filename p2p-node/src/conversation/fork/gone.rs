@@ -52,7 +52,7 @@ impl Conversations {
                 // Who could remove us, and our own devices, hear it as of where they are, others as of where we were.
                 let is_own = account == Some(cx.dir.account.id());
                 let epoch = if is_own || role <= Role::Admin { epoch } else { u64::MAX };
-                self.tell_leave(turn, cx, (id, epoch), &[device]);
+                self.tell_leave(turn, cx, (id, epoch), device);
             }
         }
         if !out.is_empty() {
@@ -70,8 +70,8 @@ impl Conversations {
         entry.row.dead && self.policies.standing(chat) == Some(StandingRow::Left)
     }
 
-    /// Tells devices that our account has left a group, as of an epoch there, but of none in which this device was not.
-    fn tell_leave(&self, turn: &mut Turn<'_>, cx: &Context<'_>, (id, epoch): (GroupId, u64), devices: &[DeviceId]) {
+    /// Tells a device that our account has left a group, as of an epoch there, but of none in which this device was not.
+    fn tell_leave(&self, turn: &mut Turn<'_>, cx: &Context<'_>, (id, epoch): (GroupId, u64), to: DeviceId) {
         let Some(entry) = self.groups.get(&id) else { return };
         let (account, device) = (*cx.dir.account.id().as_bytes(), *cx.dir.account.device().as_bytes());
         let epoch = epoch.min(entry.epoch());
@@ -83,9 +83,7 @@ impl Conversations {
         let statement = Leave::statement(&account, &id, epoch);
         let signature = cx.dir.account.identity.device_key.sign(LEAVE_DOMAIN, &statement);
         let leave: Bytes = Leave { account, device, group: id, epoch, signature }.to_bytes().into();
-        for device in devices {
-            say(turn, *device, wire::Apart { leave: leave.clone(), ..wire::Apart::default() });
-        }
+        say(turn, to, wire::Apart { leave, ..wire::Apart::default() });
     }
 
     /// A device is connected now: it hears of groups that our account has left, and that it may be in.
@@ -97,7 +95,7 @@ impl Conversations {
         };
         let left: Vec<GroupId> = self.groups.values().filter(may_be_there).map(|entry| entry.id).collect();
         for id in left {
-            self.tell_leave(turn, cx, (id, u64::MAX), &[device]);
+            self.tell_leave(turn, cx, (id, u64::MAX), device);
         }
     }
 
