@@ -73,6 +73,9 @@ pub enum ChatProblem {
     RequestRefused,
     /// What the conversation is encrypted with cannot be read: another group is made when its members can be reached.
     Damaged,
+    /// Somebody is in the group who was removed where this device was before: nothing is written until an owner or admin has removed them again, or has
+    /// let them in again.
+    RemovedMember,
     /// The profile is an older copy of a device that went on.
     Outdated,
 }

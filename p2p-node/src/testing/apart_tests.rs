@@ -12,7 +12,10 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    api::types::{ChatId, Standing},
+    api::{
+        problem::ChatProblem,
+        types::{ChatId, Standing},
+    },
     engine::GroupCommand,
     mls::PAST_EPOCHS,
 };
@@ -61,6 +64,12 @@ impl Camps {
         let engine = self.world.engine(who);
         let group = engine.conversations.groups.get(&engine.active_group(self.chat)?)?;
         group.row.door.as_ref().map(|door| door.secret.clone())
+    }
+
+    fn problem(&self, who: Who) -> Option<ChatProblem> {
+        let engine = self.world.engine(who);
+        let chats = engine.conversations.chat_list(engine.directory());
+        chats.into_iter().find(|chat| chat.id == self.chat)?.problem
     }
 
     fn meet(&mut self) {
@@ -150,8 +159,10 @@ fn what_was_written_without_somebody_stays_without_them() {
     camps.world.direct = true;
     camps.world.pass(30 * 60_000);
     assert_eq!(camps.world.epoch_in(carol, camps.chat), camps.world.epoch_in(alice, camps.chat));
+    assert_eq!(camps.problem(carol), Some(ChatProblem::RemovedMember));
     camps.world.start(bob);
     camps.world.pass(40 * 60_000);
+    assert_eq!(camps.problem(carol), None);
     assert_eq!(camps.world.standing(dave, camps.chat), Some(Standing::Removed));
     camps.are_together(&[alice, bob, carol], &[dave]);
     let read = camps.world.texts_in(dave, camps.chat);

@@ -110,6 +110,10 @@ pub fn chat(problem: ChatProblem) -> Problem {
             "damaged",
             "the encryption state of this conversation is damaged: another is made when its members can be reached",
         ),
+        ChatProblem::RemovedMember => (
+            "removed_member",
+            "somebody who was removed is in this group again: messages wait here until an owner or admin removes them, or invites them anew",
+        ),
         ChatProblem::Outdated => ("outdated_copy", OUTDATED),
     };
     (code, text.into())

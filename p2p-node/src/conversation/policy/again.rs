@@ -5,7 +5,7 @@ use starling_wire::{Door, Policy, Role};
 
 use super::{IntentRow, PolicyEntry};
 use crate::{
-    api::types::ChatId,
+    api::types::{ChatId, TransientEvent},
     conversation::{Conversations, context::Context, group::GroupId, outbox::LOST_EPOCH},
     limits::REENTER_MS,
     mls::LiveGroup,
@@ -161,6 +161,7 @@ impl Conversations {
             if !entry.row.barred.contains(&account) {
                 entry.row.barred.push(account);
                 entry.dirty = true;
+                turn.transient_event(TransientEvent::Net);
             }
         }
         Ok(())

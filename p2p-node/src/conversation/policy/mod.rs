@@ -173,6 +173,12 @@ impl Policies {
         self.of.get(chat)?.policy.as_ref()?.role(account.as_bytes())
     }
 
+    /// Whether somebody who was removed where we were keeps us from writing.
+    pub(super) fn is_barred(&self, chat: &ChatId) -> bool {
+        let entry = self.of.get(chat).filter(|entry| entry.standing() == StandingRow::Member);
+        entry.is_some_and(|entry| !entry.row.barred.is_empty())
+    }
+
     /// Whether our user may write in a group.
     pub(super) fn check_may_write(&self, chat: &ChatId, own: &AccountId) -> Result<(), NodeError> {
         let entry = self.of.get(chat).ok_or(NotFound::Chat)?;

@@ -7,7 +7,7 @@ use starling_wire::{Body, Leave, Policy};
 
 use super::{IntentRow, PolicyEntry};
 use crate::{
-    api::types::{ChatId, DurableEventKind},
+    api::types::{ChatId, DurableEventKind, TransientEvent},
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
     limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, MAX_LEAVES},
@@ -125,6 +125,7 @@ impl Conversations {
         entry.turn_at = None;
         entry.set_policy(policy);
         if is_free {
+            turn.transient_event(TransientEvent::Net);
             self.write_again(turn, (chat, id))?;
         }
         self.sync_roster(turn, cx.dir, chat, id)?;
