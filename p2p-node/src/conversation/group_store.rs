@@ -257,6 +257,9 @@ impl Conversations {
                 }
                 Err(error) => return Err(error),
             };
+            for device in entry.row.owed.iter().filter_map(|device| DeviceId::from_bytes(device).ok()) {
+                self.apart.owe(id, device, 0);
+            }
             self.groups.insert_entry(entry);
         }
         self.drop_lost_groups();

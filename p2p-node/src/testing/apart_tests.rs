@@ -9,6 +9,7 @@ use starling_wire::{
 
 use super::{
     fork_tests::showing,
+    liar::{Liar, Showing, Shown},
     world::{Who, World},
 };
 use crate::{
@@ -202,6 +203,40 @@ fn devices_that_are_killed_while_they_come_to_the_owner_are_there_in_the_end() {
     }
     camps.world.pass(60 * 60_000);
     camps.are_together(&all, &[]);
+}
+
+/// Bob comes in again twice within ten minutes, and each time lacks what alice has written; she is killed after the second.
+#[test]
+fn what_a_device_lacks_that_has_come_again_and_again_is_not_forgotten_by_a_restart() {
+    let mut world = World::new(990);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let people = world.company(3);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    world.direct = false;
+    let withheld = move |s: Showing| (s.author, s.reader, s.is_commit) == (alice, bob, false);
+    for text in ["once", "twice"] {
+        let liar = world.liar.as_mut().unwrap();
+        liar.shows(move |s| if withheld(s) { Shown::Never } else { Shown::Now });
+        world.say_in(alice, chat, text).unwrap();
+        world.pass(5_000);
+        world.liar.as_mut().unwrap().relent();
+        world.modified(bob, |engine, turn| {
+            let id = engine.active_group(chat).unwrap();
+            let (conversations, mut cx) = engine.conversing();
+            conversations.enter_again(turn, &mut cx, id).unwrap();
+        });
+        world.pass(20_000);
+        // It may come in again at once.
+        world.kill(bob);
+        world.start(bob);
+    }
+    world.pass(20_000);
+    assert_eq!(world.texts_in(bob, chat), ["once"], "the second time is too soon");
+    world.kill(alice);
+    world.start(alice);
+    world.pass(30 * 60_000);
+    assert_eq!(world.texts_in(bob, chat), ["once", "twice"]);
 }
 
 /// What a member's modified program says of the group, as if it was where nothing leads to from `reader`; and a way into a group of its own with this policy.

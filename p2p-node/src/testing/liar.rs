@@ -78,9 +78,14 @@ impl Liar {
         Self { logs: HashMap::new(), asked: HashMap::new(), policy: Box::new(policy), rng }
     }
 
+    /// From now on it decides in this way.
+    pub fn shows(&mut self, policy: impl FnMut(Showing) -> Shown + 'static) {
+        self.policy = Box::new(policy);
+    }
+
     /// From now on it shows everything.
     pub fn relent(&mut self) {
-        self.policy = Box::new(|_| Shown::Now);
+        self.shows(|_| Shown::Now);
     }
 
     /// It sees a request.

@@ -57,6 +57,19 @@ impl GroupEntry {
         }
     }
 
+    /// Remembers whether a device is to be given later what it lacks.
+    fn note_owed(&mut self, device: &DeviceId, is_owed: bool) {
+        let of_device = |owed: &Vec<u8>| owed[..] == device.as_bytes()[..];
+        if self.row.owed.iter().any(of_device) == is_owed {
+            return;
+        }
+        match is_owed {
+            true => self.row.owed.push(device.as_bytes().to_vec()),
+            false => self.row.owed.retain(|owed| !of_device(owed)),
+        }
+        self.touch();
+    }
+
     /// Whether the way into the current epoch is still to be written.
     pub fn has_door_to_write(&self) -> bool {
         let is_open = !self.row.ours || self.row.log_opened;
@@ -160,10 +173,13 @@ impl Conversations {
         match owed_at {
             Some(at) if at <= turn.now() => {
                 let acked = row.acked;
+                entry.note_owed(&newcomer.device, false);
+                self.apart.owes_not(id, newcomer.device);
                 return self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked);
             }
             Some(at) => {
                 self.apart.owe(id, newcomer.device, at);
+                entry.note_owed(&newcomer.device, true);
                 return Ok(());
             }
             None => {}
@@ -181,10 +197,9 @@ impl Conversations {
         id: GroupId,
         device: DeviceId,
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead && entry.has_member(&device)) else {
-            return Ok(());
-        };
-        let Some(chat) = entry.chat() else { return Ok(()) };
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        entry.note_owed(&device, false);
+        let Some(chat) = entry.chat().filter(|_| !entry.row.dead && entry.has_member(&device)) else { return Ok(()) };
         let acked = self.chats.get(&chat).and_then(|state| state.roster.device(&device)).map_or(0, |row| row.acked);
         self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked)?;
         self.renew_outbox(turn, cx, chat)

@@ -74,6 +74,11 @@ impl Apart {
         self.owed.insert((id, device), at);
     }
 
+    /// It is given that now.
+    pub(in crate::conversation) fn owes_not(&mut self, id: GroupId, device: DeviceId) {
+        self.owed.remove(&(id, device));
+    }
+
     /// Of more than are asked at a time those stay that stand highest.
     fn note(&mut self, id: GroupId, leader: Standing, at: u64) {
         let seeks = self.of.entry(id).or_default();

@@ -51,6 +51,9 @@ pub struct GroupRow {
     /// Another took its place while the home of its log did not answer: what others have written there is read once it does.
     #[prost(bool, tag = "22")]
     pub left: bool,
+    /// Devices that have entered it again, and are given what they lack later: each is given that once in a time.
+    #[prost(bytes = "vec", repeated, tag = "23")]
+    pub owed: Vec<Vec<u8>>,
     /// The log with the ways into it; none in groups that older versions have made.
     #[prost(message, optional, tag = "20")]
     pub door: Option<DoorRow>,
