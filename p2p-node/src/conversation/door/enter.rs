@@ -174,9 +174,9 @@ impl Conversations {
         (chat, home): (ChatId, HomeId),
         page: Page,
     ) -> Result<(), EngineError> {
-        let Some(keys) = self.chats.offered(chat).and_then(|door| LogKeys::of_secret(&door.secret)) else {
-            return Ok(());
-        };
+        // A page that was asked for before another way was offered may come when a commit is on its way already.
+        let Some(door) = self.chats.offered(chat).filter(|door| door.entering.is_none()) else { return Ok(()) };
+        let Some(keys) = LogKeys::of_secret(&door.secret) else { return Ok(()) };
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
             let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
