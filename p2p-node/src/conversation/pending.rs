@@ -105,7 +105,7 @@ impl Conversations {
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) => {
-                self.enter_refused(turn, chat, refused);
+                self.enter_refused(turn, chat, refused)?;
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Read(id, epoch)

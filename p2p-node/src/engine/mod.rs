@@ -192,7 +192,7 @@ impl Engine {
         self.account.on_time(turn, &mut self.homes);
         self.homes.on_time(turn);
         let (conversations, mut cx) = self.conversing();
-        conversations.enter_on_time(turn, &mut cx);
+        conversations.enter_on_time(turn, &mut cx)?;
         conversations.policies_on_time(turn);
         conversations.seek_on_time(turn, &mut cx)?;
         self.devices().snapshot_on_time(turn)?;

@@ -15,7 +15,7 @@ stored_enum! {
         Entering = 1,
         /// We are in it.
         Member = 2,
-        /// We have said that we leave.
+        /// We leave, and the others do not all know.
         Leaving = 3,
         /// We have left.
         Left = 4,

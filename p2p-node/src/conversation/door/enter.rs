@@ -57,6 +57,11 @@ impl Conversations {
         self.entering.attempts.contains_key(&chat) || self.chats.offered(chat).is_some_and(waits)
     }
 
+    /// Whether a commit of this device may have led it into the group of a conversation, and it does not know.
+    pub(in crate::conversation) fn may_have_entered(&self, chat: ChatId) -> bool {
+        self.chats.offered(chat).is_some_and(|door| door.sent || door.entering.is_some())
+    }
+
     /// The group of a conversation is entered when it is its turn; its contact's devices are looked up at `home` before.
     pub(crate) fn enter_in_turn(&mut self, chat: ChatId, home: HomeId) {
         if let Some(place) = self.chats.offered(chat).map(|door| door.place) {
@@ -132,7 +137,7 @@ impl Conversations {
         };
         tracing::warn!(epoch = door.epoch, "a group is entered again where another member is");
         if let Some(door) = &mut state.row.door {
-            door.entering = Some(entering);
+            (door.entering, door.sent) = (Some(entering), true);
         }
         state.dirty = true;
         self.entering.attempts.remove(&chat);
@@ -201,6 +206,7 @@ impl Conversations {
 
     /// Tries those that were read, the newest first.
     fn try_doors(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let mut nowhere = false;
         while let Some(attempt) = self.entering.attempts.get_mut(&chat)
             && attempt.tried.len() < MAX_DOORS_TRIED
             && let Some((_, door)) = attempt.found.pop_last()
@@ -211,25 +217,27 @@ impl Conversations {
                     if let Some(state) = self.chats.get_mut(&chat)
                         && let Some(door) = &mut state.row.door
                     {
-                        door.entering = Some(entering);
+                        (door.entering, door.sent) = (Some(entering), true);
                         state.dirty = true;
                     }
                     self.ask_to_enter(turn, cx, chat);
                     return Ok(());
                 }
                 Prepared::ToStrangers => {
-                    self.give_door_up(turn, chat);
-                    return Ok(());
+                    return self.give_door_up(turn, chat);
                 }
-                Prepared::Nowhere => {}
+                Prepared::Nowhere => nowhere = true,
             }
+        }
+        if nowhere && self.entering.attempts.get(&chat).is_some_and(|attempt| !attempt.outrun) {
+            self.leave_if_closed(turn, chat)?;
         }
         let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
         match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
             // Whoever was faster writes the way into the next epoch.
             Some(attempt) => attempt.again_at = Some(again_at),
-            None => self.give_door_up(turn, chat),
+            None => self.give_door_up(turn, chat)?,
         }
         Ok(())
     }
@@ -335,7 +343,7 @@ impl Conversations {
         let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.tried.insert(entering.epoch);
-            attempt.again_at = Some(again_at);
+            (attempt.again_at, attempt.outrun) = (Some(again_at), true);
         }
         Ok(())
     }
@@ -394,14 +402,18 @@ impl Conversations {
     }
 
     /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
-    fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) {
+    fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         if self.chats.is_group_chat(chat) {
             let failures = self.entering.attempts.get(&chat).map_or(0, |attempt| attempt.failures);
             let again_at = Some(turn.now() + (ENTER_AGAIN_MS << failures));
             let failures = (failures + 1).min(MAX_ENTER_BACKOFF);
             let attempt = Attempt { again_at, failures, gives_up_at: u64::MAX, ..Attempt::default() };
             self.entering.attempts.insert(chat, attempt);
-            return;
+            // Nothing was sent, and for an hour and more nothing could be.
+            return match failures == MAX_ENTER_BACKOFF && !self.may_have_entered(chat) {
+                true => self.leave_if_closed(turn, chat),
+                false => Ok(()),
+            };
         }
         self.entering.attempts.remove(&chat);
         if let Some(state) = self.chats.get_mut(&chat) {
@@ -410,10 +422,11 @@ impl Conversations {
             state.dirty = true;
         }
         turn.fact(Fact::GroupAbandoned);
+        Ok(())
     }
 
     /// Doors that are looked at again, and those that are given up.
-    pub(crate) fn enter_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) {
+    pub(crate) fn enter_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
         let now = turn.now();
         let is_due = |attempt: &Attempt| attempt.again_at.is_some_and(|at| at <= now) || attempt.gives_up_at <= now;
         let due: Vec<ChatId> =
@@ -431,19 +444,26 @@ impl Conversations {
                 }
                 self.ask_to_enter(turn, cx, chat);
             } else if may_give_up {
-                self.give_door_up(turn, chat);
+                self.give_door_up(turn, chat)?;
             } else {
                 // Somebody has made another group meanwhile; whether others have followed us into this one is still to be learned.
                 attempt.gives_up_at = u64::MAX;
             }
         }
+        Ok(())
     }
 
     /// A request of somebody who enters was refused.
-    pub(in crate::conversation) fn enter_refused(&mut self, turn: &mut Turn<'_>, chat: ChatId, refused: &Refused) {
+    pub(in crate::conversation) fn enter_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
         match self.entering.attempts.get_mut(&chat) {
             Some(attempt) if refused.is_busy() => {
                 (attempt.asks, attempt.again_at) = (None, Some(turn.now() + RETRY_REFUSED_MS));
+                Ok(())
             }
             _ => self.give_door_up(turn, chat),
         }

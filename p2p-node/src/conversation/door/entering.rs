@@ -36,6 +36,8 @@ pub(super) struct Attempt {
     /// Those that were read, with their numbers in the log.
     pub(super) found: BTreeMap<(u64, u64), Door>,
     pub(super) pages: u32,
+    /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
+    pub(super) outrun: bool,
     /// So many times nothing has led into a group of many.
     pub(super) failures: u32,
 }

@@ -133,9 +133,13 @@ impl Conversations {
         for id in dead {
             self.delete_group(turn, cx, chat, id)?;
         }
+        let before = self.chats.get(&chat).and_then(|state| state.row.door.clone());
+        let before = before.filter(|before| before.group == door.group);
+        // A commit that was sent may be in: without its state nobody would write the way to the epoch after it.
+        let (entering, sent) = before.map(|before| (before.entering.clone(), before.sent)).unwrap_or_default();
         self.stop_entering(chat);
         if let Some(state) = self.chats.get_mut(&chat) {
-            state.row.door = Some(door);
+            state.row.door = Some(OfferedDoor { entering, sent, ..door });
         }
         turn.fact(Fact::ReachChanged);
         self.enter(turn, cx, chat)

@@ -333,7 +333,7 @@ impl Conversations {
     }
 
     /// The user is told that a change of a group cannot be made.
-    fn report_refused(&self, turn: &mut Turn<'_>, chat: ChatId, denied: Denied) -> Result<(), EngineError> {
+    pub(super) fn report_refused(&self, turn: &mut Turn<'_>, chat: ChatId, denied: Denied) -> Result<(), EngineError> {
         let text = GroupRefusal::from(denied).code().to_owned();
         let kind = DurableEventKind::GroupRefused.stored();
         turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), text, ..EventLogRow::default() })

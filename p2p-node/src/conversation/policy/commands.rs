@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use starling_keys::AccountId;
-use starling_wire::{Body, LEAVE_DOMAIN, Leave, MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
+use starling_wire::{MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
@@ -221,50 +221,6 @@ impl Conversations {
         }
         self.touch_groups_of(chat);
         Ok(())
-    }
-
-    /// Says that we leave. What we have written still reaches the others before.
-    fn leave(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        chat: ChatId,
-    ) -> Result<Result<(), NodeError>, EngineError> {
-        let own = cx.dir.account.id();
-        let Some(entry) = self.policies.of.get(&chat) else { return Ok(Err(NotFound::Group.into())) };
-        match entry.standing() {
-            StandingRow::Member => {}
-            StandingRow::Leaving => return Ok(Ok(())),
-            // None of the others has to be told.
-            StandingRow::Entering => return self.has_left(turn, chat).map(Ok),
-            _ => return Ok(refused(GroupRefusal::NotAMember)),
-        }
-        let Some(policy) = entry.policy.clone() else { return Ok(refused(GroupRefusal::NotAMember)) };
-        let others = policy.members.iter().filter(|m| m.account != *own.as_bytes());
-        let is_last_owner = policy.role(own.as_bytes()) == Some(Role::Owner)
-            && others.clone().count() > 0
-            && !others.clone().any(|m| m.role == Role::Owner);
-        if is_last_owner {
-            return Ok(refused(GroupRefusal::LastOwner));
-        }
-        let Some(group) = self.active_group(cx.dir, chat) else { return Ok(refused(GroupRefusal::NotAMember)) };
-        let group_entry = self.groups.get(&group);
-        let epoch = group_entry.map_or(0, GroupEntry::epoch);
-        // Other devices of ours have to hear of it, too.
-        let is_alone = group_entry.is_none_or(|entry| entry.members.len() <= 1);
-        let key = &cx.dir.account.identity.device_key;
-        let (account, device) = (*own.as_bytes(), *cx.dir.account.device().as_bytes());
-        let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, &group, epoch));
-        let id = self.write_event(turn, cx, chat, Body::Leave(Leave { account, device, group, epoch, signature }))?;
-        if let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.set_standing(StandingRow::Leaving);
-            entry.row.leaving = id.sequence;
-            entry.row.intents.clear();
-        }
-        if is_alone {
-            self.has_left(turn, chat)?;
-        }
-        Ok(Ok(()))
     }
 }
 

@@ -7,6 +7,7 @@
 mod again;
 mod change;
 pub mod commands;
+mod leave;
 mod moved;
 mod offers;
 mod shown;
@@ -259,7 +260,8 @@ impl Conversations {
     /// A device of our account was removed: the groups that it may enter, or is in, bury it.
     pub(super) fn bury_own(&mut self, turn: &Turn<'_>, device: &starling_keys::DeviceId) {
         let in_group = |(chat, entry): (&ChatId, &PolicyEntry)| {
-            matches!(entry.standing(), StandingRow::Entering | StandingRow::Member).then_some(*chat)
+            let may_be_in = matches!(entry.standing(), StandingRow::Entering | StandingRow::Member);
+            (may_be_in || entry.leaves_when_entered()).then_some(*chat)
         };
         let chats: Vec<ChatId> = self.policies.of.iter().filter_map(in_group).collect();
         for chat in chats {

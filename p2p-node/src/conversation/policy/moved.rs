@@ -63,6 +63,19 @@ impl PolicyEntry {
     }
 }
 
+impl PolicyEntry {
+    /// This device is in the group that it has entered.
+    pub(super) fn has_come(&mut self, turn: &mut Turn<'_>, chat: ChatId, own: &AccountId) -> Result<(), EngineError> {
+        self.set_standing(StandingRow::Member);
+        self.row.offer = None;
+        self.introduce_at = Some(turn.now());
+        self.row.introduce = true;
+        turn.fact(Fact::ContactsChanged);
+        let name = self.policy.as_ref().map_or("", |policy| &policy.name);
+        group_event(turn, DurableEventKind::GroupJoined, chat, own.as_bytes(), name)
+    }
+}
+
 /// Whether a policy ends what somebody could do before it: who is gone knows the door.
 pub fn shuts_out(before: &Policy, after: &Policy) -> bool {
     after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none())
@@ -97,14 +110,7 @@ impl Conversations {
         entry.unbar(&policy);
         let is_free = was_barred && entry.row.barred.is_empty();
         let own = *cx.dir.account.id().as_bytes();
-        if policy.role(&own).is_some() && entry.standing() == StandingRow::Entering {
-            entry.set_standing(StandingRow::Member);
-            entry.row.offer = None;
-            entry.introduce_at = Some(turn.now());
-            entry.row.introduce = true;
-            turn.fact(Fact::ContactsChanged);
-            group_event(turn, DurableEventKind::GroupJoined, chat, &own, &policy.name)?;
-        }
+        let comes = policy.role(&own).is_some() && entry.standing() == StandingRow::Entering;
         entry
             .row
             .leaves
@@ -124,12 +130,16 @@ impl Conversations {
         });
         entry.turn_at = None;
         entry.set_policy(policy);
+        if comes {
+            entry.has_come(turn, chat, &cx.dir.account.id())?;
+        }
         if is_free {
             turn.transient_event(TransientEvent::Net);
             self.write_again(turn, (chat, id))?;
         }
         self.sync_roster(turn, cx.dir, chat, id)?;
         self.offer_ways_in(turn, cx, chat)?;
+        self.leave_if_wanted(turn, cx, chat)?;
         // What our user wants, and is done by this, is found in this turn.
         self.groups.touch(id);
         Ok(())
@@ -245,7 +255,7 @@ impl Conversations {
         }
     }
 
-    /// We have left, and the others know.
+    /// We have left, and the others know, or there is no way to them.
     pub(super) fn has_left(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         self.be_out(turn, chat, StandingRow::Left)
     }

@@ -53,6 +53,13 @@ impl OfferRow {
     }
 }
 
+impl OfferRow {
+    /// The group and the secret of its door.
+    pub(super) fn way(&self) -> Vec<u8> {
+        [&self.group[..], &self.secret].concat()
+    }
+}
+
 /// What names a way in.
 fn hash_of(offer: &GroupOffer) -> Vec<u8> {
     blake3::hash(&[&offer.group[..], &offer.secret].concat()).as_bytes()[..16].to_vec()
@@ -330,7 +337,10 @@ impl Conversations {
         answer: u32,
     ) -> Result<(), EngineError> {
         let standing = self.policies.of.get(&chat).map(PolicyEntry::standing);
-        let may_enter = standing.is_none_or(|standing| may_follow.contains(&standing));
+        // Our user has come back on another device, by another way than the one that was left on this one.
+        let is_back = |entry: &PolicyEntry| entry.leaves_when_entered() && entry.row.left_way != row.way();
+        let stays = self.policies.of.get(&chat).is_some_and(is_back) && self.stay(chat);
+        let may_enter = stays || standing.is_none_or(|standing| may_follow.contains(&standing));
         match Answer::from_number(answer) {
             Some(Answer::Accepted) if may_enter && self.policies.has_room() => {
                 self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
@@ -356,7 +366,7 @@ impl Conversations {
         row: OfferRow,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
         let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
-        let enters = entry.standing() == StandingRow::Entering;
+        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
         let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
         let may = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin) || (enters && offered);
         if !may {
@@ -385,6 +395,7 @@ impl Conversations {
         match self.policies.of.get(&chat).map(PolicyEntry::standing) {
             Some(StandingRow::Invited | StandingRow::Declined) => {}
             Some(StandingRow::Entering | StandingRow::Member) => return Ok(Ok(())),
+            Some(StandingRow::Leaving) if self.stay(chat) => return Ok(Ok(())),
             _ => return Ok(Err(NotFound::Group.into())),
         }
         if !self.policies.has_room() {
@@ -402,16 +413,16 @@ impl Conversations {
         cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        let may_decline = |e: &&mut PolicyEntry| {
-            e.standing() == StandingRow::Invited || e.standing() == StandingRow::Entering && e.policy.is_none()
-        };
-        let Some(entry) = self.policies.of.get_mut(&chat).filter(may_decline) else {
-            return Ok(Err(NotFound::Group.into()));
-        };
-        entry.set_standing(StandingRow::Declined);
-        self.stop_entering(chat);
-        self.tell_own_devices(turn, cx, chat, Answer::Declined)?;
-        Ok(Ok(()))
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(Err(NotFound::Group.into())) };
+        match entry.standing() {
+            StandingRow::Invited => {
+                entry.set_standing(StandingRow::Declined);
+                self.tell_own_devices(turn, cx, chat, Answer::Declined)?;
+                Ok(Ok(()))
+            }
+            StandingRow::Entering if entry.policy.is_none() => self.leave_before_entered(turn, cx, chat).map(Ok),
+            _ => Ok(Err(NotFound::Group.into())),
+        }
     }
 
     /// Enters the group that was offered.
@@ -426,7 +437,11 @@ impl Conversations {
         }
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
         let Some(door) = entry.row.offer.as_ref().map(OfferRow::door) else { return Ok(()) };
-        entry.set_standing(StandingRow::Entering);
+        match entry.standing() {
+            // Who has left it meanwhile enters to say so, in this group.
+            StandingRow::Leaving => (entry.row.leaving, entry.dirty) = (0, true),
+            _ => entry.set_standing(StandingRow::Entering),
+        }
         self.enter_by(turn, cx, chat, door)
     }
 }

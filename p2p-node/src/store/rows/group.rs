@@ -96,6 +96,9 @@ pub struct OfferedDoor {
     /// A member has shown the way: this device is in the group at a place that nothing leads on from.
     #[prost(bool, tag = "6")]
     pub apart: bool,
+    /// A commit of ours may have been sent, this one or one before it.
+    #[prost(bool, tag = "7")]
+    pub sent: bool,
 }
 
 /// An external commit of ours, stored before it is sent.

@@ -25,7 +25,7 @@ pub struct PolicyRow {
     /// Words of accounts that leave, encoded, until they are gone.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub leaves: Vec<Vec<u8>>,
-    /// The number of the event that says that we leave.
+    /// The number of the event that says that we leave; 0 until it is said.
     #[prost(uint64, tag = "7")]
     pub leaving: u64,
     /// Others have come who do not know yet who we are.
@@ -40,6 +40,9 @@ pub struct PolicyRow {
     /// Accounts that were removed where this device was, and that are members where it has come to: nothing is written while they are.
     #[prost(bytes = "vec", repeated, tag = "11")]
     pub barred: Vec<Vec<u8>>,
+    /// The group and the secret of the door by which it was being entered when our user left it.
+    #[prost(bytes = "vec", tag = "12")]
+    pub left_way: Vec<u8>,
 }
 
 /// An account that was removed from a group.
@@ -74,7 +77,7 @@ pub enum StandingRow {
     Entering = 1,
     /// We are in it.
     Member = 2,
-    /// We have said that we leave.
+    /// We leave, and the others do not all know.
     Leaving = 3,
     /// We have left.
     Left = 4,
