@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bolero::check;
 use bytes::{Bytes, BytesMut};
+use futures::{FutureExt, io::Cursor};
 use prost::Message as _;
 use starling_keys::{
     AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase,
@@ -21,6 +22,7 @@ use starling_wire::{
     pad,
     rendezvous::{Request, RequestBody, Response},
     snapshot::SealedSnapshot,
+    streams::{read_message, write_message},
     unpad, verify_log, write_frame,
 };
 
@@ -331,6 +333,21 @@ fn paths_from_a_root_to_a_device() {
                 assert!(path.account() == three.account && three.device(&path.device()).is_some(), "forged");
             }
             Err(error) => assert!(matches!(error, ChainError::Malformed | ChainError::Place | ChainError::Signature)),
+        }
+    });
+}
+
+#[test]
+fn messages_of_a_relay_on_a_stream() {
+    let valid = [&[0, 3, 0, 4][..], &[7; 20], &[0x40, 1, 0, 5], &[9; 8], &[0x41, 2, 0, 0]].concat();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let mut stream = Cursor::new(mutated(&valid, input));
+        while let Ok(Some(message)) = read_message(&mut stream, 2048).now_or_never().unwrap() {
+            assert!((4..=2048).contains(&message.len()));
+            let mut written = Cursor::new(Vec::new());
+            write_message(&mut written, &message).now_or_never().unwrap().unwrap();
+            written.set_position(0);
+            assert_eq!(read_message(&mut written, 2048).now_or_never().unwrap().unwrap(), Some(message));
         }
     });
 }

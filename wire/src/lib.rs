@@ -52,6 +52,8 @@ pub use signal::{Availability, SIGNAL_DOMAIN, Signal, SignalError, SignedSignal}
 pub const DIRECT_PROTOCOL: &str = "/starling/direct/1";
 /// The stream protocol between a device and a rendezvous.
 pub const RENDEZVOUS_PROTOCOL: &str = "/starling/rendezvous/1";
+/// The stream protocol of TURN between a device and a rendezvous, for networks without UDP.
+pub const TURN_PROTOCOL: &str = "/starling/turn/1";
 /// What `identify` tells peers.
 pub const IDENTIFY_PROTOCOL: &str = "/starling/1";
 /// The version of the protocols in this crate. A peer that speaks another major version uses another protocol name.

@@ -6,8 +6,10 @@
 mod behaviour;
 mod framed;
 mod handler;
+mod turn;
 mod websocket;
 
 pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
 pub use framed::{FrameReader, FrameWriter, ReadError};
+pub use turn::{read_message, write_message, write_messages};
 pub use websocket::{websocket, websocket_over};
