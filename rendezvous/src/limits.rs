@@ -144,6 +144,14 @@ pub const INTERFACES_INTERVAL: Duration = Duration::from_secs(60);
 pub const TURN_DATAGRAM: usize = 2048;
 /// Largest TURN request: a refresh of 16 permissions, each listed with some ports, takes half of it.
 pub const TURN_REQUEST: usize = 1024;
+/// Messages that wait for a client of TURN on its stream: at 4 Mbit/s, what comes in a seventh of a second.
+pub const TURN_STREAM_QUEUE: usize = 64;
+/// A client that sends nothing on its stream to TURN for so long is gone: ours say something every 10 s.
+pub const TURN_STREAM_SILENCE: Duration = Duration::from_secs(30);
+/// A stream to TURN without an allocation is not used after this time.
+pub const TURN_STREAM_UNUSED: Duration = Duration::from_secs(10);
+/// Streams to TURN of one device at a time: one for each protocol and server name, twice while a call changes its path.
+pub const TURN_STREAMS_PER_DEVICE: u32 = 8;
 /// Longest user name in TURN: ours have 40 bytes, and it is kept with the allocation.
 pub const TURN_USERNAME: usize = 128;
 /// Peers' addresses that an allocation may exchange data with: one call has one peer, with some addresses.

@@ -72,6 +72,11 @@ impl Admission {
         self.slots.origin_of(connection)
     }
 
+    /// The address that it comes from.
+    pub fn ip(&self, connection: ConnectionId) -> Option<IpAddr> {
+        self.slots.ip_of(connection)
+    }
+
     /// Forgets networks that have not connected for a while.
     pub fn retain_recent(&self) {
         self.quic_rates.retain_recent();

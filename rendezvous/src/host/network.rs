@@ -16,7 +16,7 @@ use libp2p::{
     tcp, yamux,
 };
 use starling_wire::{
-    IDENTIFY_PROTOCOL, RENDEZVOUS_PROTOCOL,
+    IDENTIFY_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL,
     streams::{self, Gate},
 };
 
@@ -99,7 +99,7 @@ fn behaviour(key: &Keypair, config: &Config, shares: RelayShares) -> Behaviour {
         limits: connection_limits::Behaviour::new(
             ConnectionLimits::default().with_max_established_per_peer(Some(CONNECTIONS_PER_DEVICE)),
         ),
-        streams: streams::Behaviour::new(&[RENDEZVOUS_PROTOCOL], Gate::Open),
+        streams: streams::Behaviour::new(&[RENDEZVOUS_PROTOCOL, TURN_PROTOCOL], Gate::Open),
         relay: relay::Behaviour::new(peer, relay_config),
         autonat: autonat::v2::server::Behaviour::default(),
         identify: identify::Behaviour::new(

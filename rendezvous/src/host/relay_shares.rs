@@ -79,6 +79,11 @@ impl RelayShares {
         state.peers.insert(*peer, member);
     }
 
+    /// Whether a peer is connected that is a device of a registered account.
+    pub fn has_member(&self, peer: &PeerId) -> bool {
+        self.lock().peers.get(peer).is_some_and(|peer| peer.member)
+    }
+
     /// A connection of a peer is gone; with the last one goes all that it holds.
     pub fn disconnected(&self, peer: &PeerId) {
         let mut state = self.lock();

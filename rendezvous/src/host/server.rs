@@ -1,7 +1,7 @@
 //! Starting, running, reloading and stopping.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fs, io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -18,7 +18,7 @@ use libp2p::{
     swarm::{ConnectionId, SwarmEvent},
 };
 use starling_keys::RendezvousAddr;
-use starling_wire::{rendezvous::ResponseBody, streams};
+use starling_wire::{TURN_PROTOCOL, rendezvous::ResponseBody, streams};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{mpsc, watch},
@@ -34,9 +34,10 @@ use super::{
     relay_shares::RelayShares,
 };
 use crate::{
+    address::Origin,
     clock::now_ms,
     config::{Config, ConfigError},
-    limits::{CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL},
+    limits::{CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL, TURN_STREAMS_PER_DEVICE},
     services::{Services, TurnEndpoint, operator, relay::turn::TurnError, sweep::Sweep},
     store::{Key, StoreError, Topic, redb::RedbStore},
 };
@@ -151,6 +152,9 @@ pub struct Server {
     /// Connections whose sessions turn out to be those of registered accounts.
     members: (mpsc::Sender<Member>, mpsc::Receiver<Member>),
     shares: RelayShares,
+    /// Streams to TURN.
+    turn: JoinSet<PeerId>,
+    turn_of: HashMap<PeerId, u32>,
     /// Accepted circuits that are open.
     circuits: HashMap<(PeerId, PeerId), u32>,
     drain: Duration,
@@ -208,7 +212,8 @@ impl Server {
             if let Ok(server) = bind_turn(config, identity.turn_key, &services.metrics).await? {
                 turn = server.addresses().first().copied();
                 let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                let endpoint = TurnEndpoint { addresses: server.addresses(), secret, hours, revoked: server.revoked() };
+                let (addresses, revoked, streams) = (server.addresses(), server.revoked(), server.streams());
+                let endpoint = TurnEndpoint { addresses, secret, hours, revoked, streams };
                 operator::revoke_banned(&services.store, &endpoint).await?;
                 let _ = services.turn.set(endpoint);
                 operator.spawn(server.run());
@@ -226,6 +231,8 @@ impl Server {
             by_device: HashMap::new(),
             members: mpsc::channel(MEMBER_QUEUE),
             shares,
+            turn: JoinSet::new(),
+            turn_of: HashMap::new(),
             circuits: HashMap::new(),
             drain: Duration::from_secs(config.drain_seconds),
             early,
@@ -265,6 +272,7 @@ impl Server {
                 }
                 _ = tidy.tick() => self.swarm.behaviour().admission.retain_recent(),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
+                Some(ended) = self.turn.join_next(), if !self.turn.is_empty() => self.turn_ended(ended),
                 _ = disk.tick() => services.look_at_disk(),
                 _ = stop.wait_for(|stop| *stop) => break,
                 () = &mut broken => {
@@ -317,6 +325,33 @@ impl Server {
         }
     }
 
+    /// A member opens a stream to TURN.
+    fn on_turn_stream(&mut self, peer: PeerId, stream: libp2p::Stream, connection: ConnectionId) {
+        let admission = &self.swarm.behaviour().admission;
+        let from = admission.ip(connection).zip(admission.origin(connection));
+        let (Some((ip, origin)), Some(turn)) = (from, self.services.turn.get()) else { return };
+        let open = self.turn_of.get(&peer).copied().unwrap_or_default();
+        if open >= TURN_STREAMS_PER_DEVICE || !self.shares.has_member(&peer) {
+            return;
+        }
+        self.turn_of.insert(peer, open + 1);
+        let streams = turn.streams.clone();
+        self.turn.spawn(async move {
+            streams.serve(stream, ip.to_canonical(), matches!(origin, Origin::Proxy(_))).await;
+            peer
+        });
+    }
+
+    fn turn_ended(&mut self, ended: Result<PeerId, tokio::task::JoinError>) {
+        let Ok(peer) = ended else { return };
+        if let Entry::Occupied(mut open) = self.turn_of.entry(peer) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
     fn on_relay(&mut self, event: libp2p::relay::Event) {
         use libp2p::relay::Event;
         let metrics = &self.services.metrics;
@@ -355,10 +390,11 @@ impl Server {
                 peer,
                 stream,
                 connection,
-                ..
-            })) => {
-                self.on_stream(peer, stream, connection.id);
-            }
+                protocol,
+            })) => match protocol.as_ref() {
+                TURN_PROTOCOL => self.on_turn_stream(peer, stream, connection.id),
+                _ => self.on_stream(peer, stream, connection.id),
+            },
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }))
                 if !matches!(error, ping::Failure::Unsupported) =>
             {

@@ -65,6 +65,7 @@ pub enum NoSlot {
 }
 
 struct Slot {
+    ip: IpAddr,
     origin: Origin,
     class: Class,
     peer: Option<PeerId>,
@@ -113,6 +114,11 @@ impl Slots {
         self.slots.get(&id).map(|slot| slot.origin)
     }
 
+    /// The address that a connection comes from.
+    pub fn ip_of(&self, id: ConnectionId) -> Option<IpAddr> {
+        self.slots.get(&id).map(|slot| slot.ip)
+    }
+
     /// A handshake begins.
     pub fn knock(&mut self, id: ConnectionId, ip: IpAddr, transport: Transport) -> Result<(), NoSlot> {
         let class = Class::Pending(transport);
@@ -124,7 +130,7 @@ impl Slots {
         }
         self.check_networks(&origin, class)?;
         self.next += 1;
-        self.insert(id, Slot { origin, class, peer: None, order: self.next });
+        self.insert(id, Slot { ip, origin, class, peer: None, order: self.next });
         Ok(())
     }
 

@@ -20,7 +20,12 @@ use std::{
 };
 
 use self::{
-    directory::Codes, operator::Metrics, rates::ServiceRates, relay::turn::Revoked, space::Space, workers::Workers,
+    directory::Codes,
+    operator::Metrics,
+    rates::ServiceRates,
+    relay::turn::{Revoked, Streams},
+    space::Space,
+    workers::Workers,
 };
 use crate::{
     clock::now_ms,
@@ -68,6 +73,8 @@ pub struct TurnEndpoint {
     pub hours: u64,
     /// Users whose credentials do not count any more, though they have not expired.
     pub revoked: Revoked,
+    /// Takes the streams of clients whose networks let no datagrams through.
+    pub streams: Streams,
 }
 
 impl TurnEndpoint {

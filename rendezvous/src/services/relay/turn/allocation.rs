@@ -7,7 +7,7 @@ use std::{
 
 use rtc_stun::error_code::{CODE_BAD_REQUEST, CODE_INSUFFICIENT_CAPACITY, ErrorCode};
 
-use super::{codec::RequestHead, ports::Token, rates::Bucket};
+use super::{client::Client, codec::RequestHead, ports::Token, rates::Bucket};
 use crate::limits::{TURN_CHANNEL_LIFE, TURN_CHANNELS, TURN_PERMISSION_LIFE, TURN_PERMISSIONS};
 
 pub(super) struct Channel {
@@ -17,7 +17,7 @@ pub(super) struct Channel {
 }
 
 pub(super) struct Allocation {
-    pub client: SocketAddr,
+    pub client: Client,
     pub user: String,
     /// The relayed address; its port is 0 while the socket is being opened.
     pub relayed: SocketAddr,

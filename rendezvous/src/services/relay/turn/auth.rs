@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -17,6 +16,7 @@ use rtc_stun::{
 
 use super::{
     CRYPTO, Moment, Turn,
+    client::Client,
     codec::{RequestHead, value},
 };
 use crate::limits::{TURN_NONCE_LIFE_S, TURN_USERNAME};
@@ -74,7 +74,7 @@ impl Turn {
     pub(super) fn authenticate(
         &mut self,
         now: Moment,
-        from: SocketAddr,
+        from: Client,
         message: &mut Message,
     ) -> Result<(String, Vec<u8>), Denied> {
         let attributes = &message.attributes.0;
@@ -94,7 +94,11 @@ impl Turn {
             return Err(Denied::With(CODE_STALE_NONCE));
         }
         // The nonce went to this address: it is not forged.
-        if !self.requests.take(from.ip(), message.raw.len() as u64, now.instant) {
+        let requests = match from {
+            Client::Datagram(_) => &mut self.requests,
+            Client::Stream { .. } => &mut self.stream_requests,
+        };
+        if !requests.take(from.rate_key(), message.raw.len() as u64, now.instant) {
             return Err(Denied::Silently);
         }
         let Some((user, key)) = std::str::from_utf8(username).ok().and_then(|username| self.key(now, username)) else {
@@ -123,13 +127,7 @@ impl Turn {
         Some((user.to_owned(), key))
     }
 
-    pub(super) fn challenge(
-        &self,
-        now: Moment,
-        from: SocketAddr,
-        head: &RequestHead,
-        code: ErrorCode,
-    ) -> Option<Vec<u8>> {
+    pub(super) fn challenge(&self, now: Moment, from: Client, head: &RequestHead, code: ErrorCode) -> Option<Vec<u8>> {
         let mut message = head.with_code(code)?;
         message.add(ATTR_REALM, self.setup.realm.as_bytes());
         message.add(ATTR_NONCE, self.nonce(from, now.unix_s).as_bytes());
@@ -137,7 +135,7 @@ impl Turn {
     }
 
     /// A nonce holds the time and a MAC of it and the client's address: nothing is remembered.
-    fn nonce(&self, to: SocketAddr, unix_s: u64) -> String {
+    fn nonce(&self, to: Client, unix_s: u64) -> String {
         // Seconds fit until 2106.
         let time = (unix_s as u32).to_be_bytes();
         let tag = self.nonce_tag(to, time);
@@ -145,18 +143,14 @@ impl Turn {
     }
 
     /// When a nonce was given to this client.
-    fn issued(&self, to: SocketAddr, nonce: &[u8]) -> Option<u64> {
+    fn issued(&self, to: Client, nonce: &[u8]) -> Option<u64> {
         let bytes = HEXLOWER.decode(nonce).ok()?;
         let (time, tag) = bytes.split_first_chunk::<4>()?;
         constant_time_eq(tag, &self.nonce_tag(to, *time)).then(|| u32::from_be_bytes(*time).into())
     }
 
-    fn nonce_tag(&self, to: SocketAddr, time: [u8; 4]) -> [u8; 12] {
-        let ip = match to.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let input = [time.as_slice(), ip.octets().as_slice(), to.port().to_be_bytes().as_slice()].concat();
+    fn nonce_tag(&self, to: Client, time: [u8; 4]) -> [u8; 12] {
+        let input = [time.as_slice(), to.tag().as_slice()].concat();
         let hash = blake3::keyed_hash(&self.nonce_key, &input);
         let mut tag = [0; 12];
         tag.copy_from_slice(&hash.as_bytes()[..12]);

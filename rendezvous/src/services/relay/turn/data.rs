@@ -10,6 +10,7 @@ use rtc_stun::{
 use super::{
     Action, AllocationId, Turn,
     allocation::permits,
+    client::Client,
     codec::{add_address, address, begin, unknown, value},
 };
 use crate::limits::{TURN_DATAGRAM, TURN_OVERHEAD};
@@ -36,7 +37,7 @@ impl Turn {
     pub(super) fn channel_data(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        from: Client,
         datagram: &[u8],
         out: &mut Vec<Action>,
     ) -> Option<()> {

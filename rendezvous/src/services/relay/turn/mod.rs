@@ -1,4 +1,4 @@
-//! STUN and TURN over UDP (RFC 8489, RFC 8656), for calls that find no direct path.
+//! STUN and TURN (RFC 8489, RFC 8656) over UDP, and over streams of clients whose networks have none, for calls that find no direct path.
 //!
 //! [`Turn`] does no input or output: datagrams and the time go in, [`Action`]s come out; [`TurnServer`] gives it sockets. Whatever comes in is
 //! hostile. Of those who have not authenticated nothing is kept but how much they were answered, in tables of a fixed size; what is answered
@@ -6,6 +6,7 @@
 
 mod allocation;
 mod auth;
+mod client;
 mod codec;
 mod data;
 mod listening;
@@ -13,6 +14,7 @@ mod ports;
 mod rates;
 mod requests;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -35,15 +37,17 @@ use rtc_stun::{
 
 use self::{
     allocation::Allocation,
+    client::Client,
     codec::{RequestHead, add_address, allocated, decode, unknown},
     rates::{Rate, Slots},
 };
 pub use self::{
     auth::{Revoked, credentials},
     server::{TurnError, TurnServer},
+    stream::Streams,
 };
 use crate::{
-    address::{RelayIps, prefix},
+    address::RelayIps,
     clock::now_ms,
     limits::{TURN_ANSWERS, TURN_REQUEST, TURN_REQUESTS, TURN_RESERVATION_LIFE},
 };
@@ -76,10 +80,10 @@ impl Moment {
 /// What is to be done with sockets, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send from the listening socket.
+    /// Send from the listening socket, or on the client's stream.
     Reply {
         /// The client.
-        to: SocketAddr,
+        to: Client,
         /// The datagram.
         data: Vec<u8>,
     },
@@ -142,8 +146,7 @@ pub struct Turn {
     rate: Rate,
     next: AllocationId,
     allocations: HashMap<AllocationId, Allocation>,
-    /// One listening socket of each protocol, one transport: the client's address is all of the 5-tuple that varies.
-    by_client: HashMap<SocketAddr, AllocationId>,
+    by_client: HashMap<Client, AllocationId>,
     by_relayed: HashMap<SocketAddr, AllocationId>,
     by_user: HashMap<String, u32>,
     reserved: HashMap<Token, Reservation>,
@@ -152,6 +155,8 @@ pub struct Turn {
     answers: Slots,
     /// Bytes of requests whose address is not forged.
     requests: Slots,
+    /// The same of those that came over streams.
+    stream_requests: Slots,
     counts: Counts,
 }
 
@@ -171,6 +176,7 @@ impl Turn {
             by_address: HashMap::new(),
             answers: Slots::new(TURN_ANSWERS, now),
             requests: Slots::new(TURN_REQUESTS, now),
+            stream_requests: Slots::new(TURN_REQUESTS, now),
             counts: Counts::default(),
         }
     }
@@ -190,8 +196,8 @@ impl Turn {
         std::mem::take(&mut self.counts)
     }
 
-    /// A datagram came to the listening socket.
-    pub fn handle(&mut self, now: Moment, from: SocketAddr, datagram: &[u8], out: &mut Vec<Action>) {
+    /// A datagram came to the listening socket, or a message on a stream.
+    pub fn handle(&mut self, now: Moment, from: Client, datagram: &[u8], out: &mut Vec<Action>) {
         match datagram.first() {
             Some(0x00..=0x3f) => self.stun(now, from, datagram, out),
             Some(0x40..=0x7f) => self.channel_data(now.instant, from, datagram, out),
@@ -217,7 +223,7 @@ impl Turn {
                     let expires = allocation.created + TURN_RESERVATION_LIFE;
                     self.reserved.insert(token, Reservation { user, ip, expires });
                 }
-                allocated(&allocation.head, allocation.relayed, client, kept)
+                allocated(&allocation.head, allocation.relayed, client.address(), kept)
             }
             None => {
                 let answer = allocation.head.error(CODE_INSUFFICIENT_CAPACITY);
@@ -231,6 +237,18 @@ impl Turn {
     /// A datagram came to the socket of an allocation.
     pub fn relayed(&mut self, now: Moment, id: AllocationId, from: SocketAddr, datagram: &[u8], out: &mut Vec<Action>) {
         self.relay_to_client(now.instant, id, from, datagram, out);
+    }
+
+    /// Whether a client has an allocation.
+    pub fn serves(&self, client: Client) -> bool {
+        self.by_client.contains_key(&client)
+    }
+
+    /// A client's stream has ended, and its allocation with it.
+    pub fn gone(&mut self, client: Client, out: &mut Vec<Action>) {
+        if let Some(id) = self.by_client.get(&client).copied() {
+            self.remove(id, out);
+        }
     }
 
     /// Ends allocations that were not refreshed. To be called about once a second.
@@ -252,11 +270,13 @@ impl Turn {
             self.by_relayed.remove(&allocation.relayed);
             out.push(Action::Close(id));
         }
-        release(&mut self.by_address, prefix(allocation.client.ip()));
+        if let Some(ip) = allocation.client.counted_by() {
+            release(&mut self.by_address, ip);
+        }
         release(&mut self.by_user, allocation.user);
     }
 
-    fn stun(&mut self, now: Moment, from: SocketAddr, datagram: &[u8], out: &mut Vec<Action>) -> Option<()> {
+    fn stun(&mut self, now: Moment, from: Client, datagram: &[u8], out: &mut Vec<Action>) -> Option<()> {
         let mut typ = MessageType::default();
         typ.read_value(u16::from_be_bytes([*datagram.first()?, *datagram.get(1)?]));
         match (typ.class, typ.method) {
@@ -274,12 +294,12 @@ impl Turn {
         }
     }
 
-    fn binding(&mut self, now: Moment, from: SocketAddr, message: &Message, out: &mut Vec<Action>) -> Option<()> {
+    fn binding(&mut self, now: Moment, from: Client, message: &Message, out: &mut Vec<Action>) -> Option<()> {
         let head = RequestHead::of(message);
         let unknown = unknown(&message.attributes.0);
         let answer = if unknown.is_empty() {
             let mut answer = head.answer(CLASS_SUCCESS_RESPONSE);
-            add_address(&mut answer, ATTR_XORMAPPED_ADDRESS, from)?;
+            add_address(&mut answer, ATTR_XORMAPPED_ADDRESS, from.address())?;
             head.seal(answer)?
         } else {
             head.unknown(unknown)?
@@ -288,11 +308,13 @@ impl Turn {
     }
 
     /// Answers somebody whose address may be forged, unless that address got much already.
-    fn answer_stranger(&mut self, now: Instant, to: SocketAddr, data: Vec<u8>, out: &mut Vec<Action>) -> Option<()> {
-        self.answers.take(to.ip(), data.len() as u64, now).then(|| out.push(Action::Reply { to, data }))
+    fn answer_stranger(&mut self, now: Instant, to: Client, data: Vec<u8>, out: &mut Vec<Action>) -> Option<()> {
+        // Nobody else can have sent what came over a stream.
+        let may = matches!(to, Client::Stream { .. }) || self.answers.take(to.rate_key(), data.len() as u64, now);
+        may.then(|| out.push(Action::Reply { to, data }))
     }
 
-    fn allocation_of(&self, client: SocketAddr) -> Option<&Allocation> {
+    fn allocation_of(&self, client: Client) -> Option<&Allocation> {
         self.allocations.get(self.by_client.get(&client)?)
     }
 }

@@ -1,12 +1,11 @@
 //! How much one address or one call may send: token buckets, in tables that do not grow.
 
 use std::{
-    hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    hash::{BuildHasher, Hash, RandomState},
     time::Instant,
 };
 
-use crate::{address::prefix, limits::TURN_SLOTS};
+use crate::limits::TURN_SLOTS;
 
 /// Bytes a second, and at once.
 #[derive(Clone, Copy)]
@@ -44,7 +43,7 @@ impl Bucket {
     }
 }
 
-/// A bucket for each address, in a table that does not grow. Who shares a slot with whom cannot be foreseen from outside.
+/// A bucket for each key, in a table that does not grow. Who shares a slot with whom cannot be foreseen from outside.
 pub(super) struct Slots {
     rate: Rate,
     slots: Vec<Bucket>,
@@ -57,8 +56,8 @@ impl Slots {
         Self { rate, slots: vec![Bucket::full(rate, now); TURN_SLOTS], hasher: RandomState::new() }
     }
 
-    pub fn take(&mut self, ip: IpAddr, cost: u64, now: Instant) -> bool {
-        let slot = self.hasher.hash_one(prefix(ip)) % TURN_SLOTS as u64;
+    pub fn take(&mut self, key: impl Hash, cost: u64, now: Instant) -> bool {
+        let slot = self.hasher.hash_one(key) % TURN_SLOTS as u64;
         let rate = self.rate;
         self.slots.get_mut(slot as usize).is_some_and(|bucket| bucket.take(cost, rate, now))
     }

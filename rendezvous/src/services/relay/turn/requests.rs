@@ -21,18 +21,19 @@ use super::{
     Action, AllocationId, Moment, PortWish, Token, Turn,
     allocation::Allocation,
     auth::Denied,
+    client::Client,
     codec::{RequestHead, add_lifetime, address, allocated, unknown, value},
     ports::{wish, wished},
     rates::Bucket,
 };
 use crate::{
-    address::{is_of_this_link, is_private, prefix},
+    address::{is_of_this_link, is_private},
     limits::TURN_LIFETIME,
 };
 
 /// A request of a known user.
 struct Request {
-    from: SocketAddr,
+    from: Client,
     user: String,
     attributes: Vec<RawAttribute>,
     head: RequestHead,
@@ -50,7 +51,7 @@ impl Turn {
     pub(super) fn request(
         &mut self,
         now: Moment,
-        from: SocketAddr,
+        from: Client,
         mut message: Message,
         out: &mut Vec<Action>,
     ) -> Option<()> {
@@ -103,7 +104,9 @@ impl Turn {
                 let Request { from, user, head, .. } = request;
                 self.next += 1;
                 *self.by_user.entry(user.clone()).or_default() += 1;
-                *self.by_address.entry(prefix(from.ip())).or_default() += 1;
+                if let Some(ip) = from.counted_by() {
+                    *self.by_address.entry(ip).or_default() += 1;
+                }
                 self.by_client.insert(from, self.next);
                 let allocation = Allocation {
                     client: from,
@@ -122,7 +125,7 @@ impl Turn {
                 out.push(Action::Open(self.next, ip, wish));
                 return Some(());
             }
-            Ok(Admitted::Known { relayed, kept }) => allocated(&request.head, relayed, request.from, kept),
+            Ok(Admitted::Known { relayed, kept }) => allocated(&request.head, relayed, request.from.address(), kept),
             Err(code) => request.head.error(code),
         };
         out.push(Action::Reply { to: request.from, data: answer? });
@@ -156,7 +159,7 @@ impl Turn {
         }
         let reserved = self.reserved.values().filter(|kept| kept.user == *user).count() + more;
         let of_user = self.by_user.get(user).copied().unwrap_or_default() + reserved as u32;
-        let of_address = self.by_address.get(&prefix(from.ip())).copied().unwrap_or_default();
+        let of_address = from.counted_by().and_then(|ip| self.by_address.get(&ip).copied()).unwrap_or_default();
         if of_user >= self.setup.per_user || of_address >= self.setup.per_address {
             return Err(CODE_ALLOC_QUOTA_REACHED);
         }

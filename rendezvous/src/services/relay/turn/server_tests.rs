@@ -9,6 +9,7 @@ use rtc::{
     turn::client::{Client, ClientConfig, Event},
 };
 use tokio::time::timeout;
+use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::*;
 use crate::{clock::now_ms, config, services::relay::turn::credentials};
@@ -205,4 +206,43 @@ async fn a_wildcard_needs_a_public_address() {
     let config = Config { turn, ..Config::default() };
     let bound = TurnServer::bind(&config, [7; 32], &Metrics::new()).await;
     assert!(matches!(bound, Err(TurnError::NoPublicIp(_))));
+}
+
+/// So many streams of one address to a server that lets it have two allocations; those that are still served after this time.
+async fn streams(from: Ipv4Addr, count: usize, after: Duration) -> usize {
+    let turn = config::Turn {
+        enabled: true,
+        listen: "127.0.0.1:0".into(),
+        allocations: 3,
+        allocations_per_address: 2,
+        ..config::Turn::default()
+    };
+    let server = TurnServer::bind(&Config { turn, ..Config::default() }, [7; 32], &Metrics::new()).await.unwrap();
+    let streams = server.streams();
+    let _serving = AbortOnDropHandle::new(tokio::spawn(server.run()));
+    let mut ends = Vec::new();
+    let mut served = Vec::new();
+    for n in 0..count {
+        let (ours, theirs) = tokio::io::duplex(64);
+        ends.push(ours);
+        let (streams, proxied) = (streams.clone(), from.is_unspecified());
+        let ip = if proxied { Ipv4Addr::new(192, 0, 2, 9) } else { from };
+        served.push(tokio::spawn(async move { streams.serve(theirs.compat(), ip.into(), proxied).await }));
+        // In their order.
+        sleep(Duration::from_millis(n as u64 + 1)).await;
+    }
+    sleep(after).await;
+    served.iter().filter(|task| !task.is_finished()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_bounded_and_end_when_they_are_not_used() {
+    let soon = Duration::from_secs(1);
+    assert_eq!(streams(Ipv4Addr::new(192, 0, 2, 1), 5, soon).await, 2, "of one address");
+    assert_eq!(streams(Ipv4Addr::UNSPECIFIED, 5, soon).await, 3, "of a proxy, and so of the server");
+    assert_eq!(
+        streams(Ipv4Addr::new(192, 0, 2, 1), 2, TURN_STREAM_UNUSED + 2 * TICK).await,
+        0,
+        "without an allocation"
+    );
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use rtc::{
     sansio::Protocol,
     shared::{TaggedBytesMut, TransportContext, TransportProtocol},
-    turn::client::{Client, ClientConfig, Event},
+    turn::client::{Client as TurnClient, ClientConfig, Event},
 };
 use rtc_stun::{
     attributes::*,
@@ -75,9 +75,9 @@ impl World {
         Self { turn: Turn::new(setup, at(0).instant), port: FIRST_PORT }
     }
 
-    fn handle(&mut self, s: u64, from: SocketAddr, datagram: &[u8]) -> Vec<Action> {
+    fn handle(&mut self, s: u64, from: impl Into<Client>, datagram: &[u8]) -> Vec<Action> {
         let mut out = Vec::new();
-        self.turn.handle(at(s), from, datagram, &mut out);
+        self.turn.handle(at(s), from.into(), datagram, &mut out);
         if let Some(Action::Open(id, _, wish)) = out.first() {
             let (id, wish) = (*id, *wish);
             out.clear();
@@ -130,13 +130,14 @@ fn anonymous(method: Method) -> Message {
 }
 
 struct User {
-    from: SocketAddr,
+    from: Client,
     credentials: Credentials,
     nonce: Vec<u8>,
 }
 
 impl User {
-    fn new(world: &mut World, s: u64, from: SocketAddr, name: &str) -> Self {
+    fn new(world: &mut World, s: u64, from: impl Into<Client>, name: &str) -> Self {
+        let from = from.into();
         let challenge = reply(world.handle(s, from, &anonymous(METHOD_ALLOCATE).raw));
         assert_eq!(code(&challenge), 401);
         assert_eq!(text(&challenge, ATTR_REALM), b"starling");
@@ -264,14 +265,17 @@ fn who_is_not_authentic_leaves_nothing() {
     let mut world = World::new(|_| {});
     let user = User::new(&mut world, 0, client(), "anna");
     let wrong = Credentials { password: "x".into(), ..user.credentials.clone() };
-    let wrong = User { credentials: wrong, nonce: user.nonce.clone(), from: client() };
+    let wrong = User { credentials: wrong, nonce: user.nonce.clone(), from: client().into() };
     assert_eq!(wrong.allocate(&mut world, 1), 401);
     let expired = User { credentials: credentials(&SECRET, UNIX, "anna").unwrap(), nonce: user.nonce.clone(), ..user };
     assert_eq!(expired.allocate(&mut world, 1), 401);
 
     let good = User::new(&mut world, 1, client(), "anna");
-    let elsewhere =
-        User { from: addr("198.51.100.7:4001"), nonce: good.nonce.clone(), credentials: good.credentials.clone() };
+    let elsewhere = User {
+        from: addr("198.51.100.7:4001").into(),
+        nonce: good.nonce.clone(),
+        credentials: good.credentials.clone(),
+    };
     assert_eq!(elsewhere.allocate(&mut world, 1), 438, "a nonce is for one address");
     assert_eq!(good.allocate(&mut world, 602), 438, "and for ten minutes");
     let mut bare = anonymous(METHOD_ALLOCATE);
@@ -374,12 +378,44 @@ fn quotas_hold() {
 }
 
 #[test]
+fn clients_on_streams_are_told_apart_and_count_by_address_unless_it_is_a_proxys() {
+    let stream = |number, proxied| Client::Stream { number, ip: client().ip(), proxied };
+    let mut world = World::new(|setup| (setup.per_address, setup.per_user) = (2, 8));
+    let first = User::new(&mut world, 0, stream(1, false), "anna");
+    assert_eq!(first.allocate(&mut world, 0), 0);
+    // A nonce is for one stream.
+    let other = User { from: stream(2, false), nonce: first.nonce.clone(), credentials: first.credentials.clone() };
+    assert_eq!(other.allocate(&mut world, 0), 438);
+    let other = User::new(&mut world, 0, stream(2, false), "anna");
+    assert_eq!(other.allocate(&mut world, 0), 0);
+    let third = User::new(&mut world, 0, stream(3, false), "anna");
+    assert_eq!(third.allocate(&mut world, 0), 486);
+    let datagrams = User::new(&mut world, 0, client(), "anna");
+    assert_eq!(datagrams.allocate(&mut world, 0), 486, "it has the address of the streams");
+    for number in 4..8 {
+        let proxied = User::new(&mut world, 0, stream(number, true), "anna");
+        assert_eq!(proxied.allocate(&mut world, 0), 0);
+    }
+    // With a stream goes its allocation, and nothing of it is left.
+    let mut out = Vec::new();
+    world.turn.gone(stream(1, false), &mut out);
+    assert_eq!(out, [Action::Close(1)]);
+    assert_eq!(third.allocate(&mut world, 0), 0);
+    for number in 2..8 {
+        world.turn.gone(stream(number, number > 3), &mut out);
+    }
+    let turn = &world.turn;
+    assert_eq!((turn.allocations(), turn.by_client.len(), turn.by_relayed.len()), (0, 0, 0));
+    assert_eq!((turn.by_user.len(), turn.by_address.len()), (0, 0));
+}
+
+#[test]
 fn a_socket_that_cannot_be_opened_is_no_allocation() {
     let mut world = World::new(|_| {});
     let user = User::new(&mut world, 0, client(), "anna");
     let request = user.request(METHOD_ALLOCATE, |m| m.add(ATTR_REQUESTED_TRANSPORT, &[17, 0, 0, 0]));
     let mut out = Vec::new();
-    world.turn.handle(at(0), client(), &request.raw, &mut out);
+    world.turn.handle(at(0), client().into(), &request.raw, &mut out);
     assert_eq!(out, [Action::Open(1, server().ip(), PortWish::Any)]);
     out.clear();
     world.turn.opened(1, None, &mut out);
@@ -441,7 +477,7 @@ fn data_goes_both_ways() {
     assert_eq!(user.bind(&mut world, 1, 0x3fff, peer()), 400);
     assert_eq!(user.bind(&mut world, 1, 0x4001, addr("10.0.0.1:1")), 403);
     let framed = |number: u8| [[0x40, number, 0, 5].as_slice(), b"hello"].concat();
-    let to_client = |data| [Action::Reply { to: client(), data }];
+    let to_client = |data| [Action::Reply { to: client().into(), data }];
     assert_eq!(world.peer_sends(2, 1, peer(), b"hello"), to_client(framed(0)));
     let padded = [framed(0), vec![0; 3]].concat();
     assert_eq!(world.handle(2, client(), &padded), relayed(peer(), b"hello"));
@@ -549,7 +585,7 @@ fn garbage_is_survived() {
 /// webrtc's client against the server, without sockets.
 struct Webrtc {
     world: World,
-    client: Client,
+    client: TurnClient,
     /// What went to peers.
     relayed: Vec<(SocketAddr, Vec<u8>)>,
 }
@@ -592,7 +628,7 @@ fn webrtc_calls_for_hours() {
         password: credentials.password,
         ..ClientConfig::default()
     };
-    let turn = Client::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
+    let turn = TurnClient::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
     let mut call = Webrtc { world: World::new(|_| {}), client: turn, relayed: Vec::new() };
     call.client.allocate(at(0).instant).unwrap();
     call.pump(0);
