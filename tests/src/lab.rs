@@ -4,6 +4,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -214,7 +215,10 @@ impl Lab {
         let mut start = self.starling("ha");
         start.args(["call", "start", "@bob", "--duration", "4s", "--json"]).args(media);
         let mut alice = Process::start(&mut start);
+        alice.wait_for("the answer", |e| e["call"]["state"] == "connecting");
+        let answered = Instant::now();
         alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
+        println!("connected {:.1?} after the answer", answered.elapsed());
         assert_eq!((alice.wait(), bob.wait()), (0, 0));
         let text = std::fs::read_to_string(&stats).unwrap();
         serde_json::from_str(text.lines().last().unwrap()).unwrap()
@@ -252,6 +256,14 @@ impl Lab {
         let daemons = lab.contacts(&[&home]);
         lab.wait_for_path("direct");
         Some((lab, server, daemons))
+    }
+
+    /// Nothing of a protocol comes in at a host any more, and all else does.
+    pub fn block(&self, host: &str, protocol: &str) {
+        self.must(host, "nft add table ip block");
+        self.must(host, "nft add chain ip block in { type filter hook input priority 0 ; }");
+        self.must(host, "nft flush chain ip block in");
+        self.must(host, &format!("nft add rule ip block in meta l4proto {protocol} drop"));
     }
 
     /// A change of the address of a host.

@@ -172,3 +172,28 @@ fn one_with_ipv4_alone_and_one_with_ipv6_alone_call_by_a_server_that_has_both() 
     assert_eq!(stats["routes"][0]["path"], "relay", "{stats:#}");
     assert!(stats["routes"][0]["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
 }
+
+#[test]
+fn where_udp_is_blocked_a_call_goes_over_the_connections_with_the_server() {
+    for blocked in [&["ha", "hb"][..], &["hb"]] {
+        let Some(mut lab) = Lab::new() else { return };
+        lab.wire("rel", "198.18.0.1");
+        lab.wire("ha", "198.18.0.2");
+        lab.wire("hb", "198.18.0.3");
+        blocked.iter().for_each(|host| lab.block(host, "udp"));
+        let (_server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+        let _daemons = lab.contacts(&[&home]);
+        let stats = lab.call();
+        let route = &stats["routes"][0];
+        assert_eq!(route["path"], "relay", "{stats:#}");
+        assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
+        assert!(route["video"]["pattern"]["received"].as_u64() > Some(20), "{stats:#}");
+    }
+}
+
+#[test]
+fn sound_is_back_over_the_connections_with_the_server_when_udp_is_blocked() {
+    let Some(talk) = Lab::on_a_lan(|_| {}).map(Talk::begin) else { return };
+    let silence = talk.change("UDP is blocked", |lab| ENDS.into_iter().for_each(|host| lab.block(host, "udp")));
+    within(silence, 10);
+}

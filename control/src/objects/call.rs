@@ -200,7 +200,7 @@ pub struct RelayTest {
     /// Packets of sound that came within a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
-    /// What was wrong.
+    /// What was wrong; of a relay that works all the same, what could be better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

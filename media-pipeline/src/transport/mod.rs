@@ -13,3 +13,4 @@ pub mod peer;
 mod runtime;
 pub mod sender;
 mod taps;
+pub mod tunnel;

@@ -51,6 +51,7 @@ use super::{
     runtime::MediaRuntime,
     sender::{AUDIO_QUEUE, OutFrame, Outlet, Sender, Sent, Stream},
     taps::{ClockPoint, Seen},
+    tunnel::Tunnel,
 };
 use crate::{
     MediaError,
@@ -81,6 +82,8 @@ pub struct IceServer {
     pub username: String,
     /// Password, for TURN.
     pub credential: String,
+    /// A way to it where no datagrams get through; nothing, if there is none.
+    pub tunnel: Option<Tunnel>,
 }
 
 impl std::fmt::Debug for IceServer {
@@ -340,7 +343,7 @@ impl Peer {
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_setting_engine(settings())
-            .with_runtime(Arc::new(MediaRuntime::new(config.link.clone())))
+            .with_runtime(Arc::new(MediaRuntime::new(config.link.clone(), &config.servers)))
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec![Addresses { loopback: config.loopback }])
             .with_data_channel_send_buffer_limit(256 * 1024);

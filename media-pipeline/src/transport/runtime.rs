@@ -6,7 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -14,7 +14,12 @@ use webrtc::runtime::{
     AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, Runtime, TokioRuntime,
 };
 
-use super::{handshake::HandshakeSocket, link::Link};
+use super::{
+    handshake::HandshakeSocket,
+    link::Link,
+    peer::IceServer,
+    tunnel::{Shared, Tunnel, TunnelSocket, Tunnels},
+};
 
 /// Everything of a connection waits while a server's name is looked up. After this time it goes on with what the name was before, or without it.
 const LOOK_UP: Duration = Duration::from_millis(500);
@@ -24,15 +29,61 @@ const LOOK_UP: Duration = Duration::from_millis(500);
 pub(super) struct MediaRuntime {
     inner: TokioRuntime,
     link: Option<Link>,
-    /// Where servers were when they were looked up last. A connection has few of them.
-    known: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    servers: Arc<Servers>,
 }
 
 impl MediaRuntime {
-    /// Sockets send through the link, if there is one.
-    pub fn new(link: Option<Link>) -> Self {
-        Self { inner: TokioRuntime, link, known: Mutex::default() }
+    /// Sockets send through the link, if there is one, and reach those servers that have one through their tunnels.
+    pub fn new(link: Option<Link>, servers: &[IceServer]) -> Self {
+        let of_server = |server: &IceServer| {
+            let tunnel = server.tunnel.clone()?;
+            Some((server.urls.iter().filter_map(|url| place(url)).collect(), tunnel))
+        };
+        let tunnels = servers.iter().filter_map(of_server).collect();
+        Self { inner: TokioRuntime, link, servers: Arc::new(Servers { tunnels, ..Servers::default() }) }
     }
+}
+
+/// The servers of a connection, which has few of them.
+#[derive(Debug, Default)]
+struct Servers {
+    /// Where they were when they were looked up last.
+    known: Mutex<HashMap<String, Vec<SocketAddr>>>,
+    /// Ways to those at these places.
+    tunnels: Vec<(Vec<String>, Tunnel)>,
+    /// The sockets that may use them.
+    sockets: Mutex<Vec<Weak<Shared>>>,
+}
+
+impl Servers {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tunnels for Servers {
+    fn to(&self, server: SocketAddr) -> Option<Tunnel> {
+        let known = self.known();
+        let is_at = |place: &String| {
+            literal(place) == Some(server) || known.get(place).is_some_and(|found| found.contains(&server))
+        };
+        self.tunnels.iter().find(|(places, _)| places.iter().any(is_at)).map(|(_, tunnel)| tunnel.clone())
+    }
+
+    fn take(&self, server: SocketAddr, socket: &Arc<Shared>) -> bool {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let tunnel = self.to(server);
+        let is_same = |address| self.to(address) == tunnel;
+        let mut others = sockets.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, socket));
+        !others.any(|other| other.reaches(server, is_same))
+    }
+}
+
+/// The host and port of a server's URL (RFC 7064, RFC 7065), as they are looked up.
+fn place(url: &str) -> Option<String> {
+    let place = url.split_once(':')?.1.split('?').next()?;
+    let has_port = place.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    Some(if has_port { place.to_owned() } else { format!("{place}:3478") })
 }
 
 impl Runtime for MediaRuntime {
@@ -42,9 +93,19 @@ impl Runtime for MediaRuntime {
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let socket = self.inner.wrap_udp_socket(socket)?;
-        Ok(HandshakeSocket::wrap(match &self.link {
+        let socket = match &self.link {
             Some(link) => link.wrap(socket),
             None => socket,
+        };
+        Ok(HandshakeSocket::wrap(match self.servers.tunnels.is_empty() {
+            true => socket,
+            false => {
+                let socket = TunnelSocket::wrap(socket, self.servers.clone());
+                let mut sockets = self.servers.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+                sockets.retain(|socket| socket.strong_count() > 0);
+                sockets.push(socket.shared());
+                socket
+            }
         }))
     }
 
@@ -64,13 +125,13 @@ impl Runtime for MediaRuntime {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         Box::pin(async move {
-            let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned();
+            let known = || self.servers.known().get(host).cloned();
             if let Some(address) = literal(host) {
                 return Ok(vec![address]);
             }
             match tokio::time::timeout(LOOK_UP, self.inner.resolve_host(host)).await {
                 Ok(Ok(found)) => {
-                    self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(host.to_owned(), found.clone());
+                    self.servers.known().insert(host.to_owned(), found.clone());
                     Ok(found)
                 }
                 Ok(Err(error)) => known().ok_or(error),
@@ -119,12 +180,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_place_of_a_server_is_that_which_is_looked_up() {
+        for (url, expected) in [
+            ("turn:192.0.2.1:3479", "192.0.2.1:3479"),
+            ("turn:192.0.2.1:3479?transport=udp", "192.0.2.1:3479"),
+            ("turn:[2001:db8::2]:3479", "[2001:db8::2]:3479"),
+            ("turn:[2001:db8::2]", "[2001:db8::2]:3478"),
+            ("turn:turn.example", "turn.example:3478"),
+        ] {
+            assert_eq!(place(url).as_deref(), Some(expected), "{url}");
+        }
+    }
+
     #[tokio::test]
     async fn a_name_that_is_not_found_any_more_is_where_it_was() {
-        let runtime = MediaRuntime::new(None);
+        let runtime = MediaRuntime::new(None, &[]);
         let found = runtime.resolve_host("localhost:7").await.unwrap();
         assert!(!found.is_empty());
-        runtime.known.lock().unwrap().insert("nowhere.invalid:7".into(), found.clone());
+        runtime.servers.known().insert("nowhere.invalid:7".into(), found.clone());
         assert_eq!(runtime.resolve_host("nowhere.invalid:7").await.unwrap(), found);
         runtime.resolve_host("never.invalid:7").await.unwrap_err();
     }

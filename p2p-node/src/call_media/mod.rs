@@ -11,14 +11,18 @@ use std::{
     time::Duration,
 };
 
-use starling_media::{Call, CallConfig, CallEvent, CallStats, IceServer, transport::link::Link};
+use starling_media::{
+    Call, CallConfig, CallEvent, CallStats, IceServer,
+    transport::{link::Link, tunnel::Tunnel},
+};
 use starling_wire::CallId;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use crate::{
     api::{problem::CallProblem, types::CallSetup},
     limits::CALLS_REMEMBERED,
+    net::{HomeId, NetCommand, WeakNetHandle},
 };
 
 /// A route of a call's media: the connection with one participant. Unique within its call, and never used again.
@@ -38,6 +42,8 @@ const COMPLETED: Duration = Duration::from_secs(4);
 /// STUN and TURN servers of a rendezvous.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallServer {
+    /// The rendezvous that they belong to.
+    pub home: HomeId,
     pub urls: Vec<String>,
     pub username: String,
     pub credential: String,
@@ -46,6 +52,20 @@ pub struct CallServer {
 impl std::fmt::Debug for CallServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CallServer")
+    }
+}
+
+impl CallServer {
+    /// For the library: over UDP, or over the connection to the rendezvous.
+    pub fn reached_by(self, net: &WeakNetHandle) -> IceServer {
+        let Self { home, urls, username, credential } = self;
+        let net = net.clone();
+        let tunnel = Tunnel::new(move || {
+            let (reply, opened) = oneshot::channel();
+            net.send(NetCommand::Turn(home, reply));
+            Box::pin(async move { opened.await.ok() })
+        });
+        IceServer { urls, username, credential, tunnel: Some(tunnel) }
     }
 }
 
@@ -269,11 +289,11 @@ impl CallsHandle {
 }
 
 /// Starts the task. It ends when the handle is dropped, and ends all calls then.
-pub fn start(inputs: mpsc::Sender<CallInput>, table: Arc<Table>) -> CallsHandle {
+pub fn start(inputs: mpsc::Sender<CallInput>, table: Arc<Table>, net: WeakNetHandle) -> CallsHandle {
     let (sender, commands) = mpsc::unbounded_channel();
     // For tests of bad networks, between real programs.
     let link = std::env::var("STARLING_TEST_LINK").ok().and_then(|text| Link::parse(&text));
-    tokio::spawn(Actor { inputs, table: table.clone(), link }.run(commands));
+    tokio::spawn(Actor { inputs, table: table.clone(), link, net }.run(commands));
     CallsHandle { commands: sender, table }
 }
 
@@ -281,6 +301,7 @@ struct Actor {
     inputs: mpsc::Sender<CallInput>,
     table: Arc<Table>,
     link: Option<Link>,
+    net: WeakNetHandle,
 }
 
 impl Actor {
@@ -398,8 +419,7 @@ impl Actor {
         config.peer.relay_only = setup.relay_only;
         config.peer.loopback = loopback;
         config.peer.link.clone_from(&self.link);
-        let server = |s: CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
-        config.peer.servers = servers.into_iter().map(server).collect();
+        config.peer.servers = servers.into_iter().map(|server| server.reached_by(&self.net)).collect();
         if setup.relay_only && config.peer.servers.iter().all(|s| s.username.is_empty()) {
             return Err(CallProblem::NoRelay);
         }

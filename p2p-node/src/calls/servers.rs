@@ -10,6 +10,7 @@ use crate::{
     api::{Reply, types::CallPhase},
     call_media::{CallCommand, CallServer},
     limits::{CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
+    net::HomeId,
 };
 
 /// Addresses of one server, and bytes of each, that are taken.
@@ -18,10 +19,15 @@ const MAX_FIELD: usize = 256;
 
 impl CallServer {
     /// What a rendezvous says, bounded before it is believed.
-    fn from_credentials(credentials: TurnCredentials) -> Option<Self> {
+    fn from_credentials(home: HomeId, credentials: TurnCredentials) -> Option<Self> {
         let TurnCredentials { urls, username, password: credential, .. } = credentials;
         let urls = urls.into_iter().filter(|url| url.len() <= MAX_FIELD).take(MAX_URLS).collect();
-        (username.len() <= MAX_FIELD && credential.len() <= MAX_FIELD).then_some(Self { urls, username, credential })
+        (username.len() <= MAX_FIELD && credential.len() <= MAX_FIELD).then_some(Self {
+            home,
+            urls,
+            username,
+            credential,
+        })
     }
 }
 
@@ -44,8 +50,8 @@ impl Calls {
     }
 
     /// A rendezvous gave its servers. Those with the default id are for a test.
-    pub fn on_servers(&mut self, host: &mut dyn CallHost, id: CallId, credentials: TurnCredentials) {
-        let server = CallServer::from_credentials(credentials);
+    pub fn on_servers(&mut self, host: &mut dyn CallHost, id: CallId, (home, credentials): (HomeId, TurnCredentials)) {
+        let server = CallServer::from_credentials(home, credentials);
         if id == CallId::default() {
             if let Some(server) = server {
                 for (_, wanted) in std::mem::take(&mut self.wanted) {

@@ -53,7 +53,7 @@ impl Engine {
             },
             Pending::CallServers(id) => {
                 if let ResponseBody::Turn(servers) = answer {
-                    self.with_calls(turn, |calls, host| calls.on_servers(host, id, servers));
+                    self.with_calls(turn, |calls, host| calls.on_servers(host, id, (home, servers)));
                 }
                 Ok(())
             }

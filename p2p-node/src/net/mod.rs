@@ -10,16 +10,19 @@ mod problem;
 mod proxy;
 mod rendezvous;
 mod swarm;
+mod turn;
 
 use std::{collections::HashMap, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId};
 use starling_keys::{DeviceId, RendezvousAddr};
+use starling_media::transport::tunnel::TunnelEnds;
 use starling_wire::{
     Puzzle,
     direct::DirectFrame,
     rendezvous::{RequestBody, Response, ServerHello},
 };
+use tokio::sync::oneshot;
 
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
@@ -91,6 +94,8 @@ pub enum NetCommand {
     Check,
     /// A frame for a device.
     Direct(DeviceId, DirectFrame),
+    /// Open a stream of TURN to a rendezvous that is connected. If there is none, the sender is dropped.
+    Turn(HomeId, oneshot::Sender<TunnelEnds>),
     /// A request to a rendezvous, under a number that the engine chose.
     Request(HomeId, u64, RequestBody),
     /// A request that needs a proof of work first; the solution goes where `place` puts it.

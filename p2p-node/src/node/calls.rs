@@ -16,7 +16,7 @@ use crate::{
         error::{CallRefused, Invalid, NodeError},
         types::{CallElsewhere, CallInfo, CallSetup, ChatId},
     },
-    call_media::{self, Media},
+    call_media::Media,
     calls::{AttendantId, CallRequest},
     engine::Input,
 };
@@ -107,9 +107,7 @@ impl Node {
             return Err(CallRefused::Proxy.into());
         }
         let servers = self.call(CallRequest::Servers).await?;
-        let server =
-            |s: call_media::CallServer| IceServer { urls: s.urls, username: s.username, credential: s.credential };
-        Ok(servers.into_iter().map(server).collect())
+        Ok(servers.into_iter().map(|server| server.reached_by(&self.net)).collect())
     }
 
     /// The media of a call, to steer and to watch; nothing before it was started here or answered.

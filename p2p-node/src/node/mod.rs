@@ -200,7 +200,7 @@ impl Node {
         let handle = start(&engine.account.identity.device_key, &net, network)?;
         handle.send(NetCommand::Remember(engine.homes.remembered()));
         let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
-        let outside = Outside { net: handle, calls: call_media::start(media, calls.clone()) };
+        let outside = Outside { net: handle, calls: call_media::start(media, calls.clone(), weak.clone()) };
         let (last_event_tx, last_event) = watch::channel(engine.last_event());
         let (transient, _) = broadcast::channel(TRANSIENT_QUEUE);
         let (ended_tx, ended) = watch::channel(false);

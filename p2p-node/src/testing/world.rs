@@ -473,6 +473,7 @@ impl World {
             }
             NetCommand::Hint(_)
             | NetCommand::Remember(_)
+            | NetCommand::Turn(..)
             | NetCommand::Leave
             | NetCommand::Watch(_)
             | NetCommand::Lan(_) => {}

@@ -16,7 +16,7 @@ use starling_control::{
 };
 use starling_node::{
     CallId, CallSetup, Media, Node,
-    media::{self, Call, CallConfig, CallEvent, PeerConfig},
+    media::{self, Call, CallConfig, CallEvent, IceServer, PeerConfig},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
 };
 use tokio::sync::mpsc;
@@ -302,16 +302,29 @@ impl Serve<calls::Devices> for Session {
 }
 
 impl Serve<calls::Test> for Session {
-    /// A call with ourselves through the relay of a rendezvous.
+    /// A call with ourselves through the relay of a rendezvous: over UDP, or over the connection with the rendezvous, as calls do.
     async fn serve(&self, _: calls::Test) -> Result<RelayTest, Error> {
-        Ok(match loop_through_relay(&self.served.node).await {
-            Ok((set_up, packets)) => RelayTest {
-                ok: packets > ENOUGH_PACKETS,
-                set_up_ms: Some(set_up.as_millis() as u64),
-                packets: Some(packets),
-                problem: None,
+        let failed = |problem| RelayTest { ok: false, set_up_ms: None, packets: None, problem: Some(problem) };
+        let worked = |(set_up, packets): (Duration, u64), problem| RelayTest {
+            ok: packets > ENOUGH_PACKETS,
+            set_up_ms: Some(set_up.as_millis() as u64),
+            packets: Some(packets),
+            problem,
+        };
+        let servers = match self.served.node.call_servers().await {
+            Ok(servers) => servers,
+            Err(error) => return Ok(failed(error.to_string())),
+        };
+        let by_udp = servers.iter().map(|server| IceServer { tunnel: None, ..server.clone() }).collect();
+        Ok(match loop_through_relay(by_udp).await {
+            Ok(result) => worked(result, None),
+            Err(problem) => match loop_through_relay(servers).await {
+                Ok(result) => {
+                    let but = format!("{problem}: calls go over the connection with the rendezvous");
+                    worked(result, Some(but))
+                }
+                Err(_) => failed(problem),
             },
-            Err(problem) => RelayTest { ok: false, set_up_ms: None, packets: None, problem: Some(problem) },
         })
     }
 }
@@ -319,8 +332,7 @@ impl Serve<calls::Test> for Session {
 /// Packets of sound that come within a second through a relay that works; there are 50.
 const ENOUGH_PACKETS: u64 = 20;
 
-async fn loop_through_relay(node: &Node) -> Result<(Duration, u64), String> {
-    let servers = node.call_servers().await.map_err(|e| e.to_string())?;
+async fn loop_through_relay(servers: Vec<IceServer>) -> Result<(Duration, u64), String> {
     if servers.is_empty() {
         return Err("no rendezvous of yours gave a relay".into());
     }

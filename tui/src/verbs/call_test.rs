@@ -227,9 +227,13 @@ async fn relay(global: &Global) -> Found {
     .await;
     let remedy = "the operator of your rendezvous has to open its UDP port for calls (3478) and set turn.public_ip";
     match result {
-        Ok(RelayTest { ok: true, set_up_ms, .. }) => {
+        Ok(RelayTest { ok: true, set_up_ms, problem, .. }) => {
             let text = format!("a call through it connects in {} ms", set_up_ms.unwrap_or_default());
-            Found { what, ok: true, text, remedy: "" }
+            match problem {
+                // Such calls work, and could be better.
+                Some(problem) => Found { what, ok: true, text: format!("{text}; {problem}; {remedy}"), remedy: "" },
+                None => Found { what, ok: true, text, remedy: "" },
+            }
         }
         Ok(test) => Found { what, ok: false, text: test.problem.unwrap_or_default(), remedy },
         Err(error) => Found { what, ok: false, text: error.message.into(), remedy: "run starling init first" },

@@ -18,7 +18,7 @@ use libp2p::{
 use rand::{SeedableRng, rngs::SmallRng};
 use starling_keys::DeviceId;
 use starling_wire::{
-    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL,
+    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL,
     direct::DirectFrame,
     rendezvous::RequestBody,
     streams::{Connection, Gate, OpenError, Opened},
@@ -43,8 +43,9 @@ use super::{
 use crate::net::{
     ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
-    direct,
+    direct, peer_of,
     rendezvous::{self, Left},
+    turn,
 };
 
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
@@ -370,6 +371,15 @@ impl Driver {
                     // Too slow, or broken: the stream's end is reported, and what was not acknowledged is sent again.
                     self.report(Input::StreamStalled(device)).await;
                 }
+            }
+            NetCommand::Turn(home, reply) => {
+                // A rendezvous has its key as a device has.
+                let Some(peer) = DeviceId::from_bytes(&home).ok().and_then(|key| peer_of(&key)) else { return };
+                let opened = self.swarm.behaviour_mut().streams.open(peer, TURN_PROTOCOL);
+                self.tasks.spawn(async move {
+                    turn::carry(opened, reply).await;
+                    Ended::Work
+                });
             }
             NetCommand::Request(home, id, ask) => {
                 if let Some(out) = self.homes.get_mut(&home) {
