@@ -57,6 +57,8 @@ pub trait CallHost {
 
     /// Asks our rendezvous for STUN and TURN servers. Returns how many were asked.
     fn ask_for_servers(&mut self, call: CallId) -> usize;
+    /// Finds out at once which connections are dead: the network may have changed under them, too.
+    fn check_connections(&mut self);
     /// Has the media of calls do something, after this turn.
     fn media(&mut self, command: CallCommand);
     /// Tells whoever follows the node, after this turn.

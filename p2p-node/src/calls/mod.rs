@@ -148,6 +148,8 @@ impl Calls {
             CallInput::Interrupted(_) if session.connected.is_none() => {}
             CallInput::Interrupted(_) => {
                 session.phase = CallPhase::Interrupted;
+                // What repairs the path goes over the connections with the other end and our servers.
+                host.check_connections();
                 self.changed(host, id);
             }
             CallInput::Trouble(_, problem) => {

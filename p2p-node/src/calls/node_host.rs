@@ -14,7 +14,7 @@ use crate::{
     contacts::Directory,
     events::{self, Fold},
     home::Pending,
-    net::HomeId,
+    net::{HomeId, NetCommand},
     turn::{Effect, EngineError, Turn},
     views::Views,
 };
@@ -114,6 +114,10 @@ impl CallHost for NodeHost<'_, '_> {
             self.cx.homes.request(self.turn, *home, RequestBody::TurnCredentials(true), Pending::CallServers(call));
         }
         homes.len()
+    }
+
+    fn check_connections(&mut self) {
+        self.turn.emit(Effect::Net(NetCommand::Check));
     }
 
     fn media(&mut self, command: CallCommand) {
