@@ -15,7 +15,7 @@ use crate::{
     api::types::{ChatId, DurableEventKind, Via},
     contacts::Directory,
     events::{self, At, Origin, Summary},
-    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS},
+    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS, MAX_EARLY},
     roster::Roster,
     store::{CutRow, DeviceRow, EventLogRow, EventRow, Reading, TIMELINE, prefix},
     turn::{EngineError, Turn},
@@ -38,8 +38,13 @@ impl Conversations {
             let row = state.and_then(|state| state.roster.device(device));
             // What somebody who answered for it before has said counts here, too.
             let upto = row.map_or(0, |row| row.received.max(row.cut_upto));
-            let messages =
-                self.last_messages(turn, chat, device, upto, since_ms(cx.dir, &own, device, turn.agreed_ms()))?;
+            let early = row.map(|row| (row.early.clone(), row.cut_beyond.clone())).unwrap_or_default();
+            let counts = |sequence| {
+                let mut ranges = early.0.chunks_exact(2);
+                sequence <= upto || ranges.any(|r| (r[0]..=r[1]).contains(&sequence)) || early.1.contains(&sequence)
+            };
+            let since = since_ms(cx.dir, &own, device, turn.agreed_ms());
+            let messages = self.last_messages(turn, chat, device, counts, since)?;
             let cut = Cut { device: *device.as_bytes(), upto, since_ms: entered_ms, messages };
             let id = EventId { clock: Clock::at(turn.agreed_ms()), device: cx.dir.account.device().tag(), sequence: 0 };
             self.apply_cut(turn, cx.dir, chat, (own, Via::Own, id), &cut)?;
@@ -48,19 +53,19 @@ impl Conversations {
         Ok(())
     }
 
-    /// What a device has written last, up to a number: others may lack it.
+    /// What a device has written last, of what counts: others may lack it.
     fn last_messages(
         &self,
         turn: &Turn<'_>,
         chat: ChatId,
         device: &DeviceId,
-        upto: u64,
+        counts: impl Fn(u64) -> bool,
         since: u64,
     ) -> Result<Vec<CutMessage>, EngineError> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for (id, row) in self.rows_of(turn, chat, device)? {
             let is_message = matches!(events::summary(&row), Some(Summary::Message(_)));
-            if id.sequence > upto || row.deleted || !is_message {
+            if !counts(id.sequence) || row.deleted || !is_message {
                 continue;
             }
             bytes += row.body.len();
@@ -104,12 +109,17 @@ impl Conversations {
         let upto = cut.upto.max(self.last_before(turn, chat, (account, &device), cut.since_ms)?);
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
-        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto });
+        // What has come to the other before something else of the device counts, too.
+        let numbers = cut.messages.iter().map(|message| message.sequence);
+        let beyond = numbers.filter(|number| *number > upto).take(MAX_CUT_EVENTS).collect();
+        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto, beyond });
         for device in settle(&mut state.roster).into_iter().chain([device]) {
             self.undo_beyond(turn, chat, (account, &device), since_ms(dir, &account, &device, clock.ms()))?;
         }
         let Some(state) = self.chats.get(&chat) else { return Ok(()) };
-        let upto = state.roster.device(&device).map_or(0, |row| row.cut_upto);
+        let (upto, beyond) =
+            state.roster.device(&device).map(|row| (row.cut_upto, row.cut_beyond.clone())).unwrap_or_default();
+        let counts = |number: u64| number > 0 && (number <= upto || beyond.contains(&number));
         let since_ms = since_ms(dir, &account, &device, clock.ms());
         let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
@@ -117,7 +127,7 @@ impl Conversations {
         let via = if via == Via::Own { Via::Direct } else { via };
         let origin = Origin { account, device, author, own, via };
         let in_time = |at: Clock| at <= clock && at.ms() >= since_ms.saturating_sub(CLOCK_TOLERANCE_MS);
-        for message in cut.messages.iter().filter(|m| m.sequence > 0 && m.sequence <= upto && in_time(m.clock)) {
+        for message in cut.messages.iter().filter(|m| counts(m.sequence) && in_time(m.clock)) {
             let Ok(body @ Body::Text(_)) = Event::decode_body(&message.body) else { continue };
             let id = EventId { clock: message.clock, device: device.tag(), sequence: message.sequence };
             let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
@@ -157,11 +167,13 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let row = self.chats.get(&chat).and_then(|state| state.roster.device(device));
         // Of those that nobody who counts has said, one that is to come says it.
-        let Some(upto) = row.filter(|row| row.is_cut).map(|row| row.cut_upto) else { return Ok(()) };
+        let row = row.filter(|row| row.is_cut).map(|row| (row.cut_upto, row.cut_beyond.clone()));
+        let Some((upto, beyond)) = row else { return Ok(()) };
         let since_ms = since_ms.max(turn.wall().saturating_sub(MAX_CUT_AGE_MS));
         let mut ids = Vec::new();
         for (id, row) in self.rows_of(turn, chat, device)? {
-            if id.sequence <= upto || id.clock.ms() < since_ms || self.authors.account(row.author) != Some(account) {
+            let counts = id.sequence <= upto || beyond.contains(&id.sequence);
+            if counts || id.clock.ms() < since_ms || self.authors.account(row.author) != Some(account) {
                 continue;
             }
             turn.delete(TIMELINE, &events::key(chat, id))?;
@@ -196,7 +208,7 @@ fn note(row: &mut DeviceRow, said: CutRow) {
     }
     let is_room = row.cuts.len() < MAX_CUTS;
     match row.cuts.iter_mut().find(|cut| cut.by == said.by) {
-        Some(known) if known.upto <= said.upto => *known = said,
+        Some(known) if (known.upto, known.sequence) <= (said.upto, said.sequence) => *known = said,
         None if is_room => row.cuts.push(said),
         Some(_) | None => {}
     }
@@ -224,16 +236,14 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
             };
             let Some(row) = roster.device(&device) else { continue };
             let upto = row.cuts.iter().filter(counts).map(|cut| cut.upto).max();
-            if (upto.is_some(), upto.unwrap_or(0)) == (row.is_cut, row.cut_upto) {
+            let beyond = row.cuts.iter().filter(counts).flat_map(|cut| &cut.beyond).copied();
+            let beyond: BTreeSet<u64> = beyond.filter(|number| upto.is_some_and(|upto| *number > upto)).collect();
+            if (upto.is_some(), upto.unwrap_or(0)) == (row.is_cut, row.cut_upto) && row.cut_beyond.iter().eq(&beyond) {
                 continue;
             }
             let Some(row) = roster.known_mut(&device) else { continue };
             (row.is_cut, row.cut_upto) = (upto.is_some(), upto.unwrap_or(0));
-            if let Some(upto) = upto {
-                row.received = row.received.min(upto);
-                let early = row.early.chunks_exact(2).filter(|r| r[0] <= upto);
-                row.early = early.flat_map(|r| [r[0], r[1].min(upto)]).collect();
-            }
+            row.cut_beyond = beyond.into_iter().collect();
             changed.insert(device);
             is_settled = false;
         }
@@ -241,7 +251,29 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
             break;
         }
     }
+    for device in &changed {
+        roster.known_mut(device).into_iter().for_each(forget_beyond);
+    }
     changed
+}
+
+/// Of what was received, that which does not count is not any more.
+fn forget_beyond(row: &mut DeviceRow) {
+    if !row.is_cut {
+        return;
+    }
+    let (upto, received) = (row.cut_upto, row.received);
+    let was_early = |number| row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&number));
+    let before = row.early.chunks_exact(2).filter(|r| r[0] <= upto).map(|r| [r[0], r[1].min(upto)]);
+    let mut early: Vec<[u64; 2]> = before.collect();
+    for number in row.cut_beyond.iter().copied().filter(|number| *number <= received || was_early(*number)) {
+        match early.last_mut().filter(|range| range[1] + 1 == number) {
+            Some(range) => range[1] = number,
+            None => early.push([number, number]),
+        }
+    }
+    early.truncate(MAX_EARLY);
+    (row.received, row.early) = (received.min(upto), early.concat());
 }
 
 #[cfg(test)]
@@ -270,12 +302,15 @@ mod tests {
         let ends = |order: [usize; 8]| {
             let mut roster = Roster::of(account, &[]);
             for (by, sequence, of, upto) in order.map(|n| said[n]) {
-                note(roster.device_mut(account, &of), CutRow { by: by.tag().to_vec(), sequence, upto });
+                let said = CutRow { by: by.tag().to_vec(), sequence, upto, beyond: vec![upto + 2, upto + 9] };
+                note(roster.device_mut(account, &of), said);
                 settle(&mut roster);
             }
-            [laptop, tablet, watch, desk].map(|device| roster.device(&device).map(|row| (row.is_cut, row.cut_upto)))
+            [laptop, tablet, watch, desk]
+                .map(|device| roster.device(&device).map(|row| (row.is_cut, row.cut_upto, row.cut_beyond.clone())))
         };
-        let expected = [4, 3, 1, 2].map(|upto| Some((true, upto)));
+        // With the words of those that do not count go their numbers beyond.
+        let expected = [4, 3, 1, 2].map(|upto| Some((true, upto, vec![upto + 2, upto + 9])));
         for first in 0..8 {
             for step in [1, 3, 5, 7] {
                 let order = std::array::from_fn(|n| (first + n * step) % 8);

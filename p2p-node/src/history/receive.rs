@@ -194,8 +194,9 @@ impl Chats {
         id: EventId,
     ) -> bool {
         let state = self.get(&chat);
-        let cut = state.and_then(|c| c.roster.device(device)).map_or(0, |row| row.cut_upto);
-        cut > 0 && id.sequence > cut && dir.list_of(&account).is_some_and(|list| list.has_removed(device))
+        let Some(row) = state.and_then(|c| c.roster.device(device)) else { return false };
+        let is_beyond = id.sequence > row.cut_upto && !row.cut_beyond.contains(&id.sequence);
+        row.cut_upto > 0 && is_beyond && dir.list_of(&account).is_some_and(|list| list.has_removed(device))
     }
 }
 

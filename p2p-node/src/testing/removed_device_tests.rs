@@ -10,6 +10,7 @@ use crate::{
     engine::{AccountCommand, ContactCommand, ConversationCommand},
     testing::{
         engine_tests::{answer, connect, ring, talk},
+        liar::{Liar, Showing, Shown},
         world::{Treatment, Who, World},
     },
 };
@@ -435,6 +436,39 @@ fn who_answers_for_a_remover_takes_nothing_from_a_device_that_was_gone_before() 
     world.pass(60_000);
     for (who, to) in [(bob, alice), (alice, bob), (tablet, bob)] {
         assert_eq!(texts(&mut world, who, to), ["the first of the phone"], "{who}");
+    }
+}
+
+/// Found by real processes: all had read what came last, and it was taken back from all.
+#[test]
+fn what_the_remover_has_read_counts_though_something_before_it_has_not_come() {
+    let mut world = World::new(930);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let (phone, bob) = world.friends();
+    let laptop = world.linked(phone);
+    world.pass(10_000);
+    world.say(phone, bob, "first");
+    world.pass(5_000);
+    world.direct = false;
+    world.pass(5_000);
+    let withheld = move |s: Showing| (s.author, s.reader, s.is_commit) == (phone, laptop, false);
+    let liar = world.liar.as_mut().unwrap();
+    liar.shows(move |s| if withheld(s) { Shown::Never } else { Shown::Now });
+    world.say(phone, bob, "lost on the way");
+    world.pass(5_000);
+    world.liar.as_mut().unwrap().relent();
+    world.say(phone, bob, "last");
+    world.pass(10_000);
+    assert_eq!(texts(&mut world, laptop, bob), ["first", "last"]);
+    // Not as if it came anew.
+    let unread = world.chat_row(bob, phone).unread;
+    remove(&mut world, laptop, phone);
+    world.pass(60_000);
+    assert_eq!(world.chat_row(bob, laptop).unread, unread - 1);
+    let desk = world.linked_with_history(laptop);
+    world.pass(60_000);
+    for (who, to) in [(laptop, bob), (bob, laptop), (desk, bob)] {
+        assert_eq!(texts(&mut world, who, to), ["first", "last"], "{who}");
     }
 }
 

@@ -168,6 +168,9 @@ pub struct DeviceRow {
     /// One of them counts.
     #[prost(bool, tag = "16")]
     pub is_cut: bool,
+    /// Numbers beyond [`Self::cut_upto`] that count, too, in order.
+    #[prost(uint64, repeated, tag = "17")]
+    pub cut_beyond: Vec<u64>,
 }
 
 /// A device has said where the events of another end, which it has removed.
@@ -179,9 +182,12 @@ pub struct CutRow {
     /// The number of its event that says so; 0 if that is us.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
-    /// Events up to here count.
+    /// Events up to here count …
     #[prost(uint64, tag = "3")]
     pub upto: u64,
+    /// … and these, which had come to it early.
+    #[prost(uint64, repeated, tag = "4")]
+    pub beyond: Vec<u64>,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
