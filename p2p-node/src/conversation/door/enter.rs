@@ -179,9 +179,14 @@ impl Conversations {
         (chat, home): (ChatId, HomeId),
         page: Page,
     ) -> Result<(), EngineError> {
-        // A page that was asked for before another way was offered may come when a commit is on its way already.
-        let Some(door) = self.chats.offered(chat).filter(|door| door.entering.is_none()) else { return Ok(()) };
+        let Some(door) = self.chats.offered(chat) else { return Ok(()) };
         let Some(keys) = LogKeys::of_secret(&door.secret) else { return Ok(()) };
+        let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address));
+        // A page that was asked for before another way was offered may come when a commit is on its way already.
+        if door.entering.is_some() {
+            cx.homes.request(turn, home, leave, Pending::Nothing);
+            return Ok(());
+        }
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
             let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
@@ -199,7 +204,6 @@ impl Conversations {
             return Ok(());
         }
         attempt.asks = None;
-        let leave = RequestBody::LogLeave(Bytes::copy_from_slice(&keys.address));
         cx.homes.request(turn, home, leave, Pending::Nothing);
         self.try_doors(turn, cx, chat)
     }
@@ -231,6 +235,9 @@ impl Conversations {
         }
         if nowhere && self.entering.attempts.get(&chat).is_some_and(|attempt| !attempt.outrun) {
             self.leave_if_closed(turn, chat)?;
+            if !self.entering.attempts.contains_key(&chat) {
+                return Ok(());
+            }
         }
         let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
