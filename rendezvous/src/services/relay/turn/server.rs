@@ -20,22 +20,19 @@ use tokio::{
         OwnedSemaphorePermit, Semaphore,
         mpsc::{self, error::TrySendError},
     },
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Action, AllocationId, Client, Moment, Opened, PortWish, Revoked, Setup, Token, Turn,
     listening::{Listening, canonical},
-    stream::{FromStream, Streams},
+    stream::{StreamTable, Streams},
 };
 use crate::{
     address::{RelayIps, is_of_this_link},
     config::Config,
-    limits::{
-        INTERFACES_INTERVAL, TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY, TURN_STREAM_QUEUE,
-        TURN_STREAM_UNUSED,
-    },
+    limits::{INTERFACES_INTERVAL, TURN_DATAGRAM, TURN_PORT_TRIES, TURN_QUEUE, TURN_QUEUE_PER_RELAY},
     services::operator::Metrics,
 };
 
@@ -71,12 +68,6 @@ struct FromPeer {
     _place: OwnedSemaphorePermit,
 }
 
-/// The stream of a client.
-struct ByStream {
-    replies: mpsc::Sender<Vec<u8>>,
-    since: Instant,
-}
-
 struct Relay {
     socket: Arc<UdpSocket>,
     _reader: AbortOnDropHandle<()>,
@@ -106,12 +97,7 @@ pub struct TurnServer {
     kept: HashMap<Token, UdpSocket>,
     queue: mpsc::Sender<FromPeer>,
     arrived: mpsc::Receiver<FromPeer>,
-    streams: Streams,
-    from_streams: mpsc::Receiver<FromStream>,
-    most_streams: usize,
-    per_address: usize,
-    /// Where what is for the clients of streams goes.
-    by_stream: HashMap<Client, ByStream>,
+    streams: StreamTable,
     allocations: Gauge,
     bytes: Counter,
     dropped: Counter,
@@ -140,8 +126,6 @@ impl TurnServer {
             bytes_per_second: settings.kilobytes_per_second * 1024,
         };
         let (queue, arrived) = mpsc::channel(TURN_QUEUE);
-        // Short: who sends faster than the server works waits with the others, in their order.
-        let (to_streams, from_streams) = mpsc::channel(TURN_STREAM_QUEUE);
         Ok(Self {
             revoked,
             named,
@@ -153,11 +137,7 @@ impl TurnServer {
             kept: HashMap::new(),
             queue,
             arrived,
-            streams: Streams::new(to_streams),
-            from_streams,
-            most_streams: settings.allocations,
-            per_address: usize::try_from(settings.allocations_per_address).unwrap_or(usize::MAX),
-            by_stream: HashMap::new(),
+            streams: StreamTable::new(settings.allocations, settings.allocations_per_address),
             allocations: metrics.turn_allocations.clone(),
             bytes: metrics.turn_bytes.clone(),
             dropped: metrics.turn_dropped.clone(),
@@ -171,7 +151,7 @@ impl TurnServer {
 
     /// Takes streams of clients whose networks let no datagrams through.
     pub fn streams(&self) -> Streams {
-        self.streams.clone()
+        self.streams.streams()
     }
 
     /// Where clients ask, as seen from elsewhere: the first address that it listens on, and that of the other protocol if there is one.
@@ -218,13 +198,11 @@ impl TurnServer {
                     let FromPeer { allocation, from, data, .. } = datagram;
                     self.turn.relayed(Moment::now(), allocation, from, &data, &mut out);
                 }
-                Some(from_stream) = self.from_streams.recv() => self.on_stream(from_stream, &mut out),
+                Some(from_stream) = self.streams.recv() => self.streams.take(from_stream, &mut self.turn, &mut out),
                 _ = interfaces.tick() => self.turn.set_own(with_interfaces(&self.named)),
                 _ = tick.tick() => {
                     self.turn.expire(Moment::now().instant, &mut out);
-                    self.by_stream.retain(|client, stream| {
-                        self.turn.serves(*client) || stream.since.elapsed() < TURN_STREAM_UNUSED
-                    });
+                    self.streams.end_unused(&self.turn);
                     let counts = self.turn.take_counts();
                     self.allocations.set(self.turn.allocations() as i64);
                     self.bytes.inc_by(counts.bytes);
@@ -235,47 +213,13 @@ impl TurnServer {
         }
     }
 
-    /// Whether a client may have a stream: of one address there are as many as it may have allocations, and who has none gives way to who comes.
-    fn has_room_for(&mut self, client: Client) -> bool {
-        let of_address = |other: &&Client| client.counted_by().is_some() && other.counted_by() == client.counted_by();
-        if self.by_stream.keys().filter(of_address).count() >= self.per_address {
-            return false;
-        }
-        if self.by_stream.len() >= self.most_streams {
-            let idle = self.by_stream.iter().filter(|(client, _)| !self.turn.serves(**client));
-            let Some(oldest) = idle.min_by_key(|(_, stream)| stream.since).map(|(client, _)| *client) else {
-                return false;
-            };
-            self.by_stream.remove(&oldest);
-        }
-        true
-    }
-
-    fn on_stream(&mut self, from_stream: FromStream, out: &mut Vec<Action>) {
-        match from_stream {
-            FromStream::Opened(client, replies) => {
-                // Dropped, `replies` end the stream.
-                if self.has_room_for(client) {
-                    self.by_stream.insert(client, ByStream { replies, since: Instant::now() });
-                }
-            }
-            FromStream::Message(client, message) => self.turn.handle(Moment::now(), client, &message, out),
-            FromStream::Closed(client) => {
-                self.by_stream.remove(&client);
-                self.turn.gone(client, out);
-            }
-        }
-    }
-
     /// Does what is to be done. What a socket has no room for is lost, as in any network.
     fn act(&mut self, out: &mut Vec<Action>) {
         while !out.is_empty() {
             for action in std::mem::take(out) {
                 match action {
                     Action::Reply { to: Client::Datagram(to), data } => self.listening.reply(to, &data),
-                    Action::Reply { to: stream, data } => {
-                        let _ = self.by_stream.get(&stream).map(|client| client.replies.try_send(data));
-                    }
+                    Action::Reply { to: stream, data } => self.streams.reply(stream, data),
                     Action::Relay { allocation, to, data } => {
                         if let Some(relay) = self.relays.get(&allocation) {
                             let _ = relay.socket.try_send_to(&data, to);

@@ -14,11 +14,10 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A stream that is served, its other end, and what the server hears.
 fn served() -> (tokio::task::JoinHandle<()>, Compat<DuplexStream>, mpsc::Receiver<FromStream>) {
-    let (server, heard) = mpsc::channel(8);
+    let StreamTable { streams, arriving, .. } = StreamTable::new(8, 8);
     let (ours, theirs) = tokio::io::duplex(4096);
-    let streams = Streams::new(server);
     let serving = tokio::spawn(async move { streams.serve(theirs.compat(), HERE, false).await });
-    (serving, ours.compat(), heard)
+    (serving, ours.compat(), arriving)
 }
 
 fn request() -> Vec<u8> {
