@@ -186,9 +186,17 @@ fn an_admin_who_was_offline_for_a_month_has_changed_the_list_at_the_same_time() 
         for other in [alice, phone, bob] {
             world.cut(laptop, other);
         }
-        world.stop_server();
+        let gone = match theirs {
+            Change::RemoveOther => Some(world.of(alice).device),
+            Change::RemovePhone => Some(world.of(phone).device),
+            Change::Link => None,
+        };
         let theirs = change(&mut world, laptop, alice, phone, theirs);
         world.all_at_once(laptop);
+        let is_signed = gone.is_none_or(|gone| world.chain(laptop).has_removed(&gone));
+        assert!(is_signed, "{context}: its removal stands in its own chain");
+        // What it has sent is lost with the server.
+        world.stop_server();
         world.kill(laptop);
         if let Some(who) = theirs {
             world.kill(who);
