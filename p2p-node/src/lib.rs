@@ -25,6 +25,7 @@ mod mls;
 mod net;
 mod node;
 mod presence;
+mod ranges;
 mod roster;
 mod store;
 mod sync;

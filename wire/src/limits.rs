@@ -44,6 +44,8 @@ pub const MAX_KEY_PACKAGES: usize = 50;
 pub const MAX_KEY_PACKAGE: usize = 8 * 1024;
 /// Most messages of a removed device that are passed on.
 pub const MAX_CUT_EVENTS: usize = 64;
+/// Most ranges of numbers that count of a removed device beyond the first that is missing.
+pub const MAX_CUT_RANGES: usize = 256;
 /// Most settings of an account in one frame between its devices.
 pub const MAX_SETTINGS_IN_FRAME: usize = 256;
 /// Most messages in one page of a history that is copied.

@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Clock, Cut, CutMessage, Event, EventId, limits::MAX_CUT_EVENTS};
+use starling_wire::{
+    Body, Clock, Cut, CutMessage, Event, EventId,
+    limits::{MAX_CUT_EVENTS, MAX_CUT_RANGES},
+};
 
 use super::{
-    Conversations,
+    Chats, Conversations,
     context::Context,
     receive::{Place, place_of},
 };
@@ -16,6 +19,7 @@ use crate::{
     contacts::Directory,
     events::{self, At, Origin, Summary},
     limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS, MAX_EARLY},
+    ranges,
     roster::Roster,
     store::{CutRow, DeviceRow, EventLogRow, EventRow, Reading, TIMELINE, prefix},
     turn::{EngineError, Turn},
@@ -38,14 +42,13 @@ impl Conversations {
             let row = state.and_then(|state| state.roster.device(device));
             // What somebody who answered for it before has said counts here, too.
             let upto = row.map_or(0, |row| row.received.max(row.cut_upto));
-            let early = row.map(|row| (row.early.clone(), row.cut_beyond.clone())).unwrap_or_default();
-            let counts = |sequence| {
-                let mut ranges = early.0.chunks_exact(2);
-                sequence <= upto || ranges.any(|r| (r[0]..=r[1]).contains(&sequence)) || early.1.contains(&sequence)
-            };
+            let early = row.into_iter().flat_map(|row| ranges::pairs(&row.early).chain(ranges::pairs(&row.cut_early)));
+            let early = ranges::merged(ranges::after(early, upto), MAX_CUT_RANGES);
+            let counts = |sequence| sequence <= upto || ranges::contain(&early, sequence);
             let since = since_ms(cx.dir, &own, device, turn.agreed_ms());
             let messages = self.last_messages(turn, chat, device, counts, since)?;
-            let cut = Cut { device: *device.as_bytes(), upto, since_ms: entered_ms, messages };
+            let early = ranges::pairs(&early).collect();
+            let cut = Cut { device: *device.as_bytes(), upto, early, since_ms: entered_ms, messages };
             let id = EventId { clock: Clock::at(turn.agreed_ms()), device: cx.dir.account.device().tag(), sequence: 0 };
             self.apply_cut(turn, cx.dir, chat, (own, Via::Own, id), &cut)?;
             self.chats.announce(turn, cx, chat, Body::Cut(cut));
@@ -109,17 +112,17 @@ impl Conversations {
         let upto = cut.upto.max(self.last_before(turn, chat, (account, &device), cut.since_ms)?);
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
         let row = state.roster.device_mut(account, &device);
-        // What has come to the other before something else of the device counts, too.
-        let numbers = cut.messages.iter().map(|message| message.sequence);
-        let beyond = numbers.filter(|number| *number > upto).take(MAX_CUT_EVENTS).collect();
-        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto, beyond });
+        let passed_on = cut.messages.iter().map(|message| [message.sequence; 2]);
+        let early = ranges::after(cut.early.iter().copied().chain(passed_on), upto);
+        let early = ranges::merged(early, MAX_CUT_RANGES);
+        note(row, CutRow { by: said.device.to_vec(), sequence: said.sequence, upto, early });
         for device in settle(&mut state.roster).into_iter().chain([device]) {
             self.undo_beyond(turn, chat, (account, &device), since_ms(dir, &account, &device, clock.ms()))?;
         }
         let Some(state) = self.chats.get(&chat) else { return Ok(()) };
-        let (upto, beyond) =
-            state.roster.device(&device).map(|row| (row.cut_upto, row.cut_beyond.clone())).unwrap_or_default();
-        let counts = |number: u64| number > 0 && (number <= upto || beyond.contains(&number));
+        let (upto, early) =
+            state.roster.device(&device).map(|row| (row.cut_upto, row.cut_early.clone())).unwrap_or_default();
+        let counts = |number: u64| number > 0 && (number <= upto || ranges::contain(&early, number));
         let since_ms = since_ms(dir, &account, &device, clock.ms());
         let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
@@ -167,13 +170,12 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let row = self.chats.get(&chat).and_then(|state| state.roster.device(device));
         // Of those that nobody who counts has said, one that is to come says it.
-        let row = row.filter(|row| row.is_cut).map(|row| (row.cut_upto, row.cut_beyond.clone()));
-        let Some((upto, beyond)) = row else { return Ok(()) };
+        let Some(cut) = row.filter(|row| row.is_cut).cloned() else { return Ok(()) };
         let since_ms = since_ms.max(turn.wall().saturating_sub(MAX_CUT_AGE_MS));
         let mut ids = Vec::new();
         for (id, row) in self.rows_of(turn, chat, device)? {
-            let counts = id.sequence <= upto || beyond.contains(&id.sequence);
-            if counts || id.clock.ms() < since_ms || self.authors.account(row.author) != Some(account) {
+            if cut.counts(id.sequence) || id.clock.ms() < since_ms || self.authors.account(row.author) != Some(account)
+            {
                 continue;
             }
             turn.delete(TIMELINE, &events::key(chat, id))?;
@@ -189,6 +191,24 @@ impl Conversations {
         }
         let kind = DurableEventKind::Deleted.stored();
         turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), ids, ..EventLogRow::default() })
+    }
+}
+
+impl Chats {
+    /// Whether a device that its account has removed has written this after the end of what counts of it.
+    pub(crate) fn is_beyond_cut(
+        &self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        (account, device): (AccountId, &DeviceId),
+        id: EventId,
+    ) -> bool {
+        let row = self.get(&chat).and_then(|state| state.roster.device(device));
+        let is_removed = || dir.list_of(&account).is_some_and(|list| list.has_removed(device));
+        row.is_some_and(|row| !row.counts(id.sequence))
+            && is_removed()
+            && id.clock.ms() >= since_ms(dir, &account, device, turn.wall())
     }
 }
 
@@ -236,14 +256,14 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
             };
             let Some(row) = roster.device(&device) else { continue };
             let upto = row.cuts.iter().filter(counts).map(|cut| cut.upto).max();
-            let beyond = row.cuts.iter().filter(counts).flat_map(|cut| &cut.beyond).copied();
-            let beyond: BTreeSet<u64> = beyond.filter(|number| upto.is_some_and(|upto| *number > upto)).collect();
-            if (upto.is_some(), upto.unwrap_or(0)) == (row.is_cut, row.cut_upto) && row.cut_beyond.iter().eq(&beyond) {
+            let early = row.cuts.iter().filter(counts).flat_map(|cut| ranges::pairs(&cut.early));
+            let early = ranges::merged(ranges::after(early, upto.unwrap_or(0)), MAX_CUTS * MAX_CUT_RANGES);
+            if (upto.is_some(), upto.unwrap_or(0), &early) == (row.is_cut, row.cut_upto, &row.cut_early) {
                 continue;
             }
             let Some(row) = roster.known_mut(&device) else { continue };
             (row.is_cut, row.cut_upto) = (upto.is_some(), upto.unwrap_or(0));
-            row.cut_beyond = beyond.into_iter().collect();
+            row.cut_early = early;
             changed.insert(device);
             is_settled = false;
         }
@@ -262,18 +282,10 @@ fn forget_beyond(row: &mut DeviceRow) {
     if !row.is_cut {
         return;
     }
-    let (upto, received) = (row.cut_upto, row.received);
-    let was_early = |number| row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&number));
-    let before = row.early.chunks_exact(2).filter(|r| r[0] <= upto).map(|r| [r[0], r[1].min(upto)]);
-    let mut early: Vec<[u64; 2]> = before.collect();
-    for number in row.cut_beyond.iter().copied().filter(|number| *number <= received || was_early(*number)) {
-        match early.last_mut().filter(|range| range[1] + 1 == number) {
-            Some(range) => range[1] = number,
-            None => early.push([number, number]),
-        }
-    }
-    early.truncate(MAX_EARLY);
-    (row.received, row.early) = (received.min(upto), early.concat());
+    let here = ranges::merged(ranges::pairs(&row.early).chain([[1, row.received]]), MAX_EARLY + 1);
+    let counts = ranges::merged(ranges::pairs(&row.cut_early).chain([[1, row.cut_upto]]), usize::MAX);
+    row.received = row.received.min(row.cut_upto);
+    row.early = ranges::merged(ranges::after(ranges::common(&here, &counts), row.received), MAX_EARLY);
 }
 
 #[cfg(test)]
@@ -302,15 +314,16 @@ mod tests {
         let ends = |order: [usize; 8]| {
             let mut roster = Roster::of(account, &[]);
             for (by, sequence, of, upto) in order.map(|n| said[n]) {
-                let said = CutRow { by: by.tag().to_vec(), sequence, upto, beyond: vec![upto + 2, upto + 9] };
+                let early = vec![upto + 2, upto + 3, upto + 9, upto + 9];
+                let said = CutRow { by: by.tag().to_vec(), sequence, upto, early };
                 note(roster.device_mut(account, &of), said);
                 settle(&mut roster);
             }
             [laptop, tablet, watch, desk]
-                .map(|device| roster.device(&device).map(|row| (row.is_cut, row.cut_upto, row.cut_beyond.clone())))
+                .map(|device| roster.device(&device).map(|row| (row.is_cut, row.cut_upto, row.cut_early.clone())))
         };
         // With the words of those that do not count go their numbers beyond.
-        let expected = [4, 3, 1, 2].map(|upto| Some((true, upto, vec![upto + 2, upto + 9])));
+        let expected = [4, 3, 1, 2].map(|upto| Some((true, upto, vec![upto + 2, upto + 3, upto + 9, upto + 9])));
         for first in 0..8 {
             for step in [1, 3, 5, 7] {
                 let order = std::array::from_fn(|n| (first + n * step) % 8);

@@ -15,6 +15,7 @@ use crate::{
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
     mls::Processed,
+    ranges,
     turn::{EngineError, EventFact, Fact, Turn},
 };
 
@@ -308,7 +309,7 @@ fn use_of_removed(device: DeviceId, batch: &Batch) -> Fact {
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
 pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
-    if sequence <= row.received || row.early.chunks_exact(2).any(|r| (r[0]..=r[1]).contains(&sequence)) {
+    if sequence <= row.received || ranges::contain(&row.early, sequence) {
         return false;
     }
     if Some(sequence) == row.received.checked_add(1) {

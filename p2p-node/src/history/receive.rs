@@ -10,7 +10,7 @@ use super::History;
 use crate::{
     api::types::{ChatId, ContactState, CopyPhase},
     contacts::Directory,
-    conversation::{ChatState, Chats, Conversations},
+    conversation::{ChatState, Conversations},
     events::{self, Summary, copied},
     limits::{HISTORY_FOLLOW_MS, HISTORY_IDLE_MS, MAX_CONTACTS, MAX_HISTORY_IDLE_MS},
     roster::Label,
@@ -166,7 +166,7 @@ impl Conversations {
         }
         let label = author.label.as_ref();
         let device = label.and_then(|l| DeviceId::from_bytes(&l.device).ok()).filter(|device| device.tag() == tag);
-        if device.is_some_and(|device| self.chats.is_beyond_cut(dir, chat, account, &device, id)) {
+        if device.is_some_and(|device| self.chats.is_beyond_cut(turn, dir, chat, (account, &device), id)) {
             return Ok(None);
         }
         let number = match device {
@@ -180,23 +180,6 @@ impl Conversations {
             self.authors.label_device(turn, dir, account, device, &label)?;
         }
         Ok(Some(Copied { id, author: account, row: EventRow { author: number, ..stored } }))
-    }
-}
-
-impl Chats {
-    /// Whether a device that its account has removed has written this after the end of what counts of it.
-    fn is_beyond_cut(
-        &self,
-        dir: Directory<'_>,
-        chat: ChatId,
-        account: AccountId,
-        device: &DeviceId,
-        id: EventId,
-    ) -> bool {
-        let state = self.get(&chat);
-        let Some(row) = state.and_then(|c| c.roster.device(device)) else { return false };
-        let is_beyond = id.sequence > row.cut_upto && !row.cut_beyond.contains(&id.sequence);
-        row.cut_upto > 0 && is_beyond && dir.list_of(&account).is_some_and(|list| list.has_removed(device))
     }
 }
 

@@ -473,6 +473,38 @@ fn what_the_remover_has_read_counts_though_something_before_it_has_not_come() {
 }
 
 #[test]
+fn all_that_the_remover_has_read_counts_however_much_came_early() {
+    let mut world = World::new(931);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let (phone, bob) = world.friends();
+    let laptop = world.linked(phone);
+    world.pass(10_000);
+    world.direct = false;
+    let withheld = move |s: Showing| (s.author, s.reader, s.is_commit) == (phone, laptop, false);
+    let mut expected = Vec::new();
+    for part in 0..3 {
+        world.liar.as_mut().unwrap().shows(move |s| if withheld(s) { Shown::Never } else { Shown::Now });
+        world.say(phone, bob, &format!("lost {part}"));
+        world.pass(5_000);
+        world.liar.as_mut().unwrap().relent();
+        for n in 0..40 {
+            let text = format!("{part}.{n} {}", "x".repeat(1_000));
+            world.say(phone, bob, &text);
+            expected.push(text);
+        }
+        world.pass(10_000);
+    }
+    assert_eq!(texts(&mut world, laptop, bob), expected);
+    remove(&mut world, laptop, phone);
+    world.pass(60_000);
+    let desk = world.linked_with_history(laptop);
+    world.pass(60_000);
+    for (who, to) in [(laptop, bob), (bob, laptop), (desk, bob)] {
+        assert_eq!(texts(&mut world, who, to), expected, "{who}");
+    }
+}
+
+#[test]
 fn nobody_cuts_off_a_device_that_is_not_removed_or_not_theirs() {
     let (mut world, alice, laptop, bob) = three(926);
     world.say(alice, bob, "from alice");

@@ -344,6 +344,7 @@ mod tests {
             Body::Cut(Cut {
                 device: [7; 32],
                 upto: 5,
+                early: vec![[7, 9], [11, 11]],
                 since_ms: 8,
                 messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
             }),

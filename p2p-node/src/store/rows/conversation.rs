@@ -129,7 +129,7 @@ pub struct DeviceRow {
     /// We have all its events up to here.
     #[prost(uint64, tag = "2")]
     pub received: u64,
-    /// Single events beyond, that came early.
+    /// Ranges of events beyond, that came early.
     #[prost(uint64, repeated, tag = "3")]
     pub early: Vec<u64>,
     /// It has all our events up to here.
@@ -168,9 +168,16 @@ pub struct DeviceRow {
     /// One of them counts.
     #[prost(bool, tag = "16")]
     pub is_cut: bool,
-    /// Numbers beyond [`Self::cut_upto`] that count, too, in order.
-    #[prost(uint64, repeated, tag = "17")]
-    pub cut_beyond: Vec<u64>,
+    /// Ranges of numbers beyond [`Self::cut_upto`] that count, too, in order.
+    #[prost(uint64, repeated, tag = "18")]
+    pub cut_early: Vec<u64>,
+}
+
+impl DeviceRow {
+    /// Whether an event of the device counts, by its number, as far as its account has said where its events end.
+    pub fn counts(&self, sequence: u64) -> bool {
+        !self.is_cut || sequence <= self.cut_upto || crate::ranges::contain(&self.cut_early, sequence)
+    }
 }
 
 /// A device has said where the events of another end, which it has removed.
@@ -185,9 +192,9 @@ pub struct CutRow {
     /// Events up to here count …
     #[prost(uint64, tag = "3")]
     pub upto: u64,
-    /// … and these, which had come to it early.
-    #[prost(uint64, repeated, tag = "4")]
-    pub beyond: Vec<u64>,
+    /// … and ranges beyond, which had come to it early.
+    #[prost(uint64, repeated, tag = "5")]
+    pub early: Vec<u64>,
 }
 
 /// An encrypted batch of our events that some device has not acknowledged. By chat id and first sequence number (0-numbered receipts are not kept).
