@@ -3,6 +3,7 @@
 //! Sans-I/O: bytes in, values out; no sockets, tasks or clocks. Messages are protocol buffers (proto3), so an older peer ignores fields and
 //! variants that it does not know. Sizes are checked before anything is decoded. `docs/protocol.md` describes the same for other clients.
 
+mod authors;
 mod beacon;
 mod candidate;
 pub mod direct;
@@ -27,6 +28,7 @@ pub mod snapshot;
 #[cfg(feature = "streams")]
 pub mod streams;
 
+pub use authors::{CommitAuthors, MAX_AUTHORS};
 pub use beacon::{Beacon, BeaconError, MAX_BEACON_PATH, SealedBeacon};
 pub use candidate::{Candidate, CandidateError, LogContent};
 pub use door::{Door, DoorError};
@@ -39,8 +41,8 @@ pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use policy::{
-    MAX_GROUP_ACCOUNTS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_TOPIC, POLICY_VERSION, Policy,
-    PolicyError, PolicyMember, Role, Tombstone,
+    MAX_GROUP_ACCOUNTS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_TOPIC, POLICY_VERSION,
+    POLICY_WITH_AUTHORS, Policy, PolicyContext, PolicyError, PolicyMember, Role, Tombstone,
 };
 pub use pow::{Puzzle, Solution};
 pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};

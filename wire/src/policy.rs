@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use prost::Message as _;
 
+use crate::CommitAuthors;
+
 /// An account's id.
 type Account = [u8; 32];
 
@@ -21,8 +23,10 @@ pub const MAX_GROUP_NAME: usize = 512;
 pub const MAX_TOPIC: usize = 1024;
 /// Bytes of an encoded policy.
 const MAX_POLICY: usize = 48 * 1024;
-/// The version of the rules that this program enforces.
+/// The version of a policy alone, and of groups of programs that kept no record of authors.
 pub const POLICY_VERSION: u32 = 1;
+/// The version of a policy with a record of who has made the last commits.
+pub const POLICY_WITH_AUTHORS: u32 = 2;
 
 /// What an account may do in a group. A role acts on lower ones only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +103,41 @@ pub struct Policy {
     pub tombstones: Vec<Tombstone>,
 }
 
+/// What the context of a group holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyContext {
+    /// Its policy.
+    pub policy: Policy,
+    /// Who has made its last commits; none in a group of version [`POLICY_VERSION`].
+    pub authors: Option<CommitAuthors>,
+}
+
+impl PolicyContext {
+    /// Encoded. Equal ones have the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.policy.to_proto(self.authors.as_ref()).encode_to_vec()
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// As of [`Policy::from_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
+        if bytes.len() > MAX_POLICY {
+            return Err(PolicyError);
+        }
+        let encoded = proto::Policy::decode(bytes).map_err(|_| PolicyError)?;
+        let authors = match encoded.version {
+            POLICY_VERSION => None,
+            POLICY_WITH_AUTHORS => Some(CommitAuthors::from_bytes(&encoded.authors).ok_or(PolicyError)?),
+            _ => return Err(PolicyError),
+        };
+        let read = Self { policy: Policy::from_proto(encoded)?, authors };
+        // There is one way only to encode it.
+        if read.policy.is_in_order() && read.to_bytes() == bytes { Ok(read) } else { Err(PolicyError) }
+    }
+}
+
 /// Why a policy was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a group's policy, or one of a newer version")]
@@ -121,6 +160,8 @@ mod proto {
         pub removed: Vec<Vec<u8>>,
         #[prost(message, repeated, tag = "7")]
         pub tombstones: Vec<Tombstone>,
+        #[prost(bytes = "vec", tag = "8")]
+        pub authors: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -175,6 +216,10 @@ impl Policy {
 
     /// Encoded. Two equal policies have the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_proto(None).encode_to_vec()
+    }
+
+    fn to_proto(&self, authors: Option<&CommitAuthors>) -> proto::Policy {
         let member = |m: &PolicyMember| proto::Member {
             account: m.account.to_vec(),
             role: m.role.rank().into(),
@@ -187,15 +232,15 @@ impl Policy {
             staying: t.staying.iter().map(|device| device.to_vec()).collect(),
         };
         proto::Policy {
-            version: POLICY_VERSION,
+            version: if authors.is_some() { POLICY_WITH_AUTHORS } else { POLICY_VERSION },
             conversation: self.conversation.to_vec(),
             name: self.name.clone(),
             topic: self.topic.clone(),
             members: self.members.iter().map(member).collect(),
             removed: self.removed.iter().map(|account| account.to_vec()).collect(),
             tombstones: self.tombstones.iter().map(tombstone).collect(),
+            authors: authors.map(CommitAuthors::to_bytes).unwrap_or_default(),
         }
-        .encode_to_vec()
     }
 
     /// Reads one.
@@ -203,26 +248,23 @@ impl Policy {
     /// # Errors
     /// If it is malformed, not in order, beyond its limits, or of another version: its rules are not known here.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
-        if bytes.len() > MAX_POLICY {
-            return Err(PolicyError);
-        }
-        let policy = proto::Policy::decode(bytes).map_err(|_| PolicyError)?;
-        if policy.version != POLICY_VERSION {
-            return Err(PolicyError);
-        }
+        let read = PolicyContext::from_bytes(bytes)?;
+        if read.authors.is_none() { Ok(read.policy) } else { Err(PolicyError) }
+    }
+
+    fn from_proto(policy: proto::Policy) -> Result<Self, PolicyError> {
         let member = |m: &proto::Member| {
             let role = Role::from_number(m.role).ok_or(PolicyError)?;
             Ok(PolicyMember { account: id(&m.account)?, role, by: id(&m.by)?, since: m.since })
         };
-        let read = Self {
+        Ok(Self {
             conversation: id(&policy.conversation)?,
             name: policy.name,
             topic: policy.topic,
             members: policy.members.iter().map(member).collect::<Result<_, _>>()?,
             removed: policy.removed.iter().map(|account| id(account)).collect::<Result<_, _>>()?,
             tombstones: policy.tombstones.iter().map(Tombstone::read).collect::<Result<_, _>>()?,
-        };
-        if read.is_in_order() && read.to_bytes() == bytes { Ok(read) } else { Err(PolicyError) }
+        })
     }
 
     /// Whether it is within its limits and says nothing twice.
@@ -327,6 +369,13 @@ mod tests {
         assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy.clone()));
         assert_eq!(policy.members.iter().map(|m| m.account[0]).collect::<Vec<_>>(), [3, 5, 9]);
         assert_eq!((policy.role(&[5; 32]), policy.role(&[7; 32])), (Some(Role::Owner), None));
+        let authors = [None, Some(CommitAuthors::default()), Some(CommitAuthors::default().with(&[3; 32]))];
+        for authors in authors {
+            let context = PolicyContext { policy: policy.clone(), authors };
+            assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context.clone()));
+            // Without the record it is another version, whose rules are others.
+            assert_eq!(Policy::from_bytes(&context.to_bytes()).is_ok(), context.authors.is_none());
+        }
     }
 
     #[test]
@@ -348,8 +397,11 @@ mod tests {
             change(&mut policy);
             assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError));
         }
-        let newer = [&policy().to_bytes()[..], &[0x08, 2]].concat();
-        assert_eq!(Policy::from_bytes(&newer), Err(PolicyError));
+        for version in [2, 3] {
+            let newer = [&policy().to_bytes()[..], &[0x08, version]].concat();
+            assert_eq!(Policy::from_bytes(&newer), Err(PolicyError));
+            assert_eq!(PolicyContext::from_bytes(&newer), Err(PolicyError));
+        }
     }
 
     #[test]
@@ -397,6 +449,8 @@ mod tests {
             policy.bury(Tombstone { account: [n % 32; 32], device: [n; 32], staying: vec![[n; 32]] });
         }
         assert_eq!(policy.tombstones.len(), MAX_GROUP_TOMBSTONES);
-        assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy));
+        let authors = (0..=u8::MAX).fold(CommitAuthors::default(), |authors, n| authors.with(&[n; 32]));
+        let context = PolicyContext { policy, authors: Some(authors) };
+        assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context));
     }
 }

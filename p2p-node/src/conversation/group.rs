@@ -105,6 +105,8 @@ pub struct LogAppends {
     pub retry_at: u64,
     /// Most entries in the next append: fewer after the log had no room for more.
     pub most: usize,
+    /// In this epoch our keys are not renewed: others have to commit first.
+    pub no_renewal_in: Option<u64>,
 }
 
 impl Default for LogAppends {
@@ -117,6 +119,7 @@ impl Default for LogAppends {
             opening: false,
             retry_at: 0,
             most: APPEND_ENTRIES,
+            no_renewal_in: None,
         }
     }
 }

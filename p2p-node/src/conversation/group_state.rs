@@ -213,6 +213,21 @@ impl OpenGroup<'_> {
         self.state.live.policy()
     }
 
+    /// Whether our keys may be renewed now, or others have to commit first.
+    pub fn may_renew(&self) -> bool {
+        self.state.live.may_renew()
+    }
+
+    /// Whether we may change the policy now, or others have to commit first.
+    pub fn may_change(&self, change: &Change) -> bool {
+        self.state.live.may_change(change)
+    }
+
+    /// Whether somebody else may soon have to wait for a commit of another account.
+    pub fn is_waited_for(&self) -> bool {
+        self.state.live.is_waited_for()
+    }
+
     /// The last entries of the log that we have read, as a commit names them.
     fn seen(&self) -> Vec<u8> {
         let seen = self.entry.current_log().and_then(|log| log.seen.as_ref());

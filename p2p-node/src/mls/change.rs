@@ -8,11 +8,12 @@ use mls_rs::{
     },
 };
 use starling_keys::{AccountId, Certificate};
-use starling_wire::Policy;
+use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy, PolicyContext};
 
 use super::{
     AFTER_MEMBERS, GroupError, LiveGroup, Mls,
-    policy::{self, Change, REASONS},
+    pace::Kind,
+    policy::{self, Change, Denied, REASONS},
     time,
 };
 
@@ -47,13 +48,13 @@ impl Expected {
 /// What a commit says that removes this device: the policy after it. None if it is not such a commit.
 pub(super) fn removal(effect: &CommitEffect) -> Option<Policy> {
     let CommitEffect::Removed { new_epoch, .. } = effect else { return None };
-    let before = policy::policy_of(&new_epoch.prior_state.context.extensions).ok()??;
+    let before = policy::context_of(&new_epoch.prior_state.context.extensions).ok()??;
     let brought = new_epoch.applied_proposals.iter().find_map(|info| match &info.proposal {
-        Proposal::GroupContextExtensions(extensions) => policy::policy_of(extensions).ok()?,
+        Proposal::GroupContextExtensions(extensions) => policy::context_of(extensions).ok()?,
         _ => None,
     });
     // Without another policy it was this device itself, which has entered again.
-    Some(brought.unwrap_or(before))
+    Some(brought.unwrap_or(before).policy)
 }
 
 impl Mls {
@@ -62,7 +63,8 @@ impl Mls {
     /// # Errors
     /// If the library refuses.
     pub fn create_with(&self, id: &[u8], policy: &Policy, now_ms: u64) -> Result<LiveGroup, GroupError> {
-        let extensions = policy::extensions_with(policy);
+        let context = PolicyContext { policy: policy.clone(), authors: Some(CommitAuthors::default()) };
+        let extensions = policy::extensions_with(&context);
         let mut group =
             self.client.create_group_with_id(id.to_vec(), extensions, ExtensionList::new(), Some(time(now_ms)))?;
         group.commit_builder().commit_time(time(now_ms)).build()?;
@@ -74,7 +76,39 @@ impl Mls {
 impl LiveGroup {
     /// The policy that the group has; none in a direct conversation.
     pub fn policy(&self) -> Option<Policy> {
-        policy::policy_of(&self.group.context().extensions).ok()?
+        self.context().map(|context| context.policy)
+    }
+
+    fn context(&self) -> Option<PolicyContext> {
+        policy::context_of(&self.group.context().extensions).ok()?
+    }
+
+    /// Whether the account of this device has to let others commit first, before it makes a commit of this kind; with what the commit makes of the record
+    /// of authors.
+    fn check_pace(&self, kind: Kind) -> Result<Option<CommitAuthors>, Denied> {
+        let context = self.context().ok_or(Denied::Malformed)?;
+        let own = self.member_at(self.leaf()).ok_or(Denied::NotAMember)?;
+        policy::check_pace(&context, &self.group.roster(), &own.account(), kind)
+    }
+
+    /// Whether this device may renew its keys now; in a group with a policy others may have to commit first.
+    pub fn may_renew(&self) -> bool {
+        !self.has_policy() || self.check_pace(Kind::Renewal).is_ok()
+    }
+
+    /// Whether it may change the policy now, or others have to commit first.
+    pub fn may_change(&self, change: &Change) -> bool {
+        self.policy().is_some_and(|before| self.check_pace(Kind::of_change(&before, &change.policy)).is_ok())
+    }
+
+    /// Whether somebody else has made so many commits in a row that soon it has to wait for one of another account.
+    pub fn is_waited_for(&self) -> bool {
+        let own = self.member_at(self.leaf());
+        let authors = self.context().and_then(|context| context.authors);
+        authors
+            .zip(own)
+            .is_some_and(|(authors, own)| authors.in_a_row_by_another(own.account().as_bytes()) >= MAX_AUTHORS / 2)
+            && self.may_renew()
     }
 
     /// Whether it has one.
@@ -98,8 +132,11 @@ impl LiveGroup {
             .filter(|(_, device)| !policy::admits(&change.policy, device))
             .map(|(leaf, _)| leaf)
             .collect();
+        let before = self.policy().ok_or(GroupError::Malformed)?;
+        let authors = self.check_pace(Kind::of_change(&before, &change.policy)).map_err(|_| GroupError::Malformed)?;
+        let context = PolicyContext { policy: change.policy.clone(), authors };
         let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
-        commit = commit.set_group_context_ext(policy::extensions_with(&change.policy))?;
+        commit = commit.set_group_context_ext(policy::extensions_with(&context))?;
         for leaf in goes {
             commit = commit.remove_member(leaf)?;
         }

@@ -5,6 +5,7 @@ mod change;
 mod door;
 #[cfg(test)]
 pub mod modified;
+mod pace;
 pub mod policy;
 mod rules;
 mod seal;

@@ -1,19 +1,25 @@
 //! Clients of modified programs: they take every leaf, and have no rules.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::cell::Cell;
+
 use mls_rs::{
     Client, ExtensionList, MlsMessage,
     crypto::SignatureSecretKey,
     extension::{ExtensionType, MlsExtension, recommended::LastResortKeyPackageExt},
+    group::{GroupContext, Roster, Sender, proposal::Proposal},
     identity::{SigningIdentity, basic::BasicCredential},
+    mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle, ProposalSource},
     time::MlsTime,
 };
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
-use starling_keys::{AccountKey, Certificate, DeviceKey};
+use starling_keys::{AccountId, AccountKey, Certificate, DeviceKey};
+use starling_wire::{CommitAuthors, PolicyContext};
 
 use super::{
-    Crypto, SUITE, door, policy,
-    rules::{Certificates, NotCertified},
+    Crypto, SUITE, door,
+    policy::{self, Denied},
+    rules::{Certificates, NotAllowed, NotCertified, certificate},
 };
 
 /// A modified program: it takes every successor of a leaf and has no rules.
@@ -59,6 +65,50 @@ impl mls_rs::IdentityProvider for Careless {
     }
 }
 
+/// It has no rules but what any commit makes of the record of authors: else nobody could follow it.
+#[derive(Clone, Debug)]
+struct Lawless;
+
+impl mls_rs::MlsRules for Lawless {
+    type Error = NotAllowed;
+
+    fn filter_proposals(
+        &self,
+        _: CommitDirection,
+        source: CommitSource,
+        _: &Roster<'_>,
+        context: &GroupContext,
+        mut proposals: ProposalBundle,
+    ) -> Result<ProposalBundle, NotAllowed> {
+        let brings =
+            proposals.clone().into_proposals().any(|p| matches!(p.proposal, Proposal::GroupContextExtensions(_)));
+        let (author, sender) = match &source {
+            CommitSource::ExistingMember(author) => (&author.signing_identity, Sender::Member(author.index)),
+            CommitSource::NewMember(newcomer) => (newcomer, Sender::NewMemberCommit),
+        };
+        let before = policy::context_of(&context.extensions).ok().flatten();
+        if let (Some(mut after), Some(author), false) = (before, certificate(author), brings) {
+            after.authors = after.authors.map(|authors| authors.with(author.account().as_bytes()));
+            let extensions = Proposal::GroupContextExtensions(policy::extensions_with(&after));
+            proposals.add(extensions, sender, ProposalSource::Local);
+        }
+        Ok(proposals)
+    }
+
+    fn commit_options(
+        &self,
+        _: &Roster<'_>,
+        _: &GroupContext,
+        _: &ProposalBundle,
+    ) -> Result<CommitOptions, NotAllowed> {
+        Ok(CommitOptions::new().with_path_required(true))
+    }
+
+    fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
+        Ok(EncryptionOptions::default())
+    }
+}
+
 /// What a client signs with as a device of an account.
 pub fn signing(account: &AccountKey, key: &DeviceKey) -> (SignatureSecretKey, SigningIdentity) {
     let certificate = Certificate::issue(account, key.id(), 1);
@@ -101,6 +151,7 @@ fn careless(
     Client::builder()
         .crypto_provider(Crypto::default())
         .identity_provider(Careless)
+        .mls_rules(Lawless)
         .extension_type(LastResortKeyPackageExt::extension_type())
         .extension_types(extensions.iter().copied())
         .custom_proposal_type(policy::REASONS)
@@ -121,4 +172,29 @@ pub fn entering_as(certificate: &[u8], key: &DeviceKey, door: &[u8], remove: Opt
     let credential = BasicCredential::new(certificate.to_vec()).into_credential();
     let identity = SigningIdentity::new(credential, key.id().as_bytes().to_vec().into());
     entering(&without_rules(secret, identity), door, remove)
+}
+
+thread_local! {
+    static DEFIES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes commits as a program does that lets nobody go first.
+pub fn defying<T>(work: impl FnOnce() -> T) -> T {
+    DEFIES.set(true);
+    let made = work();
+    DEFIES.set(false);
+    made
+}
+
+/// What such a program takes for the record of authors after a commit of its own.
+pub fn defied(
+    before: &PolicyContext,
+    direction: CommitDirection,
+    author: &AccountId,
+    honest: Result<Option<CommitAuthors>, Denied>,
+) -> Result<Option<CommitAuthors>, Denied> {
+    match direction {
+        CommitDirection::Send if DEFIES.get() => Ok(before.authors.as_ref().map(|a| a.with(author.as_bytes()))),
+        _ => honest,
+    }
 }

@@ -14,9 +14,14 @@ use mls_rs::{
 };
 use mls_rs_core::extension::Extension;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId, MAX_DEVICES};
-use starling_wire::{LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyMember, Reasons, Role, Tombstone};
+use starling_wire::{
+    CommitAuthors, LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyContext, PolicyMember, Reasons, Role, Tombstone,
+};
 
-use super::rules::certificate;
+use super::{
+    pace::{Kind, is_too_soon},
+    rules::certificate,
+};
 
 /// The group context's extension that has the policy (private use).
 pub(super) const POLICY: ExtensionType = ExtensionType::new(0xf5d1);
@@ -47,31 +52,34 @@ pub enum Denied {
     /// A reason does not show what it is given for.
     #[error("a commit's reasons do not show what it does")]
     Reason,
+    /// Others have to commit first.
+    #[error("the account has made too many of the last commits")]
+    TooSoon,
     /// It would have too many devices.
     #[error("the group has no room for more devices")]
     Full,
 }
 
-/// The policy in a group's context: none in a direct conversation.
+/// The policy in a group's context, and what stands with it: none in a direct conversation.
 ///
 /// # Errors
 /// If there is one that cannot be read.
-pub(super) fn policy_of(extensions: &ExtensionList) -> Result<Option<Policy>, Denied> {
+pub(super) fn context_of(extensions: &ExtensionList) -> Result<Option<PolicyContext>, Denied> {
     let Some(extension) = extensions.get(POLICY) else { return Ok(None) };
-    Policy::from_bytes(&extension.extension_data).map(Some).map_err(|_| Denied::Malformed)
+    PolicyContext::from_bytes(&extension.extension_data).map(Some).map_err(|_| Denied::Malformed)
 }
 
 /// A context's extensions with a policy, and nothing else.
-pub(super) fn extensions_with(policy: &Policy) -> ExtensionList {
+pub(super) fn extensions_with(context: &PolicyContext) -> ExtensionList {
     let mut extensions = ExtensionList::new();
-    extensions.set(Extension::new(POLICY, policy.to_bytes()));
+    extensions.set(Extension::new(POLICY, context.to_bytes()));
     extensions
 }
 
-/// The policy that a commit brings; it may bring nothing beside it.
-fn brought(extensions: &ExtensionList) -> Result<Policy, Denied> {
-    let policy = policy_of(extensions)?.ok_or(Denied::Malformed)?;
-    if extensions.len() == 1 { Ok(policy) } else { Err(Denied::Malformed) }
+/// What a commit brings as the context of the next epoch; it may bring nothing beside it.
+fn brought(extensions: &ExtensionList) -> Result<PolicyContext, Denied> {
+    let context = context_of(extensions)?.ok_or(Denied::Malformed)?;
+    if extensions.len() == 1 { Ok(context) } else { Err(Denied::Malformed) }
 }
 
 /// Whether a device may be in a group with this policy.
@@ -273,6 +281,30 @@ pub fn may_bury(policy: &Policy, chain: &DeviceChain, device: &DeviceId) -> bool
     })
 }
 
+/// A commit that the policy allows.
+pub(super) struct Allowed {
+    pub author: AccountId,
+    pub kind: Kind,
+    /// What it makes of the group's context.
+    pub brings: Option<PolicyContext>,
+}
+
+/// Whether an account may make a commit of this kind now, or has to let others commit first; and if it may, what the commit makes of the record of
+/// authors. Groups of before there was one have none.
+pub(super) fn check_pace(
+    before: &PolicyContext,
+    roster: &Roster<'_>,
+    author: &AccountId,
+    kind: Kind,
+) -> Result<Option<CommitAuthors>, Denied> {
+    let Some(authors) = &before.authors else { return Ok(None) };
+    let accounts: BTreeSet<AccountId> = members(roster).map(|(_, device)| device.account()).collect();
+    match is_too_soon(authors, accounts.len(), author, kind) {
+        true => Err(Denied::TooSoon),
+        false => Ok(Some(authors.with(author.as_bytes()))),
+    }
+}
+
 /// What a commit of a member changes.
 #[derive(Clone)]
 pub struct Change {
@@ -287,8 +319,8 @@ pub(super) fn check_commit(
     roster: &Roster<'_>,
     author: &Member,
     proposals: &ProposalBundle,
-) -> Result<(), Denied> {
-    let (mut removed, mut after, mut reasons) = (BTreeSet::new(), None, None);
+) -> Result<Allowed, Denied> {
+    let (mut removed, mut brings, mut reasons) = (BTreeSet::new(), None, None);
     for info in proposals.clone().into_proposals() {
         // By reference would need what only some have got.
         if info.is_by_reference() {
@@ -296,18 +328,21 @@ pub(super) fn check_commit(
         }
         match info.proposal {
             Proposal::Remove(remove) if removed.insert(remove.to_remove()) => {}
-            Proposal::GroupContextExtensions(extensions) if after.is_none() => after = Some(brought(&extensions)?),
+            Proposal::GroupContextExtensions(extensions) if brings.is_none() => brings = Some(brought(&extensions)?),
             Proposal::Custom(custom) if custom.proposal_type() == REASONS && reasons.is_none() => {
                 reasons = Some(Reasons::from_bytes(custom.data()).map_err(|_| Denied::Malformed)?);
             }
             _ => return Err(Denied::Malformed),
         }
     }
-    let Some(after) = after else {
-        // It renews its author's keys, and nothing else.
-        return if removed.is_empty() && reasons.is_none() { Ok(()) } else { Err(Denied::Malformed) };
-    };
     let author = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?.account();
+    let Some(PolicyContext { policy: after, .. }) = &brings else {
+        let is_renewal = removed.is_empty() && reasons.is_none();
+        return match is_renewal {
+            true => Ok(Allowed { author, kind: Kind::Renewal, brings }),
+            false => Err(Denied::Malformed),
+        };
+    };
     let reasons = reasons.unwrap_or_default();
     let devices: Vec<(u32, Certificate)> = members(roster).collect();
     let is_there = |leave: &Leave| {
@@ -317,7 +352,7 @@ pub(super) fn check_commit(
     if !reasons.leaves.iter().all(is_there) {
         return Err(Denied::Reason);
     }
-    check_change(before, &after, author, &reasons, Place { group: &context.group_id, epoch: context.epoch })?;
+    check_change(before, after, author, &reasons, Place { group: &context.group_id, epoch: context.epoch })?;
     // Others remember a device because it is there; its own account, because it may know the door.
     let may_be_there = |t: &Tombstone| {
         let is_it = |c: &Certificate| *c.account().as_bytes() == t.account && *c.device().as_bytes() == t.device;
@@ -328,8 +363,9 @@ pub(super) fn check_commit(
         return Err(Denied::Tombstone);
     }
     // Just those go that may not be there any more.
-    let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(&after, c)).map(|(leaf, _)| *leaf).collect();
-    if goes == removed { Ok(()) } else { Err(Denied::Malformed) }
+    let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(after, c)).map(|(leaf, _)| *leaf).collect();
+    let kind = Kind::of_change(before, after);
+    if goes == removed { Ok(Allowed { author, kind, brings }) } else { Err(Denied::Malformed) }
 }
 
 /// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one.
@@ -338,7 +374,7 @@ pub(super) fn check_entry(
     roster: &Roster<'_>,
     newcomer: &SigningIdentity,
     proposals: &ProposalBundle,
-) -> Result<(), Denied> {
+) -> Result<Allowed, Denied> {
     let newcomer = certificate(newcomer).ok_or(Denied::NotAMember)?;
     let mut removed = None;
     for info in proposals.clone().into_proposals() {
@@ -370,7 +406,8 @@ pub(super) fn check_entry(
         });
     }
     let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
-    if has_room { Ok(()) } else { Err(Denied::Full) }
+    let kind = if own.is_some() { Kind::Reentry } else { Kind::Bounded };
+    if has_room { Ok(Allowed { author: newcomer.account(), kind, brings: None }) } else { Err(Denied::Full) }
 }
 
 /// The devices in a tree.

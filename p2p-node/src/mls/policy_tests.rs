@@ -9,7 +9,7 @@ use starling_keys::{
     AccountId, AccountKey, Certificate, DeviceChain, DeviceKey, RecoveryPhrase,
     chain::{Joining, Rights, SignWith},
 };
-use starling_wire::{LEAVE_DOMAIN, Leave, Policy, PolicyMember, Reasons, Role};
+use starling_wire::{LEAVE_DOMAIN, Leave, MAX_AUTHORS, Policy, PolicyContext, PolicyMember, Reasons, Role};
 
 use super::{
     super::{Expected, Judged, KeyPackages, LiveGroup, Mls, modified},
@@ -93,6 +93,7 @@ impl Company {
         let (mut rogue, entry) = rogue(account, key, &self.group);
         let group = follow(&self.group, &entry);
         assert_eq!(group.epoch(), rogue.current_epoch());
+        let proposals = on_record(&group, account, proposals);
         rogue.commit_builder().raw_proposals(proposals).build().unwrap().commit_message.to_bytes().unwrap()
     }
 
@@ -101,6 +102,7 @@ impl Company {
         let (account, key, _) = &self.others[at];
         let (mut rogue, entry) = rogue(account, key, &self.group);
         let group = follow(&self.group, &entry);
+        let proposals = on_record(&group, account, proposals);
         let commit = rogue.commit_builder().raw_proposals(proposals).build().unwrap().commit_message;
         !is_void(&group, &commit.to_bytes().unwrap())
     }
@@ -118,7 +120,25 @@ fn rogue(account: &AccountKey, key: &DeviceKey, group: &LiveGroup) -> (Group<imp
 }
 
 fn says(policy: &Policy) -> Proposal {
-    Proposal::GroupContextExtensions(extensions_with(policy))
+    Proposal::GroupContextExtensions(extensions_with(&PolicyContext { policy: policy.clone(), authors: None }))
+}
+
+/// The same proposals with the record of authors that a commit of this account leads to.
+fn on_record(group: &LiveGroup, author: &AccountKey, proposals: Vec<Proposal>) -> Vec<Proposal> {
+    let context = context_of(&group.group.context().extensions).unwrap().unwrap();
+    let authors = context.authors.map(|authors| authors.with(author.id().as_bytes()));
+    let with_authors = |proposal| match proposal {
+        Proposal::GroupContextExtensions(mut extensions) => {
+            // What cannot be read stays as it is.
+            if let Ok(policy) = Policy::from_bytes(&extensions.get(POLICY).unwrap().extension_data) {
+                let context = PolicyContext { policy, authors: authors.clone() };
+                extensions.set(Extension::new(POLICY, context.to_bytes()));
+            }
+            Proposal::GroupContextExtensions(extensions)
+        }
+        other => other,
+    };
+    proposals.into_iter().map(with_authors).collect()
 }
 
 fn removes(leaf: u32) -> Proposal {
@@ -235,7 +255,7 @@ fn a_commit_that_says_one_thing_and_does_another_is_void() {
     let unreasoned = company.with(|p| {
         p.bury(Tombstone { account: *bob.as_bytes(), device: [3; 32], staying: Vec::new() });
     });
-    let mut beside = extensions_with(&without_bob);
+    let mut beside = extensions_with(&PolicyContext { policy: without_bob.clone(), authors: None });
     beside.set(Extension::new(ExtensionType::new(0xf5ff), vec![1]));
     let garbage = |kind: u16| Proposal::Custom(CustomProposal::new(ProposalType::new(kind), vec![1; 40]));
     for proposals in [
@@ -463,4 +483,96 @@ fn garbage_in_the_place_of_a_policy_makes_no_group() {
     let door = group.group_info_message_allowing_ext_commit(true).unwrap().to_bytes().unwrap();
     let (mls, _) = device(&owner);
     assert!(mls.enter(&door, (GROUP, 0), Expected::Group(TALK), Vec::new(), NOW_MS).is_err());
+}
+
+#[test]
+fn nobody_commits_without_end() {
+    let company = Company::of(&[Role::Member; 3]);
+    let [first, second, third] = [0, 1, 2].map(|at| &company.others[at].2);
+    // The last two commits are those by which the second and the third have come.
+    assert!(first.may_renew() && !second.may_renew() && !third.may_renew());
+    assert!(third.prepare_update(NOW_MS, Vec::new()).is_err());
+    let (commit, _) = modified::defying(|| third.prepare_update(NOW_MS, Vec::new())).unwrap();
+    assert!(is_void(&company.group, &commit) && is_void(first, &commit));
+    let (commit, after) = first.prepare_update(NOW_MS, Vec::new()).unwrap();
+    let (group, second) = (follow(&company.group, &commit), follow(second, &commit));
+    assert!(!after.may_renew() && second.may_renew());
+    let (commit, _) = second.prepare_update(NOW_MS, Vec::new()).unwrap();
+    assert!(follow(&group, &commit).may_renew());
+}
+
+#[test]
+fn who_comes_in_again_and_again_is_removed_all_the_same() {
+    let company = Company::of(&[Role::Member; 3]);
+    let (account, key, _) = &company.others[2];
+    let (mut group, mut entered) = (company.group.clone(), 0);
+    loop {
+        let (_, commit) = rogue(account, key, &group);
+        if is_void(&group, &commit) {
+            break;
+        }
+        (group, entered) = (follow(&group, &commit), entered + 1);
+    }
+    assert_eq!(entered, 16 / 4 + 2 - 1, "and once it had come before");
+    let mut policy = group.policy().unwrap();
+    policy.remove(account.id().as_bytes());
+    let change = Change { policy, reasons: Reasons::default() };
+    assert!(group.prepare_change(&change, NOW_MS, Vec::new()).is_ok());
+}
+
+#[test]
+fn an_admin_who_changes_something_again_and_again_lets_others_go_first_in_the_end() {
+    let company = Company::of(&[Role::Admin, Role::Member]);
+    let mut admin = company.others[0].2.clone();
+    let mut group = company.group.clone();
+    let topic = |group: &LiveGroup, n: usize| {
+        let mut policy = group.policy().unwrap();
+        policy.topic = format!("topic {n}");
+        Change { policy, reasons: Reasons::default() }
+    };
+    let mut other = company.others[1].2.clone();
+    for n in 0..MAX_AUTHORS {
+        assert_eq!(other.is_waited_for(), n >= MAX_AUTHORS / 2);
+        let (commit, after) = admin.prepare_change(&topic(&admin, n), NOW_MS, Vec::new()).unwrap();
+        (admin, group, other) = (after, follow(&group, &commit), follow(&other, &commit));
+    }
+    let change = topic(&admin, MAX_AUTHORS);
+    assert!(!admin.may_change(&change) && admin.prepare_change(&change, NOW_MS, Vec::new()).is_err());
+    let (commit, _) = modified::defying(|| {
+        let mut after = admin.clone();
+        let context = context_of(&admin.group.context().extensions).unwrap().unwrap();
+        let authors = context.authors.map(|authors| authors.with(company.others[0].0.id().as_bytes()));
+        let context = PolicyContext { policy: change.policy.clone(), authors };
+        let commit = after.group.commit_builder().set_group_context_ext(extensions_with(&context)).unwrap();
+        (commit.build().unwrap().commit_message.to_bytes().unwrap(), ())
+    });
+    assert!(is_void(&group, &commit));
+    // Removals are not held up, nor are those who let others come.
+    let gone = *company.others[1].0.id().as_bytes();
+    let mut policy = admin.policy().unwrap();
+    policy.remove(&gone);
+    assert!(admin.may_change(&Change { policy, reasons: Reasons::default() }));
+    let (commit, _) = other.prepare_update(NOW_MS, Vec::new()).unwrap();
+    assert!(follow(&admin, &commit).may_change(&change));
+}
+
+#[test]
+fn a_group_of_a_program_without_a_record_of_authors_goes_on() {
+    let owner = account();
+    let policy = Policy::new(TALK, "ops".into(), *owner.id().as_bytes());
+    let mut policy = policy;
+    let other = account();
+    policy.add(member(&other, Role::Member, &owner));
+    let (mls, _) = device(&owner);
+    let extensions = extensions_with(&PolicyContext { policy, authors: None });
+    let group = mls.client.create_group_with_id(GROUP.to_vec(), extensions, ExtensionList::new(), None).unwrap();
+    let group = mls.live(group);
+    let (inside, commit) = enter(&group, &device(&other).0).unwrap();
+    let mut group = follow(&group, &commit);
+    for _ in 0..20 {
+        assert!(group.may_renew());
+        group = group.prepare_update(NOW_MS, Vec::new()).unwrap().1;
+    }
+    assert!(inside.may_renew() && group.epoch() == 21);
+    assert_eq!(context_of(&group.group.context().extensions).unwrap().unwrap().authors, None);
 }

@@ -4,15 +4,19 @@ use mls_rs::{
     ExtensionList,
     client_builder::PaddingMode,
     error::IntoAnyError,
-    group::{GroupContext, Roster, proposal::Proposal},
+    group::{GroupContext, Roster, Sender, proposal::Proposal},
     identity::SigningIdentity,
-    mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle},
+    mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle, ProposalSource},
     time::MlsTime,
 };
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
 use starling_keys::{AccountId, Certificate};
+use starling_wire::PolicyContext;
 
-use super::{door, policy};
+use super::{
+    door,
+    policy::{self, Denied},
+};
 
 /// A member's certificate was refused.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,40 @@ impl mls_rs::IdentityProvider for Certificates {
     }
 }
 
+/// What a commit to a group with a policy may have; with what follows from it for all.
+fn check_with_policy(
+    before: &PolicyContext,
+    (direction, source): (CommitDirection, &CommitSource),
+    roster: &Roster<'_>,
+    context: &GroupContext,
+    mut proposals: ProposalBundle,
+) -> Result<ProposalBundle, Denied> {
+    let policy = &before.policy;
+    let (allowed, sender) = match source {
+        CommitSource::ExistingMember(author) => {
+            (policy::check_commit(policy, context, roster, author, &proposals)?, Sender::Member(author.index))
+        }
+        CommitSource::NewMember(newcomer) => {
+            (policy::check_entry(policy, roster, newcomer, &proposals)?, Sender::NewMemberCommit)
+        }
+    };
+    let authors = policy::check_pace(before, roster, &allowed.author, allowed.kind);
+    #[cfg(test)]
+    let authors = super::modified::defied(before, direction, &allowed.author, authors);
+    match (allowed.brings, authors?) {
+        // A commit that brings a context of its own has the record in it.
+        (Some(after), authors) if after.authors != authors => return Err(Denied::Malformed),
+        (Some(_), _) | (None, None) => {}
+        // Of the others it is not sent: everybody comes to the same.
+        (None, authors) => {
+            let after = PolicyContext { policy: policy.clone(), authors };
+            let extensions = Proposal::GroupContextExtensions(policy::extensions_with(&after));
+            proposals.add(extensions, sender, ProposalSource::Local);
+        }
+    }
+    Ok(proposals)
+}
+
 /// A group has a policy in its context; a direct conversation has none, and the devices of two accounts. Every member enforces it.
 #[derive(Clone, Debug)]
 pub struct Rules;
@@ -104,23 +142,12 @@ impl mls_rs::MlsRules for Rules {
         context: &GroupContext,
         proposals: ProposalBundle,
     ) -> Result<ProposalBundle, NotAllowed> {
-        let of_group = policy::policy_of(&context.extensions).and_then(|policy| {
-            let Some(policy) = policy else { return Ok(false) };
-            match &source {
-                CommitSource::ExistingMember(author) => {
-                    policy::check_commit(&policy, context, roster, author, &proposals)
-                }
-                CommitSource::NewMember(newcomer) => policy::check_entry(&policy, roster, newcomer, &proposals),
-            }
-            .map(|()| true)
-        });
-        match of_group {
-            Ok(true) => return Ok(proposals),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::debug!(%error, "a commit that the policy does not allow");
-                return Err(NotAllowed);
-            }
+        let refused = |error| {
+            tracing::debug!(%error, "a commit that the policy does not allow");
+            NotAllowed
+        };
+        if let Some(before) = policy::context_of(&context.extensions).map_err(refused)? {
+            return check_with_policy(&before, (direction, &source), roster, context, proposals).map_err(refused);
         }
         if let CommitSource::NewMember(newcomer) = &source {
             let may_enter = door::may_enter(newcomer, roster, &proposals);

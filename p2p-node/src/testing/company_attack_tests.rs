@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use starling_wire::{Beacon, Door, LogContent, LogVerb, Policy, Role, SealedBeacon, rendezvous::LogRequest};
+use starling_wire::{Beacon, Candidate, Door, LogContent, LogVerb, Policy, Role, SealedBeacon, rendezvous::LogRequest};
 
 use super::world::{Who, World};
 use crate::{
@@ -169,6 +169,52 @@ fn commits_that_nobody_can_judge_do_not_empty_a_group() {
     for who in [people[2], people[3]] {
         assert_eq!(world.texts_in(who, chat), ["is anybody there?"], "{who}");
     }
+}
+
+#[test]
+fn whoever_commits_without_end_is_removed_all_the_same() {
+    let mut world = World::new(40);
+    let people = world.company(5);
+    let (alice, mallory) = (people[0], people[2]);
+    let chat = world.group_of(&people);
+    let begun = world.epoch_in(alice, chat).unwrap().0;
+    // Her program has written what follows her commit before anybody has seen that.
+    world.begin_modified(mallory, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let home = engine.conversations.groups.home_of(id).unwrap();
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        let commits = group.commits_in_a_row(40, now).unwrap();
+        assert_eq!(commits.len(), 40);
+        for (keys, commit) in commits {
+            let content = LogContent::Candidate(Candidate { commit }).to_bytes();
+            let entries = vec![keys.seal_entry(&content)];
+            let request = LogRequest { entries, candidate: true, insist: true, ..LogRequest::default() };
+            assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
+        }
+    });
+    world.wish_out(alice, chat, mallory).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.group_seen(alice, chat).unwrap().members.len(), 4);
+    let epoch = world.epoch_in(alice, chat).unwrap().0;
+    assert!(epoch <= begun + 3, "{} commits", epoch - begun);
+    let there: Vec<Who> = people.iter().copied().filter(|who| *who != mallory).collect();
+    go_on(&mut world, chat, &there, &[mallory]);
+}
+
+#[test]
+fn an_owner_who_changes_much_is_not_held_up_while_others_are_there() {
+    let mut world = World::new(41);
+    let people = world.company(3);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    for n in 0..20 {
+        let role = if n % 2 == 0 { Role::Admin } else { Role::Member };
+        world.wish_role(alice, chat, bob, role).unwrap();
+        world.pass(3_000);
+        let seen = world.group_seen(alice, chat).unwrap();
+        assert!(seen.members.iter().any(|m| m.account == world.of(bob).account && m.role == role), "{n}: {seen:?}");
+    }
+    go_on(&mut world, chat, &people, &[]);
 }
 
 #[test]

@@ -178,10 +178,32 @@ impl OpenGroup<'_> {
                 continue;
             }
             let before = GroupValue { state: parent.state.clone().into(), ..GroupValue::default() };
-            made.push((mark.epoch, mls.load(&self.entry.id, before)?.prepare_update(now_ms, Vec::new())?.0.into()));
+            let before = mls.load(&self.entry.id, before)?;
+            made.push((
+                mark.epoch,
+                crate::mls::modified::defying(|| before.prepare_update(now_ms, Vec::new()))?.0.into(),
+            ));
         }
         self.state.live.reset_value(current.clone());
-        made.push((self.entry.epoch(), self.state.live.prepare_update(now_ms, Vec::new())?.0.into()));
+        let commit = crate::mls::modified::defying(|| self.state.live.prepare_update(now_ms, Vec::new()))?.0;
+        made.push((self.entry.epoch(), commit.into()));
+        self.state.live.reset_value(current);
+        Ok(made)
+    }
+
+    /// Commits that follow one another, as a modified program makes them before anybody has seen the first; each with the keys of the log for it.
+    #[cfg(test)]
+    pub fn commits_in_a_row(&mut self, count: usize, now_ms: u64) -> Result<Vec<(LogKeys, Bytes)>, EngineError> {
+        let current = self.state.live.value()?;
+        let (mut live, mut made) = (self.state.live.clone(), Vec::<(LogKeys, Bytes)>::new());
+        let mut keys = self.entry.current_keys();
+        for _ in 0..count {
+            let (commit, after) = crate::mls::modified::defying(|| live.prepare_update(now_ms, Vec::new()))?;
+            let next = LogKeys::of(&log_row(&after)?);
+            let before = LogKeys::of(&log_row(&live)?).map(|keys| keys.key);
+            made.extend(keys.take().map(|keys| (keys, commit.into())));
+            (keys, live) = (next.map(|keys| LogKeys { parent: before, ..keys }), after);
+        }
         self.state.live.reset_value(current);
         Ok(made)
     }

@@ -35,12 +35,19 @@ impl Conversations {
         let Some(entry) = self.groups.entries.get_mut(&id) else { return Ok(()) };
         let enough = UPDATE_AFTER_ENTRIES + u64::from(entry.id[0]) / 4;
         let since_update = self.groups.states.since_update(&id);
+        if entry.append.no_renewal_in == Some(entry.epoch()) {
+            return Ok(());
+        }
         let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if !entry.has_pending {
             if !due {
                 return Ok(());
             }
             let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+            if !group.may_renew() {
+                group.entry.append.no_renewal_in = Some(group.entry.epoch());
+                return Ok(());
+            }
             group.prepare_update(turn.agreed_ms())?;
         }
         if let Some(entry) = self.groups.get_mut(&id) {
@@ -131,6 +138,7 @@ impl Conversations {
 pub fn renewal_due(counters: &Counters, entry: &GroupEntry) -> Option<u64> {
     let away = counters.away_ms > UPDATE_AFTER_AWAY_MS;
     let ready = entry.read.caught_up && !entry.append.committing && entry.row.confirmed;
+    let ready = ready && entry.append.no_renewal_in != Some(entry.epoch());
     ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
 }
 

@@ -33,7 +33,7 @@ impl From<Denied> for GroupRefusal {
             Denied::NoOwner => Self::LastOwner,
             Denied::Full => Self::Full,
             Denied::Removed => Self::Removed,
-            Denied::Malformed | Denied::Tombstone | Denied::Reason => Self::Void,
+            Denied::Malformed | Denied::Tombstone | Denied::Reason | Denied::TooSoon => Self::Void,
         }
     }
 }
@@ -249,7 +249,8 @@ impl Conversations {
         let (own, place) = (cx.dir.account.id(), Place { group: &id, epoch: group.epoch() });
         let user = entry.wanted_by_user(own, place);
         let others = self.wanted_by_others(cx.dir, entry, group);
-        let for_others = entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
+        let changes = entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
+        let for_others = changes || entry.is_waited_for;
         let turn_at =
             for_others.then(|| entry.turn_at.unwrap_or(turn.now() + turn_of(group, &cx.dir.account.device())));
         let is_due = turn_at.is_some_and(|at| at <= turn.now());
@@ -270,9 +271,28 @@ impl Conversations {
         self.invite_again(turn, cx, chat, &user.settled)?;
         match user.change {
             Some(change) => self.prepare(turn, cx, (chat, id), &change, Wish::OfUser),
-            None if is_due => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody),
+            None if is_due && changes => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody),
+            None if is_due => self.let_others_go_on(turn, cx, (chat, id)),
             None => Ok(()),
         }
+    }
+
+    /// Somebody has made so many commits in a row that soon it has to wait for one of another account: this is one.
+    fn let_others_go_on(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, id): (ChatId, GroupId),
+    ) -> Result<(), EngineError> {
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            (entry.is_waited_for, entry.turn_at) = (false, None);
+        }
+        let Some(mut group) = self.open(turn, cx.mls, id)?.filter(|group| group.is_waited_for()) else {
+            return Ok(());
+        };
+        group.prepare_update(turn.agreed_ms())?;
+        group.entry.append.committing = true;
+        Ok(())
     }
 
     /// Whom the user invites who was invited before, and has not come, is told the way once more.
@@ -308,6 +328,10 @@ impl Conversations {
         wish: Wish,
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        if !group.may_change(change) {
+            // It waits until others have committed: their programs do that soon (`let_others_go_on`).
+            return Ok(());
+        }
         match group.prepare_change(turn.agreed_ms(), change) {
             Ok(size) if size <= MAX_ENTRY => {
                 group.entry.append.committing = true;

@@ -93,6 +93,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
+        let is_waited_for = group.is_waited_for();
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
         // Where a device enters, the door is as it is there.
         if !entered
@@ -128,7 +129,7 @@ impl Conversations {
             let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
             intent.kind() != IntentKind::Bury || !is_buried()
         });
-        entry.turn_at = None;
+        (entry.turn_at, entry.is_waited_for) = (None, is_waited_for);
         entry.set_policy(policy);
         if comes {
             entry.has_come(turn, chat, &cx.dir.account.id())?;
