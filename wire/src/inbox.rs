@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::{DecodeError, Message as _};
 
-use crate::{DeviceLabel, SealedBeacon, name};
+use crate::{DeviceLabel, SealedBeacon, limits::MAX_PADDED_ITEM, name};
 
 /// Why an inbox item was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,25 +31,21 @@ pub struct InboxItem {
 }
 
 impl InboxItem {
-    /// Pads it to the next bucket: powers of two from 1 to 32 KiB. What is larger stays as it is.
+    /// Pads it to the next bucket: powers of two from 1 to 64 KiB, then [`MAX_PADDED_ITEM`], which welcomes into groups of many devices and pages of a
+    /// history take. What is larger stays as it is.
     #[must_use]
     pub fn padded(mut self) -> Self {
         self.padding.clear();
         let len = self.encoded_len();
-        let bucket = (len + 2).next_power_of_two().max(1024);
-        if bucket <= MAX_PADDED_ITEM {
-            // The field's own key and length take up to four bytes.
-            let header = |padding: usize| 1 + prost::length_delimiter_len(padding);
-            let room = (1..=4).filter_map(|header| bucket.checked_sub(len + header));
-            let padding = room.filter(|padding| len + header(*padding) + padding <= bucket).max().unwrap_or_default();
-            self.padding = vec![0; padding].into();
-        }
+        // The field's own key and length take two to four bytes, and an empty one is left out.
+        let bucket = (len + 3).next_power_of_two().clamp(1024, MAX_PADDED_ITEM);
+        let header = |padding: usize| 1 + prost::length_delimiter_len(padding);
+        let room = (2..=4).filter_map(|header| bucket.checked_sub(len + header));
+        let padding = room.filter(|padding| len + header(*padding) + padding <= bucket).max().unwrap_or_default();
+        self.padding = vec![0; padding].into();
         self
     }
 }
-
-/// Larger items are not padded: welcomes into groups of many devices, pages of a history.
-const MAX_PADDED_ITEM: usize = 32 * 1024;
 
 /// The domain of the signature in an [`InboxItem`].
 pub const INBOX_DOMAIN: &str = "starling inbox item v1";
@@ -263,10 +259,17 @@ mod tests {
             assert_eq!((&read.body, &read.signature), (&item.body, &item.signature));
             padded.len()
         };
-        for (from, to, bucket) in [(0, 950, 1024), (960, 1_970, 2_048), (17_000, 32_600, 32 * 1024)] {
+        let kib = 1024;
+        for (from, to, bucket) in [(0, 950, kib), (960, 1_970, 2 * kib), (17_000, 32_600, 32 * kib)] {
             assert!((from..to).all(|body| (bucket - 1..=bucket).contains(&sizes(body))));
         }
-        assert!((40_000..40_200).contains(&sizes(40_000)));
+        // Some of the larger ones, and those at the edges.
+        for (from, to, bucket) in [(32_696, 65_463, 64 * kib), (65_464, 128_951, MAX_PADDED_ITEM)] {
+            let bodies = (from..to).step_by(1_021).chain(from..from + 20).chain(to - 20..=to);
+            assert!(bodies.into_iter().all(|body| (bucket - 1..=bucket).contains(&sizes(body))), "{bucket}");
+        }
+        // No room for a byte of padding, or the server has none for the item.
+        assert_eq!((sizes(128_952), sizes(130_000)), (MAX_PADDED_ITEM - 2, 130_070));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub const MAX_ITEM_BEACONS: usize = 32;
 pub const MAX_RENDEZVOUS_FRAME: usize = 1024 * 1024;
 /// Largest sealed inbox item: a welcome for two accounts with 16 devices each is about 60 KB.
 pub const MAX_INBOX_ITEM: usize = 128 * 1024;
+/// Inbox items are padded up to this size, so that they still are within [`MAX_INBOX_ITEM`] when they are sealed: that adds 1,138 bytes.
+pub const MAX_PADDED_ITEM: usize = MAX_INBOX_ITEM - 2 * 1024;
 /// Largest typing or presence signal.
 pub const MAX_SIGNAL: usize = 2 * 1024;
 /// Signals are padded to a multiple of this: the largest that our version sends, so that all are of one size.

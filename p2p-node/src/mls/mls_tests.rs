@@ -1,4 +1,5 @@
 use starling_keys::{AccountId, AccountKey, RecoveryPhrase};
+use starling_wire::limits::{MAX_INBOX_ITEM, MAX_PADDED_ITEM};
 
 use super::{
     modified::{entering, entering_as, modified, signing, with_doors},
@@ -343,6 +344,14 @@ fn an_inbox_item_opens_only_for_its_device() {
     let (other, other_public) = seal_keys().unwrap();
     assert!(alice.open_sealed(&other, &other_public, b"info", &sealed).is_err());
     assert!(alice.open_sealed(&secret, &public, b"info", b"x").is_err());
+}
+
+#[test]
+fn the_largest_padded_item_fits_into_an_inbox() {
+    let (_, public) = seal_keys().unwrap();
+    let sealed = device(&account()).seal_to(&public, b"info", &vec![0; MAX_PADDED_ITEM]).unwrap();
+    assert_eq!(sealed.len(), MAX_PADDED_ITEM + 1_138);
+    assert!(sealed.len() <= MAX_INBOX_ITEM);
 }
 
 #[test]
