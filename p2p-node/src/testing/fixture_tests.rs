@@ -231,8 +231,14 @@ fn profiles_of_an_older_version_go_on_where_they_were() {
 
 fn goes_on(schema: u32) {
     let (_, mut world) = open(9_002, schema);
-    let (alice, laptop, bob) = (0, 1, 2);
+    let people @ [alice, laptop, bob] = [0, 1, 2];
+    people.into_iter().for_each(|who| world.start(who));
+    // The first builds kept the secret of the account's root on every device.
+    assert!(schema > 1 || people.into_iter().all(|who| world.has_root(who)));
     world.heal();
+    for who in people {
+        assert!(!world.has_root(who), "schema {schema}: {who} keeps the root of its account");
+    }
     let waiting = ["waits in the log", "waits in the outbox", "waits in bob's outbox"];
     for (who, other) in [(alice, bob), (laptop, bob), (bob, alice)] {
         let texts: Vec<String> = world.messages(who, other).into_iter().map(|m| m.text).collect();
