@@ -28,6 +28,8 @@ mod epoch_tests;
 #[cfg(test)]
 mod fixture_tests;
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
 mod reader_tests;
 #[cfg(test)]
 mod session_tests;

@@ -1,4 +1,5 @@
-//! Every bound that a client can reach and that the operator does not set, with its reason.
+//! Every bound that a client can reach and that the operator does not set, with its reason. Each stands in the table of `docs/operators.md`, too: a
+//! test compares them.
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
