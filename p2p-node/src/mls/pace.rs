@@ -36,7 +36,7 @@ impl Kind {
 pub(super) fn is_too_soon(authors: &CommitAuthors, accounts: usize, author: &AccountId, kind: Kind) -> bool {
     let made = |of| authors.made_by(author.as_bytes(), of);
     match (kind, accounts) {
-        (Kind::Bounded, _) | (_, 0..2) => false,
+        (Kind::Bounded, _) | (_, 0..=1) => false,
         (Kind::Renewal, 3..) => made((accounts - 2).min(MAX_AUTHORS)) > 0,
         (Kind::Reentry, _) => made(MAX_AUTHORS) >= MAX_AUTHORS / accounts + 2,
         (Kind::Renewal | Kind::Change, _) => made(MAX_AUTHORS) == MAX_AUTHORS,

@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
+use starling_keys::AccountKey;
 use starling_wire::{Beacon, Candidate, Door, LogContent, LogVerb, Policy, Role, SealedBeacon, rendezvous::LogRequest};
 
 use super::world::{Who, World};
 use crate::{
+    Origin,
     api::types::{ChatId, DurableEventKind, Standing},
     conversation::group::LogKeys,
     engine::GroupCommand,
     home::Pending,
 };
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// Commits that somebody makes and does not follow, one from each epoch that its program keeps, as beacons; and the logs that it may write in.
 fn rivals(world: &mut World, mallory: Who, chat: ChatId) -> (Vec<SealedBeacon>, Vec<LogKeys>) {
@@ -215,6 +219,24 @@ fn an_owner_who_changes_much_is_not_held_up_while_others_are_there() {
         assert!(seen.members.iter().any(|m| m.account == world.of(bob).account && m.role == role), "{n}: {seen:?}");
     }
     go_on(&mut world, chat, &people, &[]);
+}
+
+#[test]
+fn who_recovers_by_the_phrase_is_in_its_groups_again_and_its_old_devices_are_not() {
+    for (seed, at) in [(42, 0), (43, 1)] {
+        let mut world = World::new(seed);
+        let people = world.company(4);
+        let chat = world.group_of(&people);
+        world.say_in(people[at], chat, "before").unwrap();
+        world.pass(30_000);
+        let account = world.of(people[at]).account;
+        let root = AccountKey::from_seed(&world.phrases[&account].seed());
+        let again = world.profile(&format!("p{at}"), Origin::Restored(root));
+        world.pass(HOUR_MS);
+        assert_eq!(world.standing(again, chat), Some(Standing::Member), "p{at}");
+        let there: Vec<Who> = people.iter().map(|who| if *who == people[at] { again } else { *who }).collect();
+        go_on(&mut world, chat, &there, &[people[at]]);
+    }
 }
 
 #[test]

@@ -548,7 +548,7 @@ fn a_cut_neither_takes_old_messages_back_nor_puts_new_ones_where_they_stay() {
             message(Clock(u64::MAX), 61, "at the end for ever"),
             message(Clock::at(now.ms() - 3_000_000), 62, "an hour ago"),
         ];
-        let more = Cut { device: *device.as_bytes(), upto: 64, since_ms: 0, messages };
+        let more = Cut { device: *device.as_bytes(), upto: 64, early: Vec::new(), since_ms: 0, messages };
         conversations.apply_cut(turn, cx.dir, chat, from, &more).unwrap();
     });
     assert_eq!(texts(&mut world, bob, alice), ["long ago"]);
