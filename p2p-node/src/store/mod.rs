@@ -4,8 +4,6 @@
 //! random. It does not say with whom, nor by which device: the rest of such keys is enciphered.
 
 mod error;
-#[cfg(debug_assertions)]
-mod kill_point;
 mod migrate;
 #[cfg(test)]
 mod migrate_tests;
@@ -76,8 +74,7 @@ impl Store {
         fill(&txn)?;
         txn.commit()?;
         fs::rename(&new, &path).map_err(|e| from_io(&e))?;
-        #[cfg(debug_assertions)]
-        kill_point::pass();
+        starling_kill_point::pass();
         drop(store);
         Ok(())
     }

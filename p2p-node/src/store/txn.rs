@@ -214,11 +214,9 @@ impl Txn<'_> {
         if !self.written.get() {
             return Ok(());
         }
-        #[cfg(debug_assertions)]
-        super::kill_point::pass();
+        starling_kill_point::pass();
         self.txn.commit().map_err(failed)?;
-        #[cfg(debug_assertions)]
-        super::kill_point::pass();
+        starling_kill_point::pass();
         // Interrupted, it is done at the next start.
         if self.forgets_root.get() { self.store.forget_root() } else { Ok(()) }
     }

@@ -94,7 +94,9 @@ fn write_batch(db: &Database, batch: &mut Vec<Job>, is_disk_full: impl Fn() -> b
     let txn = begin(db)?;
     let done: Vec<Committed> = batch.drain(..).map(|job| job(Ok(&txn))).collect();
     tracing::trace!(jobs = done.len(), "commit");
+    starling_kill_point::pass();
     let outcome = txn.commit().map_err(StoreError::failed);
+    starling_kill_point::pass();
     let is_full = outcome.is_err() && is_disk_full();
     for answer in done {
         answer(match &outcome {
