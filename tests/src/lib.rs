@@ -218,9 +218,14 @@ impl World {
 
     /// Starts it again where it was.
     pub fn restart_rendezvous(&mut self) {
+        self.restart_rendezvous_with(&[]);
+    }
+
+    /// The same with settings, as variables of its environment.
+    pub fn restart_rendezvous_with(&mut self, settings: &[(&str, &str)]) {
         self.rendezvous = None;
         let listen = self.address.split("/p2p/").next().unwrap().to_owned();
-        self.start_rendezvous(&listen);
+        self.start_rendezvous_with(&listen, settings);
     }
 
     pub fn starling(&self, profile: &str) -> Command {

@@ -1,7 +1,7 @@
-//! `kill -9` of each side at each step of a link: before and after every commit that the old device and the new one make, and of the server at some
-//! moments. Afterwards the device is on the account's list and has everything, or is not on it and the link is made again; no other device is.
+//! `kill -9` of each side at each step of a link: before and after every commit that the old device, the new one and the server make. Afterwards the
+//! device is on the account's list and has everything, or is not on it and the link is made again; no other device is.
 //!
-//! `STARLING_LINK_KILLS=1` tries every point of both devices, `=4` each fourth of them.
+//! `STARLING_LINK_KILLS=1` tries every point of all three, `=4` each fourth of them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::{
@@ -12,10 +12,12 @@ use std::{
 
 use starling_tests::{PATIENCE, Process, World, until};
 
-/// A link has come to its end by then.
-const LINK: Duration = Duration::from_millis(1500);
-/// Moments of a link at which the server is killed.
-const SERVER_KILLS: u32 = 2;
+/// Says where the counter is that the programs count down (see the crate `kill-point`).
+const KILL_POINT: &str = "STARLING_KILL_POINT";
+/// At about so many points of a link the server is killed unless a step is given: it takes all others seconds to notice each time.
+const SERVER_KILLS: u64 = 4;
+/// More points than there are in a link: nobody is killed.
+const NEVER: u64 = 1_000_000;
 /// All of a conversation.
 const HISTORY: usize = 10_000;
 
@@ -25,6 +27,8 @@ enum Victim {
     New,
     /// The device that links it.
     Old,
+    /// The rendezvous, until the new device has, as a daemon, what is written after it came.
+    Server,
 }
 
 /// Alice's first device and bob, who write, and devices that are linked.
@@ -34,18 +38,33 @@ struct Links {
     _bob: Process,
     written: Vec<String>,
     tried: u32,
+    /// The server runs again after it was killed.
+    is_server_back: bool,
+}
+
+/// What counts the points that are passed.
+fn counter(world: &World) -> PathBuf {
+    world.dir.path().join("kill-point")
+}
+
+/// Starts the server again as one that may be killed at a point.
+fn start_mortal_server(world: &mut World) {
+    let counter = counter(world);
+    world.restart_rendezvous_with(&[(KILL_POINT, counter.to_str().unwrap())]);
 }
 
 impl Links {
-    fn new() -> Self {
-        let world = World::of_friends();
+    fn new(victim: Victim) -> Self {
+        let mut world = World::of_friends();
+        if victim == Victim::Server {
+            start_mortal_server(&mut world);
+        }
         let (alice, _bob) = (world.daemon("alice"), world.daemon("bob"));
-        Self { world, alice, _bob, written: Vec::new(), tried: 0 }
+        Self { world, alice, _bob, written: Vec::new(), tried: 0, is_server_back: false }
     }
 
-    /// What counts the points that are passed (see `store/kill_point.rs`).
     fn counter(&self) -> PathBuf {
-        self.world.dir.path().join("kill-point")
+        counter(&self.world)
     }
 
     /// A program that may be killed at a point.
@@ -53,7 +72,7 @@ impl Links {
         let log = self.world.dir.path().join(format!("{profile}.log"));
         let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         let mut command = self.world.starling(profile);
-        Process::start(command.args(args).arg("--json").env("STARLING_KILL_POINT", self.counter()).stderr(log))
+        Process::start(command.args(args).arg("--json").env(KILL_POINT, self.counter()).stderr(log))
     }
 
     fn write(&mut self, from: &str, to: &str, text: String) {
@@ -74,8 +93,25 @@ impl Links {
         !self.counter().exists()
     }
 
-    /// Links a device while one of the two is killed at a point. `false` if that was never come to.
-    fn link_and_kill(&mut self, profile: &str, victim: Victim, point: u64) -> bool {
+    /// Nobody is killed any more. What is left of the count, or nothing if somebody was killed.
+    fn disarm(&self) -> Option<u64> {
+        let left = fs::read_to_string(self.counter()).ok().and_then(|text| text.parse().ok());
+        // Of a program that comes to its point now and this test, only one removes it.
+        fs::remove_file(self.counter()).ok().map(|()| left.unwrap_or_default())
+    }
+
+    /// Starts the server that was killed again.
+    fn revive_server(&mut self) {
+        start_mortal_server(&mut self.world);
+        self.is_server_back = true;
+        // Who owes nothing notices half a minute later, unless asked.
+        for who in ["alice", "bob"] {
+            assert!(self.world.run(who, &["whoami"]).status.success());
+        }
+    }
+
+    /// Links a device while somebody is killed at a point. What is left of the count if that was never come to.
+    fn link_and_kill(&mut self, profile: &str, victim: Victim, point: u64) -> Option<u64> {
         if victim == Victim::Old {
             self.alice.terminate();
             self.alice = self.mortal("alice", &["daemon"]);
@@ -84,48 +120,58 @@ impl Links {
         let case = format!("{victim:?} at {point}");
         self.write("bob", "@alice", format!("{case}: before"));
         let (link, code, home) = self.world.linking("alice", &["--yes", "--history", "all"]);
+        self.is_server_back = false;
         fs::write(self.counter(), point.to_string()).unwrap();
         let args = ["device", "join", &code, "--rendezvous", &home];
         let mut join = match victim {
             Victim::New => self.mortal(profile, &args),
-            Victim::Old => self.world.joining(profile, &args[2..]),
+            Victim::Old | Victim::Server => self.world.joining(profile, &args[2..]),
         };
         // Who links it hears of it, while the others write.
         self.write("bob", "@alice", format!("{case}: meanwhile"));
         self.tried += 1;
         let joined = self.outcome(&mut join, victim);
-        if joined && victim == Victim::New && !self.was_killed() {
-            self.first_run(profile, &case);
+        if joined && victim != Victim::Old && !self.was_killed() {
+            self.first_run(profile, victim, &case);
         }
-        let killed = self.was_killed();
-        if killed && victim == Victim::Old {
-            self.alice.kill();
-            self.alice = self.world.daemon("alice");
+        let left = self.disarm();
+        if left.is_none() {
+            match victim {
+                Victim::Old => {
+                    self.alice.kill();
+                    self.alice = self.world.daemon("alice");
+                }
+                Victim::Server if !self.is_server_back => self.revive_server(),
+                Victim::New | Victim::Server => {}
+            }
         }
-        let _ = fs::remove_file(self.counter());
         drop(link);
         if !joined {
             self.get_in(profile);
         }
-        killed
+        left
     }
 
-    /// Whether a device has joined. Most users do not wait until it has noticed that the other one is gone.
-    fn outcome(&self, join: &mut Process, victim: Victim) -> bool {
-        let is_patient = victim == Victim::New || self.tried % 6 == 1;
+    /// Whether a device has joined. Most users do not wait until it has noticed that the other one is gone; a server is started again.
+    fn outcome(&mut self, join: &mut Process, victim: Victim) -> bool {
+        let is_patient = victim == Victim::New || (victim == Victim::Old && self.tried % 6 == 1);
         while !is_patient && join.ended().is_none() {
             if self.was_killed() {
-                join.kill();
-                return false;
+                if victim == Victim::Old {
+                    join.kill();
+                    return false;
+                }
+                self.revive_server();
+                break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         join.wait() == 0
     }
 
-    /// The new device's daemon, until it is killed or has what is written now.
-    fn first_run(&mut self, profile: &str, case: &str) {
-        let daemon = self.mortal(profile, &["daemon"]);
+    /// The new device's daemon, until somebody is killed or it has what is written now.
+    fn first_run(&mut self, profile: &str, victim: Victim, case: &str) {
+        let daemon = if victim == Victim::New { self.mortal(profile, &["daemon"]) } else { self.world.daemon(profile) };
         let text = format!("{case}: to the new one");
         self.write("bob", "@alice", text.clone());
         let deadline = Instant::now() + PATIENCE;
@@ -193,12 +239,20 @@ impl Links {
         assert!(matches!(removed, Some(0 | 3)), "{case}: {removed:?}");
     }
 
+    /// How many points the server passes during a link in which nobody is killed.
+    fn points_of_server(&mut self) -> u64 {
+        let left = self.link_and_kill("laptop-whole", Victim::Server, NEVER).unwrap();
+        self.all_is_well("laptop-whole", "nobody is killed");
+        println!("the server passes {} points", NEVER - left);
+        NEVER - left
+    }
+
     fn sweep(&mut self, victim: Victim, step: u64) {
         let first = number("STARLING_LINK_KILLS_FIRST", 0);
         for point in (first..).step_by(usize::try_from(step).unwrap()) {
             let start = Instant::now();
             let profile = format!("laptop-{victim:?}-{point}").to_lowercase();
-            let killed = self.link_and_kill(&profile, victim, point);
+            let killed = self.link_and_kill(&profile, victim, point).is_none();
             let case = format!("{victim:?} at {point}");
             self.all_is_well(&profile, &case);
             println!(
@@ -223,34 +277,21 @@ fn step() -> u64 {
 
 #[test]
 fn the_new_device_is_killed_at_each_commit_of_a_link() {
-    Links::new().sweep(Victim::New, step());
+    Links::new(Victim::New).sweep(Victim::New, step());
 }
 
 #[test]
 fn the_old_device_is_killed_at_each_commit_of_a_link() {
-    Links::new().sweep(Victim::Old, step());
+    Links::new(Victim::Old).sweep(Victim::Old, step());
 }
 
 #[test]
-fn the_server_is_killed_at_moments_of_a_link() {
-    let mut links = Links::new();
-    for moment in 0..SERVER_KILLS {
-        let after = LINK * (2 * moment + 1) / (2 * SERVER_KILLS);
-        let (profile, case) = (format!("laptop-{moment}"), format!("the server after {after:?}"));
-        let (link, code, home) = links.world.linking("alice", &["--yes", "--history", "all"]);
-        let mut join = links.world.joining(&profile, &[&code, "--rendezvous", &home]);
-        // Any moment: which one is the point.
-        std::thread::sleep(after);
-        links.world.restart_rendezvous();
-        // Who owes nothing notices half a minute later, unless asked.
-        for who in ["alice", "bob"] {
-            assert!(links.world.run(who, &["whoami"]).status.success());
-        }
-        let joined = join.wait() == 0;
-        drop(link);
-        if !joined {
-            links.get_in(&profile);
-        }
-        links.all_is_well(&profile, &case);
-    }
+fn the_server_is_killed_at_each_commit_of_a_link() {
+    let mut links = Links::new(Victim::Server);
+    let step = match number("STARLING_LINK_KILLS", 0) {
+        // An odd one comes to points before commits and after them.
+        0 => (links.points_of_server() / SERVER_KILLS) | 1,
+        step => step,
+    };
+    links.sweep(Victim::Server, step);
 }
