@@ -148,7 +148,7 @@ fn main() -> anyhow::Result<()> {
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,
             Bench::Attacker { attack, home, tcp, victim } => {
-                Box::pin(attack::attacker(attack, &home, &tcp, &victim)).await
+                Box::pin(attack::attacker::run(attack, &home, &tcp, &victim)).await
             }
             Bench::Serve { dir } => Box::pin(processes::serve(dir)).await,
             Bench::ServeLimited { dir } => Box::pin(processes::serve_limited(dir)).await,
