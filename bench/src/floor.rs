@@ -9,8 +9,9 @@ use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
     identity::Keypair,
     multiaddr::Protocol,
-    ping,
+    noise, ping,
     swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
 };
 use redb::{Database, Durability, TableDefinition};
 use starling_wire::{
@@ -32,10 +33,11 @@ pub struct Bare {
     ping: ping::Behaviour,
 }
 
-/// A swarm over QUIC with nothing but streams and pings.
+/// A swarm over QUIC and TCP with nothing but streams and pings.
 pub fn bare_swarm(key: Keypair, accept: &'static str) -> anyhow::Result<Swarm<Bare>> {
     Ok(SwarmBuilder::with_existing_identity(key)
         .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_quic_config(|mut quic| {
             quic.max_idle_timeout = 60_000;
             quic.keep_alive_interval = std::time::Duration::from_secs(20);

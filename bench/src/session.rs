@@ -36,7 +36,7 @@ impl Drop for Session {
 }
 
 impl Session {
-    /// Connects over QUIC and waits for the greeting; from one of the addresses of this machine, if it matters.
+    /// Connects over the transport of the address, and waits for the greeting; over QUIC from one of the addresses of this machine, if it matters.
     pub async fn connect(home: &Multiaddr, device: &DeviceKey, from: Option<Ipv4Addr>) -> anyhow::Result<Self> {
         let server = home
             .iter()

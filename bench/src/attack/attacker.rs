@@ -50,10 +50,12 @@ async fn once(
     n: usize,
     round: u64,
 ) -> anyhow::Result<()> {
-    let from = Ipv4Addr::new(127, 5, n as u8, (round % 250) as u8 + 1);
+    let last = (round % 250) as u8 + 1;
     if attack == Attack::Handshakes {
-        return silent(tcp, from).await;
+        // A /16 for each of them: what may come from one in the time of a handshake does not fill the places that strangers have.
+        return silent(tcp, Ipv4Addr::new(127, 5 + n as u8, (round / 250 % 4) as u8, last)).await;
     }
+    let from = Ipv4Addr::new(127, 5, n as u8, last);
     let device = DeviceKey::generate();
     let mut session = Session::connect(home, &device, Some(from)).await?;
     match attack {
