@@ -9,10 +9,12 @@ use futures::{
     io::{ReadHalf, WriteHalf},
 };
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol, swarm::SwarmEvent};
-use starling_keys::{DeviceChain, DeviceKey, RecoveryPhrase, chain::Joining};
+use starling_keys::{DeviceChain, DeviceKey, InviteTicket, RecoveryPhrase, chain::Joining};
 use starling_wire::{
     LogKey, LogVerb, Puzzle, RENDEZVOUS_PROTOCOL,
-    rendezvous::{InboxAppend, LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello},
+    rendezvous::{
+        InboxAppend, InviteRecord, LogRequest, Publish, Request, RequestBody, Response, ResponseBody, ServerHello,
+    },
     streams::{FrameReader, FrameWriter},
 };
 use tokio::task::JoinHandle;
@@ -26,6 +28,10 @@ pub struct Session {
     hello: ServerHello,
     server: PeerId,
     id: u64,
+    /// The server has said that there are new items in the inbox, and they have not been read.
+    has_new_items: bool,
+    /// The last item that was read.
+    last_item: u64,
     swarm: JoinHandle<()>,
 }
 
@@ -65,7 +71,8 @@ impl Session {
         let mut reader = FrameReader::new(read);
         match reader.next::<Response>().await? {
             Some(Response { body: Some(ResponseBody::Hello(hello)), .. }) => {
-                Ok(Self { reader, writer: FrameWriter::new(writer), hello, server, id: 0, swarm })
+                let writer = FrameWriter::new(writer);
+                Ok(Self { reader, writer, hello, server, id: 0, has_new_items: false, last_item: 0, swarm })
             }
             _ => bail!("the server does not greet"),
         }
@@ -76,24 +83,62 @@ impl Session {
         self.id += 1;
         self.writer.send(&Request { id: self.id, body: Some(ask) }).await?;
         loop {
-            match self.reader.next::<Response>().await? {
-                Some(Response { id, body: Some(answer) }) if id == self.id => return Ok(answer),
-                Some(_) => {}
-                None => bail!("the server has closed the connection"),
+            match self.receive().await? {
+                Response { id, body: Some(answer) } if id == self.id => return Ok(answer),
+                _ => {}
             }
         }
+    }
+
+    /// What the server says next. That there are new items in the inbox is noted, whatever is waited for.
+    async fn receive(&mut self) -> anyhow::Result<Response> {
+        let said = self.reader.next::<Response>().await?.context("the server has closed the connection")?;
+        if let Response { id: 0, body: Some(ResponseBody::Page(page)) } = &said {
+            self.has_new_items |= page.address.is_empty();
+        }
+        Ok(said)
     }
 
     /// The next entries of a log that are pushed.
     pub async fn pushed_entries(&mut self) -> anyhow::Result<Vec<Bytes>> {
         loop {
-            match self.reader.next::<Response>().await? {
-                Some(Response { id: 0, body: Some(ResponseBody::Page(page)) }) if !page.entries.is_empty() => {
+            match self.receive().await? {
+                Response { id: 0, body: Some(ResponseBody::Page(page)) } if !page.entries.is_empty() => {
                     return Ok(page.entries.into_iter().map(|entry| entry.sealed).collect());
                 }
-                Some(_) => {}
-                None => bail!("the server has closed the connection"),
+                _ => {}
             }
+        }
+    }
+
+    /// Waits until there are new items in the inbox, and reads them, which deletes those that were read before.
+    pub async fn new_items(&mut self) -> anyhow::Result<Vec<Bytes>> {
+        while !self.has_new_items {
+            self.receive().await?;
+        }
+        self.has_new_items = false;
+        let mut items = Vec::new();
+        loop {
+            match self.ask(RequestBody::InboxRead(self.last_item)).await? {
+                ResponseBody::Page(page) => {
+                    self.last_item = page.entries.last().map_or(self.last_item, |item| item.sequence);
+                    items.extend(page.entries.into_iter().map(|item| item.sealed));
+                    if !page.more {
+                        return Ok(items);
+                    }
+                }
+                other => bail!("the inbox was not read: {other:?}"),
+            }
+        }
+    }
+
+    /// Lets who has a ticket leave so many items in the inboxes of this device's account.
+    pub async fn register_invite(&mut self, ticket: &InviteTicket, uses: u32) -> anyhow::Result<()> {
+        let token_hash = Bytes::copy_from_slice(&ticket.hash());
+        let invite = InviteRecord { token_hash, uses, expires_at: u64::MAX };
+        match self.ask(RequestBody::RegisterInvite(invite)).await? {
+            ResponseBody::Done(_) => Ok(()),
+            other => bail!("an invite was refused: {other:?}"),
         }
     }
 
@@ -122,6 +167,33 @@ impl Session {
         let request = LogRequest { entries: vec![entry], ..LogRequest::default() };
         let request = parent.followed_by(&self.hello.nonce, &key.address(), request);
         self.log(key, LogVerb::Append, request).await
+    }
+
+    /// Leaves an item in a device's inbox with the ticket of an invite.
+    pub async fn leave_item_as_guest(
+        &mut self,
+        device: [u8; 32],
+        sealed: Bytes,
+        ticket: &InviteTicket,
+    ) -> anyhow::Result<()> {
+        let token = Bytes::copy_from_slice(&ticket.0);
+        self.leave(InboxAppend { device: Bytes::copy_from_slice(&device), sealed, token, ..InboxAppend::default() })
+            .await
+    }
+
+    /// Leaves an item in a device's inbox as one who has the key of a log of its account.
+    pub async fn leave_item_as_member(&mut self, device: [u8; 32], sealed: Bytes, log: &LogKey) -> anyhow::Result<()> {
+        let mut append = InboxAppend { device: Bytes::copy_from_slice(&device), sealed, ..InboxAppend::default() };
+        append.log = Bytes::copy_from_slice(&log.address());
+        append.signature = Bytes::copy_from_slice(&log.vouch(&self.hello.nonce, &append.subject()));
+        self.leave(append).await
+    }
+
+    async fn leave(&mut self, append: InboxAppend) -> anyhow::Result<()> {
+        match self.ask(RequestBody::InboxAppend(append)).await? {
+            ResponseBody::Appended(_) => Ok(()),
+            other => bail!("an item was refused: {other:?}"),
+        }
     }
 
     /// Leaves an item in a device's inbox for so much work; gives what is asked for if that is too little.

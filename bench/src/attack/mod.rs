@@ -1,5 +1,5 @@
-//! What honest clients see of a server under attack: the time to connect, to store an entry and to be told of one, quiet and during each attack. The
-//! attacker has one core, server and honest clients the other.
+//! What honest clients see of a server under attack: the time to connect, to store an entry and to be told of one, and to have an item in an inbox,
+//! quiet and during each attack. The attacker has one core, server and honest clients the other.
 
 pub mod attacker;
 mod honest;
@@ -9,14 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use data_encoding::HEXLOWER;
-use libp2p::Multiaddr;
 use serde_json::json;
-use starling_keys::DeviceKey;
-use starling_wire::{LogKey, LogVerb, rendezvous::LogRequest};
 use tokio::time::sleep;
 
-use self::honest::{Latency, honest};
-use crate::{processes::Process, session::Session};
+use self::honest::{Honest, Latency, MEASURED};
+use crate::processes::Process;
 
 /// The core of the server and the honest clients, and that of the attacker.
 const CORES: [&str; 2] = ["0", "1"];
@@ -45,8 +42,8 @@ pub enum Attack {
 }
 
 impl Attack {
-    /// Whether the honest clients use TCP, and not QUIC: each transport has its own places for handshakes, so that an attack on those is felt over the
-    /// same transport only.
+    /// Whether the honest clients use TCP, and not QUIC: each transport has its own places for handshakes, and who attacks those of one is felt
+    /// over the same transport only.
     fn is_felt_over_tcp(self) -> bool {
         self == Self::Handshakes
     }
@@ -64,27 +61,23 @@ fn worst_of(ratios: &[f64]) -> f64 {
 pub async fn run(only: Vec<Attack>, seconds: u64) -> anyhow::Result<()> {
     pin(std::process::id(), CORES[0]);
     let attacks = if only.is_empty() { Attack::value_variants().to_vec() } else { only };
-    println!("medians in ms: to connect, to store an entry, to be told of it");
-    println!("{:>12} {:>26} {:>26} {:>20}", "attack", "quiet", "attacked", "ratio");
+    println!("medians in ms: {MEASURED}");
+    println!("{:>12} {:>34} {:>34} {:>28}", "attack", "quiet", "attacked", "ratio");
     let (mut worst, mut too_much) = (0.0_f64, Vec::new());
     for attack in attacks {
         let (quiet, attacked) = measure(attack, Duration::from_secs(seconds)).await?;
-        let ratios = [attacked.connect / quiet.connect, attacked.send / quiet.send, attacked.receive / quiet.receive];
+        let ratios: Vec<f64> = attacked.iter().zip(&quiet).map(|(attacked, quiet)| attacked / quiet).collect();
         let name = format!("{attack:?}").to_lowercase();
         let ratio = worst_of(&ratios);
         worst = worst.max(ratio);
         if ratio > MAX_RATIO {
             too_much.push(format!("{name} ({ratio:.2})"));
         }
-        let show = |l: Latency| format!("{:.2} {:.2} {:.2}", l.connect, l.send, l.receive);
-        let shown = ratios.map(|ratio| format!("{ratio:.2}")).join(" ");
-        println!("{name:>12} {:>26} {:>26} {shown:>20}", show(quiet), show(attacked));
+        let show = |all: &[f64]| all.iter().map(|one| format!("{one:.2}")).collect::<Vec<_>>().join(" ");
+        println!("{name:>12} {:>34} {:>34} {:>28}", show(&quiet), show(&attacked), show(&ratios));
         println!(
             "{}",
-            json!({
-                "bench": "attack", "attack": name, "quiet_ms": [quiet.connect, quiet.send, quiet.receive],
-                "attacked_ms": [attacked.connect, attacked.send, attacked.receive], "ratios": ratios,
-            })
+            json!({ "bench": "attack", "attack": name, "quiet_ms": quiet, "attacked_ms": attacked, "ratios": ratios })
         );
     }
     println!("worst ratio {worst:.2}");
@@ -101,28 +94,15 @@ async fn measure(attack: Attack, time: Duration) -> anyhow::Result<(Latency, Lat
     let quic = server.line().await?;
     let tcp = server.line().await?;
     let home = if attack.is_felt_over_tcp() { &tcp } else { &quic };
-    let address: Multiaddr = home.parse()?;
-    let (alice, bob) = (DeviceKey::generate(), DeviceKey::generate());
-    let mut writer = Session::connect(&address, &alice, None).await?;
-    writer.register(&alice).await?;
-    let log = LogKey::from_secret(&LOG);
-    let own = LogKey::from_secret(&[8; 32]);
-    for log in [&log, &own] {
-        writer.log(log, LogVerb::Open, LogRequest::default()).await?;
-    }
-    let mut reader = Session::connect(&address, &bob, None).await?;
-    reader.register(&bob).await?;
-    for log in [&log, &own] {
-        reader.log(log, LogVerb::Read, LogRequest::default()).await?;
-    }
-    let quiet = honest(&address, &mut writer, &mut reader, &own, time).await.context("quiet")?;
+    let mut honest = Honest::connect(home.parse()?).await?;
+    let quiet = honest.measure(time).await.context("quiet")?;
     let kind = attack.to_possible_value().context("an attack without a name")?;
-    let victim = HEXLOWER.encode(alice.id().as_bytes());
+    let victim = HEXLOWER.encode(&honest.inbox());
     let attacker = Process::start(&["attacker", kind.get_name(), &quic, &tcp, &victim])?;
     pin(attacker.pid(), CORES[1]);
     // Until it is at its full rate.
     sleep(Duration::from_secs(2)).await;
-    let attacked = honest(&address, &mut writer, &mut reader, &own, time).await.context("attacked")?;
+    let attacked = honest.measure(time).await.context("attacked")?;
     drop(attacker);
     server.say("").await?;
     Ok((quiet, attacked))
