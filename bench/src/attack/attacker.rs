@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::Context;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use libp2p::{Multiaddr, multiaddr::Protocol};
+use futures::StreamExt;
+use libp2p::{Multiaddr, identity::Keypair, multiaddr::Protocol};
 use starling_keys::{
     DeviceChain, DeviceKey, RecoveryPhrase,
     chain::{Joining, MAX_ORDINARY_LINKS, SignWith},
@@ -14,10 +15,13 @@ use starling_wire::{
     LogKey, LogVerb,
     rendezvous::{LogRequest, Publish, RequestBody, ResponseBody},
 };
-use tokio::{net::TcpSocket, task::JoinSet};
+use tokio::{
+    net::{TcpSocket, UdpSocket},
+    task::JoinSet,
+};
 
 use super::{Attack, LOG};
-use crate::session::Session;
+use crate::{floor::bare_swarm, session::Session};
 
 /// Attacks at a time.
 const SIDE_BY_SIDE: usize = 8;
@@ -51,9 +55,12 @@ async fn once(
     round: u64,
 ) -> anyhow::Result<()> {
     let last = (round % 250) as u8 + 1;
-    if attack == Attack::Handshakes {
-        // A /16 for each of them: what may come from one in the time of a handshake does not fill the places that strangers have.
-        return silent(tcp, Ipv4Addr::new(127, 5 + n as u8, (round / 250 % 4) as u8, last)).await;
+    // A /16 for each of them: what may come from one in the time of a handshake does not fill the places that strangers have.
+    let from_anywhere = Ipv4Addr::new(127, 5 + n as u8, (round / 250 % 4) as u8, last);
+    match attack {
+        Attack::Handshakes => return silent(tcp, from_anywhere).await,
+        Attack::QuicHandshakes => return first_packet(home, from_anywhere).await,
+        _ => {}
     }
     let from = Ipv4Addr::new(127, 5, n as u8, last);
     let device = DeviceKey::generate();
@@ -95,7 +102,7 @@ async fn once(
             session.log(&log, LogVerb::Read, LogRequest::default()).await?;
             session.ask(RequestBody::LogLeave(Bytes::copy_from_slice(&log.address()))).await?;
         },
-        Attack::Handshakes => Ok(()),
+        Attack::Handshakes | Attack::QuicHandshakes => Ok(()),
     }
 }
 
@@ -141,5 +148,26 @@ async fn silent(tcp: &Multiaddr, from: Ipv4Addr) -> anyhow::Result<()> {
             }
         }
     });
+    Ok(())
+}
+
+/// Sends the first packet of a handshake, and no more. Its keys are those of one connection, so that each is taken from a handshake of its own, with a
+/// socket that never answers.
+async fn first_packet(quic: &Multiaddr, from: Ipv4Addr) -> anyhow::Result<()> {
+    let port = quic.iter().find_map(|p| if let Protocol::Udp(port) = p { Some(port) } else { None });
+    let port = port.context("no UDP port")?;
+    let decoy = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{}/quic-v1", decoy.local_addr()?.port()).parse()?;
+    let mut swarm = bare_swarm(Keypair::generate_ed25519(), "/nothing")?;
+    swarm.dial(address)?;
+    let mut packet = vec![0; 2_048];
+    let len = loop {
+        tokio::select! {
+            received = decoy.recv(&mut packet) => break received?,
+            _ = swarm.select_next_some() => {}
+        }
+    };
+    let socket = UdpSocket::bind((from, 0)).await?;
+    socket.send_to(&packet[..len], (Ipv4Addr::LOCALHOST, port)).await?;
     Ok(())
 }

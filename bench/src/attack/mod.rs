@@ -29,6 +29,8 @@ pub enum Attack {
     Logs,
     /// Connections over TCP that say nothing, from many networks.
     Handshakes,
+    /// Handshakes over QUIC that end with their first packet, from many networks.
+    QuicHandshakes,
     /// New accounts, each of which stores what it may.
     Accounts,
     /// Items of strangers in an inbox.
@@ -42,6 +44,11 @@ pub enum Attack {
 }
 
 impl Attack {
+    /// Its name in commands and reports.
+    fn name(self) -> anyhow::Result<String> {
+        Ok(self.to_possible_value().context("an attack without a name")?.get_name().to_owned())
+    }
+
     /// Whether the honest clients use TCP, and not QUIC: each transport has its own places for handshakes, and who attacks those of one is felt
     /// over the same transport only.
     fn is_felt_over_tcp(self) -> bool {
@@ -62,19 +69,19 @@ pub async fn run(only: Vec<Attack>, seconds: u64) -> anyhow::Result<()> {
     pin(std::process::id(), CORES[0]);
     let attacks = if only.is_empty() { Attack::value_variants().to_vec() } else { only };
     println!("medians in ms: {MEASURED}");
-    println!("{:>12} {:>34} {:>34} {:>28}", "attack", "quiet", "attacked", "ratio");
+    println!("{:>16} {:>34} {:>34} {:>28}", "attack", "quiet", "attacked", "ratio");
     let (mut worst, mut too_much) = (0.0_f64, Vec::new());
     for attack in attacks {
         let (quiet, attacked) = measure(attack, Duration::from_secs(seconds)).await?;
         let ratios: Vec<f64> = attacked.iter().zip(&quiet).map(|(attacked, quiet)| attacked / quiet).collect();
-        let name = format!("{attack:?}").to_lowercase();
+        let name = attack.name()?;
         let ratio = worst_of(&ratios);
         worst = worst.max(ratio);
         if ratio > MAX_RATIO {
             too_much.push(format!("{name} ({ratio:.2})"));
         }
         let show = |all: &[f64]| all.iter().map(|one| format!("{one:.2}")).collect::<Vec<_>>().join(" ");
-        println!("{name:>12} {:>34} {:>34} {:>28}", show(&quiet), show(&attacked), show(&ratios));
+        println!("{name:>16} {:>34} {:>34} {:>28}", show(&quiet), show(&attacked), show(&ratios));
         println!(
             "{}",
             json!({ "bench": "attack", "attack": name, "quiet_ms": quiet, "attacked_ms": attacked, "ratios": ratios })
@@ -96,9 +103,8 @@ async fn measure(attack: Attack, time: Duration) -> anyhow::Result<(Latency, Lat
     let home = if attack.is_felt_over_tcp() { &tcp } else { &quic };
     let mut honest = Honest::connect(home.parse()?).await?;
     let quiet = honest.measure(time).await.context("quiet")?;
-    let kind = attack.to_possible_value().context("an attack without a name")?;
     let victim = HEXLOWER.encode(&honest.inbox());
-    let attacker = Process::start(&["attacker", kind.get_name(), &quic, &tcp, &victim])?;
+    let attacker = Process::start(&["attacker", &attack.name()?, &quic, &tcp, &victim])?;
     pin(attacker.pid(), CORES[1]);
     // Until it is at its full rate.
     sleep(Duration::from_secs(2)).await;
