@@ -39,6 +39,16 @@ pub fn skip(needs: &str) {
     }
 }
 
+/// Whether the memory and the open files of a program can be looked at: the programs close them to all but root. Where not, the test is skipped.
+#[track_caller]
+pub fn can_look_into(pid: u32) -> bool {
+    let can = std::fs::File::open(format!("/proc/{pid}/mem")).is_ok();
+    if !can {
+        skip("root with the right to trace, to look into a program");
+    }
+    can
+}
+
 /// Looks until something is there. For what no program tells: files, other programs' state.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

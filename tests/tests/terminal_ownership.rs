@@ -99,6 +99,9 @@ fn nothing_but_the_screen_can_write_to_the_terminal() {
     let world = World::of_friends();
     let screen = Terminal::start(&world, "alice", 80, 24);
     screen.sees(" bob ── ");
+    if !starling_tests::can_look_into(screen.pid()) {
+        return;
+    }
     for fd in [1, 2] {
         let to = fs::read_link(format!("/proc/{}/fd/{fd}", screen.pid())).unwrap();
         assert!(to.ends_with("starling/starling.log"), "{fd}: {}", to.display());

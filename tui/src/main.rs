@@ -22,6 +22,7 @@ use cli::{Cli, Verb};
 use error::{CliError, CliResult};
 
 fn main() -> ExitCode {
+    starling_keys::prevent_core_dumps();
     // libp2p's TLS would write session keys to this file.
     // Reading the environment is all that is needed here: unsetting it is `unsafe` in edition 2024, so we refuse to run instead.
     if std::env::var_os("SSLKEYLOGFILE").is_some() {

@@ -19,6 +19,7 @@ use starling_rendezvous::{
 use crate::cli::{AdminCommand, Cli, Command, ConfigCommand, InviteCommand};
 
 fn main() -> ExitCode {
+    starling_keys::prevent_core_dumps();
     let cli = cli::parse();
     // The database, the key and the admin socket are for this user alone, also in the moment in which they are made.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
