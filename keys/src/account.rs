@@ -63,12 +63,14 @@ impl std::str::FromStr for AccountId {
 }
 
 /// An account's secret key. It signs device lists and certificates, and never travels.
-pub struct AccountKey(SigningKey);
+///
+/// In a box: when a value is moved, its bytes stay where it was, and nobody wipes them there.
+pub struct AccountKey(Box<SigningKey>);
 
 impl AccountKey {
     /// The key with this 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        Self(Box::new(SigningKey::from_bytes(seed)))
     }
 
     /// The public identity.

@@ -69,8 +69,8 @@ impl std::str::FromStr for DeviceId {
     }
 }
 
-/// A device's secret key.
-pub struct DeviceKey(SigningKey);
+/// A device's secret key, in a box as [`AccountKey`](crate::AccountKey) is.
+pub struct DeviceKey(Box<SigningKey>);
 
 impl DeviceKey {
     /// A new key from the system's random source.
@@ -81,7 +81,7 @@ impl DeviceKey {
 
     /// The key with this 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        Self(Box::new(SigningKey::from_bytes(seed)))
     }
 
     /// The public identity.

@@ -1,7 +1,7 @@
 //! The 24-word recovery phrase (BIP-39, English list) and the account key derived from it.
 
 use bip39::{Language, Mnemonic};
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, zeroize_stack};
 
 use crate::{AccountKey, random};
 
@@ -11,6 +11,8 @@ const WORDS: usize = 24;
 const MAX_WRITTEN: usize = 16 * 1024;
 /// Most words that are looked at.
 const MAX_WORDS: usize = 100;
+/// As much of the stack is wiped after work on a phrase, in bytes: more than that work takes.
+const WIPED_STACK: usize = 64 * 1024;
 
 /// Why a recovery phrase was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -31,20 +33,34 @@ pub enum PhraseError {
     Checksum,
 }
 
-/// A recovery phrase: 256 bits of entropy as 24 words.
-pub struct RecoveryPhrase(Mnemonic);
+/// A recovery phrase: 256 bits of entropy as 24 words. In a box as [`AccountKey`] is.
+pub struct RecoveryPhrase(Box<Mnemonic>);
+
+/// Works on a phrase, and wipes what that has left on the stack: the library keeps entropy, words and seeds in variables that it does not wipe.
+fn wiping_stack<T>(work: impl FnOnce() -> T) -> T {
+    // Not inlined, so that its variables are below this function's, where the stack is wiped.
+    #[inline(never)]
+    fn below<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    let result = below(work);
+    zeroize_stack::<WIPED_STACK>();
+    result
+}
 
 impl RecoveryPhrase {
     /// A new phrase from the system's random source.
     pub fn generate() -> Self {
-        let entropy = Zeroizing::new(random::<[u8; 32]>());
-        Self::from_entropy(&entropy)
+        wiping_stack(|| {
+            let entropy = Zeroizing::new(random::<[u8; 32]>());
+            Self::from_entropy(&entropy)
+        })
     }
 
     /// The phrase of this entropy.
     pub fn from_entropy(entropy: &[u8; 32]) -> Self {
         match Mnemonic::from_entropy_in(Language::English, entropy) {
-            Ok(mnemonic) => Self(mnemonic),
+            Ok(mnemonic) => Self(Box::new(mnemonic)),
             Err(_) => unreachable!("BIP-39 takes 32 bytes of entropy"),
         }
     }
@@ -66,7 +82,8 @@ impl RecoveryPhrase {
             return Err(PhraseError::Length(words.len()));
         }
         let joined = Zeroizing::new(words.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
-        Mnemonic::parse_in_normalized(Language::English, &joined).map(Self).map_err(|_| PhraseError::Checksum)
+        let parsed = wiping_stack(|| Mnemonic::parse_in_normalized(Language::English, &joined).map(Box::new));
+        parsed.map(Self).map_err(|_| PhraseError::Checksum)
     }
 
     /// The words, separated by single spaces.
@@ -76,9 +93,11 @@ impl RecoveryPhrase {
 
     /// The account key of this phrase: BLAKE3 in key-derivation mode over the BIP-39 seed (empty passphrase).
     pub fn account_key(&self) -> AccountKey {
-        let seed = Zeroizing::new(self.0.to_seed_normalized(""));
-        let key = Zeroizing::new(blake3::derive_key("starling 2026 account key v1", seed.as_ref()));
-        AccountKey::from_seed(&key)
+        wiping_stack(|| {
+            let seed = Zeroizing::new(self.0.to_seed_normalized(""));
+            let key = Zeroizing::new(blake3::derive_key("starling 2026 account key v1", seed.as_ref()));
+            AccountKey::from_seed(&key)
+        })
     }
 }
 
