@@ -3,7 +3,7 @@
 use bip39::{Language, Mnemonic};
 use zeroize::{Zeroizing, zeroize_stack};
 
-use crate::{AccountKey, random};
+use crate::{AccountKey, random::random_secret};
 
 /// Words of a phrase.
 const WORDS: usize = 24;
@@ -51,10 +51,7 @@ fn wiping_stack<T>(work: impl FnOnce() -> T) -> T {
 impl RecoveryPhrase {
     /// A new phrase from the system's random source.
     pub fn generate() -> Self {
-        wiping_stack(|| {
-            let entropy = Zeroizing::new(random::<[u8; 32]>());
-            Self::from_entropy(&entropy)
-        })
+        wiping_stack(|| Self::from_entropy(&random_secret()))
     }
 
     /// The phrase of this entropy.

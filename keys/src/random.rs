@@ -2,6 +2,7 @@
 //! the same story can be told again; programs are never built with that feature.
 
 use rand::distr::{Distribution, StandardUniform};
+use zeroize::Zeroizing;
 
 #[cfg(feature = "seeded")]
 pub use seeded::{is_seeded, seed};
@@ -16,6 +17,18 @@ where
         return value;
     }
     rand::random()
+}
+
+/// A secret that is kept nowhere else.
+pub(crate) fn random_secret() -> Zeroizing<[u8; 32]> {
+    let secret = Zeroizing::new(random());
+    #[cfg(feature = "seeded")]
+    if is_seeded() {
+        return secret;
+    }
+    // The thread's generator still has the block of 64 words that the secret was taken from, until it makes the next one.
+    let _: [u64; 32] = rand::random();
+    secret
 }
 
 #[cfg(feature = "seeded")]
