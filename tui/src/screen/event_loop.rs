@@ -4,7 +4,7 @@
 //! more task, in the order in which they were made.
 
 use std::{
-    io::{BufWriter, Write},
+    io::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,7 +35,7 @@ use crate::{
     error::CliResult,
     profile::Profile,
     rpc::{self, Client},
-    terminal::{self, Edited, JobControl, Session, Signals, TtyWriter},
+    terminal::{self, Edited, FrameWriter, JobControl, Session, Signals, TtyWriter},
 };
 
 /// Events that are taken before the screen is drawn again.
@@ -48,11 +48,11 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 const OUT: usize = 256 * 1024;
 
 /// The terminal as it is drawn to.
-pub type Screen = Terminal<CrosstermBackend<BufWriter<TtyWriter>>>;
+pub type Screen = Terminal<CrosstermBackend<FrameWriter<TtyWriter>>>;
 
 /// Takes what a session draws to.
 pub fn screen_of(session: &Session) -> CliResult<Screen> {
-    Ok(Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(OUT, session.writer())))?)
+    Ok(Terminal::new(CrosstermBackend::new(FrameWriter::with_capacity(OUT, session.writer())))?)
 }
 
 /// The last line of defence: whatever a drawing has put into a cell, no control character and no override of the direction of text reaches

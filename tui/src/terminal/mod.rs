@@ -1,6 +1,7 @@
 //! The terminal: text that is safe to print, prompts, and the session of a view that has the whole terminal.
 
 mod editor;
+mod frame;
 mod prompt;
 mod safe;
 mod session;
@@ -8,6 +9,7 @@ mod signals;
 
 pub use self::{
     editor::{Edited, edit},
+    frame::FrameWriter,
     prompt::read_secret,
     safe::{for_the_screen, safe, safe_cell, safe_line},
     session::{Session, TtyWriter, restore_now},
