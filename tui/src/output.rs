@@ -10,6 +10,7 @@ use std::{
 
 use serde::Serialize;
 use starling_text::{SafeText, is_unsafe};
+use zeroize::Zeroizing;
 
 use crate::{
     cli::Global,
@@ -61,7 +62,7 @@ pub fn print(result: impl Printable) -> CliResult {
 /// # Errors
 /// As [`print()`].
 pub fn print_object(object: &impl Serialize) -> CliResult {
-    let mut line = json_line(object);
+    let mut line = Zeroizing::new(json_line(object));
     line.push('\n');
     write(line.as_bytes())
 }
@@ -118,9 +119,12 @@ pub fn complain_of(error: &CliError, json: bool) {
     }
 }
 
+/// Room for a line of JSON. That of `init`, with its recovery phrase, must fit: a text that grows leaves a copy behind.
+const LINE: usize = 1024;
+
 /// A value as one line of JSON that is safe on a terminal.
 pub fn json_line(value: &impl Serialize) -> String {
-    let mut line = Vec::with_capacity(256);
+    let mut line = Vec::with_capacity(LINE);
     let mut serializer = serde_json::Serializer::with_formatter(&mut line, Escaping);
     if let Err(error) = value.serialize(&mut serializer) {
         tracing::error!(%error, "an answer is no JSON");

@@ -286,6 +286,7 @@ async fn recover(global: &Global, client: &Client) -> CliResult {
     };
     let chain = DeviceChain::from_bytes(&decode(&chain)?).map_err(CliError::internal)?;
     let signed = starling_node::Recovery { chain, joining }.sign(&phrase.account_key(), now_ms() / 1000);
+    drop(phrase);
     let signed = signed.map_err(|error| match error {
         ChainError::Account => {
             CliError::usage("this is the recovery phrase of another account").hint("nothing was changed")

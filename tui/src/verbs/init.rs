@@ -1,6 +1,11 @@
 //! `init`: a new profile, for a new or a restored account.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{BufRead, IsTerminal, Read},
+    os::fd::AsFd,
+};
 
 use serde::Deserialize;
 use starling_control::{
@@ -10,7 +15,7 @@ use starling_control::{
 use starling_keys::{Protection, RecoveryPhrase, RendezvousAddr, StorageKey};
 use starling_node::{Origin, ProfileDir};
 use starling_text::SafeText;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     node_of,
@@ -20,7 +25,7 @@ use super::{
 use crate::{
     cli::{Global, Init},
     error::{CliError, CliResult},
-    output::ask,
+    output::{self, ask},
     profile::Profile,
 };
 
@@ -29,6 +34,8 @@ const MAX_PHRASE_INPUT: u64 = 16 * 1024;
 
 /// Words of a recovery phrase.
 const PHRASE_WORDS: usize = 24;
+/// Room for a phrase as it is printed, in bytes: a text that grows leaves a copy behind.
+const PRINTED_PHRASE: usize = 1024;
 
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
@@ -94,15 +101,22 @@ struct KeptPhrase {
 
 /// The text in which a phrase was kept, as `init` printed it: for people, as JSON, or what a shell of Windows makes of that (UTF-16).
 fn written_phrase(bytes: &[u8]) -> Zeroizing<String> {
-    let utf16 = |unit: fn([u8; 2]) -> u16| {
+    // Room for the most that it can become: a text that grows leaves a copy behind.
+    let mut text = Zeroizing::new(String::with_capacity(char::REPLACEMENT_CHARACTER.len_utf8() * bytes.len()));
+    let mut utf16 = |unit: fn([u8; 2]) -> u16| {
         let units = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        text.extend(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)));
     };
-    let text = Zeroizing::new(match bytes {
+    match bytes {
         [0xff, 0xfe, ..] => utf16(u16::from_le_bytes),
         [0xfe, 0xff, ..] => utf16(u16::from_be_bytes),
-        _ => String::from_utf8_lossy(bytes).into_owned(),
-    });
+        _ => {
+            for part in bytes.utf8_chunks() {
+                text.push_str(part.valid());
+                text.extend((!part.invalid().is_empty()).then_some(char::REPLACEMENT_CHARACTER));
+            }
+        }
+    }
     let plain = text.trim_start_matches('\u{feff}');
     // The line of `init --json`, or the same as another program has laid it out.
     let of_line = || plain.lines().find_map(|line| serde_json::from_str::<KeptPhrase>(line).ok());
@@ -127,8 +141,10 @@ pub fn read_phrase(global: &Global) -> CliResult<RecoveryPhrase> {
     if std::io::stdin().is_terminal() {
         say(global, "Type the 24 words of the recovery phrase, then Enter and Ctrl-D:");
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    std::io::stdin().take(MAX_PHRASE_INPUT).read_to_end(&mut bytes)?;
+    // Past the buffer of the standard library, which nobody could wipe, and into one that has room for all of it and for the look for more.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_PHRASE_INPUT as usize));
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    input.take(MAX_PHRASE_INPUT).read_to_end(&mut bytes)?;
     RecoveryPhrase::parse(&written_phrase(&bytes)).map_err(|e| {
         CliError::usage(format!("the recovery phrase is wrong: {e}"))
             .hint("check it word by word; nothing was made or changed")
@@ -170,6 +186,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     let homeless = new.homes.is_empty();
     let (account, device) = make_profile(&profile, new)?;
     let shown = (!args.restore).then(|| phrase.words());
+    drop(phrase);
     if let Err(error) = show(global, &profile, account, device, shown.as_ref().map(|words| words.as_str())) {
         if args.restore {
             return Err(error);
@@ -186,6 +203,8 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     if let Some(words) = shown.as_ref().filter(|_| has_person(global)) {
         confirm(words, &mut std::io::stdin().lock(), two_places)?;
     }
+    // Before the node runs, which may take long.
+    drop(shown);
     if !homeless {
         register(global).await?;
         say(global, "Registered at your rendezvous: the profile is ready.");
@@ -264,7 +283,7 @@ fn confirm(words: &str, input: &mut impl BufRead, places: impl Fn() -> [usize; 2
         let mut right = true;
         for place in places() {
             ask(format!("So that it is written down right: what is word {} of it?", place + 1));
-            let mut line = Zeroizing::new(String::new());
+            let mut line = Zeroizing::new(String::with_capacity(PRINTED_PHRASE));
             if input.by_ref().take(MAX_PHRASE_INPUT).read_line(&mut line)? == 0 {
                 return Ok(());
             }
@@ -281,7 +300,10 @@ fn confirm(words: &str, input: &mut impl BufRead, places: impl Fn() -> [usize; 2
 /// Prints what was made, with the recovery phrase of a new account.
 fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId, words: Option<&str>) -> CliResult {
     if global.json {
-        return print_object(&lines::NewProfile { account, device, recovery_phrase: words.map(str::to_owned) });
+        let mut made = lines::NewProfile { account, device, recovery_phrase: words.map(str::to_owned) };
+        let printed = print_object(&made);
+        made.recovery_phrase.zeroize();
+        return printed;
     }
     print(format!("Profile “{}” is made. Account {account}", profile.name))?;
     let Some(words) = words else { return Ok(()) };
@@ -291,12 +313,17 @@ fn show(global: &Global, profile: &Profile, account: AccountId, device: DeviceId
     print_phrase(words)
 }
 
+/// Prints the words of a phrase, four in a row, and an empty line.
 fn print_phrase(words: &str) -> CliResult {
-    for (i, line) in words.split(' ').collect::<Vec<_>>().chunks(4).enumerate() {
-        let line: Vec<String> = line.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<10}", i * 4 + j + 1)).collect();
-        print(format!("  {}", line.join(" ").trim_end()))?;
+    let mut text = Zeroizing::new(String::with_capacity(PRINTED_PHRASE));
+    for (i, word) in words.split(' ').enumerate() {
+        let before = if i % 4 == 0 { "  " } else { " " };
+        let (width, after) = if i % 4 == 3 { (0, "\n") } else { (10, "") };
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{before}{:>2} {word:<width$}{after}", i + 1);
     }
-    print("")
+    text.push('\n');
+    output::write(text.as_bytes())
 }
 
 #[cfg(test)]
