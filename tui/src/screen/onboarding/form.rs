@@ -1,6 +1,6 @@
 //! The questions of the first run, and how they are drawn: the line that is typed into is there at every size.
 
-use std::cell::Cell;
+use std::{borrow::Cow, cell::Cell};
 
 use ratatui::{
     Frame,
@@ -12,7 +12,7 @@ use ratatui::{
 };
 use starling_keys::{RecoveryPhrase, ShortCode};
 use unicode_width::UnicodeWidthStr;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Next,
@@ -64,6 +64,10 @@ const PURPOSES: [(Purpose, &str); 3] = [
 const ROOMY: u16 = 15;
 /// Columns of a numbered word.
 const WORD: usize = 12;
+/// What fills these columns behind a word, which has up to eight letters.
+const FILLING: &str = "         ";
+/// Room for what is typed into a field, in bytes: more than a phrase needs.
+const ROOM: usize = 512;
 
 /// The form.
 pub struct Form {
@@ -75,8 +79,11 @@ pub struct Form {
     problem: String,
     /// What is waited for.
     notice: String,
-    words: Vec<String>,
+    /// Of a new account, with a space between them, until two of them were confirmed.
+    words: Zeroizing<String>,
     checks: WordChecks,
+    /// The profile is there already.
+    made: bool,
     /// Whether the last drawing had room for all words.
     all_shown: Cell<bool>,
 }
@@ -92,7 +99,8 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn put(&mut self, line: Line<'static>) {
+    /// What the line borrows is copied into cells only.
+    fn put(&mut self, line: Line<'_>) {
         if self.y < self.bottom {
             self.buffer.set_line(self.x, self.y, &line, self.room);
             self.y += 1;
@@ -116,8 +124,9 @@ impl Form {
             fields,
             problem: String::new(),
             notice: String::new(),
-            words: Vec::new(),
+            words: Zeroizing::default(),
             checks: WordChecks::new(),
+            made: false,
             all_shown: Cell::new(false),
         }
     }
@@ -156,8 +165,11 @@ impl Form {
     pub fn take(&mut self, progress: Progress) {
         match progress {
             Progress::Notice(notice) => self.notice = notice,
+            // The profile is there: nothing before this can be changed any more.
             Progress::Made(words) => {
                 self.words = words;
+                self.made = true;
+                self.before.clear();
                 self.go_to(Step::Words);
             }
             Progress::NotMade(problem) => {
@@ -167,17 +179,27 @@ impl Form {
                 self.problem = problem;
             }
             Progress::NotRegistered(problem) => {
+                self.forget_phrase();
+                self.made = true;
+                self.before.clear();
                 self.go_to(Step::Token);
                 self.problem = problem;
             }
             Progress::Ready => {}
         }
-        self.before.retain(|step| self.words.is_empty() || *step == Step::Words);
+    }
+
+    /// Wipes the phrase that was shown or typed, and the words of it that were asked for.
+    fn forget_phrase(&mut self) {
+        self.words.zeroize();
+        for step in [Step::Phrase, Step::FirstWord, Step::SecondWord] {
+            self.fields[step as usize].zeroize();
+        }
     }
 
     pub fn paste(&mut self, text: &str) {
         if let Some(field) = self.typed() {
-            field.push_str(text);
+            append(field, text);
         }
     }
 
@@ -185,7 +207,7 @@ impl Form {
         let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
         match key.code {
             KeyCode::Char('c') if ctrl && !matches!(self.step, Step::Words | Step::FirstWord | Step::SecondWord) => {
-                return Next::Leave(self.is_made());
+                return Next::Leave(self.made);
             }
             KeyCode::Esc if self.step == Step::Token => return Next::Leave(true),
             KeyCode::Enter => return self.enter(),
@@ -199,18 +221,13 @@ impl Form {
             KeyCode::Backspace => drop(self.typed().and_then(|field| field.pop())),
             KeyCode::Char('u') if ctrl => self.typed().into_iter().for_each(|field| field.clear()),
             KeyCode::Char(c) if !ctrl => {
-                self.typed().into_iter().for_each(|field| field.push(c));
+                self.paste(c.encode_utf8(&mut [0; 4]));
                 // What was wrong is being changed.
                 self.problem.clear();
             }
             _ => {}
         }
         Next::Stay
-    }
-
-    /// The profile is there already.
-    fn is_made(&self) -> bool {
-        self.step == Step::Token || !self.words.is_empty()
     }
 
     fn back(&mut self) {
@@ -247,6 +264,9 @@ impl Form {
         }
         let next = self.next();
         self.before.push(self.step);
+        if self.step == Step::SecondWord {
+            self.forget_phrase();
+        }
         self.go_to(next);
         match (self.before.last(), next) {
             (Some(Step::SecondWord), Step::Waiting) if self.field(Step::Home).is_empty() => Next::Leave(true),
@@ -282,7 +302,7 @@ impl Form {
     }
 
     fn check(&mut self) -> Result<(), String> {
-        let text = self.field(self.step).to_owned();
+        let text = Zeroizing::new(self.field(self.step).to_owned());
         match self.step {
             Step::Name if text.is_empty() => Err("A name is needed.".into()),
             Step::Name => starling_text::display_name(&text).map(drop).map_err(|e| e.to_string()),
@@ -305,12 +325,23 @@ impl Form {
 
     fn check_word(&mut self, typed: &str) -> Result<(), String> {
         let place = self.checks.places[usize::from(self.step == Step::SecondWord)];
-        if self.words.get(place).is_some_and(|word| typed.eq_ignore_ascii_case(word)) {
+        if self.words.split(' ').nth(place).is_some_and(|word| typed.eq_ignore_ascii_case(word)) {
             return Ok(());
         }
         self.fields[self.step as usize].clear();
         Err("That is not what was shown. Shift-Tab shows it again.".into())
     }
+}
+
+/// Adds to what was typed. Room for more is made elsewhere, and the old place wiped: a text that grows by itself leaves a copy behind.
+fn append(field: &mut Zeroizing<String>, text: &str) {
+    let length = field.len() + text.len();
+    if length > field.capacity() {
+        let mut longer = Zeroizing::new(String::with_capacity(ROOM.max(2 * length)));
+        longer.push_str(field);
+        *field = longer;
+    }
+    field.push_str(text);
 }
 
 /// The code in what was typed: that alone, or the whole line that the other device shows.
@@ -402,14 +433,19 @@ impl Form {
     fn draw_words(&self, page: &mut Page<'_>, theme: &Theme) {
         page.put(Line::from("Your recovery phrase, shown only now."));
         let columns = (usize::from(page.room + 1) / WORD).clamp(1, 4);
-        let rows = self.words.len().div_ceil(columns);
+        let words: Vec<&str> = self.words.split(' ').collect();
+        let rows = words.len().div_ceil(columns);
         if page.left() > rows + 3 {
             let why = "Write it down: who has it is you; without it a lost device is a lost account.";
             self.put_wrapped(page, why, page.left().saturating_sub(rows + 2), theme.dim);
         }
-        for (i, row) in self.words.chunks(columns).enumerate() {
-            let cells = row.iter().enumerate().map(|(j, w)| format!("{:>2} {w:<9}", i * columns + j + 1));
-            page.put(Line::styled(cells.collect::<String>().trim_end().to_owned(), theme.accent));
+        // Borrowed, so that there are no copies of them but those in cells, which are overwritten by the next drawing.
+        for (i, row) in words.chunks(columns).enumerate() {
+            let spans = row.iter().enumerate().flat_map(|(j, word)| {
+                let number = format!("{:>2} ", i * columns + j + 1);
+                [Span::raw(number), Span::raw(*word), Span::raw(FILLING.get(word.len()..).unwrap_or_default())]
+            });
+            page.put(Line::from_iter(spans).style(theme.accent));
         }
         let all = page.y < page.bottom;
         self.all_shown.set(all);
@@ -470,11 +506,12 @@ impl Form {
     fn draw_field(&self, page: &mut Page<'_>, theme: &Theme) -> (u16, u16) {
         let text = &self.fields[self.step as usize];
         let hidden = matches!(self.step, Step::Passphrase | Step::Again);
-        let shown = if hidden { "•".repeat(text.chars().count()) } else { text.to_string() };
+        let shown = if hidden { Cow::from("•".repeat(text.chars().count())) } else { Cow::from(text.as_str()) };
         // The end of a long address is what one has just typed.
         let skip = shown.chars().count().saturating_sub(usize::from(page.room.saturating_sub(4)));
-        let tail: String = shown.chars().skip(skip).collect();
-        page.put(Line::from(vec![Span::styled("› ", theme.accent), Span::raw(tail.clone())]));
+        let start = shown.char_indices().nth(skip).map_or(shown.len(), |(at, _)| at);
+        let tail = &shown[start..];
+        page.put(Line::from(vec![Span::styled("› ", theme.accent), Span::raw(tail)]));
         (page.x + 2 + tail.width() as u16, page.y.saturating_sub(1))
     }
 }

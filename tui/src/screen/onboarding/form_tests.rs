@@ -8,6 +8,11 @@ fn shown(form: &Form, width: u16, height: u16) -> String {
     terminal.backend().to_string()
 }
 
+fn words() -> Zeroizing<String> {
+    let words: Vec<String> = (0..24).map(|n| format!("word{n}")).collect();
+    Zeroizing::new(words.join(" "))
+}
+
 fn press(form: &mut Form, code: KeyCode) -> Next {
     form.key(&KeyEvent::new(code, KeyModifiers::NONE))
 }
@@ -41,7 +46,7 @@ fn a_new_account_asks_for_two_of_its_words() {
     enter(&mut form, "alice");
     enter(&mut form, "");
     assert!(matches!(enter(&mut form, ""), Next::Make));
-    form.take(Progress::Made((0..24).map(|n| format!("word{n}")).collect()));
+    form.take(Progress::Made(words()));
     shown(&form, 40, 12);
     assert!(form.all_shown.get(), "a small window is enough");
     press(&mut form, KeyCode::Enter);
@@ -53,6 +58,7 @@ fn a_new_account_asks_for_two_of_its_words() {
     press(&mut form, KeyCode::Enter);
     enter(&mut form, &format!("WORD{first}"));
     assert!(matches!(enter(&mut form, &format!("word{second}")), Next::Leave(true)), "nobody is to register it");
+    assert!(form.words.is_empty() && form.field(Step::FirstWord).is_empty(), "the phrase is wiped");
 }
 
 #[test]
@@ -85,8 +91,8 @@ fn what_a_first_run_looks_like() {
     waits.take(Progress::Notice("Say yes on the other device. This one is “desk” (linux, aaaaaaaa).".into()));
     let mut refused = at(Step::Code, '2');
     refused.take(Progress::NotMade("the other device does not let this one in".into()));
-    let mut words = Form::new(String::new());
-    words.take(Progress::Made((0..24).map(|n| format!("word{n}")).collect()));
+    let mut shows_words = Form::new(String::new());
+    shows_words.take(Progress::Made(words()));
     let mut phrase = at(Step::Phrase, '3');
     phrase.paste("uniform quiz acid zoo with some words that go on and on until they need more than a row");
     enter(&mut phrase, "uniform quiz");
@@ -96,7 +102,7 @@ fn what_a_first_run_looks_like() {
         ("asking", waits),
         ("refused", refused),
         ("phrase", phrase),
-        ("words", words),
+        ("words", shows_words),
     ];
     for (name, form) in forms {
         for (width, height) in [(80, 24), (200, 50), (40, 12)] {

@@ -30,8 +30,8 @@ pub struct Wanted {
 pub enum Progress {
     /// What is waited for.
     Notice(String),
-    /// The profile of a new account is made: the words of its phrase.
-    Made(Vec<String>),
+    /// The profile of a new account is made: the words of its phrase, with a space between them.
+    Made(Zeroizing<String>),
     /// There is no profile, and why.
     NotMade(String),
     /// There is one, and the rendezvous does not register it, and why.
@@ -99,17 +99,18 @@ async fn try_registering(global: &Global, profile: &Profile, token: String) -> C
 }
 
 /// Gives the words of the phrase.
-async fn made(global: &Global, profile: &Profile, wanted: Wanted, told: &Told) -> CliResult<Vec<String>> {
+async fn made(global: &Global, profile: &Profile, wanted: Wanted, told: &Told) -> CliResult<Zeroizing<String>> {
     let phrase = match wanted.purpose {
         Purpose::Recover => RecoveryPhrase::parse(&wanted.phrase).map_err(|e| CliError::usage(e.to_string()))?,
         _ => RecoveryPhrase::generate(),
     };
-    let words = phrase.words().split(' ').map(Into::into).collect();
+    let (words, root) = (phrase.words(), phrase.account_key());
+    drop(phrase);
     let homes = if wanted.home.is_empty() { Vec::new() } else { vec![parse_home(&wanted.home)?] };
     let protection = if wanted.passphrase.is_empty() { Protection::Plain } else { Protection::Passphrase };
     let mut new = NewProfile {
         name: wanted.name,
-        origin: Origin::New(phrase.account_key()),
+        origin: if wanted.purpose == Purpose::Recover { Origin::Restored(root) } else { Origin::New(root) },
         homes,
         protection,
         registration_token: String::new(),
@@ -117,8 +118,7 @@ async fn made(global: &Global, profile: &Profile, wanted: Wanted, told: &Told) -
         bot: false,
     };
     match wanted.purpose {
-        Purpose::New => {}
-        Purpose::Recover => new.origin = Origin::Restored(phrase.account_key()),
+        Purpose::New | Purpose::Recover => {}
         Purpose::Link => {
             let home = parse_home(&wanted.home)?;
             let _ = told.send(Progress::Notice("Asking with the code …".into()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use ratatui::crossterm::event::{Event, EventStream, KeyEventKind};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use self::{form::Form, making::Progress};
 use super::{
@@ -44,7 +45,14 @@ async fn ask(terminal: &mut Screen, global: &Global, profile: &Profile, theme: &
     let mut form = Form::new(std::env::var(DEFAULT_HOME).unwrap_or_default());
     let mut input = EventStream::new();
     let (told, mut progress) = mpsc::unbounded_channel();
+    let mut drawn = terminal.size()?;
     loop {
+        let size = terminal.size()?;
+        if size != drawn {
+            // Wiped before they grow: what has to move to where there is room leaves a copy behind, and a phrase may be in it.
+            terminal.swap_buffers();
+            drawn = size;
+        }
         terminal.draw(|frame| {
             form.draw(frame, theme);
             make_cells_safe(frame.buffer_mut());
@@ -69,7 +77,7 @@ async fn ask(terminal: &mut Screen, global: &Global, profile: &Profile, theme: &
         let next = match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => form.key(&key),
             Event::Paste(text) => {
-                form.paste(text.trim());
+                form.paste(Zeroizing::new(text).trim());
                 Next::Stay
             }
             _ => Next::Stay,
