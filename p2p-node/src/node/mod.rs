@@ -20,6 +20,7 @@ use starling_keys::{
 };
 use starling_wire::Availability;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use zeroize::zeroize_stack;
 
 use crate::{
     account::link::{AccountLink, NewDevice},
@@ -41,6 +42,8 @@ use driver::{Inbox, Listeners, Outside, Senders, drive};
 
 /// Transient events that a slow listener may lag behind by; it is told that it has missed some.
 const TRANSIENT_QUEUE: usize = 256;
+/// As much of the stack is wiped after a profile was made, in bytes: more than what works with its root takes.
+const WIPED_STACK: usize = 128 * 1024;
 
 /// Why a node could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -93,10 +96,14 @@ pub struct NewProfile {
 
 /// Makes a profile's database. Gives its account and device.
 pub fn create_profile(dir: ProfileDir, key: &StorageKey, new: NewProfile) -> Result<(AccountId, DeviceId), OpenError> {
-    create_profile_at(dir, key, new, now_ms())
+    let made = create_profile_at(dir, key, new, now_ms());
+    // Where the root was worked with.
+    zeroize_stack::<WIPED_STACK>();
+    made
 }
 
-/// The same, at this time (milliseconds since 1970).
+/// The same, at this time (milliseconds since 1970). Not inlined, so that its variables are where the stack is wiped afterwards.
+#[inline(never)]
 pub(crate) fn create_profile_at(
     dir: ProfileDir,
     key: &StorageKey,
