@@ -26,12 +26,12 @@ mod requests;
 mod theme;
 mod timeline;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{os::unix::process::CommandExt, panic::AssertUnwindSafe, process::Command, sync::Arc};
 
 use futures::FutureExt;
 
 pub use self::call::{Colours, GraphicsProtocol, Picture, Pictures, Tile, half_blocks};
-use self::{app::App, config::Config, event_loop::EventLoop};
+use self::{app::App, config::Config, event_loop::EventLoop, onboarding::Ended};
 use crate::{
     cli::Global,
     error::{CliError, CliResult},
@@ -49,13 +49,15 @@ pub async fn run(global: &Global) -> CliResult {
     let mut signals = Signals::take()?;
     let mut ended = Box::pin(Signals::ended());
     if !profile.exists() {
-        let entered = tokio::select! {
+        let first_run = tokio::select! {
             biased;
             error = &mut ended => return Err(error),
-            entered = onboarding::run(global, &profile, &theme) => entered?,
+            first_run = onboarding::run(global, &profile, &theme) => first_run?,
         };
-        if !entered {
-            return Ok(());
+        match first_run {
+            Ended::Left => return Ok(()),
+            Ended::Made => {}
+            Ended::MadeWithPhrase => return Err(start_again()),
         }
     }
     // Before the terminal is ours: the passphrase may have to be asked for.
@@ -74,6 +76,18 @@ pub async fn run(global: &Global) -> CliResult {
     };
     screen.close().await;
     result
+}
+
+/// Puts the same program, from its beginning, in the place of this process; returns only if that fails. The library that reads the terminal keeps what
+/// was typed or pasted in buffers that nobody else can wipe, and a phrase was among it. A passphrase is asked for once more.
+fn start_again() -> CliError {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_else(|| "starling".into());
+    let error = match std::env::current_exe() {
+        Ok(program) => Command::new(program).arg0(name).args(args).exec(),
+        Err(error) => error,
+    };
+    CliError::internal(error).hint("the account is on this device now: start Starling once more")
 }
 
 #[cfg(test)]

@@ -84,6 +84,8 @@ pub struct Form {
     checks: WordChecks,
     /// The profile is there already.
     made: bool,
+    /// A phrase was asked for.
+    pub asked_for_phrase: bool,
     /// Whether the last drawing had room for all words.
     all_shown: Cell<bool>,
 }
@@ -127,6 +129,7 @@ impl Form {
             words: Zeroizing::default(),
             checks: WordChecks::new(),
             made: false,
+            asked_for_phrase: false,
             all_shown: Cell::new(false),
         }
     }
@@ -242,6 +245,7 @@ impl Form {
     fn go_to(&mut self, step: Step) {
         self.problem.clear();
         self.step = step;
+        self.asked_for_phrase |= step == Step::Phrase;
     }
 
     fn enter(&mut self) -> Next {

@@ -34,15 +34,38 @@ enum Next {
     Leave(bool),
 }
 
-/// Asks, and makes the profile. `false` if the user has left without one.
-pub async fn run(global: &Global, profile: &Profile, theme: &Theme) -> CliResult<bool> {
-    // The mouse is left to the terminal, so that words can be selected with it.
-    let session = Session::open(false)?;
-    ask(&mut screen_of(&session)?, global, profile, theme).await
+/// How the first run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The user has left without a profile.
+    Left,
+    /// There is a profile.
+    Made,
+    /// There is a profile, and a phrase may have been typed or pasted.
+    MadeWithPhrase,
 }
 
-async fn ask(terminal: &mut Screen, global: &Global, profile: &Profile, theme: &Theme) -> CliResult<bool> {
+/// Asks, and makes the profile.
+pub async fn run(global: &Global, profile: &Profile, theme: &Theme) -> CliResult<Ended> {
+    // The mouse is left to the terminal, so that words can be selected with it.
+    let session = Session::open(false)?;
     let mut form = Form::new(std::env::var(DEFAULT_HOME).unwrap_or_default());
+    let is_made = ask(&mut screen_of(&session)?, &mut form, global, profile, theme).await?;
+    Ok(match (is_made, form.asked_for_phrase) {
+        (false, _) => Ended::Left,
+        (true, false) => Ended::Made,
+        (true, true) => Ended::MadeWithPhrase,
+    })
+}
+
+/// Gives whether there is a profile afterwards.
+async fn ask(
+    terminal: &mut Screen,
+    form: &mut Form,
+    global: &Global,
+    profile: &Profile,
+    theme: &Theme,
+) -> CliResult<bool> {
     let mut input = EventStream::new();
     let (told, mut progress) = mpsc::unbounded_channel();
     let mut drawn = terminal.size()?;
