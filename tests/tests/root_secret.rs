@@ -2,65 +2,29 @@
 //! goes on, and so not in its core dump.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{fs::File, io::BufRead as _, os::unix::fs::FileExt as _, process::Stdio};
+mod memory;
+mod terminal;
 
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
+
+use memory::{Secret, core_limit_of, memory_of};
 use starling_keys::{KeyFile, RecoveryPhrase};
-use starling_tests::{World, bytes_below};
+use starling_tests::{World, bytes_below, can_look_into, until};
+use terminal::{Terminal, confirm, words_of};
 
-/// What somebody would look for who wants the account.
-struct Secret(Vec<(&'static str, Vec<u8>)>);
-
-impl Secret {
-    fn of(words: &str) -> Self {
-        let phrase = RecoveryPhrase::parse(words).unwrap();
-        let key = phrase.account_key();
-        let mut forms = vec![
-            ("the words", phrase.words().as_bytes().to_vec()),
-            ("the seed of the root", key.seed().to_vec()),
-            ("the seed of the recovery key", key.recovery_seed().to_vec()),
-        ];
-        // Also where the words were drawn, or kept one by one.
-        let several: Vec<&str> = words.split_whitespace().take(6).collect();
-        forms.push(("words with other spaces", several.join("  ").into_bytes()));
-        Self(forms)
-    }
-
-    fn found_in(&self, bytes: &[u8]) -> Option<&'static str> {
-        let holds = |form: &[u8]| bytes.windows(form.len()).any(|window| window == form);
-        self.0.iter().find(|(_, form)| holds(form)).map(|(name, _)| *name)
-    }
-}
-
-/// Everything that a process has in its memory, without the code: what a core dump would have of it.
-fn memory_of(pid: u32) -> Vec<u8> {
-    let maps = std::io::BufReader::new(File::open(format!("/proc/{pid}/maps")).unwrap());
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut all = Vec::new();
-    for line in maps.lines().map_while(Result::ok) {
-        let mut parts = line.split_whitespace();
-        let (range, rights) = (parts.next().unwrap(), parts.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
-        let mut part = vec![0; 4096];
-        for at in (from..to).step_by(part.len()) {
-            // Guard pages, and what was unmapped meanwhile.
-            if memory.read_exact_at(&mut part, at).is_ok() {
-                all.extend_from_slice(&part);
-            }
-        }
-    }
-    all
-}
+const ENTER: &str = "\r";
+const SHIFT_TAB: &str = "\u{1b}[Z";
 
 fn assert_gone(world: &World, pid: u32, words: &str) {
+    // At once: the program may be about to end.
+    assert_eq!(core_limit_of(pid), "0");
+    let memory = can_look_into(pid).then(|| memory_of(pid));
     let secret = Secret::of(words);
     assert_eq!(secret.found_in(words.as_bytes()), Some("the words"), "the test looks for the wrong bytes");
-    let memory = memory_of(pid);
-    assert!(memory.len() > 1_000_000, "{} bytes of memory were read", memory.len());
-    assert_eq!(secret.found_in(&memory), None, "in the memory of the program");
+    assert_eq!(memory.and_then(|memory| secret.found_in(&memory)), None, "in the memory of the program");
     assert_eq!(secret.found_in(&bytes_below(world.dir.path())), None, "in the files of profiles, server and logs");
 }
 
@@ -100,7 +64,7 @@ fn a_profile_that_was_made_on_the_command_line_has_no_root() {
     let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
     let words = made["recovery_phrase"].as_str().unwrap();
     let daemon = world.daemon("alice");
-    starling_tests::until("the registration", || {
+    until("the registration", || {
         (world.json("alice", &["rpc", "status"])["rendezvous"][0]["registered"] == true).then_some(())
     });
     world.json("alice", &["invite"]);
@@ -114,14 +78,14 @@ fn a_restored_profile_has_no_root() {
     let words = made["recovery_phrase"].as_str().unwrap();
     {
         let _daemon = world.daemon("alice");
-        starling_tests::until("the registration", || {
+        until("the registration", || {
             (world.json("alice", &["rpc", "status"])["rendezvous"][0]["registered"] == true).then_some(())
         });
     }
     let mut restore = world.starling("again");
     restore.args(["init", "--restore", "--name", "alice", "--rendezvous", &world.address, "--json"]);
     let mut child = restore.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{words}\n").as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(format!("{words}\n").as_bytes()).unwrap();
     // Pages that are free are used again: all that was in the file while it was restored.
     let mut found = std::collections::BTreeSet::new();
     while child.try_wait().unwrap().is_none() {
@@ -135,9 +99,133 @@ fn a_restored_profile_has_no_root() {
     let secret = Secret::of(words);
     assert!(found.iter().all(|row| secret.found_in(row).is_none()), "in a page of the database");
     let daemon = world.daemon("again");
-    starling_tests::until("the registration", || {
+    until("the registration", || {
         (world.json("again", &["rpc", "status"])["rendezvous"][0]["registered"] == true).then_some(())
     });
     assert_gone(&world, daemon.id(), words);
     assert!(!world.dir.path().join("profiles/again/root-key").exists());
+}
+
+#[test]
+fn words_are_found_in_every_layout() {
+    let phrase = RecoveryPhrase::generate().words();
+    let secret = Secret::of(&phrase);
+    let words: Vec<&str> = phrase.split(' ').collect();
+    let numbered = |width: usize, between: &str| -> String {
+        let entries = words.iter().enumerate().map(|(i, word)| format!("{:>2} {word:<width$}", i + 1));
+        entries.collect::<Vec<_>>().join(between)
+    };
+    let layouts = [
+        words.join("\n"),
+        words[5..9].join("  "),
+        words.join("\", \""),
+        numbered(10, " "),
+        numbered(9, ""),
+        numbered(0, "\u{1b}[38;2;136;192;208m"),
+    ];
+    for text in layouts {
+        assert_eq!(secret.found_in(text.as_bytes()), Some("words in a row"), "{text}");
+        // Each letter in a cell of its own.
+        let cells: Vec<u8> = text.bytes().flat_map(|byte| [&[byte][..], &[0; 39]].concat()).collect();
+        assert_eq!(secret.found_in(&[&[0; 16][..], cells.as_slice()].concat()), Some("words in a row"), "{text}");
+    }
+    let other = RecoveryPhrase::generate().words();
+    assert_eq!(secret.found_in(other.as_bytes()), None);
+}
+
+#[test]
+fn init_has_no_phrase_any_more_when_its_words_were_confirmed() {
+    let world = World::new();
+    // So that it waits for an answer, and can be looked at.
+    world.rendezvous.as_ref().unwrap().signal("STOP");
+    let mut init = Terminal::verb(&world, "alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    let text = init.sees("what is word ");
+    let words = words_of(text.split("So that it is written down").next().unwrap());
+    let pid = init.pid();
+    if !can_look_into(pid) {
+        return;
+    }
+    let phrase = words.values().cloned().collect::<Vec<_>>().join(" ");
+    assert!(Secret::of(&phrase).found_in(&memory_of(pid)).is_some(), "the words are still needed");
+    confirm(&mut init, &words);
+    let is_profile = |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to.ends_with("profile.redb"));
+    let node_runs = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten().any(is_profile);
+    until("the node", || node_runs().then_some(()));
+    assert_gone(&world, pid, &phrase);
+}
+
+#[test]
+fn init_has_no_phrase_any_more_while_it_takes_an_account_back() {
+    let world = World::new();
+    let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    let words = made["recovery_phrase"].as_str().unwrap();
+    world.rendezvous.as_ref().unwrap().signal("STOP");
+    let mut restore = world.starling("again");
+    restore.args(["init", "--restore", "--name", "alice", "--rendezvous", &world.address]);
+    let mut child = restore.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{words}\n").as_bytes()).unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.by_ref().map_while(Result::ok).any(|line| line.contains("Taking the account back")));
+    if can_look_into(child.id()) {
+        let found = Secret::of_phrase(words).found_in(&memory_of(child.id()));
+        assert_eq!(found, None, "in the memory of the program");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_screen_has_no_phrase_any_more_after_the_first_run() {
+    let world = World::new();
+    let mut screen = Terminal::start(&world, "new", 80, 24);
+    screen.sees("What shall it be?");
+    screen.type_keys(ENTER);
+    screen.sees("What shall others call you?");
+    screen.type_keys("alice\r");
+    screen.sees("Where do you want to meet?");
+    screen.type_keys(&format!("{}\r", world.address));
+    screen.sees("A passphrase for this device?");
+    screen.type_keys(ENTER);
+    screen.sees("I have written it down");
+    // What is drawn moves in memory when the window grows.
+    screen.resize(120, 40);
+    let is_centred = |text: &str| text.lines().any(|line| line.starts_with(&format!("{}╭", " ".repeat(22))));
+    let text = screen.waits("the larger window", |text| is_centred(text) && text.contains("I have written it down"));
+    let words = words_of(&text);
+    let phrase = words.values().cloned().collect::<Vec<_>>().join(" ");
+    screen.type_keys(ENTER);
+    screen.sees("What is word");
+    screen.type_keys("wrong\r");
+    screen.sees("not what was shown");
+    screen.type_keys(SHIFT_TAB);
+    screen.sees("I have written it down");
+    screen.type_keys(ENTER);
+    confirm(&mut screen, &words);
+    screen.sees("Nobody here yet.");
+    assert_gone(&world, screen.pid(), &phrase);
+}
+
+#[test]
+fn the_screen_has_no_phrase_any_more_that_was_typed_or_pasted() {
+    let world = World::new();
+    let made = world.json("alice", &["init", "--name", "alice", "--rendezvous", &world.address]);
+    let words = made["recovery_phrase"].as_str().unwrap();
+    let end = words.rsplit(' ').next().unwrap();
+    for (profile, keys) in [("typed", words.to_owned()), ("pasted", format!("\u{1b}[200~{words}\u{1b}[201~"))] {
+        let mut screen = Terminal::start(&world, profile, 80, 24);
+        screen.sees("What shall it be?");
+        screen.type_keys("3");
+        screen.sees("What is the recovery phrase?");
+        screen.type_keys(&keys);
+        screen.sees(&format!(" {end}"));
+        screen.type_keys(ENTER);
+        screen.sees("What shall others call you?");
+        screen.type_keys("alice\r");
+        screen.sees("Which rendezvous has the account?");
+        screen.type_keys(&format!("{}\r", world.address));
+        screen.sees("A passphrase for this device?");
+        screen.type_keys(ENTER);
+        screen.sees("Nobody here yet.");
+        assert_gone(&world, screen.pid(), words);
+    }
 }

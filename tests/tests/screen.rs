@@ -3,10 +3,8 @@
 
 mod terminal;
 
-use std::collections::BTreeMap;
-
 use starling_tests::{Process, World};
-use terminal::Terminal;
+use terminal::{Terminal, confirm, words_of};
 
 const ENTER: &str = "\r";
 const UP: &str = "\u{1b}[A";
@@ -55,27 +53,6 @@ fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
     screen.sees("Leave Starling?");
     screen.type_keys("y");
     assert_eq!(screen.ends(), 0);
-}
-
-/// The words of a recovery phrase as they are shown, by their numbers.
-fn words_of(text: &str) -> BTreeMap<usize, String> {
-    let tokens: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|token| !token.is_empty()).collect();
-    let numbered = tokens.windows(2).filter_map(|pair| Some((pair[0].parse().ok()?, pair[1].to_owned())));
-    let words: BTreeMap<usize, String> = numbered.filter(|(n, _)| (1..=24).contains(n)).collect();
-    assert_eq!(words.len(), 24, "{text}");
-    words
-}
-
-/// Types the two words that are asked for.
-fn confirm(screen: &mut Terminal, words: &BTreeMap<usize, String>) {
-    let mut asked = None;
-    for _ in 0..2 {
-        let number =
-            |text: &str| -> Option<usize> { text.split("What is word ").nth(1)?.split(' ').next()?.parse().ok() };
-        let text = screen.waits("a question", |text| number(text).is_some_and(|n| Some(n) != asked));
-        asked = number(&text);
-        screen.type_keys(&format!("{}\r", words[&asked.unwrap()]));
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     num::NonZeroU16,
     process::Command,
@@ -44,7 +45,14 @@ impl Terminal {
         Self::run(world, &Self::command_line(world, profile), width, height, variables)
     }
 
-    /// The same as a job of a shell, whose prompt is [`PROMPT`].
+    /// A verb in place of the screen.
+    pub fn verb(world: &World, profile: &str, args: &[&str]) -> Self {
+        let mut line = Self::command_line(world, profile);
+        line.extend(args.iter().map(|arg| (*arg).to_owned()));
+        Self::run(world, &line, 80, 24, &[])
+    }
+
+    /// The screen as a job of a shell, whose prompt is [`PROMPT`].
     pub fn in_shell(world: &World, profile: &str, variables: &[(&str, &str)]) -> Self {
         let mut shell = Self::run(world, &["sh".into(), "-i".into()], 80, 24, variables);
         shell.sees(PROMPT);
@@ -186,5 +194,26 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
+    }
+}
+
+/// The words of a recovery phrase as they are shown, by their numbers.
+pub fn words_of(text: &str) -> BTreeMap<usize, String> {
+    let tokens: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|token| !token.is_empty()).collect();
+    let numbered = tokens.windows(2).filter_map(|pair| Some((pair[0].parse().ok()?, pair[1].to_owned())));
+    let words: BTreeMap<usize, String> = numbered.filter(|(n, _)| (1..=24).contains(n)).collect();
+    assert_eq!(words.len(), 24, "{text}");
+    words
+}
+
+/// Types the two words that are asked for, on the screen or by `init`.
+pub fn confirm(screen: &mut Terminal, words: &BTreeMap<usize, String>) {
+    let mut asked = None;
+    for _ in 0..2 {
+        let number =
+            |text: &str| -> Option<usize> { text.rsplit("hat is word ").next()?.split(' ').next()?.parse().ok() };
+        let text = screen.waits("a question", |text| number(text).is_some_and(|n| Some(n) != asked));
+        asked = number(&text);
+        screen.type_keys(&format!("{}\r", words[&asked.unwrap()]));
     }
 }
