@@ -189,12 +189,8 @@ pub fn defying<T>(work: impl FnOnce() -> T) -> T {
 /// What such a program takes for the record of authors after a commit of its own.
 pub fn defied(
     before: &PolicyContext,
-    direction: CommitDirection,
     author: &AccountId,
     honest: Result<Option<CommitAuthors>, Denied>,
 ) -> Result<Option<CommitAuthors>, Denied> {
-    match direction {
-        CommitDirection::Send if DEFIES.get() => Ok(before.authors.as_ref().map(|a| a.with(author.as_bytes()))),
-        _ => honest,
-    }
+    if DEFIES.get() { Ok(before.authors.as_ref().map(|a| a.with(author.as_bytes()))) } else { honest }
 }

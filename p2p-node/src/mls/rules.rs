@@ -96,7 +96,7 @@ impl mls_rs::IdentityProvider for Certificates {
 /// What a commit to a group with a policy may have; with what follows from it for all.
 fn check_with_policy(
     before: &PolicyContext,
-    (direction, source): (CommitDirection, &CommitSource),
+    source: &CommitSource,
     roster: &Roster<'_>,
     context: &GroupContext,
     mut proposals: ProposalBundle,
@@ -112,7 +112,7 @@ fn check_with_policy(
     };
     let authors = policy::check_pace(before, roster, &allowed.author, allowed.kind);
     #[cfg(test)]
-    let authors = super::modified::defied(before, direction, &allowed.author, authors);
+    let authors = super::modified::defied(before, &allowed.author, authors);
     match (allowed.brings, authors?) {
         // A commit that brings a context of its own has the record in it.
         (Some(after), authors) if after.authors != authors => return Err(Denied::Malformed),
@@ -147,7 +147,7 @@ impl mls_rs::MlsRules for Rules {
             NotAllowed
         };
         if let Some(before) = policy::context_of(&context.extensions).map_err(refused)? {
-            return check_with_policy(&before, (direction, &source), roster, context, proposals).map_err(refused);
+            return check_with_policy(&before, &source, roster, context, proposals).map_err(refused);
         }
         if let CommitSource::NewMember(newcomer) = &source {
             let may_enter = door::may_enter(newcomer, roster, &proposals);

@@ -202,7 +202,11 @@ impl OpenGroup<'_> {
             let next = LogKeys::of(&log_row(&after)?);
             let before = LogKeys::of(&log_row(&live)?).map(|keys| keys.key);
             made.extend(keys.take().map(|keys| (keys, commit.into())));
-            (keys, live) = (next.map(|keys| LogKeys { parent: before, ..keys }), after);
+            let with_parent = |mut keys: LogKeys| {
+                keys.parent = before;
+                keys
+            };
+            (keys, live) = (next.map(with_parent), after);
         }
         self.state.live.reset_value(current);
         Ok(made)
