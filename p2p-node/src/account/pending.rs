@@ -22,7 +22,7 @@ impl Account {
         let (home, reason) = (refused.home, refused.reason);
         match pending {
             AccountPending::Publish(_) if self.has_left(home) && !refused.is_busy() => self.forget_left(turn, home),
-            AccountPending::Publish(_) => self.on_publish_refused(turn, homes, home, reason),
+            AccountPending::Publish(head) => self.on_publish_refused(turn, homes, (home, head), reason),
             AccountPending::OwnList if reason == Refusal::NotFound => self.on_not_found(turn, homes, home),
             AccountPending::Username(name) => self.username_refused(turn, homes, &name, refused),
             AccountPending::PutSnapshot if reason == Refusal::Stale => {

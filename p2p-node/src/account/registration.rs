@@ -1,6 +1,7 @@
 //! Registering the account at its homes: its device list, and key packages by which others begin conversations with this device.
 
 use bytes::Bytes;
+use starling_keys::chain::Head;
 use starling_wire::{
     Puzzle,
     rendezvous::{KeyPackages, Publish, Refusal, Registration, RequestBody},
@@ -73,7 +74,13 @@ impl Account {
         turn.transient_event(TransientEvent::Net);
     }
 
-    pub(super) fn on_publish_refused(&mut self, turn: &mut Turn<'_>, homes: &mut Homes, home: HomeId, reason: Refusal) {
+    pub(super) fn on_publish_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        homes: &mut Homes,
+        (home, head): (HomeId, Head),
+        reason: Refusal,
+    ) {
         let Some(state) = homes.servers.get_mut(&home) else {
             return;
         };
@@ -102,6 +109,9 @@ impl Account {
                 return;
             }
             Refusal::Stale => {
+                if state.stale.replace(head) == Some(head) {
+                    return;
+                }
                 let account = Bytes::copy_from_slice(self.id().as_bytes());
                 homes.request(turn, home, RequestBody::LookUp(account), AccountPending::OwnList);
                 return;

@@ -24,6 +24,9 @@ impl AccountDevices<'_> {
             self.cx.account.check_packages(turn, self.cx.homes, home);
             self.check_snapshot(turn, home);
         } else if !self.cx.counters.row.superseded && (own || self.cx.account.has_left(home)) {
+            if let Some(state) = self.cx.homes.servers.get_mut(&home) {
+                state.stale = None;
+            }
             self.cx.account.publish(turn, self.cx.homes, home);
         }
     }
@@ -34,7 +37,7 @@ impl AccountDevices<'_> {
             return Ok(());
         };
         let was_registered = std::mem::replace(&mut state.registered, true);
-        state.problem = None;
+        (state.problem, state.stale) = (None, None);
         if !state.own {
             self.cx.account.forget_left(turn, home);
             return Ok(());
@@ -91,7 +94,7 @@ impl AccountDevices<'_> {
                     return Ok(());
                 }
                 self.compare_shown(turn)?;
-                if !self.cx.account.would_teach(&theirs) {
+                if self.is_refused(home) || !self.cx.account.would_teach(&theirs) {
                     self.cx.account.has_another_history(turn, self.cx.homes, home);
                     return Ok(());
                 }
@@ -118,6 +121,12 @@ impl AccountDevices<'_> {
         }
         self.cx.account.publish(turn, self.cx.homes, home);
         Ok(())
+    }
+
+    /// Whether a server has refused just the chain that we have: what it has itself, which was looked at since, does not count here.
+    fn is_refused(&self, home: HomeId) -> bool {
+        let refused = self.cx.homes.servers.get(&home).and_then(|state| state.stale);
+        refused.is_some() && refused == self.cx.account.list().map(DeviceChain::head)
     }
 
     /// A home says how many of our key packages are left.

@@ -13,7 +13,7 @@ mod visits;
 
 use std::collections::BTreeMap;
 
-use starling_keys::{DeviceKey, RendezvousAddr};
+use starling_keys::{DeviceKey, RendezvousAddr, chain::Head};
 use starling_wire::rendezvous::ServerHello;
 use zeroize::Zeroizing;
 
@@ -47,6 +47,8 @@ pub struct HomeState {
     /// Our key packages are there: others can begin a conversation with us.
     pub stocked: bool,
     pub problem: Option<HomeProblem>,
+    /// The chain of our account that it has refused, as it has another. It is asked for that one, and is sent this one again only after a while.
+    pub stale: Option<Head>,
     /// It does not answer, though the connection is there.
     pub silent: bool,
     pub clock_offset_ms: i64,
@@ -179,7 +181,7 @@ impl Homes {
         state.hello = Some(hello.clone());
         (state.registered, state.stocked) = (false, false);
         state.inbox.restart();
-        state.problem = None;
+        (state.problem, state.stale) = (None, None);
         state.silent = false;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);

@@ -2,15 +2,21 @@
 //! its own, the phrase that is used while all devices run, and a chain that is long.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{cell::Cell, collections::BTreeSet, rc::Rc, time::Instant};
 
 use starling_keys::AccountKey;
-use starling_wire::Text;
+use starling_wire::{
+    Text,
+    rendezvous::{Refusal, Refused, RequestBody},
+};
 
-use super::world::{Who, World};
+use super::world::{Treatment, Who, World};
 use crate::{
     Origin, Rights,
-    api::error::{NodeError, NotAllowed},
+    api::{
+        error::{NodeError, NotAllowed},
+        problem::HomeProblem,
+    },
     engine::{AccountCommand, ConversationCommand},
 };
 
@@ -211,6 +217,14 @@ fn an_admin_who_was_offline_for_a_month_has_changed_the_list_at_the_same_time() 
             world.start(who);
         }
         world.pass(DAY);
+        if world.home_problem(laptop) == Some(HomeProblem::OtherHistory) {
+            // Of its removal nobody had heard for a month: it comes too late for the others. The laptop keeps to it, as they may be a thief's, and
+            // says so. The phrase ends that.
+            assert!(gone.is_some(), "{context}");
+            world.recover(alice);
+            world.pass(HOUR);
+            assert_ne!(world.home_problem(laptop), Some(HomeProblem::OtherHistory), "{context}");
+        }
         let all: Vec<Who> = [Some(alice), Some(laptop), Some(phone), ours, theirs].into_iter().flatten().collect();
         let account = world.of(alice).account;
         // What bob has is what all have who are on it.
@@ -228,6 +242,28 @@ fn an_admin_who_was_offline_for_a_month_has_changed_the_list_at_the_same_time() 
         world.pass(30 * DAY);
         list_is(&mut world, &seen_by, &inside, &context);
     }
+}
+
+#[test]
+fn a_server_that_takes_no_chain_is_asked_again_after_minutes_and_not_at_once() {
+    let mut world = World::new(1_859);
+    let (alice, _) = world.friends();
+    let asked: Rc<Cell<u32>> = Rc::default();
+    let published = asked.clone();
+    world.treats = Some(Box::new(move |_, body| {
+        let publishes = matches!(body, RequestBody::Publish(_));
+        published.set(published.get() + u32::from(publishes));
+        let stale = Refused { reason: Refusal::Stale.into(), ..Refused::default() };
+        publishes.then_some(Treatment::Refusal(stale))
+    }));
+    world.kill(alice);
+    world.start(alice);
+    world.pass(HOUR);
+    assert_eq!(world.home_problem(alice), Some(HomeProblem::OtherHistory));
+    assert!((2..=20).contains(&asked.get()), "{} times in an hour", asked.get());
+    world.treats = None;
+    world.pass(HOUR);
+    assert_eq!(world.home_problem(alice), None);
 }
 
 #[test]

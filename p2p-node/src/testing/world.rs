@@ -545,7 +545,12 @@ impl World {
                 return;
             }
         }
-        panic!("the world does not come to rest");
+        let last = trace::traced(|| {
+            for _ in 0..12 {
+                self.step();
+            }
+        });
+        panic!("the world does not come to rest:\n{}", last.join("\n"));
     }
 
     /// Lets time pass: timers go off in their order.
