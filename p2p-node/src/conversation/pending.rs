@@ -72,7 +72,12 @@ impl Conversations {
                 self.on_enter_answer(turn, cx, (chat, commit), Err(behind))?;
             }
             // Won or lost, the log says it: the first commit that counts is ours or another's.
-            (LogPending::Commit(id), ResponseBody::Appended(_)) => self.log_stopped(turn, cx, id, false),
+            (LogPending::Commit(id), ResponseBody::Appended(_)) => {
+                // What was pushed may have come before this answer: then nothing waits for it any more.
+                if self.groups.get(&id).is_some_and(|group| group.has_pending) {
+                    self.log_stopped(turn, cx, id, false);
+                }
+            }
             (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
                 self.commit_refused(turn, cx, id);
             }

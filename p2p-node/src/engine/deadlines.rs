@@ -121,8 +121,13 @@ impl Engine {
         }
         for group in self.conversations.groups.touched() {
             let Some(entry) = self.conversations.groups.get(&group) else { continue };
-            let has_more =
-                |g: &GroupEntry| (g.append.committing && g.has_pending) || g.announces() || g.has_door_to_write();
+            let policies = &self.conversations.policies;
+            let has_more = |g: &GroupEntry| {
+                (g.append.committing && g.has_pending)
+                    || g.announces()
+                    || g.has_door_to_write()
+                    || g.chat().is_some_and(|chat| policies.has_wishes(&chat))
+            };
             let waits = |g: &&GroupEntry| has_more(g) && g.append.retry_at > turn.now();
             let (retry, renewal) =
                 (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));

@@ -152,6 +152,11 @@ impl Policies {
         self.of.get(chat).map(PolicyEntry::standing)
     }
 
+    /// Whether our user wants something changed in a group that is not done yet.
+    pub(crate) fn has_wishes(&self, chat: &ChatId) -> bool {
+        self.of.get(chat).is_some_and(|entry| !entry.row.intents.is_empty())
+    }
+
     /// Until when a group is not entered again, in steady time.
     pub(super) fn rests_until(&self, chat: &ChatId) -> u64 {
         self.of.get(chat).map_or(0, |entry| entry.rests_until)
