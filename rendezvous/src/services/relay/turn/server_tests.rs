@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::*;
-use crate::{clock::now_ms, config, services::relay::turn::credentials};
+use crate::{clock::now_ms, config, limits::TURN_STREAM_UNUSED, services::relay::turn::credentials};
 
 /// webrtc's client, on a socket.
 struct User {
