@@ -225,6 +225,30 @@ fn a_check_beside_the_running_server_passes() {
 }
 
 #[test]
+fn both_internet_protocols_are_served_at_one_port_and_given_by_addresses_that_can_be_dialled() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return;
+    }
+    let port = TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let mut server = Server::start(|command, _| {
+        for family in ["ip4/0.0.0.0", "ip6/::"] {
+            for transport in [format!("udp/{port}/quic-v1"), format!("tcp/{port}")] {
+                command.args(["--listen", &format!("/{family}/{transport}")]);
+            }
+        }
+        command.arg("--json").env("STARLING_RENDEZVOUS_TURN_ENABLED", "false");
+    });
+    let ready = server.ready();
+    let addresses = ready["addresses"].as_array().unwrap().iter().map(|address| address.as_str().unwrap());
+    for address in addresses {
+        assert!(!address.contains("/ip6/::/") && !address.contains("/0.0.0.0/"), "{address}");
+    }
+    for host in ["127.0.0.1", "::1"] {
+        TcpStream::connect((host, port)).unwrap();
+    }
+}
+
+#[test]
 fn service_variables_of_a_container_runtime_do_not_keep_it_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let check = |name: &str, value: &str| {

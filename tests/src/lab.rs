@@ -164,7 +164,7 @@ impl Lab {
         (process, ready["address"].as_str().expect("a short address").to_owned())
     }
 
-    /// A server on several addresses, by which it is given.
+    /// A server on several addresses, by which it is given; on those of its defaults, if none is named.
     pub fn rendezvous_on(&self, host: &str, addresses: &[&str]) -> (Process, Vec<String>) {
         let (process, ready) = self.start_rendezvous(host, addresses);
         let all = ready["addresses"].as_array().unwrap().iter().filter_map(Value::as_str);

@@ -287,6 +287,25 @@ fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change
     lab.wait_for_path("direct");
 }
 
+#[test]
+fn a_server_as_it_comes_is_reached_by_both_internet_protocols_and_starts_where_one_is_missing() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    lab.must("rel", "ip addr add 2001:db8::1/64 nodad dev wan");
+    lab.wire("ha", "198.18.0.2");
+    lab.wire("hb", "2001:db8::3");
+    let (_server, homes) = lab.rendezvous_on("rel", &[]);
+    for (host, start) in [("ha", "/ip4/198.18.0.1/"), ("hb", "/ip6/2001:db8::1/")] {
+        let home = homes.iter().find(|home| home.starts_with(start)).unwrap_or_else(|| panic!("{homes:?}"));
+        lab.json(host, &["init", "--name", "somebody", "--rendezvous", home]);
+    }
+    assert!(!homes.iter().any(|home| home.contains("/ip6/::/") || home.contains("/ip6/fe80")), "{homes:?}");
+    lab.wire("old", "198.18.0.4");
+    lab.must("old", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    let (_old, homes) = lab.rendezvous_on("old", &[]);
+    assert!(matches!(homes.as_slice(), [home] if home.starts_with("/ip4/198.18.0.4/")), "{homes:?}");
+}
+
 /// At both hosts.
 fn block(lab: &Lab, protocol: &str) {
     ["ha", "hb"].into_iter().for_each(|host| lab.block(host, protocol));

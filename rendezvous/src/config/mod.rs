@@ -6,7 +6,7 @@ mod environment;
 mod tests;
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -45,7 +45,7 @@ pub enum LogFormat {
 pub struct Config {
     /// Where the database, the server's key and the admin socket are.
     pub data_dir: PathBuf,
-    /// Where peers connect. Port 0 picks a free one.
+    /// Where peers connect. Port 0 picks a free one. `/ip6/::` is left out on hosts without IPv6.
     pub listen: Vec<Multiaddr>,
     /// Addresses to give to users, if they differ from those listened on (behind a NAT, or with a name).
     pub public_addresses: Vec<Multiaddr>,
@@ -140,14 +140,15 @@ pub struct Relay {
     pub circuit_megabytes: u64,
 }
 
+/// All addresses of the host, of both internet protocols.
+const DEFAULT_LISTEN: [&str; 4] =
+    ["/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4001", "/ip6/::/udp/4001/quic-v1", "/ip6/::/tcp/4001"];
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "starling-rendezvous-data".into(),
-            listen: ["/ip4/0.0.0.0/udp/4001/quic-v1", "/ip4/0.0.0.0/tcp/4001"]
-                .iter()
-                .filter_map(|a| a.parse().ok())
-                .collect(),
+            listen: DEFAULT_LISTEN.iter().filter_map(|a| a.parse().ok()).collect(),
             public_addresses: Vec::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 9464)),
             store: "redb".into(),
@@ -235,6 +236,14 @@ pub struct Turn {
 }
 
 impl Config {
+    /// As a host can have it: without IPv6, `/ip6/::` is not listened on, unless there is nothing else.
+    pub(crate) fn on_host(&self, has_ipv6: bool) -> Self {
+        let is_any_v6 = |address: &Multiaddr| address.ip_addr() == Some(Ipv6Addr::UNSPECIFIED.into());
+        let mut config = self.clone();
+        config.listen.retain(|address| has_ipv6 || !is_any_v6(address));
+        if config.listen.is_empty() { self.clone() } else { config }
+    }
+
     /// Where STUN and TURN are served: the first address that is listened on, and the first one of the other protocol.
     pub fn turn_listen(&self) -> (SocketAddr, Option<SocketAddr>) {
         use libp2p::multiaddr::Protocol;

@@ -135,6 +135,33 @@ fn an_address_that_cannot_be_listened_on_is_refused_by_name() {
 }
 
 #[test]
+fn a_server_as_it_comes_serves_both_internet_protocols_at_the_same_ports() {
+    let config = Config::default();
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    for transport in ["udp/4001/quic-v1", "tcp/4001"] {
+        assert!(
+            listen.contains(&format!("/ip4/0.0.0.0/{transport}")) && listen.contains(&format!("/ip6/::/{transport}"))
+        );
+    }
+    assert!(config.check().is_ok());
+    assert_eq!(config.turn_listen(), ("0.0.0.0:3478".parse().unwrap(), "[::]:3478".parse().ok()));
+}
+
+#[test]
+fn a_host_without_ipv6_does_without_the_address_that_stands_for_all() {
+    let mut config = Config::default();
+    assert_eq!(config.on_host(true), config);
+    let without = config.on_host(false);
+    assert_eq!(without.listen, config.listen[..2]);
+    assert_eq!(without.turn_listen(), ("0.0.0.0:3478".parse().unwrap(), None));
+    // What was named is an error if it cannot be had, and so is a server that listens on nothing.
+    for named in ["/ip6/fd00::1/tcp/4001", "/ip6/::/tcp/4001"] {
+        config.listen = vec![named.parse().unwrap()];
+        assert_eq!(config.on_host(false), config);
+    }
+}
+
+#[test]
 fn changes_that_need_a_restart_are_named() {
     let old = Config::default();
     let mut new = old.clone();

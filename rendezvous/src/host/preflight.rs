@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fmt::{self, Display, Formatter},
     fs, io,
+    net::Ipv6Addr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -31,12 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Warning {
     /// Calls between networks that let nothing in will find no path.
     NoCallRelay(TurnError),
+    /// Clients that have IPv6 alone cannot connect.
+    NoIpv6,
 }
 
 impl Display for Warning {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCallRelay(error) => write!(f, "no relay for calls: {error}"),
+            Self::NoIpv6 => f.write_str("this host has no IPv6: /ip6/:: is not listened on"),
         }
     }
 }
@@ -45,6 +49,12 @@ impl Display for Warning {
 /// directory is bound to is left out. Nothing is created.
 pub async fn preflight(config: &Config) -> Result<Vec<Warning>, StartError> {
     config.check()?;
+    let wanted = config.listen.len();
+    let config = &config.on_host(has_ipv6());
+    let mut warnings = Vec::new();
+    if config.listen.len() < wanted {
+        warnings.push(Warning::NoIpv6);
+    }
     let dir = &config.data_dir;
     check_data_dir(dir).map_err(|error| StartError::DataDir { path: dir.clone(), error })?;
     Identity::check(&dir.join("identity"))?;
@@ -61,7 +71,6 @@ pub async fn preflight(config: &Config) -> Result<Vec<Warning>, StartError> {
     if is_free(&http) {
         bound.push(bind(&http).map_err(|error| StartError::Http { address: config.http, error })?);
     }
-    let mut warnings = Vec::new();
     if config.turn.enabled && config.turn_sockets().all(|socket| is_free(&socket)) {
         match bind_turn(config, [0; 32], &Metrics::new()).await? {
             Ok(_) => {}
@@ -82,6 +91,11 @@ pub(crate) async fn bind_turn(
         Err(error) if !config.turn.listen.is_empty() => Err(error.into()),
         Err(error) => Ok(Err(Warning::NoCallRelay(error))),
     }
+}
+
+/// Whether this process can have IPv6 sockets: not if the system was started without, or keeps them from it.
+pub(crate) fn has_ipv6() -> bool {
+    bind(&Socket { tcp: false, address: (Ipv6Addr::UNSPECIFIED, 0).into() }).is_ok()
 }
 
 /// As the server's transports bind. They also share a port with other processes of this user, which is never what is meant: here it is refused.

@@ -1,9 +1,9 @@
 //! Starting, running, reloading and stopping.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
@@ -30,7 +30,7 @@ use super::{
     connection::{self, Ended},
     identity::{Identity, IdentityError},
     network::{self, Behaviour, BehaviourEvent},
-    preflight::{bind_turn, preflight},
+    preflight::{bind_turn, has_ipv6, preflight},
     relay_shares::RelayShares,
 };
 use crate::{
@@ -170,6 +170,7 @@ impl Server {
         for warning in preflight(config).await? {
             tracing::warn!("{warning}");
         }
+        let config = &config.on_host(has_ipv6());
         let dir = &config.data_dir;
         let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
@@ -469,16 +470,30 @@ struct Listening {
     early: Vec<SwarmEvent<BehaviourEvent>>,
 }
 
-/// Waits until every address is listened on.
+/// Whether a listener on this address says by itself where it listens: one on all addresses of an internet protocol says nothing until the host has
+/// one, which it never has where IPv6 is switched off.
+fn has_addresses(address: &Multiaddr, own: &[IpAddr]) -> bool {
+    let is_there = |ip: IpAddr| !ip.is_unspecified() || own.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
+    address.ip_addr().is_none_or(is_there)
+}
+
+/// Waits until every address is listened on. Those found are in the order of those wanted.
 async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Result<Listening, StartError> {
-    let mut waiting = HashMap::new();
-    for address in wanted {
+    let own: Option<Vec<IpAddr>> =
+        if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
+    let mut places = HashMap::new();
+    let mut waiting = HashSet::new();
+    for (place, address) in wanted.iter().enumerate() {
         let id = swarm
             .listen_on(address.clone())
             .map_err(|e| StartError::Listen { address: address.clone(), error: io_error(&e) })?;
-        waiting.insert(id, address.clone());
+        places.insert(id, place);
+        if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
+            waiting.insert(id);
+        }
     }
-    let mut listening = Listening { addresses: Vec::new(), early: Vec::new() };
+    let mut found = Vec::new();
+    let mut early = Vec::new();
     // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them. Not more:
     // clients may be knocking all the time.
     let mut until = None;
@@ -495,14 +510,18 @@ async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Re
         match event.await {
             Some(SwarmEvent::NewListenAddr { listener_id, address }) => {
                 waiting.remove(&listener_id);
-                listening.addresses.push(address);
+                found.push((places.get(&listener_id).copied(), address));
             }
             Some(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
-                let address = waiting.remove(&listener_id).unwrap_or_else(Multiaddr::empty);
-                return Err(StartError::Listen { address, error });
+                let address = places.get(&listener_id).and_then(|place| wanted.get(*place));
+                return Err(StartError::Listen { address: address.cloned().unwrap_or_else(Multiaddr::empty), error });
             }
-            Some(event) => listening.early.push(event),
-            None => return Ok(listening),
+            Some(event) => early.push(event),
+            None => {
+                found.sort_by_key(|(place, _)| *place);
+                let addresses = found.into_iter().map(|(_, address)| address).collect();
+                return Ok(Listening { addresses, early });
+            }
         }
     }
 }
