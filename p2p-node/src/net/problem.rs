@@ -33,6 +33,9 @@ pub enum ConnectionProblem {
     /// Another server answers at its address.
     #[error("another server")]
     OtherServer,
+    /// Something that is no server of ours answers at its address, as in a network that wants its users to sign in first.
+    #[error("intercepted")]
+    Intercepted,
     /// Nothing listens at its address.
     #[error("refused")]
     Refused,

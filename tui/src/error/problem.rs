@@ -72,6 +72,10 @@ fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
             "its address is for UDP, which does not go through a proxy: it needs one for TCP or WebSocket",
         ),
         ConnectionProblem::OtherServer => ("other_server", "another server answers at its address"),
+        ConnectionProblem::Intercepted => (
+            "intercepted",
+            "something else answers at its address: this network may want you to sign in first (captive portal)",
+        ),
         ConnectionProblem::Refused => ("connection_refused", "the connection was refused"),
         ConnectionProblem::NoRoute => ("no_route", "there is no route to it"),
         ConnectionProblem::NoAnswer => ("no_answer", "it does not answer"),
@@ -178,6 +182,9 @@ pub fn home_hint(code: &str) -> Option<&'static str> {
         "offline" => "connect this machine to a network; what was written is sent then",
         "no_route" | "foreign_network" => "check the network, or a VPN that may be in the way (ip route get ADDRESS)",
         "connection_refused" => "the machine is there, and the server does not run, or listens on another port",
+        "intercepted" => {
+            "open any page in a web browser, where such a network asks you to sign in; else check the address, or ask its operator"
+        }
         "other_server" | "other_protocol" => "check the address, or ask its operator: starling profile rendezvous ADDR",
         "no_answer" | "unreachable" => {
             "is the server running, and does a firewall let UDP and TCP to its port through?"
@@ -200,5 +207,17 @@ pub fn refusal(reason: Refusal) -> &'static str {
         Refusal::NotRegistered => "the account is not registered there",
         Refusal::Banned => "its operator has banned this account",
         Refusal::RegistrationClosed => "it takes no new accounts",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_held_up_by_a_captive_portal_is_told_to_sign_in() {
+        let (code, text) = home(&ConnectionProblem::Intercepted.into());
+        assert!(text.contains("sign in"), "{text}");
+        assert!(home_hint(code).is_some_and(|hint| hint.contains("web browser")));
     }
 }

@@ -32,6 +32,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     behaviour::Behaviour,
+    cause::dial_problem,
     confine::Confine,
     lan::{Found, Lan},
     names::{Named, Names, is_named, resolve},
@@ -302,7 +303,7 @@ impl Driver {
         match self.swarm.dial(options) {
             Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named })),
             Err(error) => {
-                let problem = super::events::dial_problem(&error);
+                let problem = dial_problem(&error);
                 tracing::debug!(parent: &span, %problem, "cannot begin");
                 let input = Input::DialFailed { peer: None, dial: Some(dial), problem };
                 self.connectivity.handle(Instant::now(), input);

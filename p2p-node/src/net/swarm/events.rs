@@ -2,12 +2,13 @@
 
 use libp2p::{
     autonat, dcutr, mdns, ping,
-    swarm::{ConnectionId, DialError, SwarmEvent},
+    swarm::{ConnectionId, SwarmEvent},
 };
 use starling_wire::streams::{self, Connection};
 
 use super::{
     behaviour::BehaviourEvent,
+    cause::dial_problem,
     driver::{Dial, Driver},
     lan::Found,
     paths::{Path, Picture},
@@ -126,36 +127,5 @@ impl Driver {
             }
             _ => {}
         }
-    }
-}
-
-/// Why a dial failed.
-pub(super) fn dial_problem(error: &DialError) -> ConnectionProblem {
-    let mut text = String::new();
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    if let DialError::Transport(errors) = error {
-        for (_, error) in errors {
-            source = Some(error);
-            while let Some(inner) = source {
-                text = inner.to_string().to_lowercase();
-                source = inner.source();
-            }
-        }
-        source = None;
-    }
-    while let Some(inner) = source {
-        text = inner.to_string().to_lowercase();
-        source = inner.source();
-    }
-    let found = |words: &str| text.contains(words);
-    match error {
-        DialError::WrongPeerId { .. } => ConnectionProblem::OtherServer,
-        _ if found("the proxy does not answer") => ConnectionProblem::ProxyUnreachable,
-        _ if found("the proxy does not take") => ConnectionProblem::ProxyCredentials,
-        _ if found("the proxy cannot connect") => ConnectionProblem::ProxyRefused,
-        _ if found("refused") => ConnectionProblem::Refused,
-        _ if found("unreachable") || found("no route") => ConnectionProblem::NoRoute,
-        _ if found("timed out") || found("timeout") => ConnectionProblem::NoAnswer,
-        _ => ConnectionProblem::Unreachable,
     }
 }

@@ -5,6 +5,9 @@
 //! its stream, and what it has not acknowledged is sent again on the next one.
 
 mod behaviour;
+mod cause;
+#[cfg(test)]
+mod cause_tests;
 mod confine;
 mod driver;
 mod events;

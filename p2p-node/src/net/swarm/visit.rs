@@ -15,7 +15,7 @@ use starling_wire::{
     streams::{self, Gate, OpenError},
 };
 
-use super::{behaviour::BuildError, events::dial_problem, proxied};
+use super::{behaviour::BuildError, cause::dial_problem, proxied};
 use crate::net::{ConnectionProblem, Proxy, rendezvous::Left};
 
 /// A server with which there is no stream after this time does not answer.
