@@ -266,8 +266,12 @@ impl Lab {
         self.must(host, &format!("nft add rule ip block in meta l4proto {protocol} drop"));
     }
 
-    /// A change of the address of a host.
+    /// A change of the address of a host. Routes are those of IPv4.
     pub fn readdress(&self, host: &str, device: &str, from: &str, to: &str, gateway: Option<&str>) {
+        if from.contains(':') {
+            self.must(host, &format!("ip addr del {from}/64 dev {device}"));
+            return self.must(host, &format!("ip addr add {to}/64 nodad dev {device}"));
+        }
         self.must(host, &format!("ip addr del {from}/24 dev {device}"));
         self.must(host, &format!("ip addr add {to}/24 dev {device}"));
         match gateway {

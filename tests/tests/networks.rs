@@ -287,6 +287,46 @@ fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change
     lab.wait_for_path("direct");
 }
 
+/// Two who have met, on a LAN that the server has left since.
+fn on_a_lan_without_a_server(addresses: [&str; 3]) -> Option<(Lab, [Process; 2])> {
+    let mut lab = Lab::new()?;
+    for (host, address) in ["rel", "ha", "hb"].into_iter().zip(addresses) {
+        lab.wire(host, address);
+        if !address.contains(':') {
+            lab.must(host, "ip route add default dev wan");
+        }
+    }
+    let (server, home) = lab.rendezvous("rel", addresses[0]);
+    drop((lab.contacts(&[&home]), server));
+    // Other ports than before, and nobody to tell them.
+    let daemons = ["ha", "hb"].map(|host| lab.daemon(host));
+    lab.wait_for_path("direct");
+    Some((lab, daemons))
+}
+
+fn both_move_on_a_lan_without_a_server(addresses: [&str; 3], moved: [&str; 2]) {
+    let Some((lab, _daemons)) = on_a_lan_without_a_server(addresses) else { return };
+    for ((host, from), to) in ["ha", "hb"].into_iter().zip(&addresses[1..]).zip(moved) {
+        lab.readdress(host, "wan", from, to, None);
+    }
+    let took = deliver(&lab, "ha", "@bob", "both have moved");
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    lab.wait_for_path("direct");
+}
+
+#[test]
+fn on_a_lan_without_a_server_both_find_each_other_within_seconds_when_their_addresses_change() {
+    both_move_on_a_lan_without_a_server(["198.18.0.1", "198.18.0.2", "198.18.0.3"], ["198.18.0.12", "198.18.0.13"]);
+}
+
+#[test]
+fn on_a_lan_with_ipv6_alone_and_no_server_they_find_each_other_as_well() {
+    both_move_on_a_lan_without_a_server(
+        ["2001:db8::1", "2001:db8::2", "2001:db8::3"],
+        ["2001:db8::12", "2001:db8::13"],
+    );
+}
+
 #[test]
 fn a_server_as_it_comes_is_reached_by_both_internet_protocols_and_starts_where_one_is_missing() {
     let Some(mut lab) = Lab::new() else { return };

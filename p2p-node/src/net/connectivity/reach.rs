@@ -48,8 +48,8 @@ fn scope(ip: IpAddr) -> Scope {
         }
         IpAddr::V4(_) => Scope::Global,
         IpAddr::V6(ip) if ip.is_loopback() => Scope::Loopback,
-        IpAddr::V6(ip) if ip.is_unique_local() || ip.is_unicast_link_local() => Scope::Private,
-        // Of all others, only this eighth is in use for hosts.
+        IpAddr::V6(ip) if ip.is_unique_local() => Scope::Private,
+        // Of all others, only this eighth is in use for hosts; link-local ones mean nothing without their interface.
         IpAddr::V6(ip) if ip.segments()[0] >> 13 == 1 => Scope::Global,
         IpAddr::V6(_) => Scope::Other,
     }
@@ -126,7 +126,12 @@ mod tests {
     fn only_public_addresses_and_those_of_shared_networks_are_dialled() {
         let network = |ip: &str, prefix| Network { address: ip.parse().unwrap(), prefix };
         let reach = Reach {
-            networks: vec![network("192.168.4.7", 22), network("fd00:1::5", 64), network("127.0.0.1", 8)],
+            networks: vec![
+                network("192.168.4.7", 22),
+                network("fd00:1::5", 64),
+                network("fe80::5", 64),
+                network("127.0.0.1", 8),
+            ],
             loopback: false,
         };
         for good in [

@@ -35,6 +35,8 @@ pub(super) struct Behaviour {
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
     pub mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The same by IPv6, which one of them does not do beside IPv4.
+    pub mdns6: Toggle<mdns::tokio::Behaviour>,
 }
 
 pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
@@ -70,6 +72,7 @@ pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Beha
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(3600))),
             // Until the engine has said under which name.
             mdns: None.into(),
+            mdns6: None.into(),
         })
     };
     let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();

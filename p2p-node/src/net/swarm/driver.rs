@@ -35,6 +35,7 @@ use super::{
     cause::dial_problem,
     confine::Confine,
     lan::{Found, Lan},
+    lan_query,
     names::{Named, Names, is_named, resolve},
     paths::{Path, Picture},
     proxied,
@@ -61,6 +62,8 @@ const COMMANDS: usize = 256;
 const ECHO_PROTOCOL: &str = "/ipfs/ping/1.0.0";
 /// A peer that does not answer a probe within this time is silent.
 const ECHO: Duration = Duration::from_secs(3);
+/// A network that has IPv6 alone for so long is one of IPv6; in others it is there a moment before IPv4 is. Announcing by both costs packets at rest.
+const LAN_IPV6_AFTER: Duration = Duration::from_secs(5);
 /// When to wake up if nothing is due. Any moment far away does.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -145,8 +148,12 @@ pub(super) struct Driver {
     pub(super) picture: Picture,
     watch: Watch,
     /// Contacts are looked for on the LAN.
-    mdns: bool,
+    pub(super) mdns: bool,
     pub(super) lan: Lan,
+    /// By IPv6, too: from when a network has had it alone, until the program ends, as libp2p has no way to stop announcing.
+    lan_ipv6: bool,
+    /// When to begin with that, if the network still has IPv6 alone.
+    lan_ipv6_due: Option<Instant>,
     /// Everything goes through it.
     proxy: Option<Proxy>,
 }
@@ -176,6 +183,8 @@ impl Driver {
             watch: Watch::new(),
             mdns,
             lan: Lan::default(),
+            lan_ipv6: false,
+            lan_ipv6_due: None,
             proxy,
         }
     }
@@ -184,6 +193,7 @@ impl Driver {
         loop {
             let rename_in = self.lan.due_in();
             let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
+            let lan_ipv6_due = self.lan_ipv6_due.unwrap_or(deadline);
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => {
@@ -202,6 +212,7 @@ impl Driver {
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
+                () = sleep_until(lan_ipv6_due.into()), if self.lan_ipv6_due.is_some() => self.announce_by_ipv6(),
             }
         }
     }
@@ -321,16 +332,40 @@ impl Driver {
     /// Announces this device under another name. What has announced it before ends with the first announcement that it hears, which is ours.
     fn announce_on_lan(&mut self, name: Option<PeerId>) {
         let Some(name) = name else { return };
-        match mdns::tokio::Behaviour::new(mdns::Config::default(), name) {
-            Ok(mut announcer) => {
-                for address in self.swarm.listeners() {
-                    let listener_id = ListenerId::next();
-                    announcer.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr: address }));
-                }
-                self.swarm.behaviour_mut().mdns = Some(announcer).into();
-            }
-            Err(error) => tracing::warn!(%error, "contacts cannot be looked for on the LAN"),
+        self.lan_ipv6 |= self.picture.ipv6_alone;
+        self.swarm.behaviour_mut().mdns = self.announcer(name, false).into();
+        if self.lan_ipv6 {
+            self.lan_ipv6_due = None;
+            self.swarm.behaviour_mut().mdns6 = self.announcer(name, true).into();
         }
+    }
+
+    /// The network has IPv6 alone.
+    fn announce_by_ipv6(&mut self) {
+        self.lan_ipv6_due = None;
+        self.lan_ipv6 = true;
+        if let Some(name) = self.lan.own_name() {
+            self.swarm.behaviour_mut().mdns6 = self.announcer(name, true).into();
+        }
+    }
+
+    fn announcer(&self, name: PeerId, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
+        let announcer = mdns::tokio::Behaviour::new(mdns::Config { enable_ipv6, ..mdns::Config::default() }, name);
+        let warn = |error: &std::io::Error| tracing::warn!(%error, "contacts cannot be looked for on the LAN");
+        let mut announcer = announcer.inspect_err(warn).ok()?;
+        for address in self.swarm.listeners() {
+            let listener_id = ListenerId::next();
+            announcer.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr: address }));
+        }
+        Some(announcer)
+    }
+
+    /// The network has changed: this device and its contacts on the LAN find each other again.
+    pub(super) fn ask_on_lan(&mut self) {
+        let wants_ipv6 = self.picture.ipv6_alone && !self.lan_ipv6;
+        let due = self.lan_ipv6_due.unwrap_or_else(|| Instant::now() + LAN_IPV6_AFTER);
+        self.lan_ipv6_due = wants_ipv6.then_some(due);
+        lan_query::ask(self.lan_ipv6);
     }
 
     pub(super) async fn report_found(&mut self, found: Vec<Found>) {

@@ -85,6 +85,9 @@ impl Driver {
         let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
         self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
+        if self.mdns {
+            self.ask_on_lan();
+        }
     }
 
     /// Why a dial has failed: without a network for no other reason.
@@ -115,12 +118,13 @@ impl Driver {
             BehaviourEvent::Autonat(autonat::v2::client::Event { server, .. }) => {
                 self.report(Input::ReachabilityTested(server)).await;
             }
-            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found))
+            | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)) => {
                 let found: Vec<Found> =
                     found.into_iter().filter_map(|(name, address)| self.lan.hear(name, address)).collect();
                 self.report_found(found).await;
             }
-            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) => {
+            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
                 let gone: Vec<Found> =
                     gone.into_iter().filter_map(|(name, address)| self.lan.forget(name, address)).collect();
                 self.report_gone(gone).await;

@@ -88,6 +88,11 @@ impl Lan {
 
     fn rename(&mut self) -> Option<PeerId> {
         self.turn += 1;
+        self.own_name()
+    }
+
+    /// Our name in this period, once we have keys.
+    pub fn own_name(&self) -> Option<PeerId> {
         self.keys.as_ref().and_then(|keys| name(&keys.own, self.period))
     }
 

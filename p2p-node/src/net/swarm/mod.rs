@@ -12,6 +12,7 @@ mod confine;
 mod driver;
 mod events;
 mod lan;
+mod lan_query;
 mod names;
 mod paths;
 mod proxied;

@@ -56,6 +56,8 @@ pub(super) struct Picture {
     pub networks: Vec<Network>,
     /// Where all else is sent: interfaces and their next hops, as the kernel writes them.
     gateways: Vec<String>,
+    /// An interface has IPv6 alone.
+    pub ipv6_alone: bool,
 }
 
 impl Picture {
@@ -66,12 +68,15 @@ impl Picture {
             IfAddr::V6(v6) => Network { address: v6.ip.into(), prefix: v6.prefixlen },
         };
         let all: Vec<Network> = interfaces.iter().map(network).collect();
+        let usable = interfaces.iter().filter(|interface| !interface.is_loopback() && !interface.is_link_local());
+        let usable: Vec<(&str, IpAddr)> = usable.map(|interface| (interface.name.as_str(), interface.ip())).collect();
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             addresses: all.iter().map(|network| network.address).collect(),
             // An interface that claims everything is no network to be in.
             networks: all.into_iter().filter(|network| network.prefix >= 8).collect(),
             gateways: gateways(&read("/proc/net/route"), &read("/proc/net/ipv6_route")),
+            ipv6_alone: has_ipv6_alone(&usable),
         }
     }
 
@@ -104,6 +109,12 @@ pub(super) struct Outcome {
     pub moved: Vec<ConnectionId>,
     /// What is not in a network of this machine is sent elsewhere now.
     pub rerouted: bool,
+}
+
+/// Whether an interface, of those with these addresses, has IPv6 alone. Not the machine as a whole: many have IPv4 networks of containers or a VPN.
+fn has_ipv6_alone(interfaces: &[(&str, IpAddr)]) -> bool {
+    let has_ipv4 = |name: &str| interfaces.iter().any(|(other, ip)| *other == name && ip.is_ipv4());
+    interfaces.iter().any(|(name, ip)| ip.is_ipv6() && !has_ipv4(name))
 }
 
 /// The default routes in `/proc/net/route` and `/proc/net/ipv6_route`.
@@ -143,6 +154,16 @@ mod tests {
     fn default_routes_are_found_and_others_are_not() {
         assert_eq!(gateways(ROUTES, ROUTES_6), ["wlan0 0104A8C0", "wlan0 fe800000000000000000000000000001"]);
         assert_eq!(gateways("", "nonsense\n"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn an_interface_with_ipv6_alone_is_noticed_beside_others() {
+        let v4 = |name| (name, IpAddr::from([192, 168, 1, 7]));
+        let v6 = |name| (name, IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]));
+        assert!(has_ipv6_alone(&[v6("wlan0")]) && has_ipv6_alone(&[v4("docker0"), v6("wlan0")]));
+        assert!(
+            !has_ipv6_alone(&[]) && !has_ipv6_alone(&[v4("wlan0")]) && !has_ipv6_alone(&[v6("wlan0"), v4("wlan0")])
+        );
     }
 
     #[test]
