@@ -64,7 +64,7 @@ pub async fn build(keypair: Keypair, config: &Config, shares: RelayShares) -> an
             quic
         })
         .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
-            Ok(streams::websocket(key, yamux())?)
+            Ok(streams::websocket_server(key, yamux())?)
         })?
         .with_behaviour(behaviour)?
         .with_swarm_config(|swarm| {

@@ -6,10 +6,12 @@
 mod behaviour;
 mod framed;
 mod handler;
+mod tls;
 mod turn;
 mod websocket;
 
 pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
 pub use framed::{FrameReader, FrameWriter, ReadError};
+pub use tls::TlsError;
 pub use turn::{read_message, write_message, write_messages};
-pub use websocket::{websocket, websocket_over};
+pub use websocket::{WebsocketError, websocket, websocket_over, websocket_server};

@@ -159,7 +159,8 @@ pub(super) fn transport(key: &Keypair, proxy: &Proxy) -> Result<Boxed<(PeerId, S
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(yamux::Config::default());
-    let websocket = streams::websocket_over(ProxiedTcp(proxy.clone()), key, yamux::Config::default())?;
+    let (plain, below_tls) = (ProxiedTcp(proxy.clone()), ProxiedTcp(proxy.clone()).boxed());
+    let websocket = streams::websocket_over(plain, below_tls, key, yamux::Config::default())?;
     let both = OrTransport::new(websocket, tcp.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))));
     Ok(both
         .map(|either, _| match either {
