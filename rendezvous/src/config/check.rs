@@ -129,7 +129,8 @@ impl Config {
 impl Config {
     /// Everything that a server with this configuration binds by a port that is not free to choose.
     pub(crate) fn sockets(&self) -> Vec<String> {
-        let listened = self.listen.iter().filter_map(|address| Socket::of(address).ok());
+        let web = self.listen_web();
+        let listened = self.listen.iter().chain(&web).filter_map(|address| Socket::of(address).ok());
         let http = Socket { tcp: true, address: self.http };
         let all = listened.chain([http]).chain(self.turn_sockets());
         all.filter(|socket| socket.address.port() != 0).map(|socket| socket.to_string()).collect()
@@ -173,13 +174,13 @@ impl Socket {
             }
             _ => return Err(not_listenable(address)),
         };
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(Protocol::Tcp(port)), None | Some(Protocol::Ws(_)), None) => {
-                Ok(Self { tcp: true, address: (ip, port).into() })
+        match parts.collect::<Vec<_>>().as_slice() {
+            [Protocol::Tcp(port)]
+            | [Protocol::Tcp(port), Protocol::Ws(_) | Protocol::Wss(_)]
+            | [Protocol::Tcp(port), Protocol::Tls, Protocol::Ws(_)] => {
+                Ok(Self { tcp: true, address: (ip, *port).into() })
             }
-            (Some(Protocol::Udp(port)), Some(Protocol::QuicV1), None) => {
-                Ok(Self { tcp: false, address: (ip, port).into() })
-            }
+            [Protocol::Udp(port), Protocol::QuicV1] => Ok(Self { tcp: false, address: (ip, *port).into() }),
             _ => Err(not_listenable(address)),
         }
     }
@@ -193,7 +194,7 @@ impl Display for Socket {
 
 fn not_listenable(address: &Multiaddr) -> ConfigError {
     ConfigError::Value(format!(
-        "listen: “{address}” cannot be listened on; what can is of the form /ip4/0.0.0.0/udp/4001/quic-v1, /ip4/0.0.0.0/tcp/4001 or \
-         /ip6/::/tcp/4002/ws"
+        "listen: “{address}” cannot be listened on; what can is of the form /ip4/0.0.0.0/udp/4001/quic-v1, /ip4/0.0.0.0/tcp/4001, \
+         /ip6/::/tcp/4002/ws or /ip4/0.0.0.0/tcp/443/tls/ws"
     ))
 }

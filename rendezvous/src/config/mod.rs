@@ -6,6 +6,7 @@ mod environment;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -47,6 +48,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where peers connect. Port 0 picks a free one. `/ip6/::` is left out on hosts without IPv6.
     pub listen: Vec<Multiaddr>,
+    /// Also WebSocket over TLS on port 443 of the addresses in `listen`, if it can be had: for clients in networks that let out little else.
+    pub listen_443: bool,
     /// Addresses to give to users, if they differ from those listened on (behind a NAT, or with a name).
     pub public_addresses: Vec<Multiaddr>,
     /// Where operators look: `/healthz`, `/readyz`, `/metrics`. Keep it private.
@@ -149,6 +152,7 @@ impl Default for Config {
         Self {
             data_dir: "starling-rendezvous-data".into(),
             listen: DEFAULT_LISTEN.iter().filter_map(|a| a.parse().ok()).collect(),
+            listen_443: true,
             public_addresses: Vec::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 9464)),
             store: "redb".into(),
@@ -244,6 +248,26 @@ impl Config {
         if config.listen.is_empty() { self.clone() } else { config }
     }
 
+    /// Where WebSocket over TLS is listened for beside `listen`, if these sockets can be bound. Nowhere if `listen` names such an address itself, or
+    /// if the server is for this machine alone, or may be one of several.
+    pub(crate) fn listen_web(&self) -> Vec<Multiaddr> {
+        use libp2p::multiaddr::Protocol;
+        let decides = |part: Protocol<'_>| {
+            matches!(part, Protocol::Udp(0) | Protocol::Tcp(0 | 443) | Protocol::Tls | Protocol::Wss(_))
+        };
+        if !self.listen_443 || self.listen.iter().any(|address| address.iter().any(decides)) {
+            return Vec::new();
+        }
+        let ips = self.listen.iter().filter_map(|address| address.ip_addr()).filter(|ip| !ip.is_loopback());
+        let ips: BTreeSet<IpAddr> = ips.collect();
+        let web = |ip: IpAddr| {
+            Multiaddr::from(ip).with(Protocol::Tcp(443)).with(Protocol::Tls).with(Protocol::Ws("/".into()))
+        };
+        ips.into_iter().map(web).collect()
+    }
+}
+
+impl Config {
     /// Where STUN and TURN are served: the first address that is listened on, and the first one of the other protocol.
     pub fn turn_listen(&self) -> (SocketAddr, Option<SocketAddr>) {
         use libp2p::multiaddr::Protocol;

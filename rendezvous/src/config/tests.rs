@@ -120,7 +120,8 @@ fn an_address_that_cannot_be_listened_on_is_refused_by_name() {
         ("/dns4/example.com/udp/4001/quic-v1", "is a name"),
         ("/ip4/1.2.3.4", "cannot be listened on"),
         ("/ip4/1.2.3.4/udp/4001", "cannot be listened on"),
-        ("/ip4/1.2.3.4/tcp/443/wss", "cannot be listened on"),
+        ("/ip4/1.2.3.4/tcp/443/tls", "cannot be listened on"),
+        ("/ip4/127.0.0.1/tcp/443/wss,/ip4/127.0.0.1/tcp/443/tls/ws", "is there twice"),
         ("/ip4/1.2.3.4/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN", "cannot be listened on"),
         ("/ip4/127.0.0.1/tcp/4001,/ip4/127.0.0.1/tcp/4001", "is there twice"),
         ("/ip4/127.0.0.1/tcp/4001,/ip4/127.0.0.1/tcp/4001/ws", "is there twice"),
@@ -159,6 +160,31 @@ fn a_host_without_ipv6_does_without_the_address_that_stands_for_all() {
         config.listen = vec![named.parse().unwrap()];
         assert_eq!(config.on_host(false), config);
     }
+}
+
+#[test]
+fn the_port_of_the_web_is_listened_on_beside_the_others_where_that_makes_sense() {
+    let web = |listen: &str| {
+        let config = with("STARLING_RENDEZVOUS_LISTEN", listen).unwrap();
+        config.listen_web().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let both = "/ip4/0.0.0.0/udp/4001/quic-v1,/ip4/0.0.0.0/tcp/4001,/ip6/::/tcp/4001";
+    assert_eq!(web(both), ["/ip4/0.0.0.0/tcp/443/tls/ws", "/ip6/::/tcp/443/tls/ws"]);
+    for other in [
+        "/ip4/127.0.0.1/tcp/4001",
+        "/ip4/192.0.2.1/tcp/0",
+        "/ip4/192.0.2.1/tcp/443",
+        "/ip4/192.0.2.1/udp/4001/quic-v1,/ip4/192.0.2.2/tcp/8443/tls/ws",
+        "/ip4/192.0.2.1/udp/4001/quic-v1,/ip4/192.0.2.2/tcp/443/wss",
+    ] {
+        assert_eq!(web(other), [""; 0], "{other}");
+    }
+    for socket in ["0.0.0.0:443/tcp", "[::]:443/tcp"] {
+        assert!(Config::default().sockets().contains(&socket.to_owned()), "{socket}");
+    }
+    assert_eq!(Config::default().on_host(false).listen_web().len(), 1);
+    let without = with("STARLING_RENDEZVOUS_LISTEN_443", "false").unwrap();
+    assert!(without.listen_web().is_empty());
 }
 
 #[test]

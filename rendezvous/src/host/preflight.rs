@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use libp2p::Multiaddr;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use serde_json::json;
 
@@ -34,6 +35,13 @@ pub enum Warning {
     NoCallRelay(TurnError),
     /// Clients that have IPv6 alone cannot connect.
     NoIpv6,
+    /// Clients in networks that let out nothing but port 443 find no way, unless a proxy has that port.
+    NoWeb {
+        /// The address.
+        address: Multiaddr,
+        /// What the system said.
+        error: io::Error,
+    },
 }
 
 impl Display for Warning {
@@ -41,6 +49,11 @@ impl Display for Warning {
         match self {
             Self::NoCallRelay(error) => write!(f, "no relay for calls: {error}"),
             Self::NoIpv6 => f.write_str("this host has no IPv6: /ip6/:: is not listened on"),
+            Self::NoWeb { address, error } => write!(
+                f,
+                "cannot listen on {address}, for networks that let out nothing else: {error}. If a proxy has that port, let it pass WebSocket on; \
+                 listen_443 = false if this is as it should be"
+            ),
         }
     }
 }
@@ -70,6 +83,15 @@ pub async fn preflight(config: &Config) -> Result<Vec<Warning>, StartError> {
     let http = Socket { tcp: true, address: config.http };
     if is_free(&http) {
         bound.push(bind(&http).map_err(|error| StartError::Http { address: config.http, error })?);
+    }
+    for address in config.listen_web() {
+        let socket = Socket::of(&address)?;
+        if is_free(&socket) {
+            match bind(&socket) {
+                Ok(socket) => bound.push(socket),
+                Err(error) => warnings.push(Warning::NoWeb { address, error }),
+            }
+        }
     }
     if config.turn.enabled && config.turn_sockets().all(|socket| is_free(&socket)) {
         match bind_turn(config, [0; 32], &Metrics::new()).await? {

@@ -30,7 +30,7 @@ use super::{
     connection::{self, Ended},
     identity::{Identity, IdentityError},
     network::{self, Behaviour, BehaviourEvent},
-    preflight::{bind_turn, has_ipv6, preflight},
+    preflight::{Warning, bind_turn, has_ipv6, preflight},
     relay_shares::RelayShares,
 };
 use crate::{
@@ -167,10 +167,15 @@ pub struct Server {
 impl Server {
     /// Starts listening. The server works once [`Server::run`] is polled.
     pub async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, StartError> {
-        for warning in preflight(config).await? {
-            tracing::warn!("{warning}");
-        }
+        let warnings = preflight(config).await?;
         let config = &config.on_host(has_ipv6());
+        let mut web = config.listen_web();
+        for warning in warnings {
+            tracing::warn!("{warning}");
+            if let Warning::NoWeb { address, .. } = warning {
+                web.retain(|other| *other != address);
+            }
+        }
         let dir = &config.data_dir;
         let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
@@ -182,7 +187,7 @@ impl Server {
 
         let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
         let mut swarm = network::build(identity.keypair, config, shares.clone()).await.map_err(StartError::Network)?;
-        let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen).await?;
+        let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen, &web).await?;
         let mut addresses: Vec<Multiaddr> =
             if config.public_addresses.is_empty() { useful(&listening) } else { config.public_addresses.clone() };
         for address in &mut addresses {
@@ -477,16 +482,29 @@ fn has_addresses(address: &Multiaddr, own: &[IpAddr]) -> bool {
     address.ip_addr().is_none_or(is_there)
 }
 
-/// Waits until every address is listened on. Those found are in the order of those wanted.
-async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Result<Listening, StartError> {
+/// Waits until every address is listened on; those of the web are done without if they have gone to somebody else meanwhile. Those found are in the
+/// order of those wanted, before those of the web.
+async fn listen(
+    swarm: &mut Swarm<Boxed<Behaviour>>,
+    wanted: &[Multiaddr],
+    web: &[Multiaddr],
+) -> Result<Listening, StartError> {
     let own: Option<Vec<IpAddr>> =
         if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
     let mut places = HashMap::new();
     let mut waiting = HashSet::new();
-    for (place, address) in wanted.iter().enumerate() {
-        let id = swarm
-            .listen_on(address.clone())
-            .map_err(|e| StartError::Listen { address: address.clone(), error: io_error(&e) })?;
+    for (place, address) in wanted.iter().chain(web).enumerate() {
+        let id = match swarm.listen_on(address.clone()) {
+            Ok(id) => id,
+            Err(error) => {
+                let (address, error) = (address.clone(), io_error(&error));
+                if place < wanted.len() {
+                    return Err(StartError::Listen { address, error });
+                }
+                tracing::warn!("{}", Warning::NoWeb { address, error });
+                continue;
+            }
+        };
         places.insert(id, place);
         if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
             waiting.insert(id);
@@ -513,7 +531,7 @@ async fn listen(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr]) -> Re
                 found.push((places.get(&listener_id).copied(), address));
             }
             Some(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
-                let address = places.get(&listener_id).and_then(|place| wanted.get(*place));
+                let address = places.get(&listener_id).and_then(|place| wanted.iter().chain(web).nth(*place));
                 return Err(StartError::Listen { address: address.cloned().unwrap_or_else(Multiaddr::empty), error });
             }
             Some(event) => early.push(event),
