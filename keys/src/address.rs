@@ -284,8 +284,11 @@ mod tests {
             let ways = address.multiaddrs();
             assert_eq!(ways.len(), 2);
             let ways: Vec<RendezvousAddr> = ways.iter().map(|way| RendezvousAddr::try_from(way).unwrap()).collect();
-            assert_eq!(RendezvousAddr::shortened(&ways), [address]);
+            assert_eq!(RendezvousAddr::shortened(&ways), std::slice::from_ref(&address));
             assert_eq!(RendezvousAddr::shortened(&ways[1..]), []);
+            assert!(ways.iter().all(|way| way.last_resort().is_none()));
+            let last = RendezvousAddr::try_from(&address.last_resort().unwrap()).unwrap();
+            assert_eq!(last, RendezvousAddr { port: 443, transport: Transport::Wss, ..address });
         }
         let error = |text: &str| text.parse::<RendezvousAddr>().unwrap_err();
         for text in ["rendezvous.example", "starling-server:rendezvous.example:4001", "[::1]:4001/", "203.0.113.7"] {

@@ -15,6 +15,8 @@ const MAX_WRITTEN: usize = 1024;
 const SCHEME: &str = "starling-server:";
 /// The port of a short address that names none.
 const DEFAULT_PORT: u16 = 4001;
+/// The port that networks let out which let out little else.
+const WEB_PORT: u16 = 443;
 
 /// Why a rendezvous address was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub enum Transport {
     Ws,
     /// WebSocket over TLS.
     Wss,
-    /// QUIC over UDP and TCP at one port: what the network lets through.
+    /// QUIC over UDP and TCP at one port, and WebSocket over TLS at port 443 of the same host: what the network lets through.
     Any,
 }
 
@@ -87,12 +89,18 @@ impl RendezvousAddr {
         }
     }
 
-    /// The ways to it, the best first, each as a multiaddr that ends in `/p2p/PEER`. There is at least one.
+    /// The ways to it that are tried first, the best before the others, each as a multiaddr that ends in `/p2p/PEER`. There is at least one.
     pub fn multiaddrs(&self) -> Vec<Multiaddr> {
         match self.transport {
             Transport::Any => vec![self.over(Transport::Quic), self.over(Transport::Tcp)],
             transport => vec![self.over(transport)],
         }
+    }
+
+    /// The way to try where those are blocked: WebSocket over TLS at port 443. Of an address that stands for all ways alone.
+    pub fn last_resort(&self) -> Option<Multiaddr> {
+        let web = || Self { port: WEB_PORT, ..self.clone() }.over(Transport::Wss);
+        (self.transport == Transport::Any).then(web)
     }
 
     /// The addresses that stand for two of several ways each: QUIC and TCP at the same place and port.

@@ -10,6 +10,8 @@ use crate::net::ConnectionProblem;
 
 #[path = "changes_tests.rs"]
 mod changes;
+#[path = "last_resort_tests.rs"]
+mod last_resort;
 #[path = "liveness_tests.rs"]
 mod liveness;
 #[path = "visits_tests.rs"]

@@ -1,16 +1,38 @@
 //! Decisions about rendezvous servers: the session with each, and reservations that make us reachable through their relay.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use libp2p::{PeerId, core::transport::ListenerId, multiaddr::Protocol, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, multiaddr::Protocol, swarm::ConnectionId};
 use rand::RngExt;
 use starling_keys::RendezvousAddr;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
-    peers::{Home, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
+    Action, Connectivity, DialFor, DialId, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
+    peers::{Home, LastResort, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
 };
 use crate::net::ConnectionProblem;
+
+/// How long the other ways are tried alone before the last resort is dialled beside them: most servers are reached in a fraction of it, and people
+/// hear within 3 s how they are connected.
+const LAST_RESORT: Duration = Duration::from_secs(2);
+
+/// Whether a server may be reached at another port although there is this problem.
+fn depends_on_port(problem: ConnectionProblem) -> bool {
+    use ConnectionProblem as Problem;
+    !matches!(
+        problem,
+        Problem::Offline
+            | Problem::NoSuchName
+            | Problem::NoNameServer
+            | Problem::NameLookup
+            | Problem::ForeignNetwork
+            | Problem::ProxyUnreachable
+            | Problem::ProxyCredentials
+    )
+}
 
 impl Connectivity {
     pub(super) fn set_homes(&mut self, now: Instant, homes: HashMap<HomeId, WantedHome>) {
@@ -47,6 +69,7 @@ impl Connectivity {
     pub(super) fn schedule_home(&mut self, id: HomeId) {
         let home = self.homes.get(&id);
         self.agenda.set(Errand::Home(id), home.and_then(Home::due));
+        self.agenda.set(Errand::LastResort(id), home.and_then(|home| home.last_resort.due));
         self.agenda.set(Errand::Reservation(id), home.and_then(Home::reservation_due));
     }
 
@@ -57,25 +80,94 @@ impl Connectivity {
             if home.visit.is_none() && self.is_connected(&peer) {
                 self.home_connected(&id);
             } else {
-                self.dial_home(id, peer);
+                self.dial_home(now, id, peer);
             }
         }
         self.schedule_home(id);
     }
 
-    pub(super) fn dial_home(&mut self, id: HomeId, peer: PeerId) {
-        let may_dial = |home: &Home, address| home.is_chosen() || self.reach.admits_home(address);
-        let homes = self.homes.get(&id).into_iter();
-        let addresses = homes.flat_map(|home| home.addresses.iter().filter(move |address| may_dial(home, address)));
-        let addresses: Vec<_> = addresses.flat_map(RendezvousAddr::multiaddrs).collect();
+    pub(super) fn dial_home(&mut self, now: Instant, id: HomeId, peer: PeerId) {
+        let addresses = self.ways_to(id, RendezvousAddr::multiaddrs);
         if addresses.is_empty() {
             self.home_unreachable(Some(peer), ConnectionProblem::ForeignNetwork);
             return;
         }
+        let has_last_resort = !self.ways_to(id, |address| address.last_resort().into_iter().collect()).is_empty();
         let dial = self.dial(DialFor::Home(id), peer, addresses);
         if let Some(home) = self.homes.get_mut(&id) {
             home.dialing = Some(dial);
+            let last = &mut home.last_resort;
+            if has_last_resort && last.dialing.is_none() {
+                last.due = Some(if last.worked { now } else { now + LAST_RESORT });
+            }
         }
+        self.schedule_home(id);
+    }
+
+    /// Where a rendezvous may be dialled.
+    fn ways_to(&self, id: HomeId, ways: impl Fn(&RendezvousAddr) -> Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let Some(home) = self.homes.get(&id) else { return Vec::new() };
+        let may_dial = |address: &&RendezvousAddr| home.is_chosen() || self.reach.admits_home(address);
+        home.addresses.iter().filter(may_dial).flat_map(ways).collect()
+    }
+
+    /// What was dialled first has led to nothing so far: dials the last resort beside it.
+    pub(super) fn try_last_resort(&mut self, id: HomeId) {
+        let mut addresses = self.ways_to(id, |address| address.last_resort().into_iter().collect());
+        addresses.dedup();
+        let peer = self.homes.get_mut(&id).and_then(|home| {
+            home.last_resort.due = None;
+            home.peer()
+        });
+        if let Some(peer) = peer.filter(|_| !addresses.is_empty()) {
+            let dial = self.dial(DialFor::Home(id), peer, addresses);
+            if let Some(home) = self.homes.get_mut(&id) {
+                home.last_resort.dialing = Some(dial);
+            }
+        }
+        self.schedule_home(id);
+    }
+
+    /// A dial has led to a rendezvous. Returns false if another one has meanwhile, by a better way.
+    pub(super) fn home_reached(&mut self, id: HomeId, dial: DialId) -> bool {
+        let Some(home) = self.homes.get_mut(&id) else { return true };
+        let last = &mut home.last_resort;
+        if home.dialing == Some(dial) {
+            *last = LastResort { superseded: last.dialing.or(last.superseded), ..LastResort::default() };
+        } else if last.dialing == Some(dial) {
+            (last.due, last.worked, last.problem) = (None, true, None);
+        } else if last.superseded == Some(dial) {
+            return false;
+        }
+        self.schedule_home(id);
+        true
+    }
+
+    /// A dial has failed. Gives what the engine is to learn of it: nothing while another way to the same rendezvous is tried, and of several problems
+    /// that of the better way.
+    pub(super) fn problem_of(
+        &mut self,
+        now: Instant,
+        dial: Option<DialId>,
+        problem: ConnectionProblem,
+    ) -> Option<ConnectionProblem> {
+        let (Some(id), Some(dial)) = (self.home_of_dial(dial), dial) else { return Some(problem) };
+        let Some(home) = self.homes.get_mut(&id) else { return Some(problem) };
+        let last = &mut home.last_resort;
+        if last.dialing == Some(dial) {
+            return last.problem.take();
+        }
+        if last.superseded == Some(dial) {
+            return None;
+        }
+        if home.dialing == Some(dial) {
+            last.due = last.due.filter(|_| depends_on_port(problem)).map(|_| now);
+            if last.due.is_some() || last.dialing.is_some() {
+                last.problem = Some(problem);
+                return None;
+            }
+        }
+        Some(problem)
     }
 
     /// There is a connection to a rendezvous: opens the session on it, if there is none. One that is silent ends, and is opened again here.

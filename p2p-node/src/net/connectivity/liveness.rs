@@ -197,7 +197,7 @@ impl Connectivity {
                     && home.backoff.take_early_try(now)
                     && let Some(peer) = home.peer()
                 {
-                    self.dial_home(id, peer);
+                    self.dial_home(now, id, peer);
                 }
             }
             Subject::Device(id) => {

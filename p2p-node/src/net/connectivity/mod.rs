@@ -150,6 +150,7 @@ pub enum Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Errand {
     Home(HomeId),
+    LastResort(HomeId),
     Reservation(HomeId),
     Device(DeviceId),
     Probe(Subject),
@@ -206,7 +207,12 @@ impl Connectivity {
             Input::Leave => self.leave(),
             Input::ConnectionUp { peer, connection, dial } => {
                 let home = self.home_of_dial(dial);
+                let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
                 self.dial_ended(dial);
+                if !is_wanted {
+                    self.act(Action::Close(connection.id));
+                    return self.run_due(now);
+                }
                 self.with_connections(now, peer, |all| all.add(connection));
                 if let Some(home) = home {
                     self.move_session(home, connection.id);
@@ -217,8 +223,11 @@ impl Connectivity {
                 self.with_connections(now, peer, |all| all.remove(connection));
             }
             Input::DialFailed { peer, dial, problem } => {
+                let problem = self.problem_of(now, dial, problem);
                 self.dial_ended(dial);
-                self.home_unreachable(peer, problem);
+                if let Some(problem) = problem {
+                    self.home_unreachable(peer, problem);
+                }
             }
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
             Input::AnswerDue(subject) => self.answer_due(now, subject),
@@ -290,6 +299,7 @@ impl Connectivity {
         {
             match errand {
                 Errand::Home(id) => self.try_home(now, id),
+                Errand::LastResort(id) => self.try_last_resort(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
                 Errand::Probe(subject) => self.probe(subject),
@@ -325,8 +335,7 @@ impl Connectivity {
                 }
             }
             Some(DialFor::Home(id)) => {
-                if let Some(home) = self.homes.get_mut(&id).filter(|h| h.dialing == Some(dial)) {
-                    home.dialing = None;
+                if self.homes.get_mut(&id).is_some_and(|home| home.dial_ended(dial)) {
                     self.schedule_home(id);
                 }
             }

@@ -12,6 +12,7 @@ use starling_keys::RendezvousAddr;
 use starling_wire::streams::Connection;
 
 use super::{DialId, Target, backoff::Backoff, liveness::Liveness, reach::Reach};
+use crate::net::ConnectionProblem;
 
 /// Longest wait between two tries to reach a device.
 pub const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
@@ -134,6 +135,21 @@ pub enum Session {
     Visiting { since: Instant },
 }
 
+/// The way to a rendezvous that is left where a network lets out nothing but port 443.
+#[derive(Debug, Default)]
+pub struct LastResort {
+    /// When to dial it, unless another way has led to a connection before.
+    pub due: Option<Instant>,
+    /// The dial that is under way.
+    pub dialing: Option<DialId>,
+    /// One that was under way when another way led to a connection.
+    pub superseded: Option<DialId>,
+    /// It was what worked last.
+    pub worked: bool,
+    /// Why the other ways have failed, while this one is tried.
+    pub problem: Option<ConnectionProblem>,
+}
+
 /// A rendezvous that we use.
 #[derive(Debug)]
 pub struct Home {
@@ -148,6 +164,7 @@ pub struct Home {
     pub session: Session,
     pub liveness: Liveness,
     pub dialing: Option<DialId>,
+    pub last_resort: LastResort,
     pub listener: Option<ListenerId>,
     pub reservation_backoff: Backoff,
 }
@@ -163,6 +180,7 @@ impl Home {
             session: Session::Down,
             liveness: Liveness::default(),
             dialing: None,
+            last_resort: LastResort::default(),
             listener: None,
             reservation_backoff: Backoff::new(now),
         }
@@ -179,6 +197,21 @@ impl Home {
 
     pub fn is_up(&self) -> bool {
         matches!(self.session, Session::Up { .. } | Session::Visiting { .. })
+    }
+
+    /// Whether a dial is one to it that is still of use.
+    pub fn dials(&self, dial: DialId) -> bool {
+        [self.dialing, self.last_resort.dialing].contains(&Some(dial))
+    }
+
+    /// Forgets a dial that has ended. Returns whether there was one.
+    pub fn dial_ended(&mut self, dial: DialId) -> bool {
+        let last = &mut self.last_resort;
+        let mut is_known = false;
+        for dialing in [&mut self.dialing, &mut last.dialing, &mut last.superseded] {
+            is_known |= dialing.take_if(|id| *id == dial).is_some();
+        }
+        is_known
     }
 
     /// When to try to reach it.

@@ -2,14 +2,17 @@
 
 use std::time::Instant;
 
-use super::{Action, Connectivity, DialFor, DialId, HomeId, NetEvent, peers::Session};
+use super::{
+    Action, Connectivity, DialFor, DialId, HomeId, NetEvent,
+    peers::{LastResort, Session},
+};
 use crate::net::ConnectionProblem;
 
 impl Connectivity {
     /// The visit that a dial is for. `None` if it is for none, or for one that is not wanted any more.
     pub fn visit_of(&self, dial: DialId) -> Option<HomeId> {
         let Some(DialFor::Home(id)) = self.dials.get(&dial) else { return None };
-        self.homes.get(id).filter(|home| home.visit.is_some() && home.dialing == Some(dial)).map(|_| *id)
+        self.homes.get(id).filter(|home| home.visit.is_some() && !home.is_up() && home.dials(dial)).map(|_| *id)
     }
 
     /// A rendezvous is reached in another way from now on: what there is of the way before ends.
@@ -24,6 +27,7 @@ impl Connectivity {
             return;
         }
         (home.visit, home.session, home.dialing) = (visit, Session::Down, None);
+        home.last_resort = LastResort::default();
         home.backoff.expedite(now);
         self.act(Action::DropHome(id));
         self.end_liveness(super::Subject::Home(id));
@@ -33,6 +37,7 @@ impl Connectivity {
         if self.visit_of(dial) != Some(id) {
             return;
         }
+        self.home_reached(id, dial);
         self.dial_ended(Some(dial));
         if let Some(home) = self.homes.get_mut(&id) {
             home.session = Session::Visiting { since: now };

@@ -533,10 +533,9 @@ impl Driver {
             (_, Ok(_)) => ConnectionProblem::NotNeeded,
             (_, Err(problem)) => self.or_offline(problem),
         };
-        self.report(Input::DialFailed { peer: None, dial: Some(dial), problem }).await;
-        if let Some(home) = home {
-            self.tell(NetEvent::HomeDown(home, problem)).await;
-        }
+        // A rendezvous has its key as a device has. What was visited too late concerns nobody.
+        let peer = home.and_then(|home| DeviceId::from_bytes(&home).ok()).and_then(|key| peer_of(&key));
+        self.report(Input::DialFailed { peer, dial: Some(dial), problem }).await;
     }
 
     fn serve_visit(&mut self, home: HomeId, visit: Visit) {

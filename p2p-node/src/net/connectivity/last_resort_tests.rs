@@ -1,0 +1,128 @@
+//! The way that is left where nothing but port 443 goes out.
+
+use super::*;
+
+/// A rendezvous of ours by the address that stands for all ways.
+fn short_home(world: &mut World, n: u32, visit: Option<u64>) -> HomeId {
+    let address: RendezvousAddr = format!("10.9.9.9/{}", peer(n)).parse().unwrap();
+    let wanted = WantedHome { addresses: vec![address], own: true, visit, ..WantedHome::default() };
+    world.input(Input::Homes(HashMap::from([(*device(n).as_bytes(), wanted)])));
+    *device(n).as_bytes()
+}
+
+/// The dials under way, the oldest first, and whether each goes to port 443.
+fn dials(world: &World) -> Vec<(DialId, bool)> {
+    let is_web = |address: &Multiaddr| address.to_string().contains("/tcp/443/wss");
+    world.dials.iter().map(|(dial, (_, addresses))| (*dial, addresses.iter().all(is_web))).collect()
+}
+
+fn kinds(world: &World) -> Vec<bool> {
+    dials(world).into_iter().map(|(_, is_web)| is_web).collect()
+}
+
+fn fail(world: &mut World, dial: DialId, problem: ConnectionProblem) {
+    let (peer, _) = world.dials.remove(&dial).unwrap();
+    world.input(Input::DialFailed { peer: Some(peer), dial: Some(dial), problem });
+}
+
+fn problems(world: &World) -> Vec<ConnectionProblem> {
+    let problem = |event: &NetEvent| if let NetEvent::HomeDown(_, problem) = event { Some(*problem) } else { None };
+    world.told.iter().filter_map(problem).collect()
+}
+
+#[test]
+fn what_leads_to_nothing_for_two_seconds_is_helped_by_port_443_and_that_is_remembered() {
+    let mut world = World::new(1);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, None);
+    assert_eq!(kinds(&world), [false]);
+    world.pass(SECOND * 19 / 10);
+    assert_eq!(kinds(&world), [false]);
+    world.pass(SECOND / 5);
+    assert_eq!(kinds(&world), [false, true]);
+    let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+    let connection = world.connect(1, false, Some(web));
+    world.open_streams();
+    assert!(world.net.has_session(&id));
+    fail(&mut world, first, ConnectionProblem::NoAnswer);
+    world.pass(10 * SECOND);
+    assert_eq!((kinds(&world), problems(&world)), (vec![], vec![]));
+
+    world.disconnect(connection);
+    world.input(Input::HomeEnded { home: id, left: ConnectionProblem::Broken.into() });
+    world.pass(SECOND);
+    assert_eq!(kinds(&world), [false, true], "both at once");
+}
+
+#[test]
+fn what_fails_is_followed_by_port_443_at_once_and_told_once_nothing_is_left() {
+    let mut world = World::new(2);
+    world.keep_dials = true;
+    short_home(&mut world, 1, None);
+    let [(first, false)] = dials(&world)[..] else { unreachable!() };
+    fail(&mut world, first, ConnectionProblem::ProxyRefused);
+    let [(web, true)] = dials(&world)[..] else { unreachable!() };
+    assert_eq!(problems(&world), []);
+    fail(&mut world, web, ConnectionProblem::Refused);
+    assert_eq!(problems(&world), [ConnectionProblem::ProxyRefused]);
+
+    // Another port does not help where there is no name or no network.
+    world.pass(SECOND);
+    let (first, _) = dials(&world)[0];
+    world.told.clear();
+    let before = kinds(&world);
+    fail(&mut world, first, ConnectionProblem::NoSuchName);
+    assert!(before == [false] && kinds(&world).is_empty(), "{before:?}, {:?}", kinds(&world));
+    assert_eq!(problems(&world), [ConnectionProblem::NoSuchName]);
+}
+
+#[test]
+fn a_better_way_that_comes_first_makes_port_443_superfluous() {
+    let mut world = World::new(3);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, None);
+    world.pass(3 * SECOND);
+    let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+    let better = world.connect(1, false, Some(first));
+    world.open_streams();
+    let late = world.connect(1, false, Some(web));
+    assert!(!world.open.contains_key(&late) && world.open.contains_key(&better));
+    assert!(world.net.has_session(&id) && problems(&world).is_empty());
+    assert!(world.opening_homes.is_empty());
+    // A slow one that is better takes the session over all the same.
+    let mut world = World::new(3);
+    world.keep_dials = true;
+    short_home(&mut world, 1, None);
+    world.pass(3 * SECOND);
+    let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+    let worse = world.connect(1, false, Some(web));
+    world.open_streams();
+    let better = world.connect(1, false, Some(first));
+    assert!(!world.open.contains_key(&worse) && world.open.contains_key(&better));
+}
+
+#[test]
+fn an_address_for_one_way_has_no_other() {
+    let mut world = World::new(4);
+    world.keep_dials = true;
+    world.home(9, true);
+    world.pass(10 * SECOND);
+    assert_eq!(kinds(&world), [false]);
+}
+
+#[test]
+fn a_visit_is_made_once_by_whichever_way_leads_there_first() {
+    let mut world = World::new(5);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, Some(1));
+    world.pass(3 * SECOND);
+    let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+    assert_eq!((world.net.visit_of(first), world.net.visit_of(web)), (Some(id), Some(id)));
+    world.dials.remove(&web);
+    world.input(Input::Visiting { home: id, dial: web });
+    assert!(world.net.has_session(&id));
+    assert_eq!(world.net.visit_of(first), None);
+    world.dials.remove(&first);
+    world.input(Input::DialFailed { peer: None, dial: Some(first), problem: ConnectionProblem::NotNeeded });
+    assert!(world.net.has_session(&id) && problems(&world).is_empty());
+}
