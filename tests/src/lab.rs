@@ -266,6 +266,12 @@ impl Lab {
         self.must(host, &format!("nft add rule ip block in meta l4proto {protocol} drop"));
     }
 
+    /// Nothing comes in at a host any more but what servers of the web answer.
+    pub fn let_the_web_alone_in(&self, host: &str) {
+        self.block(host, "udp");
+        self.must(host, "nft add rule ip block in tcp sport != 443 drop");
+    }
+
     /// A change of the address of a host. Routes are those of IPv4.
     pub fn readdress(&self, host: &str, device: &str, from: &str, to: &str, gateway: Option<&str>) {
         if from.contains(':') {

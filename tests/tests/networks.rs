@@ -379,6 +379,29 @@ fn with_the_short_address_of_a_server_people_talk_where_udp_was_blocked_from_the
 }
 
 #[test]
+fn with_the_short_address_of_a_server_people_talk_and_call_where_port_443_alone_is_let_out() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.wire("rel", "198.18.0.1");
+    for (host, address) in [("ha", "198.18.0.2"), ("hb", "198.18.0.3")] {
+        lab.wire(host, address);
+        lab.let_the_web_alone_in(host);
+    }
+    let (_server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    let began = Instant::now();
+    let _daemons = lab.contacts(&[&home]);
+    println!("they are contacts after {:.1?}", began.elapsed());
+    lab.wait_for_path("relay");
+    for (from, to) in [("ha", "@bob"), ("hb", "@alice")] {
+        let took = deliver(&lab, from, to, "by the port of the web");
+        assert!(took <= Duration::from_secs(3), "{took:?}");
+    }
+    let stats = lab.call();
+    let route = &stats["routes"][0];
+    assert_eq!(route["path"], "relay", "{stats:#}");
+    assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
+}
+
+#[test]
 fn a_server_notices_that_a_device_was_killed_in_less_than_a_minute() {
     let world = World::new();
     world.person("alice");

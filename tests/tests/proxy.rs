@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     process::Stdio,
     sync::{Arc, Mutex, mpsc},
@@ -23,6 +23,8 @@ enum Kind {
     SocksWithPassword,
     Http,
     HttpWithPassword,
+    /// Connects to port 443 alone, as proxies of companies do; the server of the test has another one, as that takes a privilege.
+    Web(u16),
     /// Takes connections, and says nothing.
     Silent,
     /// A captive portal.
@@ -71,7 +73,9 @@ fn serve(kind: Kind, client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()
         Kind::Socks | Kind::SocksWithPassword => {
             socks_target(&mut input, &mut output, kind == Kind::SocksWithPassword)?
         }
-        Kind::Http | Kind::HttpWithPassword => http_target(&mut input, &mut output, kind == Kind::HttpWithPassword)?,
+        Kind::Http | Kind::HttpWithPassword | Kind::Web(_) => {
+            http_target(&mut input, &mut output, kind == Kind::HttpWithPassword)?
+        }
         Kind::Silent => {
             // Until the client has had enough.
             let _ = std::io::copy(&mut input, &mut std::io::sink());
@@ -84,7 +88,11 @@ fn serve(kind: Kind, client: TcpStream, asked: &Mutex<Vec<String>>) -> Option<()
         }
     };
     asked.lock().unwrap().push(target.clone());
-    let server = TcpStream::connect(target.replace(NAME, "127.0.0.1"));
+    let server = match kind {
+        Kind::Web(port) if target.ends_with(":443") => TcpStream::connect((Ipv4Addr::LOCALHOST, port)),
+        Kind::Web(_) => Err(ErrorKind::PermissionDenied.into()),
+        _ => TcpStream::connect(target.replace(NAME, "127.0.0.1")),
+    };
     let socks = matches!(kind, Kind::Socks | Kind::SocksWithPassword);
     let answer: &[u8] = match (&server, socks) {
         (Ok(_), true) => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
@@ -196,18 +204,19 @@ fn daemon(starter: &Starter, profile: &str, proxy: &str) -> Process {
     process
 }
 
+fn init(world: &World, name: &str, proxy: &str, home: &str) {
+    let args = ["--proxy", proxy, "init", "--name", name, "--rendezvous", home, "--no-input", "--json"];
+    let output = run_to_end(world.starling(name).args(args).stdin(Stdio::null()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Alice behind a proxy and bob without one become contacts, write both ways, and go on when the proxy cuts them off.
 fn they_talk(kind: Kind, url: &str) {
     let (world, named, port) = world();
     let proxy = Proxy::new(kind);
     let url = url.replace("PORT", &proxy.port.to_string());
-    let init = |name: &str, proxy: &str, home: &str| {
-        let args = ["--proxy", proxy, "init", "--name", name, "--rendezvous", home, "--no-input", "--json"];
-        let output = run_to_end(world.starling(name).args(args).stdin(Stdio::null()));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    init("alice", &url, &named);
-    init("bob", "none", &world.address);
+    init(&world, "alice", &url, &named);
+    init(&world, "bob", "none", &world.address);
     let alice = daemon(&world.starter(), "alice", &url);
     let _bob = daemon(&world.starter(), "bob", "none");
     if !can_look_into(alice.id()) {
@@ -263,6 +272,26 @@ fn people_talk_through_an_http_proxy() {
 #[test]
 fn people_talk_through_an_http_proxy_with_a_password() {
     they_talk(Kind::HttpWithPassword, "http://me:a%20word@127.0.0.1:PORT");
+}
+
+#[test]
+fn people_talk_through_a_proxy_that_connects_to_port_443_alone() {
+    let world = World::listening("/ip4/127.0.0.1/tcp/0/tls/ws");
+    let port: u16 = world.address.split('/').nth(4).unwrap().parse().unwrap();
+    let peer = world.address.rsplit('/').next().unwrap();
+    let proxy = Proxy::new(Kind::Web(port));
+    let url = format!("http://127.0.0.1:{}", proxy.port);
+    init(&world, "alice", &url, &format!("starling-server:{NAME}/{peer}"));
+    init(&world, "bob", "none", &world.address);
+    let _alice = daemon(&world.starter(), "alice", &url);
+    let _bob = daemon(&world.starter(), "bob", "none");
+    world.befriend("bob", "alice");
+    world.json("alice", &["send", "@bob", "by the port of the web", "--wait", "delivered"]);
+    world.json("bob", &["send", "@alice", "and back", "--wait", "delivered"]);
+    let asked = proxy.asked();
+    assert!(asked.contains(&format!("{NAME}:443")), "{asked:?}");
+    // It may take what it has learned of her server from bob, too, which is where it is.
+    assert!(asked.iter().all(|target| target.starts_with(NAME) || target.ends_with(&format!(":{port}"))), "{asked:?}");
 }
 
 /// The problem that a profile has with its server.
