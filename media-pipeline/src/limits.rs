@@ -44,6 +44,15 @@ pub const PLAYOUT_START: Duration = Duration::from_millis(40);
 pub const MIN_PLAYOUT: Duration = Duration::from_millis(30);
 /// The most.
 pub const MAX_PLAYOUT: Duration = Duration::from_millis(300);
+/// A lost packet of sound is not asked for where the round trip is longer: its answer would come too late for a conversation.
+pub const MAX_REPAIR_ROUND_TRIP: Duration = Duration::from_millis(150);
+/// Playout has room for a request and its answer up to this delay; what a longer one costs a conversation is more than speech gains.
+pub const MAX_REPAIR_PLAYOUT: Duration = Duration::from_millis(190);
+/// The room, without the round trip: the packet that shows the loss (20 ms), one that overtakes (5 ms), and what playout keeps anyway and how it
+/// varies (45 ms).
+const REPAIR_PLAYOUT: Duration = Duration::from_millis(70);
+/// Where the round trip is short, a second request and two packets lost in a row have room as well.
+const MIN_REPAIR_PLAYOUT: Duration = Duration::from_millis(90);
 /// Audio packets that wait to be played: two seconds; what comes beyond is a flood.
 pub const MAX_PLAYOUT_PACKETS: usize = 100;
 
@@ -70,6 +79,20 @@ pub const MAX_CONTROL: usize = 16 * 1024;
 pub const MAX_ROUTES: usize = 8;
 /// Events of a call that wait to be read: beyond, statistics are dropped first.
 pub const EVENT_QUEUE: usize = 256;
+
+/// Delay of playout in which a lost packet of sound can be asked for and come.
+pub fn repair_playout(round_trip: Duration) -> Duration {
+    (REPAIR_PLAYOUT + round_trip).max(MIN_REPAIR_PLAYOUT)
+}
+
+/// How long after it was missed a lost packet of sound may be asked for, if one that comes now waits so long to be played; not at all while the
+/// round trip is not known.
+pub fn audio_patience(round_trip: Duration, wait: Duration) -> Duration {
+    if round_trip.is_zero() || round_trip > MAX_REPAIR_ROUND_TRIP {
+        return Duration::ZERO;
+    }
+    wait.saturating_sub(round_trip)
+}
 
 /// How long a missing video packet is waited for: two requests for it can be answered.
 pub fn video_patience(round_trip: Duration) -> Duration {

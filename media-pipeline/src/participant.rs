@@ -208,7 +208,16 @@ impl MediaIn for Participant {
         {
             *playout = new;
         }
-        playout.push(packet.sequence, packet.timestamp, packet.payload, Instant::now());
+        let (peer, now) = (self.peer.get().and_then(std::sync::Weak::upgrade), Instant::now());
+        playout.set_repair(peer.as_ref().and_then(|peer| peer.audio_repair()));
+        if peer.as_ref().is_some_and(|peer| peer.was_asked(ssrc, packet.sequence)) {
+            playout.push_again(packet.sequence, packet.timestamp, packet.payload, now);
+        } else {
+            playout.push(packet.sequence, packet.timestamp, packet.payload, now);
+        }
+        if let Some(peer) = peer {
+            peer.audio_waits(playout.wait());
+        }
     }
 
     fn video(&self, ssrc: u32, packet: Packet) {

@@ -9,7 +9,7 @@ use std::{
 
 use starling_media::{
     Call, CallConfig, CallEvent, PeerConfig,
-    audio::strongest_tone,
+    audio::{Heard, strongest_tone},
     spec::{AudioIn, AudioOut, VideoIn, VideoOut},
     stats::RouteStats,
     transport::link::Link,
@@ -146,9 +146,45 @@ async fn ten_percent_loss_is_mended() {
     let seen = mesh.seen(1, 0);
     assert_eq!(seen.video.pattern.unwrap().bad, 0);
     assert!(seen.video.lost_frames <= 4, "{seen:#?}");
-    // Most of what was lost was brought back.
-    assert!(seen.audio.lost > 5 && seen.audio.by_fec * 2 > seen.audio.lost, "{seen:#?}");
+    // What was lost came again, or was brought back, for the most part.
+    let sound = seen.audio;
+    assert!(sound.again + sound.lost > 5 && (sound.by_fec + sound.by_dred) * 2 >= sound.lost, "{seen:#?}");
     mesh.end().await;
+}
+
+/// What is heard in eight seconds of sound over such a link, after three others.
+async fn heard_over(link: &str) -> Heard {
+    let mut mesh = Mesh::new(vec![config("tone", "none", Some(link)), config("none", "none", Some(link))]).await;
+    mesh.connected().await;
+    mesh.until("sound", |m| m.seen(1, 0).audio.packets > 150).await;
+    let before = mesh.seen(1, 0).audio;
+    mesh.until("more sound", |m| m.seen(1, 0).audio.packets > before.packets + 400).await;
+    let heard = mesh.seen(1, 0).audio;
+    mesh.end().await;
+    let (again, lost) = (heard.again - before.again, heard.lost - before.lost);
+    Heard { again, lost, late: heard.late - before.late, concealed: heard.concealed - before.concealed, ..heard }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_sound_comes_again_over_a_short_round_trip_and_is_not_asked_for_over_a_long_one() {
+    let (near, far) = tokio::join!(heard_over("loss=0.08,delay=0,seed=5"), heard_over("loss=0.08,delay=150,seed=6"));
+    // About 35 of 400 are lost.
+    assert!(near.again > 12 && near.lost * 2 < near.again, "{near:?}");
+    assert!(near.concealed <= 3, "{near:?}");
+    assert!(far.again == 0 && far.late <= 3 && far.lost > 12, "{far:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_no_requests_for_lost_sound_is_answered_without_them() {
+    let line = "a=rtcp-fb:111 nack\r\n";
+    let (ours, _events) = Call::start(config("tone", "none", None)).unwrap();
+    let (theirs, _theirs) = Call::start(config("tone", "none", None)).unwrap();
+    let offer = ours.offer(0).await.unwrap();
+    assert!(offer.contains(line), "{offer}");
+    let answer = theirs.answer(0, offer.replace(line, "")).await.unwrap();
+    assert!(answer.contains("a=rtpmap:111 opus") && !answer.contains(line), "{answer}");
+    ours.end().await;
+    theirs.end().await;
 }
 
 /// Each handshake is of a dozen datagrams, of which about four are lost: what is lost is sent again by who sent it, however often it takes.

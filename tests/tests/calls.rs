@@ -169,7 +169,7 @@ fn a_network_that_loses_a_fifth_of_all_carries_a_call() {
     until("pictures and sound", || {
         let route = &last_stats(&stats)?["routes"][0];
         let sound = &route["audio"];
-        let brought_back = sound["by_fec"].as_u64()? + sound["by_dred"].as_u64()?;
+        let brought_back = sound["again"].as_u64()? + sound["by_fec"].as_u64()? + sound["by_dred"].as_u64()?;
         (brought_back > 20 && route["video"]["pattern"]["received"].as_u64()? > 300).then_some(())
     });
     assert_eq!(alice.terminate(), 0);

@@ -75,6 +75,8 @@ pub struct RouteStats {
 pub struct Heard {
     /// Packets that were decoded.
     pub packets: u64,
+    /// Of those, lost on the way, sent again, and come in time.
+    pub again: u64,
     /// Packets that were missing when they had to be played.
     pub lost: u64,
     /// Of those, restored from the next packet (in-band forward error correction).

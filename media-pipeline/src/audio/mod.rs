@@ -125,6 +125,8 @@ pub fn strongest_tone(samples: &[f32]) -> (u32, f32) {
 pub struct Heard {
     /// Packets that were decoded.
     pub packets: u64,
+    /// Of those, lost on the way, asked for, and come in time.
+    pub again: u64,
     /// Packets that were missing when they had to be played.
     pub lost: u64,
     /// Of those, brought back from the next packet (in-band forward error correction).

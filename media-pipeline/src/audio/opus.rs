@@ -178,11 +178,12 @@ fn codec(error: opusic_c::ErrorCode) -> MediaError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::{super::*, *};
 
-    fn packets(protection: Protection, count: usize) -> Vec<Vec<u8>> {
+    /// A tone.
+    pub(crate) fn packets(protection: Protection, count: usize) -> Vec<Vec<u8>> {
         let mut encoder = Encoder::new().unwrap();
         encoder.adapt(20, protection).unwrap();
         (0..count)

@@ -3,6 +3,9 @@
 //! It keeps as little delay as the network allows. What the network does is seen from how late packets are compared with the fastest; the
 //! delay follows by stretching and shrinking what is played, never by gaps. A packet that is missing at its time is brought back from those
 //! after it, or concealed.
+//!
+//! Where lost packets are asked for (`transport::nack`) and the round trip is short, the delay has room for a request and its answer as long as
+//! there is loss; what comes again is no sign of a late network.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +21,10 @@ use super::{
 };
 use crate::{
     MediaError,
-    limits::{MAX_PLAYOUT, MAX_PLAYOUT_PACKETS, MIN_PLAYOUT, PACKET, PLAYOUT_START, SAMPLE_RATE, TICK},
+    limits::{
+        MAX_PLAYOUT, MAX_PLAYOUT_PACKETS, MAX_REPAIR_PLAYOUT, MIN_PLAYOUT, PACKET, PLAYOUT_START, SAMPLE_RATE, TICK,
+        repair_playout,
+    },
 };
 
 /// Samples in a millisecond.
@@ -30,6 +36,14 @@ const MEMORY: Duration = Duration::from_secs(4);
 const MAX_BURST: u64 = 3;
 /// The delay for bursts fades in so many packets (a minute): what goes up and down with each of them is heard.
 const BURSTS_FADE: i64 = 3_000;
+/// Packets that the share lost is smoothed over: four seconds.
+const LOSS_OVER: f32 = 200.0;
+/// Share lost from which packets that come again are worth the delay; below, the next packet brings back what is lost, well enough.
+const REPAIRS_FROM: f32 = 0.02;
+/// And below which they no longer are.
+const REPAIRS_UNTIL: f32 = 0.005;
+/// The room for them may become longer by so much before it is given up: a round trip at the limit makes no sound go up and down.
+const REPAIR_SLACK: i64 = 30 * MS;
 /// Sound that is missing for longer is a pause of the sender's, not a gap.
 const MAX_GAP_MS: u64 = 10_000;
 
@@ -38,6 +52,8 @@ struct Waiting {
     sequence: u64,
     payload: Bytes,
     arrived: Instant,
+    /// It was lost, asked for, and came.
+    again: bool,
 }
 
 /// The delay that is aimed at, and what it follows from. In samples.
@@ -50,12 +66,35 @@ struct Aim {
     target: i64,
     /// Delay that brings a burst of losses back: the packet after it has to be there. Fades.
     for_bursts: i64,
+    /// Delay in which a lost packet can come again; nothing, if none is asked for.
+    repair: Option<i64>,
+    /// The delay has room for that now.
+    repairs: bool,
+    /// Share of packets that are lost on the way, whether they come again or not.
+    lost: f32,
 }
 
 impl Default for Aim {
     fn default() -> Self {
         let target = PLAYOUT_START.as_millis() as i64 * MS;
-        Self { transits: VecDeque::new(), origin: None, target, for_bursts: 0 }
+        let transits = VecDeque::new();
+        Self { transits, origin: None, target, for_bursts: 0, repair: None, repairs: false, lost: 0.0 }
+    }
+}
+
+impl Aim {
+    /// A packet is played, or stood in for.
+    fn saw(&mut self, lost: bool) {
+        self.lost += (f32::from(u8::from(lost)) - self.lost) / LOSS_OVER;
+    }
+
+    /// The delay in which packets that are lost, and would have been as late as the others, can come again; 0 where that is not worth it.
+    fn room_for_repairs(&mut self, late: i64) -> i64 {
+        let (from, slack) = if self.repairs { (REPAIRS_UNTIL, REPAIR_SLACK) } else { (REPAIRS_FROM, 0) };
+        let most = MAX_REPAIR_PLAYOUT.as_millis() as i64 * MS + slack;
+        let room = self.repair.map(|repair| repair + late).filter(|room| self.lost > from && *room <= most);
+        self.repairs = room.is_some();
+        room.unwrap_or(0)
     }
 }
 
@@ -83,6 +122,8 @@ pub struct Playout {
     /// Sequence number of the last packet that was decoded.
     decoded: u64,
     newest: Option<(u64, i64)>,
+    /// How long the newest packet waits to be played, from when it came.
+    wait: Duration,
     /// Until then a new burst of speech is held back, to have the delay that is aimed at.
     hold_until: Option<Instant>,
     /// Samples that were played while nothing was there.
@@ -106,6 +147,7 @@ impl Playout {
             head: None,
             decoded: 0,
             newest: None,
+            wait: Duration::ZERO,
             hold_until: None,
             starved: 0,
             aim: Aim::default(),
@@ -119,6 +161,25 @@ impl Playout {
 
     /// Takes a packet that arrived at `now`.
     pub fn push(&mut self, sequence: u16, timestamp: u32, payload: Bytes, now: Instant) {
+        self.take(sequence, timestamp, payload, now, false);
+    }
+
+    /// Takes a packet that was lost and asked for: how late it is says nothing about the network.
+    pub fn push_again(&mut self, sequence: u16, timestamp: u32, payload: Bytes, now: Instant) {
+        self.take(sequence, timestamp, payload, now, true);
+    }
+
+    /// Lost packets are asked for, over this round trip; nothing, if they are not.
+    pub fn set_repair(&mut self, round_trip: Option<Duration>) {
+        self.aim.repair = round_trip.map(|round_trip| repair_playout(round_trip).as_micros() as i64 * MS / 1000);
+    }
+
+    /// How long the newest packet waits to be played, from when it came: a lost one that is asked for has to come before its own time.
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    fn take(&mut self, sequence: u16, timestamp: u32, payload: Bytes, now: Instant, again: bool) {
         if !self.decoder.samples_in(&payload).is_ok_and(|n| n <= 6 * PACKET) {
             return;
         }
@@ -131,8 +192,11 @@ impl Playout {
         };
         if self.newest.is_none_or(|(last, _)| sequence > last) {
             self.newest = Some((sequence, at));
+            self.wait = self.until(at, now);
         }
-        self.saw_transit(at, now);
+        if !again {
+            self.saw_transit(at, now);
+        }
         if self.head.is_some_and(|head| at < head) {
             self.heard.late += 1;
             return;
@@ -140,7 +204,15 @@ impl Playout {
         if self.waiting.len() >= MAX_PLAYOUT_PACKETS {
             self.waiting.pop_first();
         }
-        self.waiting.insert(at, Waiting { sequence, payload, arrived: now });
+        self.waiting.insert(at, Waiting { sequence, payload, arrived: now, again });
+    }
+
+    /// How long until what has this time stamp is played.
+    fn until(&self, at: i64, now: Instant) -> Duration {
+        let Some(head) = self.head else { return samples(self.aim.target) };
+        let held = self.hold_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let ahead = at.saturating_sub(head).min(MAX_GAP_MS as i64 * MS);
+        held + samples(ahead - self.starved + self.ready.len() as i64)
     }
 
     /// The next 10 ms.
@@ -193,7 +265,8 @@ impl Playout {
         let nearly_all = late[(late.len() - 1) * 97 / 100] - fastest;
         // A packet is 20 ms long, and the one after it is needed for the correction of errors.
         self.aim.for_bursts -= (self.aim.for_bursts / BURSTS_FADE).max(1).min(self.aim.for_bursts);
-        let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.aim.for_bursts);
+        let for_repairs = self.aim.room_for_repairs(nearly_all);
+        let wanted = (nearly_all + PACKET as i64 + TICK as i64).max(self.aim.for_bursts).max(for_repairs);
         let bounds = (MIN_PLAYOUT.as_millis() as i64 * MS, MAX_PLAYOUT.as_millis() as i64 * MS);
         let wanted = wanted.clamp(bounds.0, bounds.1);
         // Up at once, down slowly.
@@ -256,6 +329,8 @@ impl Playout {
         let Some((at, packet)) = self.waiting.pop_first() else { return self.starve() };
         self.decoded = packet.sequence;
         self.heard.packets += 1;
+        self.heard.again += u64::from(packet.again);
+        self.aim.saw(packet.again);
         self.loss.due += 1;
         self.gap_ms = 0;
         let pcm = match self.decoder.decode(&packet.payload) {
@@ -335,6 +410,8 @@ impl Playout {
             return;
         }
         self.heard.lost += packets;
+        // A network that was away for long is no network that loses much.
+        (0..packets.min(MAX_BURST)).for_each(|_| self.aim.saw(true));
         self.loss.missing += packets;
         self.loss.due += packets;
         self.loss.bursts += 1;
@@ -390,7 +467,7 @@ mod tests {
 
     use super::{
         super::{
-            opus::{Encoder, Protection},
+            opus::{Encoder, Protection, tests::packets},
             strongest_tone,
         },
         *,
@@ -465,6 +542,41 @@ mod tests {
         assert!(heard.lost + heard.late <= 15, "{heard:?}");
         assert!(heard.stretched_ms > 30 && heard.shrunk_ms > 30, "{heard:?}");
         assert!(heard.delay_ms < 90, "{heard:?}");
+    }
+
+    #[test]
+    fn what_comes_again_is_no_jitter() {
+        let (start, lost) = (Instant::now(), |n: u64| n % 12 == 5);
+        let tone: Vec<Bytes> = packets(Protection::Fec, 50).into_iter().map(Bytes::from).collect();
+        // Every twelfth packet is there 90 ms after its time: because it was asked for, or because it took so long.
+        let delay = |again: bool, round_trip: Option<u64>| {
+            let mut playout = Playout::new().unwrap();
+            for ms in 0..10_000 {
+                let now = start + Duration::from_millis(ms);
+                let mut push = |n: u64, again: bool| {
+                    let take = if again { Playout::push_again } else { Playout::push };
+                    take(&mut playout, n as u16, n as u32 * 960, tone[n as usize % tone.len()].clone(), now);
+                };
+                if ms % 20 == 0 && !lost(ms / 20) {
+                    push(ms / 20, false);
+                }
+                if ms % 20 == 10 && ms > 90 && lost((ms - 90) / 20) {
+                    push((ms - 90) / 20, again);
+                }
+                playout.set_repair(round_trip.map(Duration::from_millis));
+                if ms % 10 == 0 {
+                    playout.pull(&mut [0.0; TICK], now).unwrap();
+                }
+            }
+            playout.heard()
+        };
+        let (jitter, unknown, repaired) = (delay(false, None), delay(true, None), delay(true, Some(65)));
+        assert!(jitter.delay_ms > 100 && jitter.again == 0, "{jitter:?}");
+        assert!(unknown.delay_ms < 80 && unknown.again == 0, "{unknown:?}");
+        assert!(repaired.delay_ms > 100 && repaired.again > 25, "{repaired:?}");
+        // A round trip for which there is no room changes nothing.
+        let far = delay(true, Some(140));
+        assert!(far.delay_ms < 80 && far.again == 0, "{far:?}");
     }
 
     #[test]

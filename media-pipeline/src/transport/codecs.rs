@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rtc::{
-    interceptor::{Registry, Slot},
+    interceptor::{Registry, Slot, StreamInfo},
     media_stream::MediaStreamTrack,
     peer_connection::configuration::{
         interceptor_registry::{CongestionFeedback, configure_congestion_control, register_default_interceptors},
@@ -25,20 +25,23 @@ use super::{
 };
 use crate::MediaError;
 
-/// Opus.
+fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
+    RTCPFeedback { typ: typ.into(), parameter: parameter.into() }
+}
+
+/// Opus. Who knows no requests for lost sound, as browsers do not, leaves them out of its description, and none are made.
 pub(super) fn audio_codec() -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_OPUS.into(),
         clock_rate: 48_000,
         channels: 2,
         sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".into(),
-        rtcp_feedback: vec![],
+        rtcp_feedback: vec![feedback("nack", "")],
     }
 }
 
 /// H.264, without RTX: what is lost is asked for by [`Nack`].
 pub(super) fn video_codec() -> RTCRtpCodec {
-    let feedback = |typ: &str, parameter: &str| RTCPFeedback { typ: typ.into(), parameter: parameter.into() };
     RTCRtpCodec {
         mime_type: MIME_TYPE_H264.into(),
         clock_rate: 90_000,
@@ -51,6 +54,11 @@ pub(super) fn video_codec() -> RTCRtpCodec {
             feedback("transport-cc", ""),
         ],
     }
+}
+
+/// What a stream carries.
+pub(super) fn kind(info: &StreamInfo) -> RtpCodecKind {
+    if info.mime_type.eq_ignore_ascii_case(MIME_TYPE_OPUS) { RtpCodecKind::Audio } else { RtpCodecKind::Video }
 }
 
 /// A track that this end sends.

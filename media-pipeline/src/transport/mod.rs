@@ -6,7 +6,7 @@ mod codecs;
 pub mod estimate;
 mod handshake;
 pub mod link;
-mod nack;
+pub mod nack;
 pub mod pacer;
 mod passthrough;
 pub mod peer;

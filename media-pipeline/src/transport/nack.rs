@@ -1,4 +1,5 @@
-//! Asks for lost video packets again (RFC 4585, generic NACK): soon, paced by the round trip, and a bounded number of times.
+//! Asks for lost packets again (RFC 4585, generic NACK): soon, paced by the round trip, and a bounded number of times. Sound only where the
+//! packet can still come before it has to be played.
 //!
 //! The library's own generator asks every 100 ms without end; at 20 % loss that is the difference between 13 and 29 frames a second.
 
@@ -11,16 +12,22 @@ use std::{
 use rtc::{
     interceptor::{AttributedPacket, Packet, StreamInfo, TaggedPacket},
     rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers},
+    rtp_transceiver::rtp_sender::RtpCodecKind,
     shared::TransportContext,
 };
 
-use super::{passthrough::Look, taps::Seen};
-use crate::limits::video_patience;
+use super::{codecs::kind, passthrough::Look, taps::Seen};
+use crate::{
+    audio::TICK_TIME,
+    limits::{audio_patience, video_patience},
+};
 
 /// How long a packet may be overtaken before it counts as lost.
 const REORDER: Duration = Duration::from_millis(5);
 /// Least time between two requests for one packet.
 const MIN_RETRY: Duration = Duration::from_millis(20);
+/// The same for sound, of which little is sent, and which has to be there soon.
+const MIN_AUDIO_RETRY: Duration = Duration::from_millis(10);
 /// Share of packets lost above which a request or its answer is lost as well too often to wait for: then two are made in a round trip.
 const MUCH_LOSS: f64 = 0.15;
 /// Packets that the share lost is smoothed over.
@@ -29,6 +36,10 @@ const LOSS_OVER: f64 = 200.0;
 const MIN_LOSS_SAMPLES: f64 = 40.0;
 /// Requests for one packet.
 const TRIES: u8 = 10;
+/// The same for sound: a third one would come too late.
+const AUDIO_TRIES: u8 = 2;
+/// Sound in a packet.
+const AUDIO_PACKET: Duration = TICK_TIME.saturating_mul(2);
 /// Packets that are asked for at a time: beyond, a key frame is cheaper.
 const MAX_MISSING: usize = 80;
 
@@ -37,10 +48,14 @@ struct Missing {
     since: Instant,
     due: Instant,
     tries: u8,
+    /// How many packets before the one that showed that it is missing.
+    behind: u32,
 }
 
+/// What is missing of one stream, and when it is asked for.
 #[derive(Debug, Default)]
-struct Stream {
+pub struct Stream {
+    kind: RtpCodecKind,
     highest: Option<u64>,
     missing: BTreeMap<u64, Missing>,
     /// Share of packets that had to be asked for, and how many it is known from.
@@ -49,7 +64,17 @@ struct Stream {
 }
 
 impl Stream {
-    fn saw(&mut self, sequence: u16, now: Instant) {
+    fn new(kind: RtpCodecKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
+    /// A stream of sound of which nothing has come.
+    pub fn audio() -> Self {
+        Self::new(RtpCodecKind::Audio)
+    }
+
+    /// A packet came.
+    pub fn saw(&mut self, sequence: u16, now: Instant) {
         let Some(highest) = self.highest else {
             self.highest = Some(u64::from(sequence) + (1 << 20));
             return;
@@ -67,18 +92,26 @@ impl Stream {
         self.known = (self.known + 1.0).min(LOSS_OVER);
         self.lost *= 1.0 - 1.0 / self.known.max(MIN_LOSS_SAMPLES);
         for lost in highest + 1..at {
-            self.missing.insert(lost, Missing { since: now, due: now + REORDER, tries: 0 });
+            let behind = u32::try_from(at - lost).unwrap_or(u32::MAX);
+            self.missing.insert(lost, Missing { since: now, due: now + REORDER, tries: 0, behind });
         }
         while self.missing.len() > MAX_MISSING {
             self.missing.pop_first();
         }
     }
 
-    /// Sequence numbers to ask for now.
-    fn due(&mut self, now: Instant, round_trip: Duration) -> Vec<u16> {
+    /// Sequence numbers to ask for now. `wait` is how long a packet of sound that comes now waits to be played.
+    pub fn due(&mut self, now: Instant, round_trip: Duration, wait: Duration) -> Vec<u16> {
+        let is_audio = self.kind == RtpCodecKind::Audio;
+        let (tries, min_retry) = if is_audio { (AUDIO_TRIES, MIN_AUDIO_RETRY) } else { (TRIES, MIN_RETRY) };
         // An answer to a later request would come too late.
-        let patience = video_patience(round_trip).saturating_sub(round_trip);
-        self.missing.retain(|_, m| m.tries < TRIES && now.saturating_duration_since(m.since) < patience);
+        let patience = |missing: &Missing| match is_audio {
+            true => audio_patience(round_trip, wait).saturating_sub(AUDIO_PACKET.saturating_mul(missing.behind)),
+            false => video_patience(round_trip).saturating_sub(round_trip),
+        };
+        // Those that are not due are judged then, by what is known of the path and of playout then.
+        self.missing
+            .retain(|_, m| m.due > now || (m.tries < tries && now.saturating_duration_since(m.since) < patience(m)));
         let again = if self.lost > MUCH_LOSS { round_trip / 2 } else { round_trip + round_trip / 8 };
         let mut ask = Vec::new();
         for (at, missing) in self.missing.iter_mut().filter(|(_, m)| m.due <= now) {
@@ -86,7 +119,7 @@ impl Stream {
                 self.lost += (1.0 - self.lost) / self.known.max(MIN_LOSS_SAMPLES);
             }
             missing.tries += 1;
-            missing.due = now + MIN_RETRY.max(again);
+            missing.due = now + min_retry.max(again);
             ask.push(*at as u16);
         }
         ask
@@ -103,6 +136,12 @@ pub(super) struct Nack {
 impl Nack {
     pub fn new(seen: Arc<Seen>) -> Self {
         Self { seen, sender: rand::random(), streams: HashMap::new() }
+    }
+
+    /// Playout makes room for what is asked for.
+    fn tell(&self) {
+        let asks = self.streams.values().any(|stream| stream.kind == RtpCodecKind::Audio);
+        self.seen.asks_for_audio.store(asks, Relaxed);
     }
 }
 
@@ -121,11 +160,15 @@ impl Look for Nack {
 
     fn due(&mut self, now: Instant) -> Vec<TaggedPacket> {
         let round_trip = Duration::from_micros(u64::from(self.seen.round_trip_us.load(Relaxed)));
+        let wait = Duration::from_micros(u64::from(self.seen.audio_wait_us.load(Relaxed)));
         let mut asks = Vec::new();
         for (ssrc, stream) in &mut self.streams {
-            let ask = stream.due(now, round_trip);
+            let ask = stream.due(now, round_trip, wait);
             if ask.is_empty() {
                 continue;
+            }
+            if stream.kind == RtpCodecKind::Audio {
+                self.seen.asked(*ssrc, &ask);
             }
             let nacks = nack_pairs_from_sequence_numbers(&ask);
             let nack = TransportLayerNack { sender_ssrc: self.sender, media_ssrc: *ssrc, nacks };
@@ -140,18 +183,35 @@ impl Look for Nack {
 
     fn begins(&mut self, info: &StreamInfo) {
         if info.rtcp_feedback.iter().any(|f| f.typ == "nack" && f.parameter.is_empty()) {
-            self.streams.insert(info.ssrc, Stream::default());
+            self.streams.insert(info.ssrc, Stream::new(kind(info)));
+            self.tell();
         }
     }
 
     fn ends(&mut self, info: &StreamInfo) {
         self.streams.remove(&info.ssrc);
+        self.tell();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::collections::HashSet;
+
+    use bytes::Bytes;
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+    use rtc::interceptor::RTCPFeedback;
+
     use super::*;
+    use crate::{
+        audio::{
+            Heard,
+            opus::{Protection, tests::packets},
+            playout::Playout,
+        },
+        limits::{PACKET, TICK},
+    };
 
     #[test]
     fn a_lost_packet_is_asked_for_soon_and_not_for_ever() {
@@ -159,11 +219,11 @@ mod tests {
         let round_trip = Duration::from_millis(50);
         stream.saw(65_534, start);
         stream.saw(1, start);
-        assert!(stream.due(start, round_trip).is_empty(), "it may only be overtaken");
+        assert!(stream.due(start, round_trip, Duration::ZERO).is_empty(), "it may only be overtaken");
         let mut asked = Vec::new();
         for ms in 0..1_000 {
             let now = start + Duration::from_millis(ms);
-            asked.extend(stream.due(now, round_trip).into_iter().map(|s| (ms, s)));
+            asked.extend(stream.due(now, round_trip, Duration::ZERO).into_iter().map(|s| (ms, s)));
         }
         assert_eq!(asked[..2], [(5, 65_535), (5, 0)]);
         assert_eq!(asked[2].0, 62, "the next request waits for a round trip");
@@ -180,7 +240,7 @@ mod tests {
             for n in (0..2_000u16).filter(|n| n % of != 0) {
                 let now = start + Duration::from_millis(u64::from(n) * 5);
                 stream.saw(n, now);
-                asked += stream.due(now, round_trip).len();
+                asked += stream.due(now, round_trip, Duration::ZERO).len();
             }
             asked as f64 / f64::from(2_000 / of)
         };
@@ -199,6 +259,120 @@ mod tests {
         for n in 0..10_000u16 {
             stream.saw(n.wrapping_mul(300), now);
             assert!(stream.missing.len() <= MAX_MISSING);
+        }
+    }
+
+    /// When the packet before the newest one is asked for, in milliseconds after it was missed.
+    fn asked_after(round_trip: u64, wait: u64) -> Vec<u64> {
+        let (mut stream, start) = (Stream::audio(), Instant::now());
+        stream.saw(1, start);
+        stream.saw(3, start);
+        let [round_trip, wait] = [round_trip, wait].map(Duration::from_millis);
+        (0..500).filter(|ms| stream.due(start + Duration::from_millis(*ms), round_trip, wait) == [2]).collect()
+    }
+
+    #[test]
+    fn sound_is_asked_for_twice_at_most_and_only_while_it_can_come_in_time() {
+        assert_eq!(asked_after(1, 200), [5, 15]);
+        assert_eq!(asked_after(40, 200), [5, 50]);
+        // The packet that is missing is played 20 ms before the one that showed it.
+        assert_eq!(asked_after(40, 100), [5]);
+        assert_eq!(asked_after(40, 60), [0; 0]);
+        // Nobody waits so long in a conversation, and nothing is asked for at random.
+        assert_eq!(asked_after(160, 300), [0; 0]);
+        assert_eq!(asked_after(0, 300), [0; 0]);
+    }
+
+    #[test]
+    fn of_a_burst_only_what_can_come_in_time_is_asked_for() {
+        let (mut stream, start) = (Stream::audio(), Instant::now());
+        stream.saw(65_533, start);
+        stream.saw(2, start);
+        let (now, wait) = (start + REORDER, Duration::from_millis(60));
+        assert_eq!(stream.due(now, Duration::from_millis(10), wait), [0, 1]);
+    }
+
+    #[test]
+    fn sound_is_asked_for_where_both_sides_know_requests() {
+        let seen = Arc::new(Seen::default());
+        let mut nack = Nack::new(seen.clone());
+        let asks = || seen.asks_for_audio.load(Relaxed);
+        let stream = |mime: &str, feedback: &[(&str, &str)]| StreamInfo {
+            ssrc: 7,
+            mime_type: mime.into(),
+            rtcp_feedback: feedback
+                .iter()
+                .map(|(typ, parameter)| RTCPFeedback { typ: (*typ).into(), parameter: (*parameter).into() })
+                .collect(),
+            ..StreamInfo::default()
+        };
+        // A browser.
+        nack.begins(&stream("audio/opus", &[("transport-cc", "")]));
+        assert!(!asks() && nack.streams.is_empty());
+        nack.begins(&stream("video/H264", &[("nack", ""), ("nack", "pli")]));
+        assert!(!asks());
+        nack.begins(&stream("audio/opus", &[("transport-cc", ""), ("nack", "")]));
+        assert!(asks());
+        nack.ends(&stream("audio/opus", &[]));
+        assert!(!asks());
+    }
+
+    /// What is heard in 17 seconds of sound over a path that loses 8 % each way, after three others, and how many packets were asked for.
+    fn heard_over(round_trip: Duration) -> (Heard, usize) {
+        let start = Instant::now();
+        let (mut stream, mut playout) = (Stream::audio(), Playout::new().unwrap());
+        let mut random = SmallRng::seed_from_u64(11);
+        let mut is_lost = move || random.random_bool(0.08);
+        let tone: Vec<Bytes> = packets(Protection::Fec, 50).into_iter().map(Bytes::from).collect();
+        let (mut under_way, mut came) = (Vec::new(), HashSet::new());
+        let (mut asked, mut before) = (0, Heard::default());
+        for ms in 0..20_000u64 {
+            let now = start + Duration::from_millis(ms);
+            if ms == 3_000 {
+                before = playout.heard();
+            }
+            if ms.is_multiple_of(20) && !is_lost() {
+                under_way.push((now + round_trip / 2, (ms / 20) as u16, false));
+            }
+            for (_, sequence, again) in under_way.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>() {
+                if !came.insert(sequence) {
+                    continue;
+                }
+                stream.saw(sequence, now);
+                playout.set_repair(Some(round_trip));
+                let push = if again { Playout::push_again } else { Playout::push };
+                let payload = tone[usize::from(sequence) % tone.len()].clone();
+                push(&mut playout, sequence, u32::from(sequence) * PACKET as u32, payload, now);
+            }
+            for sequence in stream.due(now, round_trip, playout.wait()) {
+                asked += 1;
+                // The request or its answer may be lost as well.
+                if !is_lost() && !is_lost() {
+                    under_way.push((now + round_trip, sequence, true));
+                }
+            }
+            if ms % 10 == 3 {
+                playout.pull(&mut [0.0; TICK], now).unwrap();
+            }
+        }
+        let heard = playout.heard();
+        let (again, lost) = (heard.again - before.again, heard.lost - before.lost);
+        (Heard { again, lost, concealed: heard.concealed - before.concealed, ..heard }, asked)
+    }
+
+    #[test]
+    fn sound_comes_again_where_the_round_trip_is_short_and_is_let_be_where_it_is_long() {
+        // What is not answered the first time is asked for again, where there is time for that.
+        for (round_trip_us, lost_of) in [(100, 6), (20_000, 6), (50_000, 2), (100_000, 2)] {
+            let (heard, asked) = heard_over(Duration::from_micros(round_trip_us));
+            assert!(heard.again > 30 && heard.lost * lost_of < heard.again, "{round_trip_us} µs: {heard:?}");
+            assert!(heard.concealed <= 3 && asked < 200, "{round_trip_us} µs: {asked}, {heard:?}");
+            assert!(heard.delay_ms < 110 + round_trip_us / 1_000, "{round_trip_us} µs: {heard:?}");
+        }
+        for round_trip in [150, 300] {
+            let (heard, asked) = heard_over(Duration::from_millis(round_trip));
+            assert!(asked == 0 && heard.again == 0, "{round_trip} ms: {asked}, {heard:?}");
+            assert!(heard.delay_ms < 120 && heard.lost > 35, "{round_trip} ms: {heard:?}");
         }
     }
 }

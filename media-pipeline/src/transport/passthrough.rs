@@ -23,6 +23,9 @@ pub(super) trait Look: Send + Sync {
         Vec::new()
     }
 
+    /// A stream of ours begins.
+    fn sends(&mut self, _: &StreamInfo) {}
+
     /// A stream of the other side begins.
     fn begins(&mut self, _: &StreamInfo) {}
 
@@ -83,7 +86,10 @@ impl<L: Look> Protocol<TaggedPacket, TaggedPacket, ()> for PassthroughIntercepto
 }
 
 impl<L: Look> Interceptor for PassthroughInterceptor<L> {
-    fn bind_local_stream(&mut self, _: &StreamInfo) {}
+    fn bind_local_stream(&mut self, info: &StreamInfo) {
+        self.look.sends(info);
+    }
+
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
 
     fn bind_remote_stream(&mut self, info: &StreamInfo) {

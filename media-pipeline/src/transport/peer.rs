@@ -477,6 +477,22 @@ impl Peer {
         Duration::from_micros(self.seen.round_trip_us.load(Relaxed).into())
     }
 
+    /// Round trip of requests for lost sound; nothing while it is not known, or if none are made.
+    pub fn audio_repair(&self) -> Option<Duration> {
+        let round_trip = self.round_trip();
+        (self.seen.asks_for_audio.load(Relaxed) && !round_trip.is_zero()).then_some(round_trip)
+    }
+
+    /// Whether a packet of sound that came was asked for.
+    pub fn was_asked(&self, ssrc: u32, sequence: u16) -> bool {
+        self.seen.was_asked(ssrc, sequence)
+    }
+
+    /// How long a packet of sound that comes now waits to be played, for who asks for lost ones.
+    pub fn audio_waits(&self, wait: Duration) {
+        self.seen.audio_wait_us.store(u32::try_from(wait.as_micros()).unwrap_or(u32::MAX), Relaxed);
+    }
+
     /// Asks the other side for a key frame.
     pub async fn request_key(&self) {
         let track = self.remote.video.lock().unwrap_or_else(PoisonError::into_inner).clone();

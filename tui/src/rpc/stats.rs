@@ -47,6 +47,7 @@ fn route(route: &stats::RouteStats) -> RouteStats {
 fn heard(heard: media::audio::Heard) -> Heard {
     Heard {
         packets: heard.packets,
+        again: heard.again,
         lost: heard.lost,
         by_fec: heard.by_fec,
         by_dred: heard.by_dred,
