@@ -328,7 +328,7 @@ async fn sound(time: Duration, report: &mut Report) -> anyhow::Result<()> {
 
 async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
     println!(
-        "\n  link (50 ms round trip)        fps  longest freeze  wire/media  sound lost  brought back  aims at     height  key frames asked  left out"
+        "\n  link (50 ms round trip)        fps  longest freeze  wire/media  sound again   lost  brought back  aims at     height  key frames asked  left out"
     );
     for (name, spec) in [
         ("no loss", "delay=25,seed=1"),
@@ -353,18 +353,18 @@ async fn loss(time: Duration, report: &mut Report) -> anyhow::Result<()> {
         // All bytes of datagrams, beside the sound and video in them.
         let wire = (out.seen.bytes.load(Relaxed) - wire) as f64;
         let ratio = wire / (mesh.calls[0].payload_sent(1) - payload).max(1) as f64;
-        let lost = after.audio.lost - before.audio.lost;
+        let (again, lost) = (after.audio.again - before.audio.again, after.audio.lost - before.audio.lost);
         let back = after.audio.by_fec + after.audio.by_dred - before.audio.by_fec - before.audio.by_dred;
         let (target, asked) =
             (route(&mesh.calls[0], 1).target_bps / 1000, after.video.key_requests - before.video.key_requests);
         let (height, left) = (after.video.height, left_out(&mesh) - left_before);
         println!(
-            "  {name:<26} {fps:>8.1} {frozen:>12.2} s {ratio:>10.2}x {lost:>11} {back:>13} {target:>8} kbit/s {height:>4}p {asked:>10} {left:>14}"
+            "  {name:<26} {fps:>8.1} {frozen:>12.2} s {ratio:>10.2}x {again:>12} {lost:>6} {back:>13} {target:>8} kbit/s {height:>4}p {asked:>10} {left:>14}"
         );
         report.insert(
             name.replace(' ', "_"),
             json!({ "fps": fps, "freeze_s": frozen, "wire_ratio": ratio, "audio_lost": lost, "audio_back": back,
-                    "target_kbit": target, "height": height, "key_requests": asked, "left_out": left }),
+                    "audio_again": again, "target_kbit": target, "height": height, "key_requests": asked, "left_out": left }),
         );
         end(mesh).await;
     }
