@@ -51,7 +51,7 @@ pub use api::types::{
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
-pub use net::{ConnectionProblem, NetConfig, NetError, Proxy, ProxyAddressError, ProxyKind};
+pub use net::{ConnectionProblem, NetConfig, NetError, Proxy, ProxyAddressError, ProxyKind, Transport};
 pub use node::{Attendant, ConnectionWatch, NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_keys::chain::Rights;
 pub use starling_media::{self as media, spec};

@@ -47,7 +47,7 @@ pub use people::{
     Request, Rights,
 };
 pub use stats::{CallStats, Heard, PatternSeen, RouteStats, SelfState, VideoStats};
-pub use status::{Audience, Peers, Privacy, Reachability, Rendezvous, Status};
+pub use status::{Audience, Peers, Privacy, Reachability, Rendezvous, Status, Transport};
 pub use storage::{Storage, StoredLogs};
 
 macro_rules! texts {

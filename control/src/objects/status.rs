@@ -48,6 +48,14 @@ impl Status {
         self.rendezvous.iter().filter(|server| server.own)
     }
 
+    /// A server of this account that is connected, if none is connected over QUIC.
+    pub fn without_quic(&self) -> Option<&Rendezvous> {
+        let mut connected = self.homes().filter(|home| home.transport.is_some());
+        let first = connected.next()?;
+        let over_quic = |home: &Rendezvous| home.transport == Some(Transport::Quic);
+        (!over_quic(first) && !connected.any(over_quic)).then_some(first)
+    }
+
     /// Whether there are some, and none of them takes connections.
     pub fn is_cut_off(&self) -> bool {
         self.homes().next().is_some() && self.homes().all(|home| home.failure().is_some())
@@ -63,6 +71,12 @@ pub struct Rendezvous {
     pub own: bool,
     /// It is connected.
     pub connected: bool,
+    /// What the connection goes over, while it is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// UDP does not get through to it, so something else is used.
+    #[serde(default)]
+    pub udp_blocked: bool,
     /// The account is registered there.
     pub registered: bool,
     /// What is wrong with it, if anything.
@@ -83,6 +97,20 @@ impl Rendezvous {
     /// Why it cannot be connected, if that was tried.
     pub fn failure(&self) -> Option<&str> {
         self.problem.as_deref().filter(|_| !self.connected)
+    }
+}
+
+words! {
+    /// What a connection goes over.
+    Transport {
+        /// QUIC, over UDP.
+        Quic = "quic",
+        /// TCP.
+        Tcp = "tcp",
+        /// WebSocket over TCP, with TLS or without it.
+        WebSocket = "websocket",
+        /// TCP or WebSocket, through a proxy.
+        Proxy = "proxy",
     }
 }
 

@@ -23,13 +23,13 @@ impl Engine {
             }
             NetEvent::DirectDown(device) => self.delivery.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
-            NetEvent::HomeUp(home, hello) if !hello.is_current() => {
+            NetEvent::HomeUp(home, hello, _) if !hello.is_current() => {
                 // It understands no request of ours; what waits for it waits on.
                 let lost = self.homes.home_down(turn, home, ConnectionProblem::OlderVersion);
                 self.on_requests_lost(turn, lost);
             }
-            NetEvent::HomeUp(home, hello) => {
-                let lost = self.homes.home_up(turn, home, &hello);
+            NetEvent::HomeUp(home, hello, transport) => {
+                let lost = self.homes.home_up(turn, home, &hello, transport);
                 self.on_requests_lost(turn, lost);
             }
             NetEvent::DirectSilent(device, silent) => self.delivery.link_silent(turn, device, silent),

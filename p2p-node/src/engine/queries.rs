@@ -63,6 +63,8 @@ impl Engine {
                     address: h.addresses.first().map(ToString::to_string).unwrap_or_default(),
                     own: h.own,
                     connected: h.hello.is_some() && !h.silent,
+                    transport: h.transport(),
+                    udp_blocked: h.is_udp_blocked(),
                     registered: h.hello.is_some() && !h.silent && h.registered && h.stocked,
                     problem: match self.counters.row.outdated {
                         true => Some(HomeProblem::Outdated),

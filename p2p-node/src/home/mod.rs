@@ -29,7 +29,7 @@ pub use visits::Subject;
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
     limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
-    net::{ConnectionProblem, HomeId},
+    net::{ConnectionProblem, HomeId, Transport},
     store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, HomeFact, Schedule, Turn},
 };
@@ -43,6 +43,8 @@ pub struct HomeState {
     /// How it is reached, once that is decided.
     way: Option<visits::Way>,
     pub hello: Option<ServerHello>,
+    /// What the connection goes over, as long as there is one.
+    transport: Option<Transport>,
     pub registered: bool,
     /// Our key packages are there: others can begin a conversation with us.
     pub stocked: bool,
@@ -59,6 +61,20 @@ pub struct HomeState {
     username_key: Option<(String, [u8; 32])>,
     /// Requests without an answer, by the number that they were sent under.
     pub pending: BTreeMap<u64, Pending>,
+}
+
+impl HomeState {
+    /// What the connection goes over, while the server answers on it.
+    pub fn transport(&self) -> Option<Transport> {
+        self.transport.filter(|_| self.hello.is_some() && !self.silent)
+    }
+
+    /// Whether UDP does not get through to it: QUIC is tried before all else, and something else has come through.
+    pub fn is_udp_blocked(&self) -> bool {
+        let mut known = self.addresses.iter().map(|address| address.transport);
+        matches!(self.transport(), Some(Transport::Tcp | Transport::WebSocket))
+            && known.any(|known| matches!(known, starling_keys::Transport::Quic | starling_keys::Transport::Any))
+    }
 }
 
 /// The rendezvous servers that we use, and what is to be left in inboxes there.
@@ -172,13 +188,20 @@ impl Homes {
 
 impl Homes {
     /// A server is connected. Gives the requests that it has not answered on the connection before.
-    pub fn home_up(&mut self, turn: &mut Turn<'_>, home: HomeId, hello: &ServerHello) -> Vec<Pending> {
+    pub fn home_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        home: HomeId,
+        hello: &ServerHello,
+        transport: Option<Transport>,
+    ) -> Vec<Pending> {
         let (now, steady) = (turn.wall(), turn.now());
         let Some(state) = self.servers.get_mut(&home) else {
             return Vec::new();
         };
         let lost = std::mem::take(&mut state.pending);
         state.hello = Some(hello.clone());
+        state.transport = transport;
         (state.registered, state.stocked) = (false, false);
         state.inbox.restart();
         (state.problem, state.stale) = (None, None);
@@ -198,7 +221,7 @@ impl Homes {
         let Some(state) = self.servers.get_mut(&home) else {
             return Vec::new();
         };
-        state.hello = None;
+        (state.hello, state.transport) = (None, None);
         state.silent = false;
         state.problem = Some(problem.into());
         let lost = std::mem::take(&mut state.pending);
@@ -218,4 +241,32 @@ fn believed_ms(shown_ms: u64, wall_ms: u64) -> u64 {
         return shown_ms;
     }
     shown_ms.clamp(wall_ms.saturating_sub(MAX_CLOCK_CORRECTION_MS), wall_ms.saturating_add(MAX_CLOCK_CORRECTION_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn udp_is_blocked_if_a_server_that_has_it_is_connected_otherwise() {
+        const PEER: &str = "12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
+        let both = format!("starling-server:rendezvous.example/{PEER}");
+        let quic = format!("/ip4/192.0.2.1/udp/4001/quic-v1/p2p/{PEER}");
+        let tcp = format!("/ip4/192.0.2.1/tcp/4001/p2p/{PEER}");
+        for (addresses, transport, expected) in [
+            (vec![&both], Transport::Tcp, true),
+            (vec![&both], Transport::Quic, false),
+            (vec![&both], Transport::Proxy, false),
+            (vec![&tcp, &quic], Transport::WebSocket, true),
+            (vec![&tcp], Transport::Tcp, false),
+        ] {
+            let addresses: Vec<RendezvousAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            let hello = Some(ServerHello::default());
+            let mut home = HomeState { addresses, hello, transport: Some(transport), ..HomeState::default() };
+            assert_eq!((home.transport(), home.is_udp_blocked()), (Some(transport), expected), "{:?}", home.addresses);
+            home.silent = true;
+            assert_eq!((home.transport(), home.is_udp_blocked()), (None, false), "nothing is known of it then");
+        }
+    }
 }

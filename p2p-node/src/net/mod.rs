@@ -10,6 +10,7 @@ mod problem;
 mod proxy;
 mod rendezvous;
 mod swarm;
+mod transport;
 mod turn;
 
 use std::{collections::HashMap, net::IpAddr};
@@ -28,6 +29,7 @@ pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
 pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
+pub use transport::Transport;
 
 /// A rendezvous, by its Ed25519 key.
 pub type HomeId = [u8; 32];
@@ -141,8 +143,8 @@ pub enum NetEvent {
     DirectSilent(DeviceId, bool),
     /// A frame of a device.
     Direct(DeviceId, DirectFrame),
-    /// A rendezvous has greeted us.
-    HomeUp(HomeId, ServerHello),
+    /// A rendezvous has greeted us, on a connection that goes over this, as far as is known.
+    HomeUp(HomeId, ServerHello, Option<Transport>),
     /// A rendezvous does not answer, or answers again. The connection may still be good.
     HomeSilent(HomeId, bool),
     /// A rendezvous is gone, or cannot be reached.

@@ -16,7 +16,7 @@ use starling_wire::{
 };
 use tokio::sync::{Notify, mpsc};
 
-use super::{ConnectionProblem, HomeId, NetEvent};
+use super::{ConnectionProblem, HomeId, NetEvent, Transport};
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
@@ -52,10 +52,11 @@ impl From<ReadError> for Left {
     }
 }
 
-/// Serves one stream until it breaks; gives the reason.
+/// Serves one stream, of a connection that goes over `transport`, until it breaks; gives the reason.
 pub async fn run(
     home: HomeId,
     stream: Stream,
+    transport: Option<Transport>,
     requests: mpsc::Receiver<(u64, RequestBody)>,
     engine: mpsc::Sender<NetEvent>,
 ) -> Left {
@@ -68,7 +69,7 @@ pub async fn run(
         Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
-    if engine.send(NetEvent::HomeUp(home, hello)).await.is_err() {
+    if engine.send(NetEvent::HomeUp(home, hello, transport)).await.is_err() {
         return ConnectionProblem::NotNeeded.into();
     }
     let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };

@@ -197,7 +197,7 @@ impl World {
             hello.candidates = !self.older_servers;
             hello.name_keys = !self.nameless_servers;
             self.people[who].sessions.insert(at, session);
-            self.tell(who, NetEvent::HomeUp(self.peer_at(at), hello));
+            self.tell(who, NetEvent::HomeUp(self.peer_at(at), hello, None));
         }
     }
 

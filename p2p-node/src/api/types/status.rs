@@ -2,7 +2,7 @@
 
 use starling_keys::{AccountId, DeviceId};
 
-use crate::api::problem::HomeProblem;
+use crate::{api::problem::HomeProblem, net::Transport};
 
 /// A rendezvous as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub struct HomeStatus {
     pub own: bool,
     /// Connected.
     pub connected: bool,
+    /// What the connection goes over, while it is connected.
+    pub transport: Option<Transport>,
+    /// UDP does not get through to it, and something else does.
+    pub udp_blocked: bool,
     /// Registered there.
     pub registered: bool,
     /// What is wrong, if anything.

@@ -43,7 +43,7 @@ use super::{
     watch::Watch,
 };
 use crate::net::{
-    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
+    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy, Transport,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
     direct, peer_of,
     rendezvous::{self, Left},
@@ -512,13 +512,22 @@ impl Driver {
         inbound.push(task);
     }
 
+    /// What a connection goes over.
+    fn transport_of(&self, connection: ConnectionId) -> Option<Transport> {
+        if self.proxy.is_some() {
+            return Some(Transport::Proxy);
+        }
+        self.connections.get(&connection)?.transport
+    }
+
     fn serve_home(&mut self, home: HomeId, stream: Stream, connection: Connection) {
         let number = self.next_stream();
         let (queue, requests) = mpsc::channel(REQUESTS);
         self.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
-        let engine = self.engine.clone();
-        let session = async move { Ended::Home(home, number, rendezvous::run(home, stream, requests, engine).await) };
+        let (engine, transport) = (self.engine.clone(), self.transport_of(connection.id));
+        let session =
+            async move { Ended::Home(home, number, rendezvous::run(home, stream, transport, requests, engine).await) };
         self.tasks.spawn(session.instrument(span));
     }
 
@@ -543,9 +552,10 @@ impl Driver {
         let (queue, requests) = mpsc::channel(REQUESTS);
         self.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!("visit", stream = number);
-        let engine = self.engine.clone();
+        let (engine, transport) = (self.engine.clone(), visit.transport);
         let session = async move {
-            Ended::Home(home, number, visit.serve(|stream| rendezvous::run(home, stream, requests, engine)).await)
+            let session = |stream| rendezvous::run(home, stream, transport, requests, engine);
+            Ended::Home(home, number, visit.serve(session).await)
         };
         self.tasks.spawn(session.instrument(span));
     }

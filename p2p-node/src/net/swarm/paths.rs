@@ -9,13 +9,18 @@ use if_addrs::IfAddr;
 use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
 use tracing::Span;
 
-use crate::net::connectivity::{Network, is_circuit};
+use crate::net::{
+    Transport,
+    connectivity::{Network, is_circuit},
+};
 
 /// What is known of an established connection.
 #[derive(Debug)]
 pub(super) struct Path {
     /// What is logged of it and its streams has this context; no peer, no address.
     pub span: Span,
+    /// What it goes over, if not through a proxy.
+    pub transport: Option<Transport>,
     /// Where the other end is. `None` through a relay.
     remote: Option<IpAddr>,
     /// The address of this machine that it was made from.
@@ -24,13 +29,14 @@ pub(super) struct Path {
 
 impl Path {
     pub fn new(span: Span, remote: &Multiaddr) -> Self {
+        let transport = Transport::of(remote);
         let ip = match remote.iter().next() {
             Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),
             Some(Protocol::Ip6(ip)) => Some(IpAddr::V6(ip)),
             _ => None,
         };
         let remote = ip.filter(|_| !is_circuit(remote));
-        Self { span, remote, source: remote.and_then(source_towards) }
+        Self { span, transport, remote, source: remote.and_then(source_towards) }
     }
 
     /// The address of the other end. `None` through a relay.
@@ -171,11 +177,12 @@ mod tests {
         let there = Picture::now();
         let path = |source: &str| Path {
             span: Span::none(),
+            transport: None,
             remote: Some(Ipv4Addr::LOCALHOST.into()),
             source: source.parse().ok(),
         };
         let id = ConnectionId::new_unchecked;
-        let relayed = Path { span: Span::none(), remote: None, source: None };
+        let relayed = Path { span: Span::none(), transport: None, remote: None, source: None };
         let paths = HashMap::from([(id(1), path("127.0.0.1")), (id(2), path("203.0.113.9")), (id(3), relayed)]);
         assert_eq!(there.compare(&there, &paths), Outcome { gone: vec![id(2)], ..Outcome::default() });
     }

@@ -16,7 +16,7 @@ use starling_wire::{
 };
 
 use super::{behaviour::BuildError, cause::dial_problem, proxied};
-use crate::net::{ConnectionProblem, Proxy, rendezvous::Left};
+use crate::net::{ConnectionProblem, Proxy, Transport, rendezvous::Left};
 
 /// A server with which there is no stream after this time does not answer.
 const OPENING: Duration = Duration::from_secs(15);
@@ -28,6 +28,8 @@ pub(super) struct Visit {
     swarm: Swarm<streams::Behaviour>,
     peer: PeerId,
     stream: Stream,
+    /// What its connection goes over.
+    pub(super) transport: Option<Transport>,
 }
 
 fn build(proxy: Option<&Proxy>) -> Result<Swarm<streams::Behaviour>, BuildError> {
@@ -76,9 +78,12 @@ async fn connect(
         ConnectionProblem::Unreachable
     })?;
     swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()).map_err(|error| dial_problem(&error))?;
-    let connection = loop {
+    let (connection, transport) = loop {
         match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { connection_id, .. } => break connection_id,
+            SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
+                let direct = || Transport::of(endpoint.get_remote_address());
+                break (connection_id, proxy.map(|_| Transport::Proxy).or_else(direct));
+            }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(dial_problem(&error)),
             _ => {}
         }
@@ -87,7 +92,7 @@ async fn connect(
     loop {
         tokio::select! {
             opened = &mut opened => return match opened {
-                Ok(opened) => Ok(Box::new(Visit { swarm, peer, stream: opened.stream })),
+                Ok(opened) => Ok(Box::new(Visit { swarm, peer, stream: opened.stream, transport })),
                 Err(OpenError::Unsupported) => Err(ConnectionProblem::OtherProtocol),
                 Err(OpenError::NotConnected | OpenError::Failed) => Err(ConnectionProblem::Broken),
             },

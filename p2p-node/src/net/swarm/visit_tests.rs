@@ -13,7 +13,7 @@ use starling_wire::{
 use tokio::sync::mpsc;
 
 use super::{NetConfig, NetHandle, start};
-use crate::net::{ConnectionProblem, NetCommand, NetEvent, WantedHome, peer_of};
+use crate::net::{ConnectionProblem, NetCommand, NetEvent, Transport, WantedHome, peer_of};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -98,10 +98,11 @@ async fn sees(seen: &mut mpsc::UnboundedReceiver<Seen>) -> Seen {
 async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
     let (address, mut seen) = rendezvous(true).await;
     let (net, mut inputs, own) = device();
+    let over_tcp = |event| matches!(event, NetEvent::HomeUp(_, _, Some(Transport::Tcp))).then_some(());
     let mut keys = Vec::new();
     for number in 1..4 {
         net.send(wanted(&address, Some(number)));
-        wait_for(&mut inputs, |e| matches!(e, NetEvent::HomeUp(..)).then_some(())).await;
+        wait_for(&mut inputs, over_tcp).await;
         for _ in 0..1 + usize::from(number > 1) {
             match sees(&mut seen).await {
                 Seen::Came(peer) => keys.push(peer),
@@ -119,6 +120,7 @@ async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
     // As a home, it is told who we are.
     net.send(wanted(&address, None));
     while sees(&mut seen).await != Seen::Came(own) {}
+    wait_for(&mut inputs, over_tcp).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The node, and the devices of its account.
 
 use starling_control::objects;
-use starling_node::{CopyPhase, Device, HistoryCopy, HistoryState, Status};
+use starling_node::{CopyPhase, Device, HistoryCopy, HistoryState, Status, Transport};
 
 use super::{id, known_time, path, time};
 use crate::error::problem;
@@ -20,6 +20,8 @@ pub fn status(s: &Status) -> objects::Status {
             address: h.address.clone(),
             own: h.own,
             connected: h.connected,
+            transport: h.transport.map(transport),
+            udp_blocked: h.udp_blocked,
             registered: h.registered,
             problem,
             problem_code: problem_code.map(str::to_owned),
@@ -42,6 +44,15 @@ pub fn status(s: &Status) -> objects::Status {
         synced: s.synced,
         removed: s.removed,
         proxy: s.proxy.clone(),
+    }
+}
+
+fn transport(transport: Transport) -> objects::Transport {
+    match transport {
+        Transport::Quic => objects::Transport::Quic,
+        Transport::Tcp => objects::Transport::Tcp,
+        Transport::WebSocket => objects::Transport::WebSocket,
+        Transport::Proxy => objects::Transport::Proxy,
     }
 }
 
