@@ -375,7 +375,13 @@ fn with_the_short_address_of_a_server_people_talk_where_udp_was_blocked_from_the
         let took = deliver(&lab, from, to, "without UDP");
         assert!(took <= Duration::from_secs(3), "{took:?}");
     }
-    assert_eq!(lab.json("ha", &["whoami"])["rendezvous"][0]["address"], home.as_str());
+    let status = lab.json("ha", &["whoami"]);
+    let server = &status["rendezvous"][0];
+    assert_eq!(server["address"], home.as_str());
+    assert_eq!(server["transport"], "tcp", "{status:#}");
+    assert_eq!(server["udp_blocked"], true, "{status:#}");
+    let said = doctor(&lab, "ha");
+    assert!(said.contains("UDP is blocked here: connected over TCP"), "{said}");
 }
 
 #[test]

@@ -511,9 +511,9 @@ fn what_happens_while_history_is_on_its_way_is_not_lost() {
 #[test]
 fn the_header_and_the_call_agree_about_the_way() {
     let mut app = app();
-    for (link, peers, route, says) in [
-        ("relay", json!({ "direct": 0, "relayed": 1 }), "direct", "direct · 1 peer"),
-        ("direct", json!({ "direct": 1, "relayed": 0 }), "relay", "relayed · 1 peer"),
+    for (link, peers, route, says, way) in [
+        ("relay", json!({ "direct": 0, "relayed": 1 }), "direct", "direct · 1 peer", "direct"),
+        ("direct", json!({ "direct": 1, "relayed": 0 }), "relay", "relayed · 1 peer", "through the server"),
     ] {
         answer_contacts(&mut app, [json!({ "account": "b", "chat": "c1", "name": "bob", "path": link })]);
         answer_status(&mut app, "alice", json!({ "registered": true }), peers);
@@ -525,9 +525,36 @@ fn the_header_and_the_call_agree_about_the_way() {
             call.stats = CallStats { routes: vec![route], ..CallStats::default() };
         }
         let shown = screen(&mut app, 80, 24);
-        let way = says.split(' ').next().unwrap();
         assert!(shown.contains(says) && shown.contains(&format!("{way} · 20 ms")), "{shown}");
     }
+}
+
+#[test]
+fn what_a_server_is_connected_over_is_shown_unless_it_is_quic() {
+    let mut app = app();
+    let tcp = || json!({ "registered": true, "transport": "tcp", "udp_blocked": true });
+    for (home, relayed, says) in [
+        (json!({ "registered": true }), 0, "● online  "),
+        (json!({ "registered": true, "transport": "quic" }), 0, "● online  "),
+        (tcp(), 0, "● online · TCP "),
+        (tcp(), 2, "● relayed · TCP "),
+        (json!({ "registered": true, "transport": "websocket" }), 0, "● online · WebSocket "),
+        (json!({ "registered": true, "transport": "proxy" }), 1, "● relayed · proxy "),
+    ] {
+        answer_status(&mut app, "alice", home, json!({ "direct": 0, "relayed": relayed }));
+        let shown = screen(&mut app, 80, 24);
+        assert!(shown.contains(says), "{says}: {shown}");
+    }
+    answer_status(&mut app, "alice", tcp(), json!({}));
+    call_is(&mut app, "1", "bob", CallPhase::Connected, true);
+    app.calls.is_large = true;
+    if let Some(call) = &mut app.calls.shown {
+        call.wire.chat.id = "c1".into();
+        let route = RouteStats { path: Some("relay".into()), rtt_ms: Some(20.0), ..RouteStats::default() };
+        call.stats = CallStats { routes: vec![route], ..CallStats::default() };
+    }
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("through the server over TCP · 20 ms"), "{shown}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use starling_node::media::audio::device;
 
 use super::{
     people::{hint_for, wait_registered},
-    print, print_object,
+    print, print_object, words_of_transport,
 };
 use crate::{
     cli::Global,
@@ -153,7 +153,8 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
     for home in status.homes() {
         let found = if home.registered {
             let problem = home.problem.as_deref().map(|p| format!("; {p}")).unwrap_or_default();
-            format!("registered at {}{problem}", home.address)
+            let over = words_of_transport(home).map(|over| format!("; {over}")).unwrap_or_default();
+            format!("registered at {}{problem}{over}", home.address)
         } else {
             format!("{}: {}", home.address, home.problem.as_deref().unwrap_or("not connected"))
         };

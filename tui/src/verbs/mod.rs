@@ -23,7 +23,10 @@ mod try_;
 
 use starling_control::{
     methods::contacts,
-    objects::{CallEnd, CallNote, ChatId, Contact, DeviceChange, DeviceId, DeviceNote, Group, Message, RecordingNote},
+    objects::{
+        CallEnd, CallNote, ChatId, Contact, DeviceChange, DeviceId, DeviceNote, Group, Message, RecordingNote,
+        Rendezvous, Transport,
+    },
 };
 
 use crate::{
@@ -63,6 +66,23 @@ pub fn words_of(message: &Message) -> String {
         }
         None => format!("☎ {}", words_of_call(call, own)),
     }
+}
+
+/// What a transport is called.
+pub fn transport_name(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Quic => "QUIC",
+        Transport::Tcp => "TCP",
+        Transport::WebSocket => "WebSocket",
+        Transport::Proxy => "proxy",
+    }
+}
+
+/// What there is to tell of how a rendezvous is connected; nothing where it is over QUIC, or through the proxy that is told of by itself.
+pub fn words_of_transport(home: &Rendezvous) -> Option<String> {
+    let transport = home.transport.filter(|over| matches!(over, Transport::Tcp | Transport::WebSocket))?;
+    let over = format!("connected over {}", transport_name(transport));
+    Some(if home.udp_blocked { format!("UDP is blocked here: {over}") } else { over })
 }
 
 /// What has happened to a device of `who`.
@@ -242,4 +262,23 @@ pub async fn find_whole(client: &Client, who: &str) -> CliResult<Contact> {
 /// All contacts, without the safety numbers, which take the node some time.
 pub async fn contacts_in_short(client: &Client) -> CliResult<Vec<Contact>> {
     client.call(contacts::List { safety_numbers: Some(false) }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rendezvous_is_connected_over_is_told_where_it_matters() {
+        for (transport, udp_blocked, expected) in [
+            (None, false, None),
+            (Some(Transport::Quic), false, None),
+            (Some(Transport::Proxy), false, None),
+            (Some(Transport::Tcp), true, Some("UDP is blocked here: connected over TCP")),
+            (Some(Transport::WebSocket), false, Some("connected over WebSocket")),
+        ] {
+            let home = Rendezvous { transport, udp_blocked, ..Rendezvous::default() };
+            assert_eq!(words_of_transport(&home).as_deref(), expected);
+        }
+    }
 }

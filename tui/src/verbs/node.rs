@@ -17,7 +17,7 @@ use super::{
     init::parse_home,
     node_of, passphrase,
     people::{ensure_registered, wait_connected, wait_registered},
-    print, print_object, say,
+    print, print_object, say, words_of_transport,
 };
 use crate::{
     cli::{Global, ProfileCommand},
@@ -55,7 +55,8 @@ pub async fn whoami(global: &Global) -> CliResult {
             (_, true) => problem.unwrap_or("registering").to_owned(),
             _ => format!("not connected: {}", problem.unwrap_or_default()),
         };
-        print(format!("rendezvous {} ({state})", home.address))?;
+        let over = words_of_transport(home).map(|over| format!("; {over}")).unwrap_or_default();
+        print(format!("rendezvous {} ({state}{over})", home.address))?;
     }
     if let Some(proxy) = &status.proxy {
         print(format!("proxy      {proxy}"))?;

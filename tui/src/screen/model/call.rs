@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use starling_control::objects::{Call, CallPhase, CallStats, Consent, Path, RouteStats, SelfState};
+use starling_control::objects::{Call, CallPhase, CallStats, Consent, Path, RouteStats, SelfState, Transport};
+
+use crate::verbs::transport_name;
 
 /// A call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,13 +93,17 @@ impl CallState {
         Some(path != Path::Relay.as_str())
     }
 
-    /// Loss, round trip, rate and path, in one line.
-    pub fn quality(&self) -> String {
+    /// Path, round trip, loss and rate, in one line. `over` is what is used to our server in place of UDP, where that is blocked.
+    pub fn quality(&self, over: Option<Transport>) -> String {
         let (Some(direct), Some(route)) = (self.is_direct(), self.route()) else { return String::new() };
         let (audio, video) = (&route.audio, &route.video);
         let packets = audio.packets + audio.lost;
         let loss = if packets > 0 { audio.lost as f64 * 100.0 / packets as f64 } else { 0.0 };
-        let mut line = if direct { "direct".to_owned() } else { "relayed".to_owned() };
+        let mut line = match (direct, over) {
+            (true, _) => "direct".to_owned(),
+            (false, None) => "through the server".to_owned(),
+            (false, Some(over)) => format!("through the server over {}", transport_name(over)),
+        };
         if let Some(rtt) = route.rtt_ms {
             line.push_str(&format!(" · {rtt:.0} ms"));
         }
@@ -120,7 +126,7 @@ mod tests {
     fn a_line_tells_how_good_a_call_is_once_that_is_known() {
         let mut call = CallState::default();
         call.wire.state = CallPhase::Connected;
-        assert_eq!((call.quality().as_str(), call.is_direct()), ("", None));
+        assert_eq!((call.quality(None).as_str(), call.is_direct()), ("", None));
         call.stats.state.microphone = true;
         call.stats.routes = vec![RouteStats {
             path: Some("relay".into()),
@@ -131,7 +137,11 @@ mod tests {
             video: VideoStats { height: 360, fps: 15.0, ..VideoStats::default() },
             ..RouteStats::default()
         }];
-        assert_eq!(call.quality(), "relayed · 20 ms · 1.0 % lost · 3 kbit/s · 360p 15 fps");
+        let rest = "20 ms · 1.0 % lost · 3 kbit/s · 360p 15 fps";
+        assert_eq!(call.quality(None), format!("through the server · {rest}"));
+        assert_eq!(call.quality(Some(Transport::Tcp)), format!("through the server over TCP · {rest}"));
+        call.stats.routes[0].path = Some("direct".into());
+        assert_eq!(call.quality(Some(Transport::Tcp)), format!("direct · {rest}"));
         assert!(call.own_media().microphone && !call.shows_them() && !call.is_recorded());
         call.wire.recorded = Consent::Yes;
         assert!(call.is_recorded());

@@ -15,7 +15,7 @@ use super::super::{
     theme::Theme,
     timeline::cut,
 };
-use crate::terminal::safe_line;
+use crate::{terminal::safe_line, verbs::transport_name};
 
 /// Draws the pane, with its title.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
@@ -140,6 +140,7 @@ fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
     let homes: Vec<&Rendezvous> = app.directory.me.iter().flat_map(Status::homes).collect();
     let up = homes.iter().filter(|home| home.registered).count();
     let (direct, relayed) = app.peers();
+    let over = app.directory.me.as_ref().and_then(Status::without_quic).and_then(|home| home.transport);
     let problem = app.chat.open.as_ref().and_then(|id| app.directory.chat(id)?.problem.as_deref());
     if let Some(problem) = problem {
         ("⚠", theme.warn, safe_line(problem))
@@ -159,6 +160,9 @@ fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
         ("⇣", theme.good, progress)
     } else if direct > 0 {
         ("●", theme.good, format!("direct · {direct} peer{}", if direct == 1 { "" } else { "s" }))
+    } else if let Some(over) = over {
+        // There is little room: by which way is more than to how many, and they are listed.
+        ("●", theme.good, format!("{} · {}", if relayed > 0 { "relayed" } else { "online" }, transport_name(over)))
     } else if relayed > 0 {
         ("●", theme.good, format!("relayed · {relayed} peer{}", if relayed == 1 { "" } else { "s" }))
     } else {
