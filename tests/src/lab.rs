@@ -272,6 +272,11 @@ impl Lab {
         self.must(host, "nft add rule ip block in tcp sport != 443 drop");
     }
 
+    /// What was blocked comes in again.
+    pub fn unblock(&self, host: &str) {
+        self.must(host, "nft flush chain ip block in");
+    }
+
     /// A change of the address of a host. Routes are those of IPv4.
     pub fn readdress(&self, host: &str, device: &str, from: &str, to: &str, gateway: Option<&str>) {
         if from.contains(':') {

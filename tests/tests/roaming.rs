@@ -59,16 +59,25 @@ impl Talk {
     }
 
     /// Changes the network, and waits until both hear one another again. Gives how long one of them has heard nothing, at most.
-    fn change(mut self, what: &str, change: impl FnOnce(&Lab)) -> Duration {
+    fn change(self, what: &str, change: impl FnOnce(&Lab)) -> Duration {
         let began = Instant::now();
         change(&self.lab);
         self.hear_more();
         let silence = began.elapsed().saturating_sub(Duration::from_secs(1));
-        let path = self.stats("ha").map(|stats| stats["routes"][0]["path"].clone());
-        println!("{what}: silent for {silence:.1?} at most, then by {path:?}");
+        println!("{what}: silent for {silence:.1?} at most, then by {:?}", self.path("ha"));
+        self.end();
+        silence
+    }
+
+    /// How sound goes, if that is known.
+    fn path(&self, host: &str) -> Option<String> {
+        Some(self.stats(host)?["routes"][0]["path"].as_str()?.to_owned())
+    }
+
+    /// The caller hangs up.
+    fn end(mut self) {
         assert_eq!(self.alice.terminate(), 0);
         assert_eq!(self.bob.wait(), 0);
-        silence
     }
 }
 
@@ -196,4 +205,30 @@ fn sound_is_back_over_the_connections_with_the_server_when_udp_is_blocked() {
     let Some(talk) = Lab::on_a_lan(|_| {}).map(Talk::begin) else { return };
     let silence = talk.change("UDP is blocked", |lab| ENDS.into_iter().for_each(|host| lab.block(host, "udp")));
     within(silence, 10);
+}
+
+#[test]
+fn a_call_leaves_the_connections_with_the_server_when_the_network_changes_and_lets_udp_through() {
+    for (changed, address) in [("ha", "198.18.0.22"), ("hb", "198.18.0.23")] {
+        let Some(mut lab) = Lab::new() else { return };
+        lab.wire("rel", "198.18.0.1");
+        lab.wire("ha", "198.18.0.2");
+        lab.wire("hb", "198.18.0.3");
+        ENDS.into_iter().for_each(|host| lab.block(host, "udp"));
+        let (server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+        let daemons = lab.contacts(&[&home]);
+        let talk = Talk::begin((lab, server, daemons));
+        let all_by = |path: &str| ENDS.iter().all(|host| talk.path(host).as_deref() == Some(path));
+        assert!(all_by("relay"), "UDP is blocked");
+        ENDS.into_iter().for_each(|host| talk.lab.unblock(host));
+        // The one that the path begins at stays, so nothing of the call breaks.
+        talk.lab.must(changed, &format!("ip addr add {address}/24 dev wan"));
+        let began = Instant::now();
+        until("a direct path", || all_by("direct").then_some(()));
+        let took = began.elapsed();
+        println!("{changed} has another address, and UDP: direct after {took:.1?}");
+        within(took, 15);
+        talk.hear_more();
+        talk.end();
+    }
 }

@@ -3,6 +3,7 @@
 //! Threads: one captures and encodes sound, one video, one plays; one for each participant decodes video. Tasks: one for each route, which
 //! owns its connection. All end with [`Call::end`], or with the last handle.
 
+mod direct;
 mod recording;
 mod repair;
 mod report;

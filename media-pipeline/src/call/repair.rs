@@ -1,10 +1,12 @@
 //! When a route's path is dead, and what this end does about it.
 //!
 //! Each end judges what it hears: who hears nothing takes the initiative, so a path that is dead in one direction is replaced, too. The end that makes the
-//! offers restarts ICE; the other one asks it to. So there is one offer at a time, whoever began.
+//! offers restarts ICE; the other one asks it to. So there is one offer at a time, whoever began. A path through a relay that works is left in the same
+//! way, if the network has changed and may let a direct one through.
 
 use std::time::{Duration, Instant};
 
+use super::direct::DirectTry;
 use crate::transport::peer::PeerState;
 
 /// Silence that ends within this was a machine that is busy: its timers run before it has read what came.
@@ -45,11 +47,25 @@ pub(super) struct Repair {
     tried: Option<Instant>,
     /// Since when an offer of ours is not answered.
     asked: Option<Instant>,
+    /// The path goes through a relay, as far as is known.
+    relayed: bool,
+    /// When that is tried to be left.
+    direct: DirectTry,
 }
 
 impl Repair {
     pub fn new(offers: bool) -> Self {
-        Self { offers, connected: false, begun: false, since: None, due: None, tried: None, asked: None }
+        Self {
+            offers,
+            connected: false,
+            begun: false,
+            since: None,
+            due: None,
+            tried: None,
+            asked: None,
+            relayed: false,
+            direct: DirectTry::default(),
+        }
     }
 
     /// It was connected once.
@@ -57,10 +73,17 @@ impl Repair {
         self.begun
     }
 
+    /// The path does not work, or is taken not to.
+    pub fn is_broken(&self) -> bool {
+        self.since.is_some()
+    }
+
     pub fn on_state(&mut self, state: PeerState, now: Instant) {
         self.connected = state == PeerState::Connected;
         if self.connected {
             self.begun = true;
+            // It may be another path.
+            self.relayed = false;
             (self.since, self.due) = (None, None);
         } else if self.begun && self.since.is_none() {
             self.since = Some(now);
@@ -68,11 +91,26 @@ impl Repair {
         }
     }
 
+    /// The path that is used goes through a relay, or does not.
+    pub fn on_path(&mut self, relayed: bool) {
+        self.relayed = relayed;
+        if !relayed && self.is_settled() {
+            self.direct.reached();
+        }
+    }
+
+    /// It works, and nothing else is looked for.
+    fn is_settled(&self) -> bool {
+        self.connected && !self.is_broken()
+    }
+
     /// The network has changed. With `lost`, the address that the path begins at is not this machine's any more.
     pub fn network_changed(&mut self, lost: bool, now: Instant) {
-        if self.begun && (lost || self.since.is_some()) {
+        if self.begun && (lost || self.is_broken()) {
             self.since.get_or_insert(now);
             self.try_at(now, MIN_INTERVAL);
+        } else if self.is_settled() && self.relayed {
+            self.direct.network_changed(now);
         }
     }
 
@@ -107,6 +145,7 @@ impl Repair {
         if self.begun {
             self.since.get_or_insert(now);
             self.due = Some(now + AGAIN);
+            self.direct.renewed(now);
         }
     }
 
@@ -122,7 +161,12 @@ impl Repair {
     /// When [`Repair::step`] has something to do.
     pub fn next(&self) -> Option<Instant> {
         let end = self.since.filter(|_| !self.connected).map(|since| since + GIVEN_UP);
-        end.into_iter().chain(self.due).min()
+        end.into_iter().chain(self.due).chain(self.direct_due()).min()
+    }
+
+    /// When a direct path is looked for, if that is for now.
+    fn direct_due(&self) -> Option<Instant> {
+        self.direct.next().filter(|_| self.is_settled() && self.relayed)
     }
 
     pub fn step(&mut self, now: Instant) -> Option<Step> {
@@ -130,10 +174,12 @@ impl Repair {
             (self.since, self.due) = (None, None);
             return Some(Step::GiveUp);
         }
-        if self.due.is_none_or(|due| now < due) {
+        if self.due.is_some_and(|due| now >= due) {
+            self.due = Some(now + AGAIN);
+        } else if self.direct_due().is_none() || !self.direct.take_due(now) {
             return None;
         }
-        self.due = Some(now + AGAIN);
+        // A path that works is broken only by the offer itself: if none comes to be, nothing was lost.
         self.tried = Some(now);
         Some(if self.offers { Step::Restart } else { Step::RequestOffer })
     }
@@ -198,6 +244,99 @@ mod tests {
         assert_eq!(route.pass(SECOND), []);
         route.repair.network_changed(true, route.now);
         assert_eq!(route.pass(SECOND), [(Duration::ZERO, Step::RequestOffer)]);
+    }
+
+    /// A route whose path goes through a relay, after a change of the network.
+    fn relayed(offers: bool) -> Route {
+        let mut route = Route::new(offers);
+        route.repair.on_path(true);
+        assert_eq!(route.pass(60 * SECOND), []);
+        route.repair.network_changed(false, route.now);
+        route
+    }
+
+    #[test]
+    fn a_relay_is_left_some_seconds_after_the_network_has_changed_whichever_end_it_is() {
+        for (offers, step) in [(true, Step::Restart), (false, Step::RequestOffer)] {
+            let mut route = relayed(offers);
+            assert_eq!(route.pass(10 * SECOND), [(5 * SECOND, step)]);
+            assert!(!route.repair.is_broken(), "the path works until there is an offer");
+            if offers {
+                route.repair.offered(route.now)
+            } else {
+                route.repair.answered(route.now)
+            }
+            assert!(route.repair.is_broken());
+            route.repair.on_state(PeerState::Connected, route.now);
+            route.repair.on_path(false);
+            assert_eq!(route.pass(600 * SECOND), [], "it is direct");
+        }
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_left_is_tried_to_be_left_once() {
+        let mut route = relayed(true);
+        let mut tries = 0;
+        for _ in 0..600 {
+            for _ in route.pass(SECOND) {
+                tries += 1;
+                route.repair.offered(route.now);
+                route.repair.accepted(route.now);
+                route.repair.on_state(PeerState::Connected, route.now);
+            }
+            route.repair.on_path(true);
+        }
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn a_request_to_leave_a_relay_that_nobody_answers_costs_nothing() {
+        let mut route = relayed(false);
+        assert_eq!(route.pass(600 * SECOND), [(5 * SECOND, Step::RequestOffer)]);
+        assert!(!route.repair.is_broken());
+    }
+
+    #[test]
+    fn a_path_that_is_direct_when_the_time_has_come_stays() {
+        let mut route = relayed(true);
+        route.pass(2 * SECOND);
+        route.repair.on_path(false);
+        assert_eq!(route.pass(600 * SECOND), []);
+        // Whether one is, is not known at once.
+        let mut route = relayed(true);
+        route.pass(4 * SECOND);
+        route.repair.on_state(PeerState::Interrupted, route.now);
+        route.repair.on_state(PeerState::Connected, route.now);
+        assert_eq!(route.pass(2 * SECOND), []);
+        route.repair.on_path(false);
+        assert_eq!(route.pass(600 * SECOND), []);
+    }
+
+    #[test]
+    fn both_ends_that_leave_a_relay_at_the_same_moment_make_one_offer() {
+        let (mut caller, mut called) = (relayed(true), relayed(false));
+        assert_eq!(caller.pass(5 * SECOND), [(5 * SECOND, Step::Restart)]);
+        assert_eq!(called.pass(5 * SECOND), [(5 * SECOND, Step::RequestOffer)]);
+        caller.repair.offered(caller.now);
+        // The offer and the request cross.
+        caller.repair.requested(caller.now);
+        called.repair.answered(called.now);
+        assert!(caller.repair.accepted(caller.now));
+        for route in [&mut caller, &mut called] {
+            route.repair.on_state(PeerState::Connected, route.now);
+            route.repair.on_path(false);
+            assert_eq!(route.pass(600 * SECOND), []);
+        }
+    }
+
+    #[test]
+    fn a_flapping_interface_beside_a_relayed_path_makes_a_try_once_it_has_settled() {
+        let mut route = relayed(true);
+        for _ in 0..600 {
+            route.repair.network_changed(false, route.now);
+            assert_eq!(route.pass(SECOND / 10), []);
+        }
+        assert_eq!(route.pass(600 * SECOND).first(), Some(&(5 * SECOND - SECOND / 10, Step::Restart)));
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Call {
     }
 
     /// This machine is in another network, or has other addresses: routes that begin at one that is gone are repaired at once, and so are those that are
-    /// interrupted.
+    /// interrupted; those that go through a relay look for a direct path in a while.
     pub async fn network_changed(&self) {
         if addresses::here().is_empty() {
             // Without any network, the next change is waited for.
@@ -279,15 +279,19 @@ impl Call {
         }
     }
 
-    /// Does what is due for a route without a path.
+    /// Does what is due for a route without a path, or with one that may be a detour.
     async fn repair(&self, route: &Arc<RoutePeer>) {
-        let Some(step) = lock(&route.state).repair.step(Instant::now()) else { return };
+        let (step, broken) = {
+            let mut state = lock(&route.state);
+            (state.repair.step(Instant::now()), state.repair.is_broken())
+        };
+        let Some(step) = step else { return };
         let event = match step {
             Step::Restart => CallEvent::NeedsRestart(route.id),
             Step::RequestOffer => CallEvent::NeedsOffer(route.id),
             Step::GiveUp => return self.on_peer(route, PeerEvent::State(PeerState::Failed)).await,
         };
-        if self.is_connected(route.id) {
+        if broken && self.is_connected(route.id) {
             // It is dead in one direction, or will be noticed to be.
             self.on_peer(route, PeerEvent::State(PeerState::Interrupted)).await;
         }
@@ -314,6 +318,9 @@ impl Call {
             state.received_bps = rate(path.bytes.1, bytes.1);
             state.fps = (decoded.saturating_sub(frames) as f64 / time) as f32;
             state.path = path;
+            if let Some(relayed) = path.relayed {
+                state.repair.on_path(relayed);
+            }
             state.connection == Some(PeerState::Connected)
         };
         if connected {
