@@ -5,19 +5,9 @@ use std::time::Duration;
 
 use starling_tests::{Process, lab::Lab};
 
-fn behind_nats(random: bool) -> Option<(Lab, Process, (Process, Process))> {
-    let mut lab = Lab::new()?;
-    lab.wire("rel", "198.18.0.1");
-    lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", random);
-    lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", random);
-    let (server, home) = lab.rendezvous("rel", "198.18.0.1");
-    let daemons = lab.contacts(&[&home]);
-    Some((lab, server, daemons))
-}
-
 #[test]
 fn port_preserving_nats_on_both_sides_end_in_a_direct_path() {
-    let Some((lab, _server, _daemons)) = behind_nats(false) else { return };
+    let Some((lab, _server, _daemons)) = Lab::behind_nats(false) else { return };
     lab.wait_for_path("direct");
     let sent = lab.json("hb", &["send", "@alice", "directly", "--wait", "delivered"]);
     assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
@@ -25,7 +15,7 @@ fn port_preserving_nats_on_both_sides_end_in_a_direct_path() {
 
 #[test]
 fn symmetric_nats_stay_on_the_relay_and_work() {
-    let Some((lab, _server, _daemons)) = behind_nats(true) else { return };
+    let Some((lab, _server, _daemons)) = Lab::behind_nats(true) else { return };
     lab.wait_for_path("relay");
     let sent = lab.json("hb", &["send", "@alice", "through the relay", "--wait", "delivered"]);
     assert!(matches!(sent["state"].as_str(), Some("delivered" | "read")));
@@ -35,7 +25,7 @@ fn symmetric_nats_stay_on_the_relay_and_work() {
 #[test]
 fn a_call_goes_through_two_symmetric_nats_by_the_relay_and_directly_through_others() {
     for (random, path) in [(true, "relay"), (false, "direct")] {
-        let Some((lab, _server, _daemons)) = behind_nats(random) else { return };
+        let Some((lab, _server, _daemons)) = Lab::behind_nats(random) else { return };
         let stats = lab.call();
         let route = &stats["routes"][0];
         assert_eq!(route["path"], path, "{stats:#}");
@@ -47,7 +37,7 @@ fn a_call_goes_through_two_symmetric_nats_by_the_relay_and_directly_through_othe
 
 #[test]
 fn a_call_goes_on_when_the_network_was_gone_for_a_while() {
-    let Some((lab, _server, _daemons)) = behind_nats(false) else { return };
+    let Some((lab, _server, _daemons)) = Lab::behind_nats(false) else { return };
     let media = ["--audio-in", "tone", "--audio-out", "none", "--json"];
     let mut answer = lab.starling("hb");
     let bob = Process::start(answer.args(["call", "answer", "--auto"]).args(media));

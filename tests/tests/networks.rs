@@ -9,7 +9,11 @@ use std::{
 };
 
 use serde_json::Value;
-use starling_tests::{Process, World, lab::Lab, program, run_to_end, until};
+use starling_tests::{
+    Process, World,
+    lab::{Lab, deliver},
+    program, run_to_end, until,
+};
 
 /// How long a server that was killed is away: the length of the fault.
 const AWAY: Duration = Duration::from_secs(1);
@@ -60,15 +64,6 @@ fn what_is_sent_after_the_server_was_killed_and_came_back_is_stored_and_delivere
     assert!(took <= Duration::from_secs(10), "{took:?}");
     let bob = world.listen("bob", "all");
     bob.wait_for("the message", |e| e["message"]["text"] == "after the crash");
-}
-
-/// Sends a message at once, and gives how long it takes until it is delivered.
-fn deliver(lab: &Lab, from: &str, to: &str, text: &str) -> Duration {
-    let began = Instant::now();
-    lab.json(from, &["send", to, text, "--wait", "delivered"]);
-    let took = began.elapsed();
-    println!("{text}: delivered after {took:.1?}");
-    took
 }
 
 /// Both directions, each right after a change.

@@ -1,14 +1,17 @@
 //! A laboratory of hosts in network namespaces, with NATs between them. Needs root, `ip` and `nft`; tests are skipped with a word where they are missing.
 
+mod talk;
+
 use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
+pub use self::talk::{ENDS, Talk};
 use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -258,6 +261,17 @@ impl Lab {
         Some((lab, server, daemons))
     }
 
+    /// Two hosts, each behind a NAT of its own, and a server.
+    pub fn behind_nats(random: bool) -> Option<(Self, Process, (Process, Process))> {
+        let mut lab = Self::new()?;
+        lab.wire("rel", "198.18.0.1");
+        lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", random);
+        lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", random);
+        let (server, home) = lab.rendezvous("rel", "198.18.0.1");
+        let daemons = lab.contacts(&[&home]);
+        Some((lab, server, daemons))
+    }
+
     /// Nothing of a protocol comes in at a host any more, and all else does.
     pub fn block(&self, host: &str, protocol: &str) {
         self.must(host, "nft add table ip block");
@@ -298,6 +312,15 @@ impl Lab {
     pub fn wait_for_path(&self, path: &str) {
         until(path, || (self.path() == path).then_some(()));
     }
+}
+
+/// Sends a message at once, and gives how long it takes until it is delivered.
+pub fn deliver(lab: &Lab, from: &str, to: &str, text: &str) -> Duration {
+    let began = Instant::now();
+    lab.json(from, &["send", to, text, "--wait", "delivered"]);
+    let took = began.elapsed();
+    println!("{text}: delivered after {took:.1?}");
+    took
 }
 
 impl Drop for Lab {
