@@ -26,7 +26,7 @@ fn symmetric_nats_stay_on_the_relay_and_work() {
 fn a_call_goes_through_two_symmetric_nats_by_the_relay_and_directly_through_others() {
     for (random, path) in [(true, "relay"), (false, "direct")] {
         let Some((lab, _server, _daemons)) = Lab::behind_nats(random) else { return };
-        let stats = lab.call();
+        let stats = lab.call().stats;
         let route = &stats["routes"][0];
         assert_eq!(route["path"], path, "{stats:#}");
         assert!(route["video"]["pattern"]["received"].as_u64() > Some(20), "{stats:#}");

@@ -396,7 +396,7 @@ fn with_the_short_address_of_a_server_people_talk_and_call_where_port_443_alone_
         let took = deliver(&lab, from, to, "by the port of the web");
         assert!(took <= Duration::from_secs(3), "{took:?}");
     }
-    let stats = lab.call();
+    let stats = lab.call().stats;
     let route = &stats["routes"][0];
     assert_eq!(route["path"], "relay", "{stats:#}");
     assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");

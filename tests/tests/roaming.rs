@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use starling_tests::{
-    lab::{ENDS, Lab, Talk},
+    lab::{CallOutcome, ENDS, Lab, Talk},
     until,
 };
 
@@ -73,7 +73,7 @@ fn two_who_have_ipv6_alone_call_one_another_directly() {
     }
     let (_server, home) = lab.rendezvous("rel", "2001:db8::1");
     let _daemons = lab.contacts(&[&home]);
-    let stats = lab.call();
+    let stats = lab.call().stats;
     let route = &stats["routes"][0];
     assert_eq!(route["path"], "direct", "{stats:#}");
     assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
@@ -91,7 +91,7 @@ fn two_who_have_ipv6_alone_call_by_a_relay_where_nothing_goes_between_them() {
     lab.must("hb", "nft add rule ip6 cut in ip6 saddr 2001:db8::2 drop");
     let (_server, home) = lab.rendezvous("rel", "2001:db8::1");
     let _daemons = lab.contacts(&[&home]);
-    let stats = lab.call();
+    let stats = lab.call().stats;
     assert_eq!(stats["routes"][0]["path"], "relay", "{stats:#}");
     assert!(stats["routes"][0]["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
 }
@@ -106,7 +106,7 @@ fn one_with_ipv4_alone_and_one_with_ipv6_alone_call_by_a_server_that_has_both() 
     let (_server, homes) = lab.rendezvous_on("rel", &["198.18.0.1", "2001:db8::1"]);
     let homes: Vec<&str> = homes.iter().map(String::as_str).collect();
     let _daemons = lab.contacts(&homes);
-    let stats = lab.call();
+    let stats = lab.call().stats;
     assert_eq!(stats["routes"][0]["path"], "relay", "{stats:#}");
     assert!(stats["routes"][0]["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
 }
@@ -121,7 +121,9 @@ fn where_udp_is_blocked_a_call_goes_over_the_connections_with_the_server() {
         blocked.iter().for_each(|host| lab.block(host, "udp"));
         let (_server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
         let _daemons = lab.contacts(&[&home]);
-        let stats = lab.call();
+        let CallOutcome { connected_after, stats, .. } = lab.call();
+        // What is promised.
+        assert!(connected_after <= Duration::from_secs(3), "{connected_after:?}");
         let route = &stats["routes"][0];
         assert_eq!(route["path"], "relay", "{stats:#}");
         assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");

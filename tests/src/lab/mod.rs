@@ -24,6 +24,17 @@ pub struct Lab {
     dir: tempfile::TempDir,
 }
 
+/// A call that has ended.
+#[derive(Debug)]
+pub struct CallOutcome {
+    /// From the answer until sound and pictures were transmitted, as the caller sees it.
+    pub connected_after: Duration,
+    /// The last statistics of who was called.
+    pub stats: Value,
+    /// All of them, one a second.
+    pub seconds: Vec<Value>,
+}
+
 /// Where `ip netns exec` finds the files of a namespace that stand in place of those in `/etc`.
 fn names_dir(ns: &str) -> PathBuf {
     PathBuf::from("/etc/netns").join(ns)
@@ -207,24 +218,31 @@ impl Lab {
         process
     }
 
-    /// A call from one side to the other; gives the last statistics of who was called.
-    pub fn call(&self) -> Value {
+    /// A call from one side to the other, with sound and small pictures.
+    pub fn call(&self) -> CallOutcome {
+        self.call_with("pattern:320x180@15", "4s")
+    }
+
+    /// The same with other pictures and for another time.
+    pub fn call_with(&self, pictures: &str, duration: &str) -> CallOutcome {
         let stats = self.dir.path().join("stats.jsonl");
-        let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", "pattern:320x180@15"];
+        let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", pictures];
         let mut answer = self.starling("hb");
         answer.args(["call", "answer", "--auto", "--count", "1", "--json", "--stats"]).arg(&stats).args(media);
         let mut bob = Process::start(&mut answer);
         bob.wait_for("readiness", |e| e["type"] == "call.ready");
         let mut start = self.starling("ha");
-        start.args(["call", "start", "@bob", "--duration", "4s", "--json"]).args(media);
+        start.args(["call", "start", "@bob", "--duration", duration, "--json"]).args(media);
         let mut alice = Process::start(&mut start);
         alice.wait_for("the answer", |e| e["call"]["state"] == "connecting");
         let answered = Instant::now();
         alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
-        println!("connected {:.1?} after the answer", answered.elapsed());
+        let connected_after = answered.elapsed();
+        println!("connected {connected_after:.1?} after the answer");
         assert_eq!((alice.wait(), bob.wait()), (0, 0));
         let text = std::fs::read_to_string(&stats).unwrap();
-        serde_json::from_str(text.lines().last().unwrap()).unwrap()
+        let seconds: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        CallOutcome { connected_after, stats: seconds.last().unwrap().clone(), seconds }
     }
 
     /// Two profiles that are contacts, with their daemons running.
