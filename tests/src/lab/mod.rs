@@ -1,17 +1,25 @@
 //! A laboratory of hosts in network namespaces, with NATs between them. Needs root, `ip` and `nft`; tests are skipped with a word where they are missing.
 
+mod control;
 mod talk;
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-pub use self::talk::{ENDS, Talk};
+pub use self::{
+    control::Control,
+    talk::{ENDS, Restored, Talk},
+};
 use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -22,6 +30,8 @@ pub struct Lab {
     prefix: String,
     names: Vec<String>,
     dir: tempfile::TempDir,
+    /// Control sockets of the daemons, by host.
+    sockets: Mutex<BTreeMap<String, PathBuf>>,
 }
 
 /// A call that has ended.
@@ -49,7 +59,7 @@ impl Lab {
     /// `None` where namespaces cannot be made.
     pub fn new() -> Option<Self> {
         let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Self { prefix, names: Vec::new(), dir: kept_dir() };
+        let mut lab = Self { prefix, names: Vec::new(), dir: kept_dir(), sockets: Mutex::default() };
         let probe = lab.dir.path().join("probe.nft");
         let rule = "table ip probe {\nchain c {\ntype nat hook postrouting priority 100\nmasquerade\n}\n}\ndelete table ip probe\n";
         std::fs::write(&probe, rule).unwrap();
@@ -213,9 +223,23 @@ impl Lab {
     }
 
     pub fn daemon(&self, host: &str) -> Process {
-        let process = Process::start(self.starling(host).args(["daemon", "--json"]));
-        assert_eq!(process.json()["type"], "daemon.ready");
+        self.daemon_with(host, &[])
+    }
+
+    /// The same with settings, as variables of its environment.
+    pub fn daemon_with(&self, host: &str, settings: &[(&str, &str)]) -> Process {
+        let mut command = self.starling(host);
+        let process = Process::start(command.args(["daemon", "--json"]).envs(settings.iter().copied()));
+        let ready = process.json();
+        assert_eq!(ready["type"], "daemon.ready");
+        let socket = PathBuf::from(ready["socket"].as_str().expect("a control socket"));
+        self.sockets.lock().unwrap().insert(host.to_owned(), socket);
         process
+    }
+
+    /// A connection with the daemon of a host.
+    pub fn control(&self, host: &str) -> Control {
+        Control::open(&self.sockets.lock().unwrap()[host])
     }
 
     /// A call from one side to the other, with sound and small pictures.
