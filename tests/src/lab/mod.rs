@@ -5,6 +5,9 @@ mod talk;
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    net::TcpListener,
+    os::fd::AsFd,
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
@@ -14,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 pub use self::{
@@ -131,16 +135,25 @@ impl Lab {
     /// A host behind a NAT of its own. `random` maps each connection to a port of its own, as symmetric NATs do.
     pub fn behind_nat(&mut self, host: &str, gateway: &str, wan: &str, lan: &str, random: bool) {
         self.wire(gateway, wan);
+        self.nat(gateway, random);
         assert!(self.host(host));
-        let (inner, outer) = (self.ns(host), self.ns(gateway));
-        assert!(run(&[
-            "ip", "-n", &outer, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", &inner
-        ]));
-        self.must(gateway, &format!("ip addr add {lan}.1/24 dev lan"));
-        self.must(gateway, "ip link set lan up");
-        self.must(host, &format!("ip addr add {lan}.2/24 dev eth0"));
-        self.must(host, "ip link set eth0 up");
+        self.link(gateway, "lan", host, "eth0", lan);
         self.must(host, &format!("ip route add default via {lan}.1"));
+    }
+
+    /// A network of two hosts: the first has the address `net`.1 on its device, the second `net`.2.
+    pub fn link(&self, host: &str, device: &str, other: &str, other_device: &str, net: &str) {
+        let (ns, peer) = (self.ns(host), self.ns(other));
+        let command = format!("ip -n {ns} link add {device} type veth peer name {other_device} netns {peer}");
+        assert!(run(&command.split(' ').collect::<Vec<_>>()));
+        for (host, device, number) in [(host, device, 1), (other, other_device, 2)] {
+            self.must(host, &format!("ip addr add {net}.{number}/24 dev {device}"));
+            self.must(host, &format!("ip link set {device} up"));
+        }
+    }
+
+    /// Makes a host a NAT between its device `wan` and all others.
+    pub fn nat(&self, gateway: &str, random: bool) {
         self.must(gateway, "sysctl -qw net.ipv4.ip_forward=1");
         let rules = [
             "table ip nat {",
@@ -153,7 +166,7 @@ impl Lab {
             "chain forwarded {",
             "type filter hook forward priority 0",
             "policy drop",
-            "iifname \"lan\" accept",
+            "iifname != \"wan\" oifname \"wan\" accept",
             "ct state established,related accept",
             "}",
             "chain incoming {",
@@ -167,6 +180,34 @@ impl Lab {
         let file = self.dir.path().join(format!("{gateway}.nft"));
         std::fs::write(&file, rules).unwrap();
         self.must(gateway, &format!("nft -f {}", file.display()));
+    }
+
+    /// Adds a rule of nftables for what comes in at a host from the common network.
+    pub fn filter(&self, host: &str, rule: &str) {
+        self.must(host, "nft add table ip filtered");
+        self.must(host, "nft add chain ip filtered in { type filter hook input priority 0 ; }");
+        self.must(host, &format!("nft add rule ip filtered in iifname wan {rule}"));
+    }
+
+    /// Bytes that have come in at a host from the common network.
+    pub fn received_bytes(&self, host: &str) -> u64 {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ns(host), "cat", "/proc/net/dev"]);
+        let text = String::from_utf8(run_to_end(&mut command).stdout).unwrap();
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("wan:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// A listener of this process in the network of a host.
+    pub fn listener(&self, host: &str, address: &str) -> TcpListener {
+        let network = File::open(PathBuf::from("/run/netns").join(self.ns(host))).unwrap();
+        let address = address.to_owned();
+        // The thread that enters the network ends there.
+        let bound = std::thread::spawn(move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            TcpListener::bind(address).unwrap()
+        });
+        bound.join().unwrap()
     }
 
     pub fn command(&self, host: &str, name: &str) -> Command {
@@ -359,9 +400,9 @@ impl Lab {
 /// Sends a message at once, and gives how long it takes until it is delivered.
 pub fn deliver(lab: &Lab, from: &str, to: &str, text: &str) -> Duration {
     let began = Instant::now();
-    lab.json(from, &["send", to, text, "--wait", "delivered"]);
+    lab.json(from, &["send", to, text, "--wait", "delivered", "--timeout", "60s"]);
     let took = began.elapsed();
-    println!("{text}: delivered after {took:.1?}");
+    println!("{text:.40}: delivered after {took:.1?}");
     took
 }
 
