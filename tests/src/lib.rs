@@ -49,6 +49,11 @@ pub fn can_look_into(pid: u32) -> bool {
     can
 }
 
+/// Gives the running test so much time from now on, instead of the time for one test.
+pub fn allow_time(time: Duration) {
+    watchdog::allow(time);
+}
+
 /// Looks until something is there. For what no program tells: files, other programs' state.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;

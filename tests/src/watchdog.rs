@@ -82,6 +82,11 @@ fn limit() -> Duration {
     seconds.map_or(LIMIT, Duration::from_secs)
 }
 
+/// Gives the running test so much time from now on.
+pub(crate) fn allow(time: Duration) {
+    lock(&REGISTRY).test(&test_name()).deadline = Instant::now() + time;
+}
+
 /// Watches a process, which belongs to the running test, until the result is dropped.
 pub(crate) fn watch(child: &Child, command: String, tail: Tail) -> Watch {
     let test = test_name();
