@@ -273,6 +273,27 @@ fn two_who_have_ipv6_alone_are_connected_directly() {
 }
 
 #[test]
+fn with_ipv6_alone_a_server_with_an_ipv4_address_is_reached_where_a_translator_would_have_it() {
+    let Some(mut lab) = Lab::new() else { return };
+    // No translator is needed to see where one is looked for: the server itself listens there, behind this network's prefix and the well-known one.
+    let (known, translated) = ("64:ff9b::c612:1", "2001:db8:64::c612:1");
+    for (host, address) in [("rel", translated), ("ha", "2001:db8:64::2"), ("hb", "2001:db8:64::3")] {
+        lab.wire(host, address);
+        lab.must(host, "ip -6 route add 64:ff9b::/96 dev wan");
+    }
+    lab.must("rel", &format!("ip addr add {known}/128 dev wan nodad"));
+    // Alice's resolver knows the prefix, Bob's nothing.
+    lab.names("ha", "127.0.0.1 localhost\n2001:db8:64::c000:aa ipv4only.arpa\n", "");
+    lab.names("hb", "127.0.0.1 localhost\n", "");
+    let (_server, homes) = lab.rendezvous_on("rel", &[translated, known]);
+    let key = homes[0].rsplit('/').next().unwrap();
+    let home = format!("/ip4/198.18.0.1/udp/4001/quic-v1/p2p/{key}");
+    let _daemons: (Process, Process) = lab.contacts(&[&home]);
+    deliver(&lab, "ha", "@bob", "through no translator");
+    lab.wait_for_path("direct");
+}
+
+#[test]
 fn a_conversation_goes_on_within_seconds_when_the_addresses_of_both_sides_change() {
     let Some((lab, _server, _daemons)) = Lab::on_a_lan(|_| {}) else { return };
     lab.readdress("ha", "wan", "198.18.0.2", "198.18.0.12", None);

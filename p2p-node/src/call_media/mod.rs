@@ -22,7 +22,7 @@ use tracing::Instrument;
 use crate::{
     api::{problem::CallProblem, types::CallSetup},
     limits::CALLS_REMEMBERED,
-    net::{HomeId, NetCommand, WeakNetHandle},
+    net::{HomeId, Nat64Prefix, NetCommand, WeakNetHandle, translators},
 };
 
 /// A route of a call's media: the connection with one participant. Unique within its call, and never used again.
@@ -56,9 +56,19 @@ impl std::fmt::Debug for CallServer {
 }
 
 impl CallServer {
-    /// For the library: over UDP, or over the connection to the rendezvous.
-    pub fn reached_by(self, net: &WeakNetHandle) -> IceServer {
-        let Self { home, urls, username, credential } = self;
+    /// Servers for the library. On a network with IPv6 alone, those with IPv4 addresses are reached through its translator.
+    pub async fn all_reached_by(servers: Vec<Self>, net: &WeakNetHandle) -> Vec<IceServer> {
+        let prefixes = if servers.is_empty() { Vec::new() } else { translators().await };
+        servers.into_iter().map(|server| server.reached_by(net, &prefixes)).collect()
+    }
+
+    /// Over UDP, or over the connection to the rendezvous.
+    fn reached_by(self, net: &WeakNetHandle, prefixes: &[Nat64Prefix]) -> IceServer {
+        let Self { home, mut urls, username, credential } = self;
+        let of_prefix =
+            |prefix: &Nat64Prefix| -> Vec<String> { urls.iter().filter_map(|url| prefix.translate_url(url)).collect() };
+        let translated: Vec<String> = prefixes.iter().flat_map(of_prefix).collect();
+        urls.extend(translated);
         let net = net.clone();
         let tunnel = Tunnel::new(move || {
             let (reply, opened) = oneshot::channel();
@@ -325,6 +335,7 @@ impl Actor {
     async fn carry_out(&self, command: CallCommand) {
         match command {
             CallCommand::Start { leg, setup, servers, loopback, offer } => {
+                let servers = CallServer::all_reached_by(servers, &self.net).await;
                 let begun = match self.config(&setup, servers, loopback) {
                     Ok(config) => self.begin(leg, config, offer).await,
                     Err(error) => Err(error),
@@ -413,13 +424,13 @@ impl Actor {
         }
     }
 
-    fn config(&self, setup: &CallSetup, servers: Vec<CallServer>, loopback: bool) -> Result<CallConfig, CallProblem> {
+    fn config(&self, setup: &CallSetup, servers: Vec<IceServer>, loopback: bool) -> Result<CallConfig, CallProblem> {
         let mut config = CallConfig::from_specs(&setup.audio_in, &setup.audio_out, &setup.video_in, &setup.video_out);
         config.camera &= setup.camera;
         config.peer.relay_only = setup.relay_only;
         config.peer.loopback = loopback;
         config.peer.link.clone_from(&self.link);
-        config.peer.servers = servers.into_iter().map(|server| server.reached_by(&self.net)).collect();
+        config.peer.servers = servers;
         if setup.relay_only && config.peer.servers.iter().all(|s| s.username.is_empty()) {
             return Err(CallProblem::NoRelay);
         }

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
-pub use swarm::{NetConfig, NetError, NetHandle, WeakNetHandle, start};
+pub use swarm::{Nat64Prefix, NetConfig, NetError, NetHandle, WeakNetHandle, start, translators};
 pub use transport::Transport;
 
 /// A rendezvous, by its Ed25519 key.

@@ -16,7 +16,7 @@ use crate::{
         error::{CallRefused, Invalid, NodeError},
         types::{CallElsewhere, CallInfo, CallSetup, ChatId},
     },
-    call_media::Media,
+    call_media::{CallServer, Media},
     calls::{AttendantId, CallRequest},
     engine::Input,
 };
@@ -107,7 +107,7 @@ impl Node {
             return Err(CallRefused::Proxy.into());
         }
         let servers = self.call(CallRequest::Servers).await?;
-        Ok(servers.into_iter().map(|server| server.reached_by(&self.net)).collect())
+        Ok(CallServer::all_reached_by(servers, &self.net).await)
     }
 
     /// The media of a call, to steer and to watch; nothing before it was started here or answered.

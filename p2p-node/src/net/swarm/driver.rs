@@ -36,7 +36,7 @@ use super::{
     confine::Confine,
     lan::{Found, Lan},
     lan_query,
-    names::{Named, Names, is_named, resolve},
+    names::{Named, Names, is_named, may_be_ipv4, resolve},
     paths::{Path, Picture},
     proxied,
     visit::{self, Visit},
@@ -230,10 +230,14 @@ impl Driver {
             Action::Dial { dial, peer, addresses, .. } if self.proxy.is_some() => {
                 self.dial_through_proxy(dial, peer, addresses).await;
             }
-            Action::Dial { dial, peer, addresses, anywhere } if addresses.iter().any(is_named) => {
-                self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere)));
+            Action::Dial { dial, peer, addresses, anywhere } => {
+                let translate = self.is_translated(&peer, &addresses);
+                if translate || addresses.iter().any(is_named) {
+                    self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere, translate)));
+                } else {
+                    self.dial(dial, peer, addresses, None);
+                }
             }
-            Action::Dial { dial, peer, addresses, .. } => self.dial(dial, peer, addresses, None),
             Action::Close(connection) => drop(self.swarm.close_connection(connection)),
             Action::Disconnect(peer) => drop(self.swarm.disconnect_peer_id(peer)),
             Action::OpenStream { device, peer, on } => {
@@ -271,6 +275,14 @@ impl Driver {
         }
     }
 
+    /// Whether the addresses of a server are reached through a translator, of which nothing is known yet. Those of devices are not: they are reached
+    /// through servers.
+    fn is_translated(&self, peer: &PeerId, addresses: &[Multiaddr]) -> bool {
+        self.swarm.behaviour().confine.homes.contains(peer)
+            && addresses.iter().any(may_be_ipv4)
+            && self.picture.is_ipv6_only()
+    }
+
     /// The names of a dial were looked up.
     async fn on_resolved(&mut self, named: Named) {
         let (dial, peer) = (named.dial, named.peer);
@@ -279,6 +291,7 @@ impl Driver {
             Ok(mut addresses) => {
                 addresses.retain(|address| named.anywhere || reach.admits(address));
                 if !addresses.is_empty() {
+                    let addresses = named.translated(addresses);
                     self.dial(dial, peer, addresses, Some(named));
                     return self.report(Input::Tick).await;
                 }

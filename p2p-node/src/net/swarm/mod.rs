@@ -14,6 +14,7 @@ mod events;
 mod lan;
 mod lan_query;
 mod names;
+mod nat64;
 mod paths;
 mod proxied;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 
 use super::{NetCommand, NetEvent, Proxy};
 use driver::Driver;
+pub use nat64::{Nat64Prefix, translators};
 
 /// How the network side is set up.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! Names of servers. The system's resolver is asked at each dial, so that a change of its configuration holds at once, and nothing is needed of it to
-//! start; while it gives no answer, the address is used that worked last.
+//! Names of servers, and what their addresses are on this network. The system's resolver is asked at each dial, so that a change of its configuration
+//! holds at once, and nothing is needed of it to start; while it gives no answer, the address is used that worked last.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,6 +10,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
+use super::nat64::{self, Nat64Prefix};
 use crate::net::{
     ConnectionProblem,
     connectivity::{DialId, MAX_DIAL_ADDRESSES, is_circuit},
@@ -46,6 +47,26 @@ pub(super) struct Named {
     /// It is nobody else's choice where the names lead.
     pub anywhere: bool,
     answers: HashMap<String, Result<Vec<IpAddr>, ConnectionProblem>>,
+    /// Those of translators, by which IPv4 addresses are dialled, too.
+    prefixes: Vec<Nat64Prefix>,
+}
+
+impl Named {
+    /// Addresses, and those by which translators reach the IPv4 addresses among them.
+    pub fn translated(&self, mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let of_prefix = |prefix: &Nat64Prefix| -> Vec<Multiaddr> {
+            addresses.iter().filter_map(|address| prefix.translate(address)).collect()
+        };
+        let translated: Vec<Multiaddr> = self.prefixes.iter().flat_map(of_prefix).collect();
+        for address in translated {
+            // A resolver may have done the same.
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.truncate(MAX_DIAL_ADDRESSES);
+        addresses
+    }
 }
 
 /// The name at the start of an address, if it has one.
@@ -59,6 +80,11 @@ fn name_of(address: &Multiaddr) -> Option<String> {
 /// Whether an address begins with a name that has to be resolved. Through a relay only a connection is used that is there.
 pub(super) fn is_named(address: &Multiaddr) -> bool {
     !is_circuit(address) && name_of(address).is_some()
+}
+
+/// Whether an address leads, or may lead, to an IPv4 address.
+pub(super) fn may_be_ipv4(address: &Multiaddr) -> bool {
+    is_named(address) || (!is_circuit(address) && matches!(address.iter().next(), Some(Protocol::Ip4(_))))
 }
 
 /// The address with one of its name's addresses in place of the name. WebSocket over TLS goes on asking for the name.
@@ -90,15 +116,22 @@ async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
     if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(all) }
 }
 
-/// Looks up all names of a dial, side by side.
-pub(super) async fn resolve(dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, anywhere: bool) -> Named {
+/// Looks up all names of a dial, side by side; and the translators of the network, if IPv4 addresses are to be reached through one.
+pub(super) async fn resolve(
+    dial: DialId,
+    peer: PeerId,
+    addresses: Vec<Multiaddr>,
+    anywhere: bool,
+    translate: bool,
+) -> Named {
     let names: BTreeSet<String> = addresses.iter().filter_map(name_of).collect();
     let lookups = names.into_iter().map(|name| async move {
         let answer = look_up(&name).await;
         (name, answer)
     });
-    let answers = futures::future::join_all(lookups).await.into_iter().collect();
-    Named { dial, peer, addresses, anywhere, answers }
+    let prefixes = async { if translate { nat64::prefixes().await } else { Vec::new() } };
+    let (answers, prefixes) = futures::future::join(futures::future::join_all(lookups), prefixes).await;
+    Named { dial, peer, addresses, anywhere, answers: answers.into_iter().collect(), prefixes }
 }
 
 /// The addresses of names that worked last.
@@ -164,6 +197,7 @@ mod tests {
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             anywhere: true,
             answers: answers.iter().map(|(name, answer)| ((*name).to_owned(), answer.clone())).collect(),
+            prefixes: Vec::new(),
         }
     }
 
@@ -187,6 +221,26 @@ mod tests {
             "/ip4/192.0.2.9/tcp/4001",
         ];
         assert_eq!(texts(Names::default().addresses(&named).unwrap()), wanted);
+    }
+
+    #[test]
+    fn addresses_and_names_with_ipv4_alone_are_dialled_by_way_of_translators_too() {
+        let asked = ["/ip4/192.0.2.9/tcp/4001", "/dns/a.example/udp/4001/quic-v1", "/dns/b.example/tcp/443/wss"];
+        let answers = [
+            ("a.example", Ok(vec![ip("192.0.2.1")])),
+            // A resolver of such a network makes up an address itself.
+            ("b.example", Ok(vec![ip("64:ff9b::192.0.2.2"), ip("192.0.2.2")])),
+        ];
+        let mut named = named(&asked, &answers);
+        let untouched = Names::default().addresses(&named).unwrap();
+        assert_eq!(named.translated(untouched.clone()), untouched, "nobody translates");
+        named.prefixes = nat64::told_by(std::iter::empty());
+        let wanted = ["/ip6/64:ff9b::c000:209/tcp/4001", "/ip6/64:ff9b::c000:201/udp/4001/quic-v1"];
+        assert_eq!(
+            texts(named.translated(untouched.clone())),
+            [texts(untouched), wanted.map(str::to_owned).into()].concat()
+        );
+        assert!(named.translated(vec![asked[0].parse().unwrap(); 40]).len() <= MAX_DIAL_ADDRESSES);
     }
 
     #[test]

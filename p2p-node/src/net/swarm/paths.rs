@@ -54,6 +54,9 @@ fn source_towards(remote: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// The address of a host that no network has (RFC 7050), to see whether IPv4 leads out.
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 170));
+
 /// The network as it is at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Picture {
@@ -89,6 +92,12 @@ impl Picture {
     /// There is no network but the machine itself.
     pub fn is_offline(&self) -> bool {
         self.addresses.iter().all(IpAddr::is_loopback)
+    }
+
+    /// IPv6 alone leads out: there is no route to IPv4 addresses elsewhere.
+    pub fn is_ipv6_only(&self) -> bool {
+        let leads_out = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if !ip.is_loopback() && !ip.is_unicast_link_local());
+        self.addresses.iter().any(leads_out) && source_towards(OUTSIDE).is_none()
     }
 
     /// What has become of connections, if the network was as `before` when it was last looked at.
