@@ -209,11 +209,18 @@ pub const MAX_VISITS: usize = 16;
 pub const VISIT_MS: u64 = 30_000;
 /// … and what it was for waits so long, so that others get their turn.
 pub const VISIT_REST_MS: u64 = 10_000;
-/// A server whose connection is gone, while others answer, is lost after this time: one that is restarted is back before.
-pub const HOME_LOST_AFTER_MS: u64 = 8_000;
-/// The same of one that is connected and does not answer: it has not for five seconds by then. Others are probed within three seconds, and may be found
-/// not to answer, either.
-pub const SILENT_HOME_LOST_AFTER_MS: u64 = 4_000;
+/// A server whose connection is gone, while others answer, is lost after this time: a program that was killed and is started again at once is back
+/// before, as it is dialled after 0.5, 1.5 and 3.5 s.
+pub const HOME_LOST_AFTER_MS: u64 = 4_500;
+/// The same of one that was not connected before, or with which all connections were gone: its name may have to be looked up, and UDP be blocked.
+pub const NEW_HOME_LOST_AFTER_MS: u64 = 8_000;
+/// The same of one that answers, but not what it was asked for four seconds before: a disk that is busy for a moment moves nobody. One that does not
+/// answer at all is lost at once: by then it has not for 4.5 s, and another connection to it was tried for two of them.
+pub const SLOW_HOME_LOST_AFTER_MS: u64 = 4_000;
+/// Before a server is lost the others are asked whether they answer; those that do not are known to be silent within this time.
+pub const OTHERS_ASKED_MS: u64 = 4_000;
+/// The longest time for which a server that is being restarted is waited for, if it asks for that.
+pub const MAX_RESTART_MS: u64 = 60_000;
 /// What a lost server has stored, and nobody is known to have read, is sent by another one after this time.
 pub const HOME_LOST_LONG_MS: u64 = 60_000;
 /// A conversation whose log was at a lost server moves to another one, and again after this time at the earliest; it doubles with each move …

@@ -10,7 +10,8 @@ use super::Engine;
 use crate::{
     calls::Calls,
     contacts::Directory,
-    net::{ConnectionProblem, NetEvent},
+    home::Silence,
+    net::{ConnectionProblem, HomeId, NetEvent},
     turn::{EngineError, Turn},
 };
 
@@ -41,25 +42,32 @@ impl Engine {
             }
             NetEvent::NetworkChanged => self.with_calls(turn, Calls::network_changed),
             NetEvent::Resolved(name, address) => self.homes.note_reached(turn, name, address)?,
-            NetEvent::HomeSilent(home, silent) => {
-                self.homes.on_silent(turn, home, silent);
-                if silent {
-                    self.contacts.connects_silent(turn, &mut self.homes, home);
-                } else {
-                    self.contacts.connects_up(turn, &mut self.homes, home);
-                }
-            }
+            NetEvent::HomeSilent(home, silent) => self.on_home_silent(turn, home, silent.then_some(Silence::Silent)),
+            NetEvent::HomeSlow(home, slow) => self.on_home_silent(turn, home, slow.then_some(Silence::Slow)),
+            NetEvent::HomeAnswered(home) => self.homes.note_heard(turn, home),
             NetEvent::HomeDown(home, problem) => {
                 let lost = self.homes.home_down(turn, home, problem);
                 self.on_requests_lost(turn, lost);
             }
-            NetEvent::Home(home, response) => self.on_response(turn, home, response)?,
+            NetEvent::Home(home, response) => {
+                self.homes.note_heard(turn, home);
+                self.on_response(turn, home, response)?;
+            }
             NetEvent::Addresses { own, public } => {
                 let (presence, mut views) = self.presenting();
                 presence.set_addresses(turn, &mut views, (own, public));
             }
         }
         Ok(())
+    }
+
+    fn on_home_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silence: Option<Silence>) {
+        self.homes.on_silent(turn, home, silence);
+        if silence.is_some() {
+            self.contacts.connects_silent(turn, &mut self.homes, home);
+        } else {
+            self.contacts.connects_up(turn, &mut self.homes, home);
+        }
     }
 
     /// A device has seen another run of this profile than this.

@@ -105,6 +105,10 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_log_push(turn, &mut cx, home, page)
             }
+            ResponseBody::Drain(ms) => {
+                self.homes.note_restart(home, ms);
+                Ok(())
+            }
             // Another device of ours has changed it.
             ResponseBody::DeviceList(bytes) => self.devices().on_pushed_list(turn, &bytes),
             ResponseBody::Snapshot(snapshot) => {

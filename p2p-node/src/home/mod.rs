@@ -18,6 +18,7 @@ use starling_wire::rendezvous::ServerHello;
 use zeroize::Zeroizing;
 
 pub use inbox::ReceivedItem;
+pub(crate) use outages::Silence;
 pub use outbound_items::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
@@ -53,6 +54,8 @@ pub struct HomeState {
     pub stale: Option<Head>,
     /// It does not answer, though the connection is there.
     pub silent: bool,
+    /// After which time its clients are to come again, as it is being restarted; 0 if it is not.
+    restart_ms: u64,
     pub clock_offset_ms: i64,
     /// Its clock minus our steady time, which no change of our clock moves.
     pub steady_offset_ms: i64,
@@ -171,12 +174,15 @@ impl Homes {
         }
     }
 
-    /// A server that is overloaded or frozen: what waits for it is kept, and what is shown is true.
-    pub fn on_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
+    /// A server is overloaded or frozen, or (`None`) no longer: what waits for it is kept, and what is shown is true.
+    pub(crate) fn on_silent(&mut self, turn: &mut Turn<'_>, home: HomeId, silence: Option<Silence>) {
         if let Some(state) = self.servers.get_mut(&home) {
-            state.silent = silent;
+            state.silent = silence.is_some();
             turn.transient_event(TransientEvent::Net);
-            if silent { self.note_away(turn, home, true) } else { self.note_answers(turn, home) }
+            match silence {
+                Some(silence) => self.note_silent(turn, home, silence),
+                None => self.note_answers(turn, home),
+            }
         }
     }
 
@@ -206,6 +212,7 @@ impl Homes {
         state.inbox.restart();
         (state.problem, state.stale) = (None, None);
         state.silent = false;
+        state.restart_ms = 0;
         state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
         state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);
         self.retries.set(home, None);
@@ -228,7 +235,7 @@ impl Homes {
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::Home(home, HomeFact::Down));
-        self.note_away(turn, home, false);
+        self.note_down(turn, home);
         turn.transient_event(TransientEvent::Net);
         lost.into_values().collect()
     }

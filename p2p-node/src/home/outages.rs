@@ -1,11 +1,15 @@
 //! Which servers are lost: those that do not answer while others do. If none answers it is our own network that is gone, and nothing is done about it.
+//! Whether others do is asked of them in that moment: all that is known otherwise may be older than the outage.
 
 use std::collections::BTreeMap;
 
 use super::Homes;
 use crate::{
     api::problem::HomeProblem,
-    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MISSED_AFTER_MS, SILENT_HOME_LOST_AFTER_MS},
+    limits::{
+        HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_RESTART_MS, MISSED_AFTER_MS, NEW_HOME_LOST_AFTER_MS,
+        OTHERS_ASKED_MS, SLOW_HOME_LOST_AFTER_MS,
+    },
     net::{ConnectionProblem, HomeId, NetCommand},
     turn::{Effect, Fact, HomeFact, Schedule, Turn},
 };
@@ -15,6 +19,8 @@ use crate::{
 enum Stage {
     /// It may be back in a moment, or the way to all of them is gone.
     Waits,
+    /// It has not answered for some time, and the others are asked whether they do.
+    Asked,
     /// Others answer, and it has not for some time.
     Lost,
     /// So for long: what it has stored is not to be had, either.
@@ -27,7 +33,18 @@ struct Outage {
     since: u64,
     /// In steady time; since it does not answer.
     began: u64,
+    /// It has asked to be waited for until this steady time.
+    not_before: u64,
     stage: Stage,
+}
+
+/// How a server does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// In no way.
+    Silent,
+    /// It owes answers, and may be there.
+    Slow,
 }
 
 /// The servers that do not answer.
@@ -58,7 +75,7 @@ impl Outages {
     fn begin_again(&mut self, now: u64) {
         for (home, outage) in &mut self.now {
             (outage.since, outage.stage) = (now, Stage::Waits);
-            self.due.set(*home, Some(now + HOME_LOST_AFTER_MS));
+            self.due.set(*home, Some((now + NEW_HOME_LOST_AFTER_MS).max(outage.not_before)));
         }
     }
 }
@@ -66,7 +83,7 @@ impl Outages {
 impl Homes {
     /// Whether a server does not answer though others do, so that what waits for it is to go elsewhere.
     pub fn is_lost(&self, home: &HomeId) -> bool {
-        self.outages.now.get(home).is_some_and(|outage| outage.stage != Stage::Waits)
+        self.outages.now.get(home).is_some_and(|outage| matches!(outage.stage, Stage::Lost | Stage::LostLong))
     }
 
     /// Whether that is so for long: what it has stored goes elsewhere, too.
@@ -83,32 +100,58 @@ impl Homes {
         self.servers.keys().any(|home| self.answers(home))
     }
 
-    /// A server does not answer (any more); `after` is for how long it may go on before it is lost, in milliseconds.
-    fn note_outage(&mut self, turn: &Turn<'_>, home: HomeId, after: u64) -> bool {
+    /// A server does not answer (any more); `after` is for how long it may go on before it is lost, in milliseconds. `not_before` is the steady time
+    /// until which it wants to be waited for.
+    fn note_outage(&mut self, turn: &Turn<'_>, home: HomeId, after: u64, not_before: u64) {
+        let now = turn.now();
         if self.outages.now.contains_key(&home) {
-            return false;
+            return;
         }
-        self.outages.now.insert(home, Outage { since: turn.now(), began: turn.now(), stage: Stage::Waits });
-        self.outages.missed.set(home, Some(turn.now() + MISSED_AFTER_MS));
-        let others_answer = self.any_answers();
-        if others_answer {
-            self.outages.due.set(home, Some(turn.now() + after));
+        self.outages.now.insert(home, Outage { since: now, began: now, not_before, stage: Stage::Waits });
+        self.outages.missed.set(home, Some(now + MISSED_AFTER_MS));
+        if self.any_answers() {
+            self.outages.due.set(home, Some((now + after).max(not_before)));
         } else {
             self.outages.cut_off();
         }
-        others_answer
     }
 
     /// We use a server that was not connected before.
     pub fn note_wanted(&mut self, turn: &Turn<'_>, home: HomeId) {
-        self.note_outage(turn, home, HOME_LOST_AFTER_MS);
+        self.note_outage(turn, home, NEW_HOME_LOST_AFTER_MS, 0);
     }
 
-    /// A server does not answer any more. Whether the others do is found out before it is judged: they may not have been asked for long.
-    pub(super) fn note_away(&mut self, turn: &mut Turn<'_>, home: HomeId, silent: bool) {
-        let after = if silent { SILENT_HOME_LOST_AFTER_MS } else { HOME_LOST_AFTER_MS };
-        if self.note_outage(turn, home, after) {
-            turn.emit(Effect::Net(NetCommand::Check));
+    /// A server is not connected any more.
+    pub(super) fn note_down(&mut self, turn: &Turn<'_>, home: HomeId) {
+        let not_before = match self.servers.get(&home).map_or(0, |state| state.restart_ms) {
+            0 => 0,
+            // Its clients come after once to twice the time.
+            restart_ms => turn.now() + 2 * restart_ms + HOME_LOST_AFTER_MS,
+        };
+        self.note_outage(turn, home, HOME_LOST_AFTER_MS, not_before);
+    }
+
+    /// A server is connected, and does not answer.
+    pub(super) fn note_silent(&mut self, turn: &Turn<'_>, home: HomeId, silence: Silence) {
+        let after = match silence {
+            Silence::Silent => 0,
+            Silence::Slow => SLOW_HOME_LOST_AFTER_MS,
+        };
+        self.note_outage(turn, home, after, 0);
+        // It may have been slow before.
+        if silence == Silence::Silent && self.outages.due.contains(&home) && self.is_waited_for(&home) {
+            self.outages.due.set(home, Some(turn.now()));
+        }
+    }
+
+    fn is_waited_for(&self, home: &HomeId) -> bool {
+        self.outages.now.get(home).is_some_and(|outage| outage.stage == Stage::Waits)
+    }
+
+    /// A server says that it is restarted, and asks its clients to come again after this time.
+    pub fn note_restart(&mut self, home: HomeId, ms: u64) {
+        if let Some(state) = self.servers.get_mut(&home) {
+            state.restart_ms = ms.min(MAX_RESTART_MS);
         }
     }
 
@@ -154,15 +197,39 @@ impl Homes {
                 self.outages.cut_off();
                 return;
             }
-            let Some(outage) = self.outages.now.get_mut(&home) else { continue };
-            if outage.stage == Stage::Waits {
-                outage.stage = Stage::Lost;
-                self.outages.due.set(home, Some(outage.since + HOME_LOST_LONG_MS));
-            } else {
-                outage.stage = Stage::LostLong;
+            match self.outages.now.get(&home).map(|outage| outage.stage) {
+                Some(Stage::Waits) => self.ask_others(turn, home),
+                // All others that do not answer would be known by now.
+                Some(Stage::Asked) => self.lose(turn, home, Stage::Lost),
+                Some(Stage::Lost | Stage::LostLong) => self.lose(turn, home, Stage::LostLong),
+                None => {}
             }
-            tracing::debug!(stage = ?outage.stage, "a server does not answer, though others do");
-            turn.fact(Fact::Home(home, HomeFact::Lost));
         }
+    }
+
+    fn ask_others(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let Some(outage) = self.outages.now.get_mut(&home) else { return };
+        outage.stage = Stage::Asked;
+        self.outages.due.set(home, Some(turn.now() + OTHERS_ASKED_MS));
+        turn.emit(Effect::Net(NetCommand::Check));
+    }
+
+    /// A server has just answered: so it is not our own network that is gone, and those that do not answer are lost.
+    pub fn note_heard(&mut self, turn: &mut Turn<'_>, home: HomeId) {
+        let asked = |(lost, outage): (&HomeId, &Outage)| (outage.stage == Stage::Asked).then_some(*lost);
+        let lost: Vec<HomeId> = self.outages.now.iter().filter_map(asked).collect();
+        if lost.is_empty() || !self.answers(&home) {
+            return;
+        }
+        lost.into_iter().for_each(|lost| self.lose(turn, lost, Stage::Lost));
+    }
+
+    fn lose(&mut self, turn: &mut Turn<'_>, home: HomeId, stage: Stage) {
+        let Some(outage) = self.outages.now.get_mut(&home) else { return };
+        outage.stage = stage;
+        let long = (stage == Stage::Lost).then_some(outage.since + HOME_LOST_LONG_MS);
+        self.outages.due.set(home, long);
+        tracing::debug!(?stage, "a server does not answer, though others do");
+        turn.fact(Fact::Home(home, HomeFact::Lost));
     }
 }

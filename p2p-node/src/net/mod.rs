@@ -147,6 +147,10 @@ pub enum NetEvent {
     HomeUp(HomeId, ServerHello, Option<Transport>),
     /// A rendezvous does not answer, or answers again. The connection may still be good.
     HomeSilent(HomeId, bool),
+    /// A rendezvous is there, but has owed answers for some seconds and gives none, or gives some again.
+    HomeSlow(HomeId, bool),
+    /// A rendezvous has answered a probe while everybody is probed.
+    HomeAnswered(HomeId),
     /// A rendezvous is gone, or cannot be reached.
     HomeDown(HomeId, ConnectionProblem),
     /// This machine is in another network, or has other addresses, or was suspended.

@@ -154,7 +154,7 @@ impl Session {
             tokio::time::sleep(SILENT).await;
             let now_silent = self.open.load(Relaxed) > 0 && self.heard.load(Relaxed) == before;
             if now_silent != std::mem::replace(&mut silent, now_silent)
-                && self.engine.send(NetEvent::HomeSilent(self.home, silent)).await.is_err()
+                && self.engine.send(NetEvent::HomeSlow(self.home, silent)).await.is_err()
             {
                 return ConnectionProblem::NotNeeded.into();
             }

@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use starling_wire::rendezvous::{Refusal, Refused, ResponseBody};
+use starling_wire::rendezvous::{Refusal, Refused, Response, ResponseBody};
 
 use super::{
     epoch_tests::group,
     servers::At,
-    world::{Who, World},
+    world::{Treatment, Who, World},
 };
 use crate::{
     api::types::{ContactState, DeliveryState},
     engine::ContactCommand,
-    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_GROUPS_PER_CHAT},
+    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_GROUPS_PER_CHAT, SLOW_HOME_LOST_AFTER_MS},
     mls::GroupId,
+    net::NetEvent,
 };
 
 /// Within this time something that waits for a home that has died is stored at another.
@@ -147,6 +148,54 @@ fn nothing_moves_for_a_home_without_logs_or_one_that_is_back_soon_or_while_nothi
     world.pass(3_600_000);
     assert_eq!(groups(&world, bob, alice), [before].into());
     assert_eq!(groups(&world, alice, bob), [before].into());
+}
+
+#[test]
+fn a_home_that_says_that_it_is_restarted_is_waited_for_as_long_as_it_says() {
+    let (mut world, alice, bob) = apart(5_140, false);
+    let before = group(&mut world, bob, alice);
+    world.kill(alice);
+    let home = world.servers[0].address.peer;
+    // Its clients are to come after 10 to 20 s.
+    let restart = |world: &mut World, text: &str| {
+        let drain = Response { id: 0, body: Some(ResponseBody::Drain(10_000)) };
+        world.tell(bob, NetEvent::Home(home, drain));
+        world.settle();
+        world.kill_server(0);
+        world.say(bob, alice, text);
+        world.pass(20_000 + HOME_LOST_AFTER_MS - 500);
+        assert_eq!(state(world, bob, alice, text), DeliveryState::Queued);
+    };
+    restart(&mut world, "to the same");
+    world.revive_server(0);
+    world.pass(1_000);
+    assert_eq!(state(&mut world, bob, alice, "to the same"), DeliveryState::Sent);
+    assert_eq!(groups(&world, bob, alice), [before].into());
+    restart(&mut world, "it does not come");
+    world.pass(MOVED_MS);
+    assert_eq!(state(&mut world, bob, alice, "it does not come"), DeliveryState::Sent);
+    assert_eq!(log_home(&mut world, bob, alice), 1);
+}
+
+#[test]
+fn a_home_that_does_not_answer_at_all_is_lost_at_once_and_one_that_is_slow_after_some_seconds() {
+    for (seed, is_slow) in [(0, false), (1, true)] {
+        let (mut world, alice, bob) = apart(5_150 + seed, false);
+        world.kill(alice);
+        world.treats = Some(Box::new(|at, _| (at == 0).then_some(Treatment::Silence)));
+        world.say(bob, alice, "waits");
+        world.settle();
+        let home = world.servers[0].address.peer;
+        world.tell(bob, if is_slow { NetEvent::HomeSlow(home, true) } else { NetEvent::HomeSilent(home, true) });
+        if is_slow {
+            world.pass(SLOW_HOME_LOST_AFTER_MS - 100);
+            assert_eq!(state(&mut world, bob, alice, "waits"), DeliveryState::Queued);
+            assert_eq!(log_home(&mut world, bob, alice), 0);
+        }
+        world.pass(1_100);
+        assert_eq!(state(&mut world, bob, alice, "waits"), DeliveryState::Sent);
+        assert_eq!(log_home(&mut world, bob, alice), 1);
+    }
 }
 
 #[test]

@@ -477,7 +477,12 @@ impl World {
             | NetCommand::Leave
             | NetCommand::Watch(_)
             | NetCommand::Lan(_) => {}
-            NetCommand::Check => self.tell(who, NetEvent::Checked),
+            NetCommand::Check => {
+                for at in self.people[who].sessions.keys().copied().collect::<Vec<_>>() {
+                    self.tell(who, NetEvent::HomeAnswered(self.servers[at].address.peer));
+                }
+                self.tell(who, NetEvent::Checked);
+            }
             NetCommand::Direct(device, frame) => {
                 // Two may run with one device's key: those who are connected to one of them write to that.
                 let is_linked = |other: &&Who| self.people[**other].device == device;

@@ -34,7 +34,7 @@ impl Connectivity {
                 self.dial_beside(now, subject);
             }
             if !is_gone {
-                self.probe(subject);
+                self.probe(now, subject);
             }
         }
         for connection in gone {

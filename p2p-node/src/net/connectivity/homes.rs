@@ -97,6 +97,7 @@ impl Connectivity {
         if let Some(home) = self.homes.get_mut(&id) {
             home.dialing = Some(dial);
             let last = &mut home.last_resort;
+            last.spare = false;
             if has_last_resort && last.dialing.is_none() {
                 last.due = Some(if last.worked { now } else { now + LAST_RESORT });
             }
@@ -116,7 +117,13 @@ impl Connectivity {
         let mut addresses = self.ways_to(id, |address| address.last_resort().into_iter().collect());
         addresses.dedup();
         let peer = self.homes.get_mut(&id).and_then(|home| {
-            home.last_resort.due = None;
+            let is_sound = home.is_sound();
+            let last = &mut home.last_resort;
+            last.due = None;
+            if last.spare && is_sound {
+                last.problem = None;
+                return None;
+            }
             home.peer()
         });
         if let Some(peer) = peer.filter(|_| !addresses.is_empty()) {
@@ -128,19 +135,27 @@ impl Connectivity {
         self.schedule_home(id);
     }
 
-    /// A dial has led to a rendezvous. Returns false if another one has meanwhile, by a better way.
+    /// A dial has led to a rendezvous. Returns false if that is of no use: another one has led there meanwhile by a better way, or it was for the case
+    /// that the session's connection is dead, and that has answered meanwhile.
     pub(super) fn home_reached(&mut self, id: HomeId, dial: DialId) -> bool {
         let Some(home) = self.homes.get_mut(&id) else { return true };
+        let is_spare = home.spare.take_if(|spare| *spare == dial).is_some();
+        let is_sound = home.is_sound();
         let last = &mut home.last_resort;
-        if home.dialing == Some(dial) {
+        let is_wanted = if home.dialing == Some(dial) {
+            // A session that came by the last resort moves to it in any case.
+            let is_better = last.worked;
             *last = LastResort { superseded: last.dialing.or(last.superseded), ..LastResort::default() };
+            is_better || !(is_spare && is_sound)
         } else if last.dialing == Some(dial) {
-            (last.due, last.worked, last.problem) = (None, true, None);
-        } else if last.superseded == Some(dial) {
-            return false;
-        }
+            let is_wanted = !(last.spare && is_sound);
+            (last.due, last.worked, last.problem) = (None, last.worked || is_wanted, None);
+            is_wanted
+        } else {
+            last.superseded != Some(dial)
+        };
         self.schedule_home(id);
-        true
+        is_wanted
     }
 
     /// A dial has failed. Gives what the engine is to learn of it: nothing while another way to the same rendezvous is tried, and of several problems

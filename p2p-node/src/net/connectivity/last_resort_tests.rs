@@ -102,6 +102,41 @@ fn a_better_way_that_comes_first_makes_port_443_superfluous() {
 }
 
 #[test]
+fn a_session_that_was_only_slow_moves_to_a_better_way_alone() {
+    // A probe that is late has the server dialled; then the session answers.
+    let slow = |world: &mut World, id: HomeId, time: Duration| {
+        world.input(Input::AnswerDue(Subject::Home(id)));
+        world.pass_with(3 * SECOND, &[1]);
+        world.pass_with(time, &[]);
+    };
+    let mut world = World::new(6);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, None);
+    let [(first, _)] = dials(&world)[..] else { unreachable!() };
+    let session = world.connect(1, false, Some(first));
+    world.open_streams();
+    slow(&mut world, id, 3 * SECOND);
+    let [(spare, false)] = dials(&world)[..] else { panic!("{:?}", kinds(&world)) };
+    let late = world.connect(1, false, Some(spare));
+    assert!(world.open.contains_key(&session) && !world.open.contains_key(&late));
+
+    let mut world = World::new(6);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, None);
+    world.pass(3 * SECOND);
+    let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+    let session = world.connect(1, false, Some(web));
+    world.open_streams();
+    fail(&mut world, first, ConnectionProblem::NoAnswer);
+    slow(&mut world, id, SECOND);
+    let [(spare, false), (web, true)] = dials(&world)[..] else { panic!("{:?}", kinds(&world)) };
+    let no_better = world.connect(1, false, Some(web));
+    assert!(world.open.contains_key(&session) && !world.open.contains_key(&no_better));
+    let better = world.connect(1, false, Some(spare));
+    assert!(!world.open.contains_key(&session) && world.open.contains_key(&better));
+}
+
+#[test]
 fn an_address_for_one_way_has_no_other() {
     let mut world = World::new(4);
     world.keep_dials = true;

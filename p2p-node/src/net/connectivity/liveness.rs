@@ -3,7 +3,11 @@
 //! A probe is an echo on the connection. It is due soon after something was sent that has to be answered, at once when somebody asks
 //! ([`Input::Check`](super::Input::Check)), and at an interval: a short one while a user looks, otherwise one that grows, as each costs traffic and battery.
 //! A peer that does not answer one is *silent*: the engine learns it, other paths to the peer are tried beside the connection, and probes go on until
-//! it answers or its connection is given up. So what was sent and is not answered moves to another path after [`ANSWER_DUE`] and the time of a probe.
+//! it answers or its connection is given up. So what was sent and is not answered moves to another path after [`ANSWER_DUE`] and the time of a
+//! probe, which is less than five seconds.
+//!
+//! A rendezvous that was killed and is back knows nothing of its connections, and does not say so. So it is dialled as soon as a probe is [`LATE`]: if
+//! it is there its session moves before it is taken for lost, and if it was only slow the new connection is closed again.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +18,9 @@ use starling_keys::DeviceId;
 use super::{Action, Connectivity, Errand, HomeId, NetEvent, peers::Session};
 
 /// How long after something was sent that has to be answered its receiver is probed.
-const ANSWER_DUE: Duration = Duration::from_secs(2);
+const ANSWER_DUE: Duration = Duration::from_millis(1_500);
+/// The probe of a rendezvous that is not answered after this time is late.
+const LATE: Duration = Duration::from_secs(1);
 /// Between probes while a user looks at what is connected.
 const WATCHED: Duration = Duration::from_secs(5);
 /// Between probes of a rendezvous while nobody does, at first. Most servers that die are back within a moment, and know nothing of their connections.
@@ -46,6 +52,8 @@ pub struct Liveness {
     /// Something was sent meanwhile that has to be answered.
     sent_meanwhile: bool,
     silent_since: Option<Instant>,
+    /// The probe under way is late.
+    late: bool,
     /// How often it has answered.
     answers: u32,
 }
@@ -53,6 +61,11 @@ pub struct Liveness {
 impl Liveness {
     pub fn is_silent(&self) -> bool {
         self.silent_since.is_some()
+    }
+
+    /// Nothing speaks against it.
+    pub fn is_sound(&self) -> bool {
+        !self.late && !self.is_silent()
     }
 }
 
@@ -87,6 +100,14 @@ impl Connectivity {
             *liveness = Liveness { due, ..Liveness::default() };
             self.agenda.set(Errand::Probe(subject), due);
         }
+        self.expect_answer(subject, None);
+    }
+
+    /// When the probe that is under way is late; only that of a rendezvous ever is.
+    fn expect_answer(&mut self, subject: Subject, by: Option<Instant>) {
+        if let Subject::Home(id) = subject {
+            self.agenda.set(Errand::LateProbe(id), by);
+        }
     }
 
     /// A session or stream has ended.
@@ -95,6 +116,7 @@ impl Connectivity {
             *liveness = Liveness::default();
         }
         self.agenda.set(Errand::Probe(subject), None);
+        self.expect_answer(subject, None);
     }
 
     /// Something was sent that has to be answered.
@@ -108,36 +130,50 @@ impl Connectivity {
     }
 
     /// A user begins or ends to look at what is connected.
-    pub(super) fn watch(&mut self, watched: bool) {
+    pub(super) fn watch(&mut self, now: Instant, watched: bool) {
         self.probes.watched = watched;
         if watched {
-            self.probe_all();
+            self.probe_all(now);
         }
     }
 
     /// Probes everybody; the engine is told when all have answered or have had the time to.
-    pub(super) fn check(&mut self) {
+    pub(super) fn check(&mut self, now: Instant) {
         self.probes.checking = true;
-        self.probe_all();
+        self.probe_all(now);
         self.end_check();
     }
 
-    fn probe_all(&mut self) {
+    fn probe_all(&mut self, now: Instant) {
         for subject in self.subjects() {
-            self.probe(subject);
+            self.probe(now, subject);
         }
     }
 
     /// Probes a peer, if there is a session or stream and no probe under way.
-    pub(super) fn probe(&mut self, subject: Subject) {
+    pub(super) fn probe(&mut self, now: Instant, subject: Subject) {
         let number = self.probes.last + 1;
         let Some((peer, on)) = self.connection_of(subject) else { return };
         let Some(liveness) = self.liveness(subject).filter(|l| l.due.is_some()) else { return };
         (liveness.due, liveness.probe, liveness.sent_meanwhile) = (None, Some(number), false);
+        let is_silent = liveness.is_silent();
         self.agenda.set(Errand::Probe(subject), None);
+        self.expect_answer(subject, (!is_silent).then_some(now + LATE));
         self.probes.last = number;
         self.probes.open += 1;
         self.act(Action::Probe { subject, peer, on, number });
+    }
+
+    /// The probe of a rendezvous has not been answered for some time.
+    pub(super) fn probe_late(&mut self, now: Instant, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.liveness.late = true;
+        let before = home.dialing;
+        self.dial_beside(now, Subject::Home(id));
+        if let Some(home) = self.homes.get_mut(&id).filter(|home| home.dialing != before) {
+            home.spare = home.dialing;
+            home.last_resort.spare = home.last_resort.dialing.is_none();
+        }
     }
 
     /// A probe has ended.
@@ -147,12 +183,14 @@ impl Connectivity {
         let interval = self.probe_interval(subject, answers);
         // That of an earlier session or stream says nothing about this one.
         if let Some(liveness) = self.liveness(subject).filter(|l| l.probe == Some(number)) {
-            liveness.probe = None;
+            (liveness.probe, liveness.late) = (None, false);
             if answered {
                 liveness.answers = answers.saturating_add(1);
                 let wait = if liveness.sent_meanwhile { ANSWER_DUE } else { interval };
                 let was_silent = liveness.silent_since.take().is_some();
+                self.expect_answer(subject, None);
                 self.probe_at(subject, now + wait);
+                self.tell_answered(subject);
                 if was_silent {
                     self.set_suspect(subject, false);
                     self.tell_silent(subject, false);
@@ -168,6 +206,7 @@ impl Connectivity {
         let Some(liveness) = self.liveness(subject) else { return };
         let is_new = liveness.silent_since.is_none();
         let since = *liveness.silent_since.get_or_insert(now);
+        self.expect_answer(subject, None);
         self.probe_at(subject, now + SILENT);
         if is_new {
             self.tell_silent(subject, true);
@@ -232,6 +271,13 @@ impl Connectivity {
             Subject::Home(home) => NetEvent::HomeSilent(home, silent),
             Subject::Device(device) => NetEvent::DirectSilent(device, silent),
         }));
+    }
+
+    /// While everybody is probed, the engine learns at once who answers.
+    fn tell_answered(&mut self, subject: Subject) {
+        if let (Subject::Home(home), true) = (subject, self.probes.checking) {
+            self.act(Action::Tell(NetEvent::HomeAnswered(home)));
+        }
     }
 
     fn end_check(&mut self) {

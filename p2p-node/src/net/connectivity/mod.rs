@@ -154,6 +154,7 @@ enum Errand {
     Reservation(HomeId),
     Device(DeviceId),
     Probe(Subject),
+    LateProbe(HomeId),
 }
 
 /// What a dial is for.
@@ -231,8 +232,8 @@ impl Connectivity {
             }
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
             Input::AnswerDue(subject) => self.answer_due(now, subject),
-            Input::Watch(watched) => self.watch(watched),
-            Input::Check => self.check(),
+            Input::Watch(watched) => self.watch(now, watched),
+            Input::Check => self.check(now),
             Input::Probed { subject, number, answered } => self.probed(now, subject, number, answered),
             Input::HolePunched(peer) => self.prefer_best(peer),
             Input::StreamIn { device, connection } => self.stream_in(now, &device, connection),
@@ -302,7 +303,8 @@ impl Connectivity {
                 Errand::LastResort(id) => self.try_last_resort(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
-                Errand::Probe(subject) => self.probe(subject),
+                Errand::Probe(subject) => self.probe(now, subject),
+                Errand::LateProbe(id) => self.probe_late(now, id),
             }
         }
     }

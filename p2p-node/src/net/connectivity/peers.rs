@@ -146,6 +146,8 @@ pub struct LastResort {
     pub superseded: Option<DialId>,
     /// It was what worked last.
     pub worked: bool,
+    /// It is tried for the case that the session's connection is dead, which it may not be.
+    pub spare: bool,
     /// Why the other ways have failed, while this one is tried.
     pub problem: Option<ConnectionProblem>,
 }
@@ -165,6 +167,8 @@ pub struct Home {
     pub liveness: Liveness,
     pub dialing: Option<DialId>,
     pub last_resort: LastResort,
+    /// A dial for the case that the session's connection is dead, which it may not be.
+    pub spare: Option<DialId>,
     pub listener: Option<ListenerId>,
     pub reservation_backoff: Backoff,
 }
@@ -181,6 +185,7 @@ impl Home {
             liveness: Liveness::default(),
             dialing: None,
             last_resort: LastResort::default(),
+            spare: None,
             listener: None,
             reservation_backoff: Backoff::new(now),
         }
@@ -197,6 +202,11 @@ impl Home {
 
     pub fn is_up(&self) -> bool {
         matches!(self.session, Session::Up { .. } | Session::Visiting { .. })
+    }
+
+    /// Whether there is a session, and nothing speaks against its connection.
+    pub fn is_sound(&self) -> bool {
+        self.is_up() && self.liveness.is_sound()
     }
 
     /// Whether a dial is one to it that is still of use.
