@@ -39,6 +39,7 @@ use super::{
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     paths::{Path, Picture},
     proxied,
+    transports::Transports,
     visit::{self, Visit},
     watch::Watch,
 };
@@ -91,6 +92,10 @@ pub(super) struct Dial {
     pub span: Span,
     /// If names were dialled.
     pub named: Option<Named>,
+    /// A server was dialled, ...
+    pub server: Option<PeerId>,
+    /// ... also over QUIC.
+    pub quic: bool,
 }
 
 /// The end of a task.
@@ -142,6 +147,7 @@ pub(super) struct Driver {
     /// Dials that wait for what names stand for.
     resolving: FuturesUnordered<BoxFuture<'static, Named>>,
     pub(super) names: Names,
+    pub(super) transports: Transports,
     /// Those that are established.
     pub(super) connections: HashMap<ConnectionId, Path>,
     /// The network, when it was last looked at because it had changed.
@@ -178,6 +184,7 @@ impl Driver {
             dials: HashMap::new(),
             resolving: FuturesUnordered::new(),
             names: Names::default(),
+            transports: Transports::default(),
             connections: HashMap::new(),
             picture: Picture::now(),
             watch: Watch::new(),
@@ -315,6 +322,12 @@ impl Driver {
     }
 
     fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
+        let server = self.swarm.behaviour().confine.homes.contains(&peer).then_some(peer);
+        let addresses = match server {
+            Some(server) => self.transports.choose(Instant::now(), &server, addresses),
+            None => addresses,
+        };
+        let quic = Transports::has_quic(&addresses);
         let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
         if self.connectivity.visit_of(dial).is_some() {
             let proxy = self.proxy.clone();
@@ -325,7 +338,7 @@ impl Driver {
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named })),
+            Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named, server, quic })),
             Err(error) => {
                 let problem = dial_problem(&error);
                 tracing::debug!(parent: &span, %problem, "cannot begin");

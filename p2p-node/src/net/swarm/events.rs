@@ -1,5 +1,7 @@
 //! What the swarm reports, as inputs of the state machine.
 
+use std::time::Instant;
+
 use libp2p::{
     autonat, dcutr, mdns, ping,
     swarm::{ConnectionId, SwarmEvent},
@@ -36,6 +38,9 @@ impl Driver {
                 {
                     self.tell(NetEvent::Resolved(name, ip)).await;
                 }
+                if let Some(Dial { server: Some(server), quic, .. }) = dial {
+                    self.transports.connected(Instant::now(), server, quic, endpoint.get_remote_address());
+                }
                 self.connections.insert(id, path);
                 let dial = dial.map(|dial| dial.id);
                 let connection = Connection { id, relayed };
@@ -49,7 +54,11 @@ impl Driver {
             }
             SwarmEvent::OutgoingConnectionError { peer_id: peer, error, connection_id } => {
                 let problem = self.or_offline(dial_problem(&error));
-                let dial = self.take_dial(connection_id, &problem.to_string()).map(|dial| dial.id);
+                let dial = self.take_dial(connection_id, &problem.to_string());
+                if let Some(server) = dial.as_ref().and_then(|dial| dial.server) {
+                    self.transports.failed(&server);
+                }
+                let dial = dial.map(|dial| dial.id);
                 self.report(Input::DialFailed { peer, dial, problem }).await;
             }
             SwarmEvent::NewListenAddr { .. }
@@ -73,6 +82,7 @@ impl Driver {
         if self.picture == before && !rerouted && outcome.gone.is_empty() && outcome.moved.is_empty() {
             return;
         }
+        self.transports.forget();
         tracing::debug!(suspended, rerouted, gone = outcome.gone.len(), moved = outcome.moved.len(), "another network");
         if self.picture != before {
             // Those of the network before. What is the case now is asked of servers again.

@@ -19,6 +19,7 @@ mod paths;
 mod proxied;
 #[cfg(test)]
 mod swarm_tests;
+mod transports;
 mod visit;
 #[cfg(test)]
 mod visit_tests;
