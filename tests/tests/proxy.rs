@@ -5,13 +5,13 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
 };
 
 use serde_json::Value;
-use starling_tests::{Process, Starter, World, can_look_into, run_to_end, until};
+use starling_tests::{Process, Starter, World, can_look_into, lab::Lab, run_to_end, skip, until};
 
 /// What the proxy alone knows: this machine.
 const NAME: &str = "server.invalid";
@@ -292,6 +292,78 @@ fn people_talk_through_a_proxy_that_connects_to_port_443_alone() {
     assert!(asked.contains(&format!("{NAME}:443")), "{asked:?}");
     // It may take what it has learned of her server from bob, too, which is where it is.
     assert!(asked.iter().all(|target| target.starts_with(NAME) || target.ends_with(&format!(":{port}"))), "{asked:?}");
+}
+
+/// Whether there is a SOCKS proxy that others have made.
+fn has_microsocks() -> bool {
+    // It has no option that does nothing else.
+    let is_there = Command::new("microsocks").arg("-h").stdin(Stdio::null()).output().is_ok();
+    if !is_there {
+        skip("microsocks");
+    }
+    is_there
+}
+
+#[test]
+fn people_talk_through_the_socks_proxy_of_a_distribution() {
+    if !has_microsocks() {
+        return;
+    }
+    let (world, _, _) = world();
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut command = Command::new("microsocks");
+    command.args(["-i", "127.0.0.1", "-p", &port.to_string()]).stderr(Stdio::null());
+    let mut proxy = Process::start(&mut command);
+    until("the proxy", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
+    let url = format!("socks5h://127.0.0.1:{port}");
+    init(&world, "alice", &url, &world.address);
+    init(&world, "bob", "none", &world.address);
+    let alice = daemon(&world.starter(), "alice", &url);
+    let _bob = daemon(&world.starter(), "bob", "none");
+    if !can_look_into(alice.id()) {
+        return;
+    }
+    world.befriend("bob", "alice");
+    world.json("alice", &["send", "@bob", "through the proxy", "--wait", "delivered"]);
+    world.json("bob", &["send", "@alice", "and back", "--wait", "delivered"]);
+    assert_eq!(sockets(alice.id()), [("tcp".to_owned(), port)].into());
+    // It is restarted.
+    proxy.kill();
+    let _proxy = Process::start(&mut command);
+    world.json("alice", &["send", "@bob", "through another", "--wait", "delivered"]);
+}
+
+#[test]
+fn the_socks_proxy_of_a_distribution_looks_up_a_name_that_nobody_else_knows() {
+    if !has_microsocks() {
+        return;
+    }
+    let Some(mut lab) = Lab::new() else { return };
+    for (host, address) in [("rel", "198.18.0.1"), ("px", "198.18.0.2"), ("ha", "198.18.0.3"), ("hb", "198.18.0.4")] {
+        lab.wire(host, address);
+        lab.names(host, "127.0.0.1 localhost\n", "");
+    }
+    lab.names("px", "127.0.0.1 localhost\n198.18.0.1 server.test\n", "");
+    let (_server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let home = home.replace("/udp/4001/quic-v1/", "/tcp/4001/");
+    let named = home.replace("/ip4/198.18.0.1/", "/dns/server.test/");
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &lab.ns("px"), "microsocks", "-i", "198.18.0.2", "-p", "1080"]);
+    let _proxy = Process::start(command.stderr(Stdio::null()));
+    let url = "socks5h://198.18.0.2:1080";
+    let init = ["--proxy", url, "init", "--name", "alice", "--rendezvous", named.as_str(), "--no-input"];
+    lab.json("ha", &init);
+    lab.json("hb", &["init", "--name", "bob", "--rendezvous", &home]);
+    let alice = Process::start(lab.starling("ha").args(["--proxy", url, "daemon", "--json"]));
+    assert_eq!(alice.json()["type"], "daemon.ready");
+    let _bob = lab.daemon("hb");
+    let invite = lab.json("ha", &["invite"]);
+    lab.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
+    until("her name", || (lab.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
+    lab.json("hb", &["send", "@alice", "to you", "--wait", "delivered"]);
+    lab.json("ha", &["send", "@bob", "and to you", "--wait", "delivered"]);
 }
 
 /// The problem that a profile has with its server.
