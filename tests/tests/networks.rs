@@ -418,6 +418,10 @@ fn with_the_short_address_of_a_server_people_talk_and_call_where_port_443_alone_
         let took = deliver(&lab, from, to, "by the port of the web");
         assert!(took <= Duration::from_secs(3), "{took:?}");
     }
+    let status = lab.json("ha", &["whoami"]);
+    let server = &status["rendezvous"][0];
+    assert_eq!(server["transport"], "websocket", "{status:#}");
+    assert_eq!(server["udp_blocked"], true, "{status:#}");
     let stats = lab.call().stats;
     let route = &stats["routes"][0];
     assert_eq!(route["path"], "relay", "{stats:#}");

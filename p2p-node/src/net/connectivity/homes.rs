@@ -99,7 +99,7 @@ impl Connectivity {
             let last = &mut home.last_resort;
             last.spare = false;
             if has_last_resort && last.dialing.is_none() {
-                last.due = Some(if last.worked { now } else { now + LAST_RESORT });
+                (last.due, last.problem) = (Some(if last.worked { now } else { now + LAST_RESORT }), None);
             }
         }
         self.schedule_home(id);
@@ -159,28 +159,34 @@ impl Connectivity {
     }
 
     /// A dial has failed. Gives what the engine is to learn of it: nothing while another way to the same rendezvous is tried, and of several problems
-    /// that of the better way.
+    /// that of the better way, unless something else answers in place of the server.
     pub(super) fn problem_of(
         &mut self,
         now: Instant,
         dial: Option<DialId>,
         problem: ConnectionProblem,
     ) -> Option<ConnectionProblem> {
+        let is_intercepted = |problem: &ConnectionProblem| *problem == ConnectionProblem::Intercepted;
         let (Some(id), Some(dial)) = (self.home_of_dial(dial), dial) else { return Some(problem) };
         let Some(home) = self.homes.get_mut(&id) else { return Some(problem) };
         let last = &mut home.last_resort;
         if last.dialing == Some(dial) {
-            return last.problem.take();
+            let intercepted = Some(problem).filter(is_intercepted);
+            // That of the others, if they have failed. They may be tried again already.
+            let before = std::mem::replace(&mut last.problem, intercepted);
+            return before.map(|before| intercepted.unwrap_or(before));
         }
         if last.superseded == Some(dial) {
             return None;
         }
         if home.dialing == Some(dial) {
+            let before = last.problem.take();
             last.due = last.due.filter(|_| depends_on_port(problem)).map(|_| now);
             if last.due.is_some() || last.dialing.is_some() {
                 last.problem = Some(problem);
                 return None;
             }
+            return before.filter(is_intercepted).or(Some(problem));
         }
         Some(problem)
     }

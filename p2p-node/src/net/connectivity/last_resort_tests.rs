@@ -77,6 +77,26 @@ fn what_fails_is_followed_by_port_443_at_once_and_told_once_nothing_is_left() {
 }
 
 #[test]
+fn what_answers_in_place_of_a_server_at_port_443_is_told_whichever_way_fails_last() {
+    for is_web_last in [true, false] {
+        let mut world = World::new(7);
+        world.keep_dials = true;
+        short_home(&mut world, 1, None);
+        world.pass(3 * SECOND);
+        let [(first, false), (web, true)] = dials(&world)[..] else { unreachable!() };
+        let mut failures = [(first, ConnectionProblem::NoAnswer), (web, ConnectionProblem::Intercepted)];
+        if !is_web_last {
+            failures.reverse();
+        }
+        for (dial, problem) in failures {
+            assert_eq!(problems(&world), []);
+            fail(&mut world, dial, problem);
+        }
+        assert_eq!(problems(&world), [ConnectionProblem::Intercepted]);
+    }
+}
+
+#[test]
 fn a_better_way_that_comes_first_makes_port_443_superfluous() {
     let mut world = World::new(3);
     world.keep_dials = true;

@@ -148,7 +148,7 @@ pub struct LastResort {
     pub worked: bool,
     /// It is tried for the case that the session's connection is dead, which it may not be.
     pub spare: bool,
-    /// Why the other ways have failed, while this one is tried.
+    /// Why the one of both, this way and the others, has failed while the other is tried.
     pub problem: Option<ConnectionProblem>,
 }
 

@@ -92,7 +92,7 @@ pub(super) struct Dial {
     pub span: Span,
     /// If names were dialled.
     pub named: Option<Named>,
-    /// A server was dialled, ...
+    /// A server was dialled by a way that tells how QUIC and TCP do, ...
     pub server: Option<PeerId>,
     /// ... also over QUIC.
     pub quic: bool,
@@ -328,6 +328,7 @@ impl Driver {
             None => addresses,
         };
         let quic = Transports::has_quic(&addresses);
+        let server = server.filter(|_| Transports::tells(&addresses));
         let span = tracing::debug_span!("dial", dial = dial.0, addresses = addresses.len());
         if self.connectivity.visit_of(dial).is_some() {
             let proxy = self.proxy.clone();

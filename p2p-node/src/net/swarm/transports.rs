@@ -52,6 +52,12 @@ impl Transports {
         self.by_tcp.clear();
     }
 
+    /// Whether a dial to these addresses tells how QUIC and TCP do. That of the last resort does not.
+    pub fn tells(addresses: &[Multiaddr]) -> bool {
+        let is_secured = |part: Protocol<'_>| matches!(part, Protocol::Tls | Protocol::Wss(_));
+        !addresses.iter().all(|address| address.iter().any(is_secured))
+    }
+
     /// Whether QUIC is among what is dialled.
     pub fn has_quic(addresses: &[Multiaddr]) -> bool {
         addresses.iter().any(is_quic)
@@ -93,6 +99,13 @@ mod tests {
         transports.connected(now, server, true, &both[1]);
         transports.connected(now, server, true, &both[0]);
         assert_eq!(dialled(&transports, now, &server), 2);
+    }
+
+    #[test]
+    fn the_last_resort_tells_nothing_of_the_other_ways() {
+        for web in ["/ip4/192.0.2.1/tcp/443/wss", "/ip4/192.0.2.1/tcp/443/tls/sni/a.example/ws"] {
+            assert!(!Transports::tells(&addresses(&[web])) && Transports::tells(&addresses(&[web, TCP])));
+        }
     }
 
     #[test]
