@@ -1,7 +1,7 @@
 //! When a direct path is looked for while one through a relay works: once the network has changed, as what was in the way may be gone.
 //!
-//! A restart gives the path up that there is, which is a pause of a second or two. A relay that works well is better than pauses, so changes that follow
-//! one another lead to a single try.
+//! A restart gives the path up that there is, which is a pause of a second or two. A relay that works well is better than pauses, so changes that
+//! follow one another lead to a single try.
 
 use std::time::{Duration, Instant};
 

@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn udp_is_blocked_if_a_server_that_has_it_is_connected_otherwise() {
-        const PEER: &str = "12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
+        const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
         let both = format!("starling-server:rendezvous.example/{PEER}");
         let quic = format!("/ip4/192.0.2.1/udp/4001/quic-v1/p2p/{PEER}");
         let tcp = format!("/ip4/192.0.2.1/tcp/4001/p2p/{PEER}");

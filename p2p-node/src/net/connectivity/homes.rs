@@ -135,8 +135,8 @@ impl Connectivity {
         self.schedule_home(id);
     }
 
-    /// A dial has led to a rendezvous. Returns false if that is of no use: another one has led there meanwhile by a better way, or it was for the case
-    /// that the session's connection is dead, and that has answered meanwhile.
+    /// A dial has led to a rendezvous. Returns false if that is of no use: another one has led there meanwhile by a better way, or it was for the
+    /// case that the session's connection is dead, and that has answered meanwhile.
     pub(super) fn home_reached(&mut self, id: HomeId, dial: DialId) -> bool {
         let Some(home) = self.homes.get_mut(&id) else { return true };
         let is_spare = home.spare.take_if(|spare| *spare == dial).is_some();

@@ -43,7 +43,7 @@ const ANSWERING: Duration = Duration::from_secs(30);
 /// For both, and for the handshake with who is behind it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(50);
 
-/// Why there is no connection through the proxy. What [`problem`](super::events::dial_problem) makes of it goes by these words.
+/// Why there is no connection through the proxy. What [`problem`](super::cause::dial_problem) makes of it goes by these words.
 #[derive(Debug, thiserror::Error)]
 enum ProxyError {
     #[error("the proxy does not answer")]
