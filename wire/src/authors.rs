@@ -1,5 +1,7 @@
 //! Who has made the last commits of a group. Every member has the same record, in the group's context.
 
+use std::collections::BTreeSet;
+
 /// Commits whose authors are on record.
 pub const MAX_AUTHORS: usize = 16;
 /// Bytes of an account's id that are kept: as hard to meet by another account as a key is.
@@ -26,6 +28,11 @@ impl CommitAuthors {
     pub fn made_by(&self, account: &[u8; 32], of: usize) -> usize {
         let tag = tag(account);
         self.0.iter().rev().take(of).filter(|author| **author == tag).count()
+    }
+
+    /// How many accounts have made them.
+    pub fn accounts(&self) -> usize {
+        self.0.iter().collect::<BTreeSet<_>>().len()
     }
 
     /// How many commits in a row somebody has made, up to the latest; 0 if that is by this account.
@@ -62,7 +69,7 @@ mod tests {
             assert_eq!(authors.made_by(&ALICE, MAX_AUTHORS), n.min(MAX_AUTHORS));
             assert_eq!((authors.made_by(&BOB, n), authors.made_by(&ALICE, 1)), (0, 1));
             assert_eq!(authors.in_a_row_by_another(&BOB), n.min(MAX_AUTHORS));
-            assert_eq!(authors.in_a_row_by_another(&ALICE), 0);
+            assert_eq!((authors.in_a_row_by_another(&ALICE), authors.accounts()), (0, 1 + of_bob));
             assert_eq!(CommitAuthors::from_bytes(&authors.to_bytes()), Some(authors.clone()));
         }
     }

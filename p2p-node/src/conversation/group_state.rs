@@ -349,6 +349,7 @@ impl OpenGroup<'_> {
     /// After a commit: a new log.
     pub(super) fn enter_epoch(&mut self, log: LogRow) {
         (self.entry.append.committing, self.entry.append.refusals, self.entry.append.behind) = (false, 0, false);
+        self.entry.append.no_renewal_in = None;
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);
         self.entry.members = self.state.members();

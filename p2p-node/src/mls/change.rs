@@ -91,6 +91,11 @@ impl LiveGroup {
         policy::check_pace(&context, &self.group.roster(), &own.account(), kind)
     }
 
+    fn check_change_pace(&self, before: &Policy, change: &Change) -> Result<Option<CommitAuthors>, Denied> {
+        let own = self.member_at(self.leaf()).ok_or(Denied::NotAMember)?;
+        self.check_pace(Kind::of_change(before, &change.policy, &own.account()))
+    }
+
     /// Whether this device may renew its keys now; in a group with a policy others may have to commit first.
     pub fn may_renew(&self) -> bool {
         !self.has_policy() || self.check_pace(Kind::Renewal).is_ok()
@@ -98,7 +103,7 @@ impl LiveGroup {
 
     /// Whether it may change the policy now, or others have to commit first.
     pub fn may_change(&self, change: &Change) -> bool {
-        self.policy().is_some_and(|before| self.check_pace(Kind::of_change(&before, &change.policy)).is_ok())
+        self.policy().is_some_and(|before| self.check_change_pace(&before, change).is_ok())
     }
 
     /// Whether somebody else has made so many commits in a row that soon it has to wait for one of another account.
@@ -133,7 +138,7 @@ impl LiveGroup {
             .map(|(leaf, _)| leaf)
             .collect();
         let before = self.policy().ok_or(GroupError::Malformed)?;
-        let authors = self.check_pace(Kind::of_change(&before, &change.policy)).map_err(|_| GroupError::Malformed)?;
+        let authors = self.check_change_pace(&before, change).map_err(|_| GroupError::Malformed)?;
         let context = PolicyContext { policy: change.policy.clone(), authors };
         let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
         commit = commit.set_group_context_ext(policy::extensions_with(&context))?;

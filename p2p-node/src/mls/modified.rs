@@ -101,7 +101,7 @@ impl mls_rs::MlsRules for Lawless {
         _: &GroupContext,
         _: &ProposalBundle,
     ) -> Result<CommitOptions, NotAllowed> {
-        Ok(CommitOptions::new().with_path_required(true))
+        Ok(CommitOptions::new().with_path_required(!PATHLESS.get()))
     }
 
     fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
@@ -176,6 +176,7 @@ pub fn entering_as(certificate: &[u8], key: &DeviceKey, door: &[u8], remove: Opt
 
 thread_local! {
     static DEFIES: Cell<bool> = const { Cell::new(false) };
+    static PATHLESS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Makes commits as a program does that lets nobody go first.
@@ -193,4 +194,12 @@ pub fn defied(
     honest: Result<Option<CommitAuthors>, Denied>,
 ) -> Result<Option<CommitAuthors>, Denied> {
     if DEFIES.get() { Ok(before.authors.as_ref().map(|a| a.with(author.as_bytes()))) } else { honest }
+}
+
+/// Makes commits as a program without rules does that leaves out the path where the library lets it.
+pub fn pathless<T>(work: impl FnOnce() -> T) -> T {
+    PATHLESS.set(true);
+    let made = work();
+    PATHLESS.set(false);
+    made
 }

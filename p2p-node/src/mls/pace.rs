@@ -9,37 +9,35 @@ use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy};
 pub(super) enum Kind {
     /// It renews its author's keys, and nothing else.
     Renewal,
-    /// A device comes in again in place of its own leaf.
-    Reentry,
-    /// It changes the policy, and could be made again and again.
-    Change,
-    /// It removes somebody, or lets in who has not been in the group: none of that can be done without end, nor may it be held up.
+    /// It changes the policy, or brings a device in again in place of its own leaf: that could be done again and again.
+    Repeatable,
+    /// It removes somebody, or lets in a device that was not there. None of that can be done without end, nor may it be held up.
     Bounded,
 }
 
 impl Kind {
-    /// Of a commit that changes a policy in this way.
-    pub fn of_change(before: &Policy, after: &Policy) -> Self {
-        let removes = before.members.iter().any(|m| after.member(&m.account).is_none())
-            || after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none());
-        let mut added = after.members.iter().filter(|m| before.member(&m.account).is_none()).peekable();
-        let adds = added.peek().is_some() && added.all(|m| !before.removed.contains(&m.account));
-        if removes || adds { Self::Bounded } else { Self::Change }
+    /// Of a commit of this account that changes a policy in this way.
+    pub fn of_change(before: &Policy, after: &Policy, author: &AccountId) -> Self {
+        // Whom it has let in itself it could remove and let in again, under one name or another.
+        let mut gone = before.members.iter().filter(|m| after.member(&m.account).is_none());
+        let removes = gone.any(|m| m.by != *author.as_bytes());
+        let buries = after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none());
+        if removes || buries { Self::Bounded } else { Self::Repeatable }
     }
 }
 
 /// Whether an account has to let others commit first, in a group in which so many accounts have devices.
 ///
-/// Keys are renewed by one account after the other: none that made one of the last commits, as many as there are others but one, makes such a commit
-/// again; so of that many accounts that work together the others are still ahead. What serves its author alone has more room, as a device may have to
-/// come in several times while a group is put together again.
+/// Nobody makes more than [`MAX_AUTHORS`] commits in a row. Keys are renewed by one account after the other: none that made one of the last *n* commits
+/// makes such a commit again, so that up to *n* accounts that work together do not keep the others from committing. *n* is two less than the accounts
+/// that are there, and than those on record: where most are away, the others need not wait for them.
 pub(super) fn is_too_soon(authors: &CommitAuthors, accounts: usize, author: &AccountId, kind: Kind) -> bool {
     let made = |of| authors.made_by(author.as_bytes(), of);
-    match (kind, accounts) {
-        (Kind::Bounded, _) | (_, 0..=1) => false,
-        (Kind::Renewal, 3..) => made((accounts - 2).min(MAX_AUTHORS)) > 0,
-        (Kind::Reentry, _) => made(MAX_AUTHORS) >= MAX_AUTHORS / accounts + 2,
-        (Kind::Renewal | Kind::Change, _) => made(MAX_AUTHORS) == MAX_AUTHORS,
+    let others = accounts.min(authors.accounts()).saturating_sub(2);
+    match kind {
+        Kind::Bounded => false,
+        Kind::Renewal if made(others) > 0 => true,
+        Kind::Renewal | Kind::Repeatable => accounts > 1 && made(MAX_AUTHORS) == MAX_AUTHORS,
     }
 }
 
@@ -60,55 +58,52 @@ mod tests {
 
     #[test]
     fn whoever_renewed_its_keys_lets_others_go_first() {
-        let [a, b, c] = [(); 3].map(|()| account());
+        let [a, b, c, d] = [(); 4].map(|()| account());
         let too_soon = |commits: &[&AccountId], accounts| is_too_soon(&after(commits), accounts, &a, Kind::Renewal);
         assert!(!too_soon(&[], 10) && !too_soon(&[&a; 16], 1));
-        assert!(too_soon(&[&a], 3) && !too_soon(&[&a, &b], 3), "one other");
-        assert!(too_soon(&[&a, &b], 4) && !too_soon(&[&a, &b, &c], 4), "two others");
-        assert!(too_soon(&[&a, &b, &c], 200));
-        // Of two one may be away.
-        assert!(!too_soon(&[&a; 15], 2) && too_soon(&[&a; 16], 2));
+        assert!(too_soon(&[&b, &c, &a], 3) && !too_soon(&[&c, &a, &b], 3), "one other");
+        assert!(too_soon(&[&d, &c, &a, &b], 4) && !too_soon(&[&d, &a, &b, &c], 4), "two others");
+        // Where others are away, and so not on record, nobody waits for them.
+        assert!(!too_soon(&[&a, &b, &a], 200) && !too_soon(&[&a; 15], 2));
+        assert!(too_soon(&[&a; 16], 2) && too_soon(&[&a; 16], 200), "but not without end");
     }
 
     #[test]
-    fn who_comes_in_again_and_again_lets_others_go_first_in_the_end() {
+    fn nothing_is_done_more_often_in_a_row_but_what_has_an_end() {
         let [a, b] = [(); 2].map(|()| account());
-        for accounts in 2..40 {
-            let mut authors = CommitAuthors::default();
-            let mut entered = 0;
-            while !is_too_soon(&authors, accounts, &a, Kind::Reentry) {
-                authors = authors.with(a.as_bytes());
-                entered += 1;
-            }
-            assert_eq!(entered, 16 / accounts + 2);
-            assert!(!is_too_soon(&authors, accounts, &a, Kind::Bounded));
+        for kind in [Kind::Renewal, Kind::Repeatable] {
+            let mut authors = CommitAuthors::default().with(b.as_bytes());
             for _ in 0..MAX_AUTHORS {
-                authors = authors.with(b.as_bytes());
+                assert!(!is_too_soon(&authors, 2, &a, kind));
+                authors = authors.with(a.as_bytes());
             }
-            assert!(!is_too_soon(&authors, accounts, &a, Kind::Reentry));
+            assert!(is_too_soon(&authors, 2, &a, kind) && !is_too_soon(&authors, 2, &a, Kind::Bounded));
+            assert!(!is_too_soon(&authors.with(b.as_bytes()), 2, &a, kind));
         }
     }
 
     #[test]
-    fn what_removes_or_lets_in_new_accounts_is_never_held_up() {
-        let [owner, b, c] = [(); 3].map(|()| *account().as_bytes());
-        let member =
-            |account| starling_wire::PolicyMember { account, role: starling_wire::Role::Member, by: owner, since: 1 };
-        let mut policy = Policy::new([1; 16], "ops".into(), owner);
-        policy.add(member(b));
-        let with = |change: &dyn Fn(&mut Policy)| {
+    fn what_removes_is_never_held_up_but_of_whom_one_lets_in() {
+        let [owner, admin, b, c] = [(); 4].map(|()| account());
+        let member = |account: &AccountId, by: &AccountId| starling_wire::PolicyMember {
+            account: *account.as_bytes(),
+            role: starling_wire::Role::Member,
+            by: *by.as_bytes(),
+            since: 1,
+        };
+        let mut policy = Policy::new([1; 16], "ops".into(), *owner.as_bytes());
+        policy.add(member(&admin, &owner));
+        policy.add(member(&b, &owner));
+        let kind = |author: &AccountId, change: &dyn Fn(&mut Policy)| {
             let mut after = policy.clone();
             change(&mut after);
-            Kind::of_change(&policy, &after)
+            Kind::of_change(&policy, &after, author)
         };
-        assert_eq!(with(&|p| p.remove(&b)), Kind::Bounded);
-        assert_eq!(with(&|p| p.add(member(c))), Kind::Bounded);
-        let tombstone = starling_wire::Tombstone { account: b, device: [7; 32], staying: Vec::new() };
-        assert_eq!(with(&|p| p.bury(tombstone.clone())), Kind::Bounded);
-        assert_eq!(with(&|p| p.topic = "anything".into()), Kind::Change);
-        policy.remove(&b);
-        let mut again = policy.clone();
-        again.add(member(b));
-        assert_eq!(Kind::of_change(&policy, &again), Kind::Change, "in and out could go on for ever");
+        assert_eq!(kind(&admin, &|p| p.remove(b.as_bytes())), Kind::Bounded);
+        assert_eq!(kind(&owner, &|p| p.remove(b.as_bytes())), Kind::Repeatable);
+        assert_eq!(kind(&admin, &|p| p.add(member(&c, &admin))), Kind::Repeatable);
+        let tombstone = starling_wire::Tombstone { account: *b.as_bytes(), device: [7; 32], staying: Vec::new() };
+        assert_eq!(kind(&owner, &|p| p.bury(tombstone.clone())), Kind::Bounded);
+        assert_eq!(kind(&admin, &|p| p.topic = "anything".into()), Kind::Repeatable);
     }
 }

@@ -364,7 +364,7 @@ pub(super) fn check_commit(
     }
     // Just those go that may not be there any more.
     let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(after, c)).map(|(leaf, _)| *leaf).collect();
-    let kind = Kind::of_change(before, after);
+    let kind = Kind::of_change(before, after, &author);
     if goes == removed { Ok(Allowed { author, kind, brings }) } else { Err(Denied::Malformed) }
 }
 
@@ -406,7 +406,7 @@ pub(super) fn check_entry(
         });
     }
     let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
-    let kind = if own.is_some() { Kind::Reentry } else { Kind::Bounded };
+    let kind = if own.is_some() { Kind::Repeatable } else { Kind::Bounded };
     if has_room { Ok(Allowed { author: newcomer.account(), kind, brings: None }) } else { Err(Denied::Full) }
 }
 

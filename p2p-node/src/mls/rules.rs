@@ -4,7 +4,10 @@ use mls_rs::{
     ExtensionList,
     client_builder::PaddingMode,
     error::IntoAnyError,
-    group::{GroupContext, Roster, Sender, proposal::Proposal},
+    group::{
+        GroupContext, Roster, Sender,
+        proposal::{CustomProposal, Proposal},
+    },
     identity::SigningIdentity,
     mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle, ProposalSource},
     time::MlsTime,
@@ -122,6 +125,11 @@ fn check_with_policy(
             let after = PolicyContext { policy: policy.clone(), authors };
             let extensions = Proposal::GroupContextExtensions(policy::extensions_with(&after));
             proposals.add(extensions, sender, ProposalSource::Local);
+            // For the library a commit with that one alone needs no path. One with reasons does.
+            if let Sender::Member(_) = sender {
+                let reasons = Proposal::Custom(CustomProposal::new(policy::REASONS, Vec::new()));
+                proposals.add(reasons, sender, ProposalSource::Local);
+            }
         }
     }
     Ok(proposals)

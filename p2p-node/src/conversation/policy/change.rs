@@ -250,7 +250,7 @@ impl Conversations {
         let user = entry.wanted_by_user(own, place);
         let others = self.wanted_by_others(cx.dir, entry, group);
         let changes = entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
-        let for_others = changes || entry.is_waited_for;
+        let for_others = changes || entry.row.is_waited_for;
         let turn_at =
             for_others.then(|| entry.turn_at.unwrap_or(turn.now() + turn_of(group, &cx.dir.account.device())));
         let is_due = turn_at.is_some_and(|at| at <= turn.now());
@@ -269,11 +269,15 @@ impl Conversations {
             self.report_refused(turn, chat, *denied)?;
         }
         self.invite_again(turn, cx, chat, &user.settled)?;
-        match user.change {
-            Some(change) => self.prepare(turn, cx, (chat, id), &change, Wish::OfUser),
-            None if is_due && changes => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody),
-            None if is_due => self.let_others_go_on(turn, cx, (chat, id)),
-            None => Ok(()),
+        if let Some(change) = user.change
+            && self.prepare(turn, cx, (chat, id), &change, Wish::OfUser)?
+        {
+            return Ok(());
+        }
+        match is_due {
+            true if changes => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody).map(drop),
+            true => self.let_others_go_on(turn, cx, (chat, id)),
+            false => Ok(()),
         }
     }
 
@@ -285,7 +289,7 @@ impl Conversations {
         (chat, id): (ChatId, GroupId),
     ) -> Result<(), EngineError> {
         if let Some(entry) = self.policies.of.get_mut(&chat) {
-            (entry.is_waited_for, entry.turn_at) = (false, None);
+            (entry.row.is_waited_for, entry.turn_at, entry.dirty) = (false, None, true);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)?.filter(|group| group.is_waited_for()) else {
             return Ok(());
@@ -319,6 +323,7 @@ impl Conversations {
         self.offer_ways_in(turn, cx, chat)
     }
 
+    /// Prepares a change. `false` if it has to wait until others have committed: their programs do that soon (`let_others_go_on`).
     fn prepare(
         &mut self,
         turn: &mut Turn<'_>,
@@ -326,34 +331,33 @@ impl Conversations {
         (chat, id): (ChatId, GroupId),
         change: &Change,
         wish: Wish,
-    ) -> Result<(), EngineError> {
-        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+    ) -> Result<bool, EngineError> {
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(true) };
         if !group.may_change(change) {
-            // It waits until others have committed: their programs do that soon (`let_others_go_on`).
-            return Ok(());
+            return Ok(false);
         }
         match group.prepare_change(turn.agreed_ms(), change) {
             Ok(size) if size <= MAX_ENTRY => {
                 group.entry.append.committing = true;
-                return Ok(());
+                return Ok(true);
             }
             Ok(size) => tracing::error!(size, "a commit that changes a group is too large"),
             Err(error) => tracing::error!(%error, "a commit that changes a group cannot be made"),
         }
         group.forget_pending();
         // It would be tried again and again.
-        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(true) };
         match wish {
             Wish::OfUser => {
                 entry.row.intents.retain(|intent| intent.kind() == IntentKind::Bury);
                 entry.dirty = true;
-                self.report_refused(turn, chat, Denied::Malformed)
+                self.report_refused(turn, chat, Denied::Malformed)?;
             }
             Wish::OfAnybody => {
                 entry.turn_at = Some(turn.now() + 100 * REGROUP_TURN_MS);
-                Ok(())
             }
         }
+        Ok(true)
     }
 
     /// The user is told that a change of a group cannot be made.

@@ -43,8 +43,6 @@ pub struct PolicyEntry {
     policy: Option<Policy>,
     /// When this device commits what any member may commit, in steady time.
     turn_at: Option<u64>,
-    /// Somebody else may soon have to wait for a commit of another account.
-    is_waited_for: bool,
     /// When others are told who we are, in steady time.
     introduce_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.

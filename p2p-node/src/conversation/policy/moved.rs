@@ -129,7 +129,7 @@ impl Conversations {
             let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
             intent.kind() != IntentKind::Bury || !is_buried()
         });
-        (entry.turn_at, entry.is_waited_for) = (None, is_waited_for);
+        (entry.turn_at, entry.row.is_waited_for) = (None, is_waited_for);
         entry.set_policy(policy);
         if comes {
             entry.has_come(turn, chat, &cx.dir.account.id())?;

@@ -43,6 +43,9 @@ pub struct PolicyRow {
     /// The group and the secret of the door by which it was being entered when our user left it.
     #[prost(bytes = "vec", tag = "12")]
     pub left_way: Vec<u8>,
+    /// Somebody else may soon have to wait for a commit of another account.
+    #[prost(bool, tag = "13")]
+    pub is_waited_for: bool,
 }
 
 /// An account that was removed from a group.
