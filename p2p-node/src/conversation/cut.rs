@@ -198,17 +198,17 @@ impl Chats {
     /// Whether a device that its account has removed has written this after the end of what counts of it.
     pub(crate) fn is_beyond_cut(
         &self,
-        turn: &Turn<'_>,
         dir: Directory<'_>,
         chat: ChatId,
         (account, device): (AccountId, &DeviceId),
         id: EventId,
     ) -> bool {
         let row = self.get(&chat).and_then(|state| state.roster.device(device));
-        let is_removed = || dir.list_of(&account).is_some_and(|list| list.has_removed(device));
+        let list = dir.list_of(&account).filter(|list| list.has_removed(device));
+        // However long ago that was: what is beyond may have stayed where the copy comes from.
+        let removed = list.map(|list| list.removed_at(device).map_or(0, |at| at.saturating_mul(1000)));
         row.is_some_and(|row| !row.counts(id.sequence))
-            && is_removed()
-            && id.clock.ms() >= since_ms(dir, &account, device, turn.wall())
+            && removed.is_some_and(|removed| id.clock.ms() >= removed.saturating_sub(CUT_MESSAGES_MS))
     }
 }
 
@@ -257,7 +257,7 @@ fn settle(roster: &mut Roster) -> BTreeSet<DeviceId> {
             let Some(row) = roster.device(&device) else { continue };
             let upto = row.cuts.iter().filter(counts).map(|cut| cut.upto).max();
             let early = row.cuts.iter().filter(counts).flat_map(|cut| ranges::pairs(&cut.early));
-            let early = ranges::merged(ranges::after(early, upto.unwrap_or(0)), MAX_CUTS * MAX_CUT_RANGES);
+            let early = ranges::merged(ranges::after(early, upto.unwrap_or(0)), MAX_CUT_RANGES);
             if (upto.is_some(), upto.unwrap_or(0), &early) == (row.is_cut, row.cut_upto, &row.cut_early) {
                 continue;
             }

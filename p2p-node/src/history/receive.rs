@@ -166,7 +166,7 @@ impl Conversations {
         }
         let label = author.label.as_ref();
         let device = label.and_then(|l| DeviceId::from_bytes(&l.device).ok()).filter(|device| device.tag() == tag);
-        if device.is_some_and(|device| self.chats.is_beyond_cut(turn, dir, chat, (account, &device), id)) {
+        if device.is_some_and(|device| self.chats.is_beyond_cut(dir, chat, (account, &device), id)) {
             return Ok(None);
         }
         let number = match device {

@@ -176,7 +176,9 @@ pub struct DeviceRow {
 impl DeviceRow {
     /// Whether an event of the device counts, by its number, as far as its account has said where its events end.
     pub fn counts(&self, sequence: u64) -> bool {
-        !self.is_cut || sequence <= self.cut_upto || crate::ranges::contain(&self.cut_early, sequence)
+        // Profiles of before had the end alone.
+        let is_cut = self.is_cut || self.cut_upto > 0;
+        !is_cut || sequence <= self.cut_upto || crate::ranges::contain(&self.cut_early, sequence)
     }
 }
 
