@@ -11,7 +11,7 @@ use super::Account;
 use super::pending::AccountPending;
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
-    home::Homes,
+    home::{Homes, Pending},
     limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
     net::{HomeId, WorkFor},
     turn::Turn,
@@ -110,6 +110,11 @@ impl Account {
             }
             Refusal::Stale => {
                 if state.stale.replace(head) == Some(head) {
+                    // What it has is looked at just now, or was.
+                    let is_asked = |pending: &Pending| matches!(pending, Pending::Account(AccountPending::OwnList));
+                    if !state.pending.values().any(is_asked) {
+                        self.has_another_history(turn, homes, home);
+                    }
                     return;
                 }
                 let account = Bytes::copy_from_slice(self.id().as_bytes());

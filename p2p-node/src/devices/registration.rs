@@ -20,13 +20,11 @@ impl AccountDevices<'_> {
     /// What a server has refused of the account's is asked for again.
     pub(crate) fn account_retries(&mut self, turn: &mut Turn<'_>, home: HomeId) {
         let own = self.cx.homes.servers.get(&home).is_some_and(|h| h.own);
-        if self.cx.homes.is_registered(&home) {
+        let is_refused = self.cx.homes.servers.get_mut(&home).is_some_and(|state| state.stale.take().is_some());
+        if self.cx.homes.is_registered(&home) && !is_refused {
             self.cx.account.check_packages(turn, self.cx.homes, home);
             self.check_snapshot(turn, home);
         } else if !self.cx.counters.row.superseded && (own || self.cx.account.has_left(home)) {
-            if let Some(state) = self.cx.homes.servers.get_mut(&home) {
-                state.stale = None;
-            }
             self.cx.account.publish(turn, self.cx.homes, home);
         }
     }
@@ -94,7 +92,7 @@ impl AccountDevices<'_> {
                     return Ok(());
                 }
                 self.compare_shown(turn)?;
-                if self.is_refused(home) || !self.cx.account.would_teach(&theirs) {
+                if self.is_refused(home, &theirs) || !self.cx.account.would_teach(&theirs) {
                     self.cx.account.has_another_history(turn, self.cx.homes, home);
                     return Ok(());
                 }
@@ -124,9 +122,10 @@ impl AccountDevices<'_> {
     }
 
     /// Whether a server has refused just the chain that we have: what it has itself, which was looked at since, does not count here.
-    fn is_refused(&self, home: HomeId) -> bool {
+    fn is_refused(&self, home: HomeId, theirs: &DeviceChain) -> bool {
         let refused = self.cx.homes.servers.get(&home).and_then(|state| state.stale);
-        refused.is_some() && refused == self.cx.account.list().map(DeviceChain::head)
+        let own = self.cx.account.list().map(DeviceChain::head);
+        refused.is_some() && refused == own && own != Some(theirs.head())
     }
 
     /// A home says how many of our key packages are left.
