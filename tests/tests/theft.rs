@@ -231,14 +231,14 @@ impl Unknown {
     }
 
     /// Waits until what the stolen device has for others is at the server.
-    fn is_sent(&self) {
+    fn waits_until_sent(&self) {
         until("the end of what is sent", || {
             (self.world.json("thief", &["rpc", "flush"])["owes"] == false).then_some(())
         });
     }
 
     /// Alice and bob are back: she is shown what was tried, and nothing of it counts.
-    fn is_shown(mut self, attempt: &str) {
+    fn sees_the_attempt(mut self, attempt: &str) {
         let world = &self.world;
         let _alice = world.daemon("alice");
         assert_eq!(tried(world, &self.stolen), attempt);
@@ -257,7 +257,7 @@ fn an_owner_is_shown_that_a_stolen_device_writes_before_its_removal_is_known() {
     let unknown = Unknown::new();
     let _thief = unknown.thief();
     unknown.world.json("thief", &["send", "@bob", "by the thief", "--wait", "sent"]);
-    unknown.is_shown("write");
+    unknown.sees_the_attempt("write");
 }
 
 #[test]
@@ -268,8 +268,8 @@ fn an_owner_is_shown_that_a_stolen_device_calls_before_its_removal_is_known() {
     let args = ["call", "start", "@bob", "--audio-in", "tone", "--audio-out", "none", "--json"];
     let call = Process::start(command.args(args));
     call.wait_for("the call", |event| event["call"]["state"] == "ringing");
-    unknown.is_sent();
-    unknown.is_shown("call");
+    unknown.waits_until_sent();
+    unknown.sees_the_attempt("call");
 }
 
 /// Its word about a contact goes to the other devices of its account alone.
@@ -278,8 +278,8 @@ fn an_owner_is_shown_that_a_stolen_device_writes_to_the_owners_devices_before_it
     let unknown = Unknown::new();
     let _thief = unknown.thief();
     unknown.world.json("thief", &["contacts", "rename", "@bob", "robert"]);
-    unknown.is_sent();
-    unknown.is_shown("write");
+    unknown.waits_until_sent();
+    unknown.sees_the_attempt("write");
 }
 
 #[test]

@@ -86,9 +86,10 @@ fn the_test_runner_kills_what_hangs_in_any_other_way() {
          }}"
     );
     write("src/lib.rs", &hangs);
-    // The settings name this one.
-    write("tests/networks.rs", "");
-    write("tests/roaming.rs", "");
+    // The settings name these.
+    for name in ["networks", "roaming", "laboratory"] {
+        write(&format!("tests/{name}.rs"), "");
+    }
     // The project's own settings, with a shorter time.
     let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.config/nextest.toml");
     let settings = std::fs::read_to_string(settings).unwrap();

@@ -7,8 +7,9 @@ use std::{
 };
 
 /// The folders and files of `src`, from the bottom up. One imports only what stands before it.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "limits",
+    "ranges",
     "store",
     "mls",
     "net",

@@ -336,12 +336,10 @@ impl Connectivity {
                     device.dial_ended(dial);
                 }
             }
-            Some(DialFor::Home(id)) => {
-                if self.homes.get_mut(&id).is_some_and(|home| home.dial_ended(dial)) {
-                    self.schedule_home(id);
-                }
+            Some(DialFor::Home(id)) if self.homes.get_mut(&id).is_some_and(|home| home.dial_ended(dial)) => {
+                self.schedule_home(id);
             }
-            None => {}
+            Some(DialFor::Home(_)) | None => {}
         }
     }
 
