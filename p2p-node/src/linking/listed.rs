@@ -23,6 +23,8 @@ impl Linking<'_> {
         let Some(label) = agreed.map(|candidate| candidate.label.clone()) else { return Ok(()) };
         let account = self.cx.account.id();
         self.cx.take_labels(turn, account, &[label])?;
+        // Owed from now on: the server or this device may be killed when it has the chain, and then nobody waits for an answer any more.
+        self.cx.account.snapshot_soon(turn, self.cx.counters);
         if history {
             self.history.give(turn, device);
         }

@@ -245,6 +245,31 @@ fn an_admin_who_was_offline_for_a_month_has_changed_the_list_at_the_same_time() 
 }
 
 #[test]
+fn a_device_whose_link_was_interrupted_at_any_step_has_the_contacts() {
+    let mut listed = 0;
+    for steps in 0..40 {
+        let mut world = World::new(1_858);
+        let (alice, bob) = world.friends();
+        world.pass(10_000);
+        let (device, _) = world.let_in(alice, false);
+        for _ in 0..steps {
+            world.step();
+        }
+        world.kill(alice);
+        world.start(alice);
+        world.pass(60_000);
+        if world.chain(alice).device(&device.id()).is_none() {
+            continue;
+        }
+        let laptop = world.joined(alice, device);
+        world.pass(60_000);
+        assert!(world.knows(laptop, bob), "after {steps} steps");
+        listed += 1;
+    }
+    assert!(listed > 20, "{listed}");
+}
+
+#[test]
 fn a_server_that_takes_no_chain_is_asked_again_after_minutes_and_not_at_once() {
     let mut world = World::new(1_859);
     let (alice, _) = world.friends();
