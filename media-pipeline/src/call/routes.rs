@@ -319,7 +319,8 @@ impl Call {
             state.fps = (decoded.saturating_sub(frames) as f64 / time) as f32;
             state.path = path;
             if let Some(relayed) = path.relayed {
-                state.repair.on_path(relayed);
+                // Where nothing but relays is wanted there is no better path to be looked for.
+                state.repair.on_path(relayed && !self.0.config.peer.relay_only);
             }
             state.connection == Some(PeerState::Connected)
         };
