@@ -84,7 +84,8 @@ pub(super) fn is_named(address: &Multiaddr) -> bool {
 
 /// Whether an address leads, or may lead, to an IPv4 address.
 pub(super) fn may_be_ipv4(address: &Multiaddr) -> bool {
-    is_named(address) || (!is_circuit(address) && matches!(address.iter().next(), Some(Protocol::Ip4(_))))
+    let is_elsewhere = |part| matches!(part, Protocol::Ip4(ip) if !ip.is_loopback());
+    is_named(address) || (!is_circuit(address) && address.iter().next().is_some_and(is_elsewhere))
 }
 
 /// The address with one of its name's addresses in place of the name. WebSocket over TLS goes on asking for the name.

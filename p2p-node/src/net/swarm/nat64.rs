@@ -39,9 +39,11 @@ fn places(length: usize) -> impl Iterator<Item = usize> {
 }
 
 impl Nat64Prefix {
-    /// An address behind the translator. `None` for addresses that mean something on this machine or its link alone.
+    /// An address behind the translator. `None` for addresses that mean something on this machine or its link alone; and for private ones behind the
+    /// well-known prefix, where they would be another network's (RFC 6052, section 3.1).
     fn address(&self, ip: Ipv4Addr) -> Option<Ipv6Addr> {
-        if ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() {
+        let is_private_behind_any = ip.is_private() && *self == WELL_KNOWN;
+        if ip.is_loopback() || ip.is_unspecified() || ip.is_link_local() || is_private_behind_any {
             return None;
         }
         let mut octets = self.octets;
