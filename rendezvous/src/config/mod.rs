@@ -152,7 +152,7 @@ impl Default for Config {
         Self {
             data_dir: "starling-rendezvous-data".into(),
             listen: DEFAULT_LISTEN.iter().filter_map(|a| a.parse().ok()).collect(),
-            listen_443: true,
+            listen_443: false,
             public_addresses: Vec::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 9464)),
             store: "redb".into(),

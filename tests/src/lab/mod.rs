@@ -246,6 +246,7 @@ impl Lab {
                 command.args(["--listen", &format!("/{protocol}/{address}/{port}")]);
             }
         }
+        command.env("STARLING_RENDEZVOUS_LISTEN_443", "true");
         let process = Process::start(command.args(["--http", "127.0.0.1:0", "--json", "--data-dir"]).arg(dir));
         let ready = process.json();
         (process, ready)
