@@ -15,6 +15,13 @@ impl Connectivity {
         self.homes.get(id).filter(|home| home.visit.is_some() && !home.is_up() && home.dials(dial)).map(|_| *id)
     }
 
+    /// Whether a dial is for a visit that is not wanted any more. It is not to be made then: on another connection than one of its own it would tell
+    /// the server who we are.
+    pub fn is_past_visit(&self, dial: DialId) -> bool {
+        let Some(DialFor::Home(id)) = self.dials.get(&dial) else { return false };
+        self.homes.get(id).is_none_or(|home| home.visit.is_some()) && self.visit_of(dial).is_none()
+    }
+
     /// A rendezvous is reached in another way from now on: what there is of the way before ends.
     pub(super) fn set_visit(&mut self, now: Instant, id: HomeId, visit: Option<u64>) {
         let Some(home) = self.homes.get_mut(&id) else {

@@ -336,6 +336,11 @@ impl Driver {
             self.opening.push(Box::pin(visit.instrument(span)));
             return;
         }
+        if self.connectivity.is_past_visit(dial) {
+            let problem = ConnectionProblem::Broken;
+            let input = Input::DialFailed { peer: None, dial: Some(dial), problem };
+            return self.connectivity.handle(Instant::now(), input);
+        }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
