@@ -19,6 +19,11 @@ use crate::net::ConnectionProblem;
 /// hear within 3 s how they are connected.
 const LAST_RESORT: Duration = Duration::from_secs(2);
 
+/// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
+fn says_less(problem: ConnectionProblem) -> bool {
+    matches!(problem, ConnectionProblem::NoAnswer | ConnectionProblem::NoRoute)
+}
+
 /// Whether a server may be reached at another port although there is this problem.
 fn depends_on_port(problem: ConnectionProblem) -> bool {
     use ConnectionProblem as Problem;
@@ -109,7 +114,8 @@ impl Connectivity {
     fn ways_to(&self, id: HomeId, ways: impl Fn(&RendezvousAddr) -> Vec<Multiaddr>) -> Vec<Multiaddr> {
         let Some(home) = self.homes.get(&id) else { return Vec::new() };
         let may_dial = |address: &&RendezvousAddr| home.is_chosen() || self.reach.admits_home(address);
-        home.addresses.iter().filter(may_dial).flat_map(ways).collect()
+        let is_admitted = |way: &Multiaddr| home.is_chosen() || self.reach.admits_way(way);
+        home.addresses.iter().filter(may_dial).flat_map(ways).filter(is_admitted).collect()
     }
 
     /// What was dialled first has led to nothing so far: dials the last resort beside it.
@@ -174,7 +180,7 @@ impl Connectivity {
             let intercepted = Some(problem).filter(is_intercepted);
             // That of the others, if they have failed. They may be tried again already.
             let before = std::mem::replace(&mut last.problem, intercepted);
-            return before.map(|before| intercepted.unwrap_or(before));
+            return before.map(|before| intercepted.filter(|_| says_less(before)).unwrap_or(before));
         }
         if last.superseded == Some(dial) {
             return None;
@@ -186,7 +192,7 @@ impl Connectivity {
                 last.problem = Some(problem);
                 return None;
             }
-            return before.filter(is_intercepted).or(Some(problem));
+            return before.filter(|before| is_intercepted(before) && says_less(problem)).or(Some(problem));
         }
         Some(problem)
     }

@@ -98,6 +98,32 @@ fn what_answers_in_place_of_a_server_at_port_443_is_told_whichever_way_fails_las
 }
 
 #[test]
+fn a_web_site_at_port_443_is_not_taken_for_a_portal_where_the_server_refuses() {
+    let mut world = World::new(8);
+    world.keep_dials = true;
+    short_home(&mut world, 1, None);
+    world.pass(3 * SECOND);
+    let [(first, false), (web, true)] = dials(&world)[..] else { unreachable!() };
+    fail(&mut world, first, ConnectionProblem::Refused);
+    fail(&mut world, web, ConnectionProblem::Intercepted);
+    assert_eq!(problems(&world), [ConnectionProblem::Refused]);
+}
+
+#[test]
+fn a_visit_that_has_come_by_another_way_leaves_nothing_to_be_dialled() {
+    let mut world = World::new(9);
+    world.keep_dials = true;
+    let id = short_home(&mut world, 1, Some(7));
+    world.pass(3 * SECOND);
+    let [(first, false), (web, true)] = dials(&world)[..] else { unreachable!() };
+    assert!(!world.net.is_past_visit(first) && !world.net.is_past_visit(web));
+    world.dials.remove(&first);
+    world.input(Input::Visiting { home: id, dial: first });
+    // Its name was still being looked up: on a connection that is not the visit's own the server would learn who comes.
+    assert!(world.net.is_past_visit(web));
+}
+
+#[test]
 fn a_better_way_that_comes_first_makes_port_443_superfluous() {
     let mut world = World::new(3);
     world.keep_dials = true;
@@ -127,7 +153,7 @@ fn a_session_that_was_only_slow_moves_to_a_better_way_alone() {
     // A probe that is late has the server dialled; then the session answers.
     let slow = |world: &mut World, id: HomeId, time: Duration| {
         world.input(Input::AnswerDue(Subject::Home(id)));
-        world.pass_with(3 * SECOND, &[1]);
+        world.pass_with(4 * SECOND, &[1]);
         world.pass_with(time, &[]);
     };
     let mut world = World::new(6);
@@ -149,7 +175,7 @@ fn a_session_that_was_only_slow_moves_to_a_better_way_alone() {
     let session = world.connect(1, false, Some(web));
     world.open_streams();
     fail(&mut world, first, ConnectionProblem::NoAnswer);
-    slow(&mut world, id, SECOND);
+    slow(&mut world, id, 2 * SECOND);
     let [(spare, false), (web, true)] = dials(&world)[..] else { panic!("{:?}", kinds(&world)) };
     let no_better = world.connect(1, false, Some(web));
     assert!(world.open.contains_key(&session) && !world.open.contains_key(&no_better));

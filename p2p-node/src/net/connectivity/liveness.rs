@@ -19,8 +19,8 @@ use super::{Action, Connectivity, Errand, HomeId, NetEvent, peers::Session};
 
 /// How long after something was sent that has to be answered its receiver is probed.
 const ANSWER_DUE: Duration = Duration::from_millis(1_500);
-/// The probe of a rendezvous that is not answered after this time is late.
-const LATE: Duration = Duration::from_secs(1);
+/// The probe of a rendezvous that is not answered after this time is late. It takes two round trips, behind what waits to be sent.
+const LATE: Duration = Duration::from_secs(2);
 /// Between probes while a user looks at what is connected.
 const WATCHED: Duration = Duration::from_secs(5);
 /// Between probes of a rendezvous while nobody does, at first. Most servers that die are back within a moment, and know nothing of their connections.

@@ -119,7 +119,7 @@ fn late() -> (World, HomeId, DialId, ConnectionId) {
     world.keep_dials = true;
     let session = *world.open.iter().find(|(_, (to, _))| *to == peer(9)).unwrap().0;
     world.input(Input::AnswerDue(Subject::Home(home)));
-    world.pass_with(3 * SECOND, &[9]);
+    world.pass_with(4 * SECOND, &[9]);
     let dial = *world.dials.iter().find(|(_, (to, _))| *to == peer(9)).unwrap().0;
     (world, home, dial, session)
 }

@@ -90,6 +90,12 @@ impl Reach {
         }
     }
 
+    /// Whether it may be dialled in this way, which has a port of its own.
+    pub fn admits_way(&self, address: &Multiaddr) -> bool {
+        let is_name = |part| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_));
+        address.iter().next().is_some_and(is_name) || self.admits(address)
+    }
+
     fn admits_ip(&self, ip: IpAddr) -> bool {
         match scope(ip) {
             Scope::Global => true,
