@@ -55,7 +55,8 @@ async fn rendezvous(greets: bool) -> (RendezvousAddr, mpsc::UnboundedReceiver<Se
                     if greets {
                         let hello = ServerHello { version: VERSION, ..ServerHello::default() };
                         writer.push(&Response { id: 0, body: Some(ResponseBody::Hello(hello)) });
-                        writer.flush().await.unwrap();
+                        // Who has come may have left again.
+                        let _ = writer.flush().await;
                     }
                     sessions.push(writer);
                 }
@@ -120,7 +121,6 @@ async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
     // As a home, it is told who we are.
     net.send(wanted(&address, None));
     while sees(&mut seen).await != Seen::Came(own) {}
-    wait_for(&mut inputs, over_tcp).await;
 }
 
 #[tokio::test]
