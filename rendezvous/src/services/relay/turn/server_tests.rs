@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::{io::Write as _, time::Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use rtc::{
@@ -117,24 +117,13 @@ async fn serving() -> (SocketAddr, AbortOnDropHandle<()>) {
     (server.addresses()[0], AbortOnDropHandle::new(tokio::spawn(server.run())))
 }
 
-/// Says that this test cannot run here, where `./test` counts and names what was skipped. On CI it must run.
-fn skip(needs: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot run here, but must on CI: needs {needs}");
-    println!("SKIPPED: needs {needs}");
-    if let Some(list) = std::env::var_os("STARLING_SKIPPED") {
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        list.write_all(format!("{test}: needs {needs}\n").as_bytes()).unwrap();
-    }
-}
-
 /// What a program of coturn prints that is run against a server; `None` where it is not installed.
 async fn coturn(program: &str, arguments: &[&str]) -> Option<String> {
     let run = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).output();
     match timeout(Duration::from_secs(60), run).await.unwrap() {
         Ok(output) => Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            skip(&format!("{program} (package coturn)"));
+            starling_tests::skip(&format!("{program} (package coturn)"));
             None
         }
         Err(error) => unreachable!("{error}"),
