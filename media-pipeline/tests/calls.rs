@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -133,6 +133,79 @@ async fn pictures_and_sound_go_both_ways() {
     starling_media::video::mp4::frames(&mp4, |frame| numbers.extend(starling_media::video::pattern::read(frame)))
         .unwrap();
     assert!(numbers.len() > 80 && numbers.is_sorted(), "{numbers:?}");
+}
+
+/// Kinds of messages of a DTLS handshake (RFC 5246, section 7.4).
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+/// The extension that negotiates SRTP.
+const USE_SRTP: [u8; 2] = [0, 14];
+/// AES in counter mode with 80 bits of HMAC-SHA1 (RFC 5764, section 4.1.2).
+const AES_CM_128_HMAC_SHA1_80: u16 = 1;
+
+/// The kind of a DTLS hello (RFC 6347, section 4.2), and what it says of SRTP (RFC 5764, section 4.1.1): all profiles that a client takes, or the one
+/// that the server has chosen.
+fn hello(message: &[u8]) -> Option<(u8, Vec<u16>)> {
+    /// What follows a field that begins with its length, of so many bytes.
+    fn after(bytes: &[u8], size: usize) -> Option<&[u8]> {
+        let (length, rest) = bytes.split_at_checked(size)?;
+        rest.get(length.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte))..)
+    }
+    let kind = *message.first()?;
+    // After the header of the message, its version and random bytes.
+    let mut rest = message.get(12 + 2 + 32..)?;
+    match kind {
+        // Session, cookie, cipher suites and methods of compression.
+        CLIENT_HELLO => {
+            for size in [1, 1, 2, 1] {
+                rest = after(rest, size)?;
+            }
+        }
+        // Session; one cipher suite and one method of compression.
+        SERVER_HELLO => rest = after(rest, 1)?.get(3..)?,
+        _ => return None,
+    }
+    let (mut extensions, mut profiles) = (rest.get(2..)?, Vec::new());
+    while let Some((extension, rest)) = extensions.split_first_chunk::<2>() {
+        if *extension == USE_SRTP {
+            // Behind the length of the extension and that of the list.
+            let list = &rest[4..4 + usize::from(rest[3])];
+            profiles.extend(list.chunks(2).map(|profile| u16::from_be_bytes([profile[0], profile[1]])));
+        }
+        extensions = after(rest, 2)?;
+    }
+    Some((kind, profiles))
+}
+
+/// The hellos that were sent over a link.
+fn hellos(link: &Link) -> BTreeSet<(u8, Vec<u16>)> {
+    let mut found = BTreeSet::new();
+    for datagram in link.seen.handshakes.lock().unwrap().iter() {
+        let mut records = &datagram[..];
+        while let Some((header, rest)) = records.split_at_checked(13) {
+            let (record, next) = rest.split_at(u16::from_be_bytes([header[11], header[12]]).into());
+            // A record of a handshake, before anything is encrypted.
+            if header[0] == 22 && header[3..5] == [0, 0] {
+                found.extend(hello(record));
+            }
+            records = next;
+        }
+    }
+    found
+}
+
+/// A packet that is sent again has the nonce of the first one, and another header: AES-GCM would give away its key for authentication by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn media_are_encrypted_with_aes_in_counter_mode_and_hmac_and_nothing_else_is_offered() {
+    let configs = vec![config("tone", "none", Some("")), config("tone", "none", Some(""))];
+    let links: Vec<Link> = configs.iter().map(|config| config.peer.link.clone().unwrap()).collect();
+    let mut mesh = Mesh::new(configs).await;
+    mesh.connected().await;
+    mesh.until("sound", |m| m.seen(0, 1).audio.packets > 10 && m.seen(1, 0).audio.packets > 10).await;
+    mesh.end().await;
+    let hellos: BTreeSet<_> = links.iter().flat_map(hellos).collect();
+    let expected = [CLIENT_HELLO, SERVER_HELLO].map(|kind| (kind, vec![AES_CM_128_HMAC_SHA1_80]));
+    assert_eq!(hellos, BTreeSet::from(expected));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

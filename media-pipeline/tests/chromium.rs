@@ -35,6 +35,7 @@ const post = (path, body) => fetch(path, {method: 'POST', body: JSON.stringify(b
     const out = {state: pc.connectionState};
     for (const s of (await pc.getStats()).values()) {
       if (s.type == 'inbound-rtp' && s.kind == 'video') Object.assign(out, {frames: s.framesDecoded, fps: s.framesPerSecond, freezes: s.freezeCount, lost: s.packetsLost, width: s.frameWidth, codec: s.codecId});
+      if (s.type == 'transport') out.srtp = s.srtpCipher;
       if (s.type == 'inbound-rtp' && s.kind == 'audio') Object.assign(out, {energy: s.totalAudioEnergy, concealed: s.concealedSamples, samples: s.totalSamplesReceived});
     }
     post('/stats', out);
@@ -174,6 +175,8 @@ async fn chromium_sees_and_hears_us_and_we_it() {
     let number = |name: &str| last[name].as_f64().unwrap_or(0.0);
     assert!(number("samples") > 100_000.0 && number("concealed") < number("samples") / 10.0, "{last}");
     assert!(last["freezes"].as_u64() <= Some(1), "{last}");
+    // Though it also knows AES-GCM.
+    assert_eq!(last["srtp"], "AES_CM_128_HMAC_SHA1_80", "{last}");
     let route = &stats.routes[0];
     assert!(route.video.frames > 80 && route.video.broken_frames == 0, "{stats:#?}");
     assert!(route.audio.packets > 200, "{stats:#?}");

@@ -16,6 +16,10 @@ use webrtc::runtime::{AsyncUdpSocket, RecvMeta, Transmit};
 
 /// Datagrams under way: a second at 10 Mbit/s. Beyond, they are dropped as any queue drops.
 const UNDER_WAY: usize = 1024;
+/// Datagrams of handshakes that are kept to be looked at: a handshake has a dozen, and copies of each.
+const HANDSHAKES: usize = 64;
+/// The first byte of a record of a DTLS handshake (RFC 5246, section 6.2.1).
+const HANDSHAKE: u8 = 22;
 
 /// What a network does to what is sent.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +61,8 @@ pub struct LinkSeen {
     pub lost: AtomicU64,
     /// Dropped before the limit.
     pub dropped: AtomicU64,
+    /// The first datagrams of DTLS handshakes that were to be sent: they tell what was negotiated, which the library does not.
+    pub handshakes: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Link {
@@ -120,6 +126,17 @@ struct LinkSocket {
     state: Mutex<State>,
 }
 
+impl LinkSeen {
+    fn note_handshake(&self, datagram: &[u8]) {
+        if datagram.first() == Some(&HANDSHAKE) {
+            let mut kept = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < HANDSHAKES {
+                kept.push(datagram.to_vec());
+            }
+        }
+    }
+}
+
 impl LinkSocket {
     /// When a datagram of this length arrives; never, if it is lost.
     fn arrival(&self, length: usize) -> Option<Instant> {
@@ -168,6 +185,7 @@ impl AsyncUdpSocket for LinkSocket {
     }
 
     fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        self.link.seen.note_handshake(transmit.contents);
         if let Some(due) = self.arrival(transmit.contents.len())
             && self.sender.try_send((due, transmit.destination, transmit.contents.to_vec())).is_err()
         {
