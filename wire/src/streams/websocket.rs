@@ -34,34 +34,22 @@ type Authenticated = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// WebSocket over TCP, to IP addresses.
 pub fn websocket(key: &Keypair, muxing: yamux::Config) -> Result<Authenticated, WebsocketError> {
-    websocket_over(tcp::tokio::Transport::new(tcp::Config::default()), small_segments(), key, muxing)
+    websocket_over(plain(), small_segments(), key, muxing)
 }
 
 /// The same as a server. It has a certificate of its own for TLS: made here and kept in memory, as nobody compares it with the one before.
 pub fn websocket_server(key: &Keypair, muxing: yamux::Config) -> Result<Authenticated, WebsocketError> {
-    let mut plain = websocket::Config::new(tcp::tokio::Transport::new(tcp::Config::default()));
+    let mut plain = plain();
     plain.set_tls_config(own_certificate()?);
-    authenticated(plain, small_segments(), key, muxing)
+    websocket_over(plain, small_segments(), key, muxing)
 }
 
-/// WebSocket over any transports of bytes: through a proxy, for example. TLS goes over `below_tls`.
+fn plain() -> websocket::Config<tcp::tokio::Transport> {
+    websocket::Config::new(tcp::tokio::Transport::new(tcp::Config::default()))
+}
+
+/// WebSocket over any transports of bytes: through a proxy, for example. TLS that is dialled goes over `below_tls`; all else is as `plain` is set up.
 pub fn websocket_over<T, S>(
-    bytes: T,
-    below_tls: Boxed<S>,
-    key: &Keypair,
-    muxing: yamux::Config,
-) -> Result<Authenticated, WebsocketError>
-where
-    T: Transport<Output: AsyncRead + AsyncWrite + Send + Unpin + 'static, Error: Send + Sync + 'static>,
-    T: Send + Unpin + 'static,
-    T::Dial: Send + 'static,
-    T::ListenerUpgrade: Send + 'static,
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    authenticated(websocket::Config::new(bytes), below_tls, key, muxing)
-}
-
-fn authenticated<T, S>(
     mut plain: websocket::Config<T>,
     below_tls: Boxed<S>,
     key: &Keypair,

@@ -26,7 +26,7 @@ use libp2p::{
     },
     identity::Keypair,
     multiaddr::Protocol,
-    noise, yamux,
+    noise, websocket, yamux,
 };
 use starling_wire::streams;
 use tokio::net::TcpStream;
@@ -159,7 +159,7 @@ pub(super) fn transport(key: &Keypair, proxy: &Proxy) -> Result<Boxed<(PeerId, S
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(yamux::Config::default());
-    let (plain, below_tls) = (ProxiedTcp(proxy.clone()), ProxiedTcp(proxy.clone()).boxed());
+    let (plain, below_tls) = (websocket::Config::new(ProxiedTcp(proxy.clone())), ProxiedTcp(proxy.clone()).boxed());
     let websocket = streams::websocket_over(plain, below_tls, key, yamux::Config::default())?;
     let both = OrTransport::new(websocket, tcp.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))));
     Ok(both
