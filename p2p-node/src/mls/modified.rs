@@ -88,7 +88,7 @@ impl mls_rs::MlsRules for Lawless {
         };
         let before = policy::context_of(&context.extensions).ok().flatten();
         if let (Some(mut after), Some(author), false) = (before, certificate(author), brings) {
-            after.authors = after.authors.map(|authors| authors.with(author.account().as_bytes()));
+            after.authors = policy::authors_after(&after, &author.account());
             let extensions = Proposal::GroupContextExtensions(policy::extensions_with(&after));
             proposals.add(extensions, sender, ProposalSource::Local);
         }
@@ -193,7 +193,7 @@ pub fn defied(
     author: &AccountId,
     honest: Result<Option<CommitAuthors>, Denied>,
 ) -> Result<Option<CommitAuthors>, Denied> {
-    if DEFIES.get() { Ok(before.authors.as_ref().map(|a| a.with(author.as_bytes()))) } else { honest }
+    if DEFIES.get() { Ok(policy::authors_after(before, author)) } else { honest }
 }
 
 /// Makes commits as a program without rules does that leaves out the path where the library lets it.

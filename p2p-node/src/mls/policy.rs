@@ -289,8 +289,12 @@ pub(super) struct Allowed {
     pub brings: Option<PolicyContext>,
 }
 
-/// Whether an account may make a commit of this kind now, or has to let others commit first; and if it may, what the commit makes of the record of
-/// authors. Groups of before there was one have none.
+/// What a commit by an account makes of the record of authors. Groups of before there was one have none.
+pub(super) fn authors_after(before: &PolicyContext, author: &AccountId) -> Option<CommitAuthors> {
+    before.authors.as_ref().map(|authors| authors.with(author.as_bytes()))
+}
+
+/// Whether an account may make a commit of this kind now, or has to let others commit first; and if it may, [`authors_after`] it.
 pub(super) fn check_pace(
     before: &PolicyContext,
     roster: &Roster<'_>,
@@ -301,7 +305,7 @@ pub(super) fn check_pace(
     let accounts: BTreeSet<AccountId> = members(roster).map(|(_, device)| device.account()).collect();
     match is_too_soon(authors, accounts.len(), author, kind) {
         true => Err(Denied::TooSoon),
-        false => Ok(Some(authors.with(author.as_bytes()))),
+        false => Ok(authors_after(before, author)),
     }
 }
 

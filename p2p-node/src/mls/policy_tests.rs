@@ -126,7 +126,7 @@ fn says(policy: &Policy) -> Proposal {
 /// The same proposals with the record of authors that a commit of this account leads to.
 fn on_record(group: &LiveGroup, author: &AccountKey, proposals: Vec<Proposal>) -> Vec<Proposal> {
     let context = context_of(&group.group.context().extensions).unwrap().unwrap();
-    let authors = context.authors.map(|authors| authors.with(author.id().as_bytes()));
+    let authors = authors_after(&context, &author.id());
     let with_authors = |proposal| match proposal {
         Proposal::GroupContextExtensions(mut extensions) => {
             // What cannot be read stays as it is.
@@ -560,7 +560,7 @@ fn an_admin_who_changes_something_again_and_again_lets_others_go_first_in_the_en
     let (commit, _) = modified::defying(|| {
         let mut after = admin.clone();
         let context = context_of(&admin.group.context().extensions).unwrap().unwrap();
-        let authors = context.authors.map(|authors| authors.with(company.others[0].0.id().as_bytes()));
+        let authors = authors_after(&context, &company.others[0].0.id());
         let context = PolicyContext { policy: change.policy.clone(), authors };
         let commit = after.group.commit_builder().set_group_context_ext(extensions_with(&context)).unwrap();
         (commit.build().unwrap().commit_message.to_bytes().unwrap(), ())
