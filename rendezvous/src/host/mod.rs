@@ -5,6 +5,7 @@ mod admission;
 mod boxed;
 mod connection;
 mod identity;
+mod listening;
 #[cfg(any(test, feature = "local"))]
 pub mod local;
 mod network;

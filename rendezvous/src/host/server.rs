@@ -1,20 +1,18 @@
 //! Starting, running, reloading and stopping.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     fs, io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Swarm,
-    multiaddr::Protocol,
-    ping,
+    Multiaddr, PeerId, Swarm, ping,
     swarm::{ConnectionId, SwarmEvent},
 };
 use starling_keys::RendezvousAddr;
@@ -29,8 +27,9 @@ use super::{
     boxed::Boxed,
     connection::{self, Ended},
     identity::{Identity, IdentityError},
+    listening::{Listening, announce, listen, web_addresses},
     network::{self, Behaviour, BehaviourEvent},
-    preflight::{Warning, bind_turn, has_ipv6, preflight},
+    preflight::{bind_turn, has_ipv6, preflight},
     relay_shares::RelayShares,
 };
 use crate::{
@@ -169,13 +168,10 @@ impl Server {
     pub async fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, StartError> {
         let warnings = preflight(config).await?;
         let config = &config.on_host(has_ipv6());
-        let mut web = config.listen_web();
-        for warning in warnings {
+        for warning in &warnings {
             tracing::warn!("{warning}");
-            if let Warning::NoWeb { address, .. } = warning {
-                web.retain(|other| *other != address);
-            }
         }
+        let web = web_addresses(config, &warnings);
         let dir = &config.data_dir;
         let data_dir = |error| StartError::DataDir { path: dir.clone(), error };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(data_dir)?;
@@ -188,44 +184,18 @@ impl Server {
         let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
         let mut swarm = network::build(identity.keypair, config, shares.clone()).await.map_err(StartError::Network)?;
         let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen, &web).await?;
-        let mut addresses: Vec<Multiaddr> =
-            if config.public_addresses.is_empty() { useful(&listening) } else { config.public_addresses.clone() };
-        for address in &mut addresses {
-            if !matches!(address.iter().last(), Some(Protocol::P2p(_))) {
-                address.push(Protocol::P2p(peer_id));
-            }
-            let bare: Multiaddr = address.iter().filter(|p| !matches!(p, Protocol::P2p(_))).collect();
-            // A reservation's answer carries these; without any, clients cannot use the relay.
-            swarm.add_external_address(bare);
-        }
+        let addresses = announce(&mut swarm, config, &listening, peer_id);
 
         let http =
             TcpListener::bind(config.http).await.map_err(|error| StartError::Http { address: config.http, error })?;
+        let http_address = http.local_addr().unwrap_or(config.http);
+        let admin = bind_admin(dir).map_err(data_dir)?;
+        let mut operator = JoinSet::new();
+        let turn = serve_turn(config, identity.turn_key, &services, &mut operator).await?;
         let ways: Vec<RendezvousAddr> =
             addresses.iter().filter_map(|address| RendezvousAddr::try_from(address).ok()).collect();
         let short = RendezvousAddr::shortened(&ways);
-        let http_address = http.local_addr().unwrap_or(config.http);
-        let mut ready = Ready { peer_id, short, addresses, http: http_address, turn: None };
-        let socket = dir.join("admin.sock");
-        let _ = fs::remove_file(&socket);
-        let admin = UnixListener::bind(&socket).map_err(data_dir)?;
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).map_err(data_dir)?;
-
-        let mut operator = JoinSet::new();
-        let mut turn = None;
-        if config.turn.enabled {
-            // A warning was logged above.
-            if let Ok(server) = bind_turn(config, identity.turn_key, &services.metrics).await? {
-                turn = server.addresses().first().copied();
-                let (secret, hours) = (identity.turn_key, config.turn.credential_hours);
-                let (addresses, revoked, streams) = (server.addresses(), server.revoked(), server.streams());
-                let endpoint = TurnEndpoint { addresses, secret, hours, revoked, streams };
-                operator::revoke_banned(&services.store, &endpoint).await?;
-                let _ = services.turn.set(endpoint);
-                operator.spawn(server.run());
-            }
-        }
-        ready.turn = turn;
+        let ready = Ready { peer_id, short, addresses, http: http_address, turn };
         operator.spawn(operator::serve_http(http, services.clone()));
         operator.spawn(operator::serve_admin(admin, services.clone()));
         operator.spawn(sweep(services.clone()));
@@ -461,99 +431,34 @@ impl Server {
     }
 }
 
-/// Addresses to give to users: those of this machine alone only if there is no other.
-fn useful(listening: &[Multiaddr]) -> Vec<Multiaddr> {
-    let all: Vec<Multiaddr> = listening.iter().filter(|a| network::is_useful(a)).cloned().collect();
-    let is_loopback = |a: &Multiaddr| a.ip_addr().is_some_and(|ip| ip.is_loopback());
-    let elsewhere: Vec<Multiaddr> = all.iter().filter(|a| !is_loopback(a)).cloned().collect();
-    if elsewhere.is_empty() { all } else { elsewhere }
+/// The socket that operators ask over.
+fn bind_admin(dir: &Path) -> io::Result<UnixListener> {
+    let socket = dir.join("admin.sock");
+    let _ = fs::remove_file(&socket);
+    let admin = UnixListener::bind(&socket)?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    Ok(admin)
 }
 
-/// What is listened on, and what happened before the server was ready.
-struct Listening {
-    addresses: Vec<Multiaddr>,
-    early: Vec<SwarmEvent<BehaviourEvent>>,
-}
-
-/// Whether a listener on this address says by itself where it listens: one on all addresses of an internet protocol says nothing until the host has
-/// one, which it never has where IPv6 is switched off.
-fn has_addresses(address: &Multiaddr, own: &[IpAddr]) -> bool {
-    let is_there = |ip: IpAddr| !ip.is_unspecified() || own.iter().any(|own| own.is_ipv4() == ip.is_ipv4());
-    address.ip_addr().is_none_or(is_there)
-}
-
-/// Waits until every address is listened on; those of the web are done without if they have gone to somebody else meanwhile. Those found are in the
-/// order of those wanted, before those of the web.
-async fn listen(
-    swarm: &mut Swarm<Boxed<Behaviour>>,
-    wanted: &[Multiaddr],
-    web: &[Multiaddr],
-) -> Result<Listening, StartError> {
-    let own: Option<Vec<IpAddr>> =
-        if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
-    let mut places = HashMap::new();
-    let mut waiting = HashSet::new();
-    for (place, address) in wanted.iter().chain(web).enumerate() {
-        let id = match swarm.listen_on(address.clone()) {
-            Ok(id) => id,
-            Err(error) => {
-                let (address, error) = (address.clone(), io_error(&error));
-                if place < wanted.len() {
-                    return Err(StartError::Listen { address, error });
-                }
-                tracing::warn!("{}", Warning::NoWeb { address, error });
-                continue;
-            }
-        };
-        places.insert(id, place);
-        if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
-            waiting.insert(id);
-        }
+/// Serves STUN and TURN, if that is wanted and can be had; where.
+async fn serve_turn(
+    config: &Config,
+    secret: [u8; 32],
+    services: &Services,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<SocketAddr>, StartError> {
+    if !config.turn.enabled {
+        return Ok(None);
     }
-    let mut found = Vec::new();
-    let mut early = Vec::new();
-    // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them. Not more:
-    // clients may be knocking all the time.
-    let mut until = None;
-    loop {
-        if waiting.is_empty() && until.is_none() {
-            until = Some(tokio::time::Instant::now() + Duration::from_millis(50));
-        }
-        let event = async {
-            match until {
-                Some(until) => tokio::time::timeout_at(until, swarm.select_next_some()).await.ok(),
-                None => Some(swarm.select_next_some().await),
-            }
-        };
-        match event.await {
-            Some(SwarmEvent::NewListenAddr { listener_id, address }) => {
-                waiting.remove(&listener_id);
-                found.push((places.get(&listener_id).copied(), address));
-            }
-            Some(SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. }) => {
-                let address = places.get(&listener_id).and_then(|place| wanted.iter().chain(web).nth(*place));
-                return Err(StartError::Listen { address: address.cloned().unwrap_or_else(Multiaddr::empty), error });
-            }
-            Some(event) => early.push(event),
-            None => {
-                found.sort_by_key(|(place, _)| *place);
-                let addresses = found.into_iter().map(|(_, address)| address).collect();
-                return Ok(Listening { addresses, early });
-            }
-        }
-    }
-}
-
-/// What the system said, which is the innermost error.
-fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.downcast_ref::<io::Error>() {
-        Some(error) => io::Error::new(error.kind(), innermost.to_string()),
-        None => io::Error::other(innermost.to_string()),
-    }
+    // A warning was logged when that was tried before.
+    let Ok(server) = bind_turn(config, secret, &services.metrics).await? else { return Ok(None) };
+    let (addresses, revoked, streams) = (server.addresses(), server.revoked(), server.streams());
+    let first = addresses.first().copied();
+    let endpoint = TurnEndpoint { addresses, secret, hours: config.turn.credential_hours, revoked, streams };
+    operator::revoke_banned(&services.store, &endpoint).await?;
+    let _ = services.turn.set(endpoint);
+    tasks.spawn(server.run());
+    Ok(first)
 }
 
 async fn sweep(services: Arc<Services>) {
