@@ -29,9 +29,14 @@ struct Server {
 impl Server {
     /// `prepare` changes the command that starts it.
     fn start(prepare: impl FnOnce(&mut Command, &Path)) -> Self {
+        Self::listening(LOOPBACK, prepare)
+    }
+
+    /// The same at other addresses.
+    fn listening(addresses: [&str; 4], prepare: impl FnOnce(&mut Command, &Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(PROGRAM);
-        command.args(LOOPBACK).stdout(Stdio::piped()).stderr(fs::File::create(dir.path().join("log")).unwrap());
+        command.args(addresses).stdout(Stdio::piped()).stderr(fs::File::create(dir.path().join("log")).unwrap());
         command.arg("--data-dir").arg(dir.path().join("data"));
         prepare(&mut command, dir.path());
         Self { child: command.spawn().unwrap(), dir }
@@ -222,6 +227,31 @@ fn a_check_beside_the_running_server_passes() {
     assert!(check(&data).status.success(), "{}", stderr(&check(&data)));
     let other = tempfile::tempdir().unwrap();
     assert_eq!(check(&other.path().display().to_string()).status.code(), Some(1));
+}
+
+#[test]
+fn a_check_beside_the_running_server_names_what_that_does_without() {
+    // Whoever has this port now, or if this user may have it at all: the server does not get it.
+    let _taken = TcpListener::bind("0.0.0.0:443");
+    let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("/ip4/0.0.0.0/tcp/{port}");
+    let addresses = ["--listen", &listen, "--http", "127.0.0.1:0"];
+    let mut server = Server::listening(addresses, |command, _| {
+        command.arg("--json").env("STARLING_RENDEZVOUS_LISTEN_443", "true");
+    });
+    server.ready();
+    let status: Value = serde_json::from_slice(&server.admin(&["status"]).stdout).unwrap();
+    assert_eq!(status["sockets"], serde_json::json!([format!("0.0.0.0:{port}/tcp")]), "{status}");
+    let check = |listen_443: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["config", "check"]).args(addresses).arg("--data-dir").arg(server.data_dir());
+        let output = command.env("STARLING_RENDEZVOUS_LISTEN_443", listen_443).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let said = check("true");
+    assert!(said.contains("/ip4/0.0.0.0/tcp/443/tls/ws") && said.contains("no relay for calls"), "{said}");
+    assert!(!check("false").contains("443"));
 }
 
 #[test]

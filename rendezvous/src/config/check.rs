@@ -127,12 +127,13 @@ impl Config {
 }
 
 impl Config {
-    /// Everything that a server with this configuration binds by a port that is not free to choose.
-    pub(crate) fn sockets(&self) -> Vec<String> {
-        let web = self.listen_web();
-        let listened = self.listen.iter().chain(&web).filter_map(|address| Socket::of(address).ok());
+    /// Everything that a server with this configuration is bound to by a port that was not free to choose. Of what it can do without, that which it
+    /// has: `web` of [`Config::listen_web`], and `turn` for calls.
+    pub(crate) fn sockets(&self, web: &[Multiaddr], turn: &[SocketAddr]) -> Vec<String> {
+        let listened = self.listen.iter().chain(web).filter_map(|address| Socket::of(address).ok());
         let http = Socket { tcp: true, address: self.http };
-        let all = listened.chain([http]).chain(self.turn_sockets());
+        let turn = turn.iter().map(|address| Socket { tcp: false, address: *address });
+        let all = listened.chain([http]).chain(turn);
         all.filter(|socket| socket.address.port() != 0).map(|socket| socket.to_string()).collect()
     }
 }

@@ -31,6 +31,8 @@ pub(super) fn web_addresses(config: &Config, warnings: &[Warning]) -> Vec<Multia
 /// What is listened on, and what happened before the server was ready.
 pub(super) struct Listening {
     pub addresses: Vec<Multiaddr>,
+    /// Those of the web that could be had, as they were wanted.
+    pub web: Vec<Multiaddr>,
     pub early: Vec<SwarmEvent<BehaviourEvent>>,
 }
 
@@ -45,6 +47,7 @@ pub(super) async fn listen(
         if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
     let mut places = HashMap::new();
     let mut waiting = HashSet::new();
+    let mut had = Vec::new();
     for (place, address) in wanted.iter().chain(web).enumerate() {
         let id = match swarm.listen_on(address.clone()) {
             Ok(id) => id,
@@ -58,6 +61,9 @@ pub(super) async fn listen(
             }
         };
         places.insert(id, place);
+        if place >= wanted.len() {
+            had.push(address.clone());
+        }
         if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
             waiting.insert(id);
         }
@@ -90,7 +96,7 @@ pub(super) async fn listen(
             None => {
                 found.sort_by_key(|(place, _)| *place);
                 let addresses = found.into_iter().map(|(_, address)| address).collect();
-                return Ok(Listening { addresses, early });
+                return Ok(Listening { addresses, web: had, early });
             }
         }
     }

@@ -183,7 +183,7 @@ impl Server {
 
         let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
         let mut swarm = network::build(identity.keypair, config, shares.clone()).await.map_err(StartError::Network)?;
-        let Listening { addresses: listening, early } = listen(&mut swarm, &config.listen, &web).await?;
+        let Listening { addresses: listening, web, early } = listen(&mut swarm, &config.listen, &web).await?;
         let addresses = announce(&mut swarm, config, &listening, peer_id);
 
         let http =
@@ -192,6 +192,8 @@ impl Server {
         let admin = bind_admin(dir).map_err(data_dir)?;
         let mut operator = JoinSet::new();
         let turn = serve_turn(config, identity.turn_key, &services, &mut operator).await?;
+        let _ = services.sockets.set(config.sockets(&web, &turn));
+        let turn = services.turn.get().and_then(|endpoint| endpoint.addresses.first().copied());
         let ways: Vec<RendezvousAddr> =
             addresses.iter().filter_map(|address| RendezvousAddr::try_from(address).ok()).collect();
         let short = RendezvousAddr::shortened(&ways);
@@ -440,25 +442,25 @@ fn bind_admin(dir: &Path) -> io::Result<UnixListener> {
     Ok(admin)
 }
 
-/// Serves STUN and TURN, if that is wanted and can be had; where.
+/// Serves STUN and TURN, if that is wanted and can be had; the sockets for it.
 async fn serve_turn(
     config: &Config,
     secret: [u8; 32],
     services: &Services,
     tasks: &mut JoinSet<()>,
-) -> Result<Option<SocketAddr>, StartError> {
+) -> Result<Vec<SocketAddr>, StartError> {
     if !config.turn.enabled {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     // A warning was logged when that was tried before.
-    let Ok(server) = bind_turn(config, secret, &services.metrics).await? else { return Ok(None) };
+    let Ok(server) = bind_turn(config, secret, &services.metrics).await? else { return Ok(Vec::new()) };
+    let sockets = server.sockets();
     let (addresses, revoked, streams) = (server.addresses(), server.revoked(), server.streams());
-    let first = addresses.first().copied();
     let endpoint = TurnEndpoint { addresses, secret, hours: config.turn.credential_hours, revoked, streams };
     operator::revoke_banned(&services.store, &endpoint).await?;
     let _ = services.turn.set(endpoint);
     tasks.spawn(server.run());
-    Ok(first)
+    Ok(sockets)
 }
 
 async fn sweep(services: Arc<Services>) {

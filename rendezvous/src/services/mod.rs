@@ -60,7 +60,7 @@ pub struct Services {
     /// Where calls are helped, if they are.
     pub turn: OnceLock<TurnEndpoint>,
     /// What the server is bound to, as [`Config::sockets`] names it.
-    pub sockets: Vec<String>,
+    pub sockets: OnceLock<Vec<String>>,
     policy: RwLock<Arc<Policy>>,
 }
 
@@ -107,7 +107,7 @@ impl Services {
             space: Space::new(config.limits.store_bytes),
             workers: Workers::default(),
             turn: OnceLock::new(),
-            sockets: config.sockets(),
+            sockets: OnceLock::new(),
             policy: RwLock::new(Arc::new(policy(config))),
         }
     }

@@ -109,7 +109,7 @@ async fn status(services: &Services) -> Result<Value, String> {
         "connections": services.metrics.connections.get(),
         "circuits": services.metrics.circuits.get(),
         "draining": services.is_draining(),
-        "sockets": services.sockets,
+        "sockets": services.sockets.get(),
     }))
 }
 

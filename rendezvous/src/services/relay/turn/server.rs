@@ -154,9 +154,14 @@ impl TurnServer {
         self.streams.streams()
     }
 
+    /// What it is bound to.
+    pub fn sockets(&self) -> Vec<SocketAddr> {
+        self.listening.addresses().collect()
+    }
+
     /// Where clients ask, as seen from elsewhere: the first address that it listens on, and that of the other protocol if there is one.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let listening: Vec<SocketAddr> = self.listening.addresses().collect();
+        let listening = self.sockets();
         let at = |ip: IpAddr| {
             let own = listening.iter().find(|ours| ours.is_ipv4() == ip.is_ipv4());
             // Alone it takes what comes by either protocol, or stands behind something that does.
