@@ -210,7 +210,7 @@ mod tests {
             opus::{Protection, tests::packets},
             playout::Playout,
         },
-        limits::{PACKET, TICK},
+        limits::{MAX_PLAYOUT, PACKET, TICK},
     };
 
     #[test]
@@ -317,22 +317,41 @@ mod tests {
         assert!(!asks());
     }
 
-    /// What is heard in 17 seconds of sound over a path that loses 8 % each way, after three others, and how many packets were asked for.
-    fn heard_over(round_trip: Duration) -> (Heard, usize) {
+    /// What is heard in 17 seconds of sound over a path that loses 8 % each way, after three others.
+    struct Repaired {
+        heard: Heard,
+        /// Requests.
+        asked: usize,
+        /// Packets of that time that were lost on the way as well as the ones after them.
+        in_a_row: u64,
+    }
+
+    fn heard_over(round_trip: Duration) -> Repaired {
         let start = Instant::now();
         let (mut stream, mut playout) = (Stream::audio(), Playout::new().unwrap());
-        let mut random = SmallRng::seed_from_u64(11);
-        let mut is_lost = move || random.random_bool(0.08);
+        let losses = |seed| {
+            let mut random = SmallRng::seed_from_u64(seed);
+            move || random.random_bool(0.08)
+        };
+        // The same packets are lost whatever is asked for.
+        let (mut is_lost, mut is_answer_lost) = (losses(11), losses(12));
         let tone: Vec<Bytes> = packets(Protection::Fec, 50).into_iter().map(Bytes::from).collect();
         let (mut under_way, mut came) = (Vec::new(), HashSet::new());
         let (mut asked, mut before) = (0, Heard::default());
+        let (mut in_a_row, mut was_lost) = (0, false);
         for ms in 0..20_000u64 {
             let now = start + Duration::from_millis(ms);
             if ms == 3_000 {
                 before = playout.heard();
             }
-            if ms.is_multiple_of(20) && !is_lost() {
-                under_way.push((now + round_trip / 2, (ms / 20) as u16, false));
+            if ms.is_multiple_of(20) {
+                let lost = is_lost();
+                // What is played then was sent at most so long before.
+                in_a_row += u64::from(lost && was_lost && now >= start + Duration::from_secs(3) - MAX_PLAYOUT);
+                was_lost = lost;
+                if !lost {
+                    under_way.push((now + round_trip / 2, (ms / 20) as u16, false));
+                }
             }
             for (_, sequence, again) in under_way.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>() {
                 if !came.insert(sequence) {
@@ -347,7 +366,7 @@ mod tests {
             for sequence in stream.due(now, round_trip, playout.wait()) {
                 asked += 1;
                 // The request or its answer may be lost as well.
-                if !is_lost() && !is_lost() {
+                if !is_answer_lost() && !is_answer_lost() {
                     under_way.push((now + round_trip, sequence, true));
                 }
             }
@@ -356,24 +375,35 @@ mod tests {
             }
         }
         let heard = playout.heard();
-        let (again, lost) = (heard.again - before.again, heard.lost - before.lost);
-        (Heard { again, lost, concealed: heard.concealed - before.concealed, ..heard }, asked)
+        let heard = Heard {
+            again: heard.again - before.again,
+            lost: heard.lost - before.lost,
+            by_fec: heard.by_fec - before.by_fec,
+            concealed: heard.concealed - before.concealed,
+            ..heard
+        };
+        Repaired { heard, asked, in_a_row }
     }
 
     #[test]
     fn sound_comes_again_where_the_round_trip_is_short_and_is_let_be_where_it_is_long() {
         // What is not answered the first time is asked for again, where there is time for that.
         for (round_trip_us, lost_of) in [(100, 6), (20_000, 2), (50_000, 2), (100_000, 2)] {
-            let (heard, asked) = heard_over(Duration::from_micros(round_trip_us));
+            let Repaired { heard, asked, in_a_row } = heard_over(Duration::from_micros(round_trip_us));
             assert!(heard.again > 30 && heard.lost * lost_of < heard.again, "{round_trip_us} µs: {heard:?}");
-            // Of some 70 that were lost; what does not come again is in the packets after it.
-            assert!(heard.concealed <= 7 && asked < 200, "{round_trip_us} µs: {asked}, {heard:?}");
+            // What does not come again is in the packet after it. So only that is concealed of which the packet after it has not come, either: at
+            // most what was lost in a row, and less where some of that comes again.
+            assert_eq!(heard.by_fec + heard.concealed, heard.lost, "{round_trip_us} µs: {heard:?}");
+            assert!(heard.concealed <= in_a_row, "{round_trip_us} µs: {in_a_row}, {heard:?}");
+            assert!(asked < 200, "{round_trip_us} µs: {asked}");
             assert!(heard.delay_ms < 110 + round_trip_us / 1_000, "{round_trip_us} µs: {heard:?}");
         }
         for round_trip in [150, 300] {
-            let (heard, asked) = heard_over(Duration::from_millis(round_trip));
+            let Repaired { heard, asked, .. } = heard_over(Duration::from_millis(round_trip));
             assert!(asked == 0 && heard.again == 0, "{round_trip} ms: {asked}, {heard:?}");
             assert!(heard.delay_ms < 120 && heard.lost > 35, "{round_trip} ms: {heard:?}");
+            // One in twelve is lost in a row.
+            assert!(heard.by_fec * 4 > heard.lost * 3, "{round_trip} ms: {heard:?}");
         }
     }
 }
