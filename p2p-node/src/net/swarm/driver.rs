@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
-    Multiaddr, PeerId, Stream, Swarm,
+    Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
     mdns,
     swarm::{
@@ -18,14 +18,11 @@ use libp2p::{
 use rand::{SeedableRng, rngs::SmallRng};
 use starling_keys::DeviceId;
 use starling_wire::{
-    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL,
-    direct::DirectFrame,
-    rendezvous::RequestBody,
-    streams::{Connection, Gate, OpenError, Opened},
+    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL, direct::DirectFrame, rendezvous::RequestBody, streams::Gate,
 };
 use tokio::{
     sync::mpsc,
-    task::{AbortHandle, JoinError, JoinSet},
+    task::{AbortHandle, JoinSet},
     time::{sleep, sleep_until},
 };
 use tracing::{Instrument, Span};
@@ -39,52 +36,25 @@ use super::{
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     paths::{Path, Picture},
     proxied,
+    streams::{Ended, Opening, Outbound, echo},
     transports::Transports,
-    visit::{self, Visit},
+    visit,
     watch::Watch,
 };
 use crate::net::{
-    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy, Transport,
+    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
-    direct, peer_of,
-    rendezvous::{self, Left},
-    turn,
+    peer_of, turn,
 };
 
-/// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
-const FRAMES: usize = 256;
-/// Requests that may wait for one rendezvous.
-const REQUESTS: usize = 65_536;
-/// Inbound direct streams of one device at a time: one, and one that is about to take its place.
-const INBOUND_STREAMS: usize = 3;
 /// Commands that are taken before the swarm is polled again: a burst of frames goes out together, but never without end.
 const COMMANDS: usize = 256;
 /// What libp2p's ping behaviour answers at the other end.
 const ECHO_PROTOCOL: &str = "/ipfs/ping/1.0.0";
-/// A peer that does not answer a probe within this time is silent.
-const ECHO: Duration = Duration::from_secs(3);
 /// A network that has IPv6 alone for so long is one of IPv6; in others it is there a moment before IPv4 is. Announcing by both costs packets at rest.
 const LAN_IPV6_AFTER: Duration = Duration::from_secs(5);
 /// When to wake up if nothing is due. Any moment far away does.
 const FAR: Duration = Duration::from_secs(3600);
-
-/// The stream that we write to a peer. `None` once its queue has been full: it is being closed.
-struct Outbound<T> {
-    /// Tells it from the stream that it has replaced.
-    number: u64,
-    queue: Option<mpsc::Sender<T>>,
-}
-
-impl<T> Outbound<T> {
-    /// Puts something into the queue. Returns false if that has just turned out to be full or closed.
-    fn push(&mut self, item: T) -> bool {
-        let pushed = self.queue.as_ref().is_none_or(|queue| queue.try_send(item).is_ok());
-        if !pushed {
-            self.queue = None;
-        }
-        pushed
-    }
-}
 
 /// A dial that is under way.
 pub(super) struct Dial {
@@ -98,40 +68,6 @@ pub(super) struct Dial {
     pub quic: bool,
 }
 
-/// The end of a task.
-pub(super) enum Ended {
-    Out(DeviceId, u64, Connection),
-    Home(HomeId, u64, Left),
-    Inbound,
-    Work,
-}
-
-/// The result of opening a stream.
-enum Opening {
-    Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
-    Home(HomeId, Result<Opened, OpenError>),
-    /// A visit to a rendezvous, which this dial was for.
-    Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
-    /// The end of a probe, which is no more than a stream.
-    Probe {
-        subject: Subject,
-        number: u64,
-        answered: bool,
-    },
-}
-
-/// Whether anything comes back on a stream within [`ECHO`]. A refusal is an answer, and the end of the connection is reported by itself.
-async fn echo(opened: impl Future<Output = Result<Opened, OpenError>>) -> bool {
-    let exchange = async {
-        let mut stream = opened.await.ok()?.stream;
-        stream.ignore_for_keep_alive();
-        stream.write_all(&rand::random::<[u8; 32]>()).await.ok()?;
-        stream.flush().await.ok()?;
-        stream.read_exact(&mut [0; 32]).await.ok()
-    };
-    tokio::time::timeout(ECHO, exchange).await.is_ok()
-}
-
 /// The owner of the swarm.
 pub(super) struct Driver {
     pub(super) swarm: Swarm<Behaviour>,
@@ -139,10 +75,10 @@ pub(super) struct Driver {
     pub(super) engine: mpsc::Sender<NetEvent>,
     pub(super) tasks: JoinSet<Ended>,
     opening: FuturesUnordered<BoxFuture<'static, Opening>>,
-    streams: u64,
-    devices: HashMap<DeviceId, Outbound<DirectFrame>>,
-    homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
-    inbound: HashMap<DeviceId, Vec<AbortHandle>>,
+    pub(super) streams: u64,
+    pub(super) devices: HashMap<DeviceId, Outbound<DirectFrame>>,
+    pub(super) homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
+    pub(super) inbound: HashMap<DeviceId, Vec<AbortHandle>>,
     pub(super) dials: HashMap<ConnectionId, Dial>,
     /// Dials that wait for what names stand for.
     resolving: FuturesUnordered<BoxFuture<'static, Named>>,
@@ -161,7 +97,7 @@ pub(super) struct Driver {
     /// When to begin with that, if the network still has IPv6 alone.
     lan_ipv6_due: Option<Instant>,
     /// Everything goes through it.
-    proxy: Option<Proxy>,
+    pub(super) proxy: Option<Proxy>,
 }
 
 impl Driver {
@@ -468,145 +404,7 @@ impl Driver {
         }
     }
 
-    fn next_stream(&mut self) -> u64 {
-        self.streams += 1;
-        self.streams
-    }
-
     pub(super) fn span_of(&self, connection: ConnectionId) -> Span {
         self.connections.get(&connection).map_or_else(Span::none, |path| path.span.clone())
-    }
-
-    async fn on_opening(&mut self, opening: Opening) {
-        match opening {
-            Opening::Device(device, on, Ok(Opened { stream, connection })) => {
-                let before = self.connectivity.stream_of(&device);
-                self.connectivity.handle(Instant::now(), Input::StreamOpened { device, on, connection });
-                // It may have been replaced by a better one that is being opened, or the device may not be wanted any more.
-                if self.connectivity.stream_of(&device) == Some(connection) && before != Some(connection) {
-                    self.write_to_device(device, stream, connection);
-                }
-                self.report(Input::Tick).await;
-            }
-            Opening::Device(device, on, Err(error)) => {
-                tracing::debug!(parent: &self.span_of(on), %error, "a stream to a device cannot be opened");
-                self.report(Input::StreamFailed { device, on }).await;
-            }
-            Opening::Home(home, Ok(Opened { stream, connection })) => {
-                self.connectivity.handle(Instant::now(), Input::HomeOpened { home, connection: connection.id });
-                if self.connectivity.has_session(&home) {
-                    self.serve_home(home, stream, connection);
-                }
-                self.report(Input::Tick).await;
-            }
-            Opening::Visit(dial, visit) => self.on_visit(dial, visit).await,
-            Opening::Probe { subject, number, answered } => {
-                self.report(Input::Probed { subject, number, answered }).await;
-            }
-            Opening::Home(home, Err(error)) => {
-                let problem = match error {
-                    OpenError::Unsupported => ConnectionProblem::OtherProtocol,
-                    OpenError::NotConnected | OpenError::Failed => ConnectionProblem::Broken,
-                };
-                self.report(Input::HomeFailed(home, problem)).await;
-            }
-        }
-    }
-
-    fn write_to_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
-        let number = self.next_stream();
-        let (queue, frames) = mpsc::channel(FRAMES);
-        self.devices.insert(device, Outbound { number, queue: Some(queue) });
-        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "to_device", stream = number);
-        tracing::debug!(parent: &span, "open");
-        self.tasks.spawn(
-            async move {
-                direct::write(stream, frames).await;
-                Ended::Out(device, number, connection)
-            }
-            .instrument(span),
-        );
-    }
-
-    pub(super) fn read_from_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
-        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "from_device");
-        let engine = self.engine.clone();
-        let read = async move {
-            direct::read(device, stream, engine).await;
-            Ended::Inbound
-        };
-        let task = self.tasks.spawn(read.instrument(span));
-        let inbound = self.inbound.entry(device).or_default();
-        inbound.retain(|task| !task.is_finished());
-        if inbound.len() >= INBOUND_STREAMS {
-            inbound.remove(0).abort();
-        }
-        inbound.push(task);
-    }
-
-    /// What a connection goes over.
-    fn transport_of(&self, connection: ConnectionId) -> Option<Transport> {
-        if self.proxy.is_some() {
-            return Some(Transport::Proxy);
-        }
-        self.connections.get(&connection)?.transport
-    }
-
-    fn serve_home(&mut self, home: HomeId, stream: Stream, connection: Connection) {
-        let number = self.next_stream();
-        let (queue, requests) = mpsc::channel(REQUESTS);
-        self.homes.insert(home, Outbound { number, queue: Some(queue) });
-        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
-        let (engine, transport) = (self.engine.clone(), self.transport_of(connection.id));
-        let session =
-            async move { Ended::Home(home, number, rendezvous::run(home, stream, transport, requests, engine).await) };
-        self.tasks.spawn(session.instrument(span));
-    }
-
-    async fn on_visit(&mut self, dial: DialId, visit: Result<Box<Visit>, ConnectionProblem>) {
-        let home = self.connectivity.visit_of(dial);
-        let problem = match (home, visit) {
-            (Some(home), Ok(visit)) => {
-                self.connectivity.handle(Instant::now(), Input::Visiting { home, dial });
-                self.serve_visit(home, *visit);
-                return self.report(Input::Tick).await;
-            }
-            (_, Ok(_)) => ConnectionProblem::NotNeeded,
-            (_, Err(problem)) => self.or_offline(problem),
-        };
-        // A rendezvous has its key as a device has. What was visited too late concerns nobody.
-        let peer = home.and_then(|home| DeviceId::from_bytes(&home).ok()).and_then(|key| peer_of(&key));
-        self.report(Input::DialFailed { peer, dial: Some(dial), problem }).await;
-    }
-
-    fn serve_visit(&mut self, home: HomeId, visit: Visit) {
-        let number = self.next_stream();
-        let (queue, requests) = mpsc::channel(REQUESTS);
-        self.homes.insert(home, Outbound { number, queue: Some(queue) });
-        let span = tracing::debug_span!("visit", stream = number);
-        let (engine, transport) = (self.engine.clone(), visit.transport);
-        let session = async move {
-            let session = |stream| rendezvous::run(home, stream, transport, requests, engine);
-            Ended::Home(home, number, visit.serve(session).await)
-        };
-        self.tasks.spawn(session.instrument(span));
-    }
-
-    async fn on_ended(&mut self, ended: Result<Ended, JoinError>) {
-        match ended {
-            Ok(Ended::Out(device, number, connection)) => {
-                if self.devices.get(&device).is_some_and(|out| out.number == number) {
-                    self.devices.remove(&device);
-                    self.report(Input::StreamEnded { device, connection }).await;
-                }
-            }
-            Ok(Ended::Home(home, number, left)) => {
-                if self.homes.get(&home).is_some_and(|out| out.number == number) {
-                    self.homes.remove(&home);
-                    self.report(Input::HomeEnded { home, left }).await;
-                }
-            }
-            Ok(Ended::Inbound | Ended::Work) | Err(_) => {}
-        }
     }
 }

@@ -17,6 +17,7 @@ mod names;
 mod nat64;
 mod paths;
 mod proxied;
+mod streams;
 #[cfg(test)]
 mod swarm_tests;
 mod transports;

@@ -1,0 +1,219 @@
+//! The streams of the swarm: those to devices, the sessions with rendezvous, and probes. What is opened for them becomes a task that serves it.
+
+use std::time::{Duration, Instant};
+
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::{Stream, swarm::ConnectionId};
+use starling_keys::DeviceId;
+use starling_wire::streams::{Connection, OpenError, Opened};
+use tokio::{sync::mpsc, task::JoinError};
+use tracing::Instrument;
+
+use super::{driver::Driver, visit::Visit};
+use crate::net::{
+    ConnectionProblem, HomeId, Transport,
+    connectivity::{DialId, Input, Subject},
+    direct, peer_of,
+    rendezvous::{self, Left},
+};
+
+/// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
+const FRAMES: usize = 256;
+/// Requests that may wait for one rendezvous.
+const REQUESTS: usize = 65_536;
+/// Inbound direct streams of one device at a time: one, and one that is about to take its place.
+const INBOUND_STREAMS: usize = 3;
+/// A peer that does not answer a probe within this time is silent.
+const ECHO: Duration = Duration::from_secs(3);
+
+/// The stream that we write to a peer. `None` once its queue has been full: it is being closed.
+pub(super) struct Outbound<T> {
+    /// Tells it from the stream that it has replaced.
+    pub number: u64,
+    pub queue: Option<mpsc::Sender<T>>,
+}
+
+impl<T> Outbound<T> {
+    /// Puts something into the queue. Returns false if that has just turned out to be full or closed.
+    pub fn push(&mut self, item: T) -> bool {
+        let pushed = self.queue.as_ref().is_none_or(|queue| queue.try_send(item).is_ok());
+        if !pushed {
+            self.queue = None;
+        }
+        pushed
+    }
+}
+
+/// The end of a task.
+pub(super) enum Ended {
+    Out(DeviceId, u64, Connection),
+    Home(HomeId, u64, Left),
+    Inbound,
+    Work,
+}
+
+/// The result of opening a stream.
+pub(super) enum Opening {
+    Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
+    Home(HomeId, Result<Opened, OpenError>),
+    /// A visit to a rendezvous, which this dial was for.
+    Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
+    /// The end of a probe, which is no more than a stream.
+    Probe {
+        subject: Subject,
+        number: u64,
+        answered: bool,
+    },
+}
+
+/// Whether anything comes back on a stream within [`ECHO`]. A refusal is an answer, and the end of the connection is reported by itself.
+pub(super) async fn echo(opened: impl Future<Output = Result<Opened, OpenError>>) -> bool {
+    let exchange = async {
+        let mut stream = opened.await.ok()?.stream;
+        stream.ignore_for_keep_alive();
+        stream.write_all(&rand::random::<[u8; 32]>()).await.ok()?;
+        stream.flush().await.ok()?;
+        stream.read_exact(&mut [0; 32]).await.ok()
+    };
+    tokio::time::timeout(ECHO, exchange).await.is_ok()
+}
+
+impl Driver {
+    fn next_stream(&mut self) -> u64 {
+        self.streams += 1;
+        self.streams
+    }
+
+    pub(super) async fn on_opening(&mut self, opening: Opening) {
+        match opening {
+            Opening::Device(device, on, Ok(Opened { stream, connection })) => {
+                let before = self.connectivity.stream_of(&device);
+                self.connectivity.handle(Instant::now(), Input::StreamOpened { device, on, connection });
+                // It may have been replaced by a better one that is being opened, or the device may not be wanted any more.
+                if self.connectivity.stream_of(&device) == Some(connection) && before != Some(connection) {
+                    self.write_to_device(device, stream, connection);
+                }
+                self.report(Input::Tick).await;
+            }
+            Opening::Device(device, on, Err(error)) => {
+                tracing::debug!(parent: &self.span_of(on), %error, "a stream to a device cannot be opened");
+                self.report(Input::StreamFailed { device, on }).await;
+            }
+            Opening::Home(home, Ok(Opened { stream, connection })) => {
+                self.connectivity.handle(Instant::now(), Input::HomeOpened { home, connection: connection.id });
+                if self.connectivity.has_session(&home) {
+                    self.serve_home(home, stream, connection);
+                }
+                self.report(Input::Tick).await;
+            }
+            Opening::Visit(dial, visit) => self.on_visit(dial, visit).await,
+            Opening::Probe { subject, number, answered } => {
+                self.report(Input::Probed { subject, number, answered }).await;
+            }
+            Opening::Home(home, Err(error)) => {
+                let problem = match error {
+                    OpenError::Unsupported => ConnectionProblem::OtherProtocol,
+                    OpenError::NotConnected | OpenError::Failed => ConnectionProblem::Broken,
+                };
+                self.report(Input::HomeFailed(home, problem)).await;
+            }
+        }
+    }
+
+    fn write_to_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
+        let number = self.next_stream();
+        let (queue, frames) = mpsc::channel(FRAMES);
+        self.devices.insert(device, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "to_device", stream = number);
+        tracing::debug!(parent: &span, "open");
+        self.tasks.spawn(
+            async move {
+                direct::write(stream, frames).await;
+                Ended::Out(device, number, connection)
+            }
+            .instrument(span),
+        );
+    }
+
+    pub(super) fn read_from_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "from_device");
+        let engine = self.engine.clone();
+        let read = async move {
+            direct::read(device, stream, engine).await;
+            Ended::Inbound
+        };
+        let task = self.tasks.spawn(read.instrument(span));
+        let inbound = self.inbound.entry(device).or_default();
+        inbound.retain(|task| !task.is_finished());
+        if inbound.len() >= INBOUND_STREAMS {
+            inbound.remove(0).abort();
+        }
+        inbound.push(task);
+    }
+
+    /// What a connection goes over.
+    fn transport_of(&self, connection: ConnectionId) -> Option<Transport> {
+        if self.proxy.is_some() {
+            return Some(Transport::Proxy);
+        }
+        self.connections.get(&connection)?.transport
+    }
+
+    fn serve_home(&mut self, home: HomeId, stream: Stream, connection: Connection) {
+        let number = self.next_stream();
+        let (queue, requests) = mpsc::channel(REQUESTS);
+        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
+        let (engine, transport) = (self.engine.clone(), self.transport_of(connection.id));
+        let session =
+            async move { Ended::Home(home, number, rendezvous::run(home, stream, transport, requests, engine).await) };
+        self.tasks.spawn(session.instrument(span));
+    }
+
+    async fn on_visit(&mut self, dial: DialId, visit: Result<Box<Visit>, ConnectionProblem>) {
+        let home = self.connectivity.visit_of(dial);
+        let problem = match (home, visit) {
+            (Some(home), Ok(visit)) => {
+                self.connectivity.handle(Instant::now(), Input::Visiting { home, dial });
+                self.serve_visit(home, *visit);
+                return self.report(Input::Tick).await;
+            }
+            (_, Ok(_)) => ConnectionProblem::NotNeeded,
+            (_, Err(problem)) => self.or_offline(problem),
+        };
+        // A rendezvous has its key as a device has. What was visited too late concerns nobody.
+        let peer = home.and_then(|home| DeviceId::from_bytes(&home).ok()).and_then(|key| peer_of(&key));
+        self.report(Input::DialFailed { peer, dial: Some(dial), problem }).await;
+    }
+
+    fn serve_visit(&mut self, home: HomeId, visit: Visit) {
+        let number = self.next_stream();
+        let (queue, requests) = mpsc::channel(REQUESTS);
+        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        let span = tracing::debug_span!("visit", stream = number);
+        let (engine, transport) = (self.engine.clone(), visit.transport);
+        let session = async move {
+            let session = |stream| rendezvous::run(home, stream, transport, requests, engine);
+            Ended::Home(home, number, visit.serve(session).await)
+        };
+        self.tasks.spawn(session.instrument(span));
+    }
+
+    pub(super) async fn on_ended(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok(Ended::Out(device, number, connection)) => {
+                if self.devices.get(&device).is_some_and(|out| out.number == number) {
+                    self.devices.remove(&device);
+                    self.report(Input::StreamEnded { device, connection }).await;
+                }
+            }
+            Ok(Ended::Home(home, number, left)) => {
+                if self.homes.get(&home).is_some_and(|out| out.number == number) {
+                    self.homes.remove(&home);
+                    self.report(Input::HomeEnded { home, left }).await;
+                }
+            }
+            Ok(Ended::Inbound | Ended::Work) | Err(_) => {}
+        }
+    }
+}
