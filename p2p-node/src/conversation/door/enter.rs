@@ -6,40 +6,27 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
-    Body, Candidate, DeviceLabel, Devices, Door, Event, LogContent, LogVerb,
-    limits::MAX_ENTRY,
+    Candidate, Door, LogContent, LogVerb,
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
-use super::entering::Attempt;
+use super::{entering::Attempt, prepare::Prepared};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
         Chats, Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_state::commit_of,
-        group_store::epoch_key,
     },
     home::{LogPending, Pending, Refused},
     limits::{
-        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DIRECT_CHAIN, MAX_DOOR_PAGES, MAX_DOORS_TRIED,
-        MAX_ENTER_BACKOFF, RETRY_REFUSED_MS,
+        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF,
+        RETRY_REFUSED_MS,
     },
-    mls::{AFTER_MEMBERS, Expected, GroupValue, LiveGroup},
+    mls::LiveGroup,
     net::HomeId,
-    roster::Authors,
-    store::{DoorRow, EnteringRow, GroupRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
+    store::{EnteringRow, OfferedDoor},
     turn::{EngineError, Fact, Turn},
 };
-
-/// Where a door leads.
-enum Prepared {
-    /// Into the group, by this commit.
-    Ready(EnteringRow),
-    /// Into no group of the conversation.
-    Nowhere,
-    /// Into one with devices that are none of its accounts: it is about to be replaced.
-    ToStrangers,
-}
 
 impl Conversations {
     /// What a new device of ours is to know of the door of a conversation's group, and the rendezvous where it is.
@@ -249,60 +236,6 @@ impl Conversations {
         Ok(())
     }
 
-    /// The commit that leads through a door.
-    fn prepare_to_enter(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &Context<'_>,
-        chat: ChatId,
-        door: &Door,
-        fits: impl Fn(&LiveGroup) -> bool,
-    ) -> Result<Prepared, EngineError> {
-        let Some(id) = self.chats.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
-        let own = cx.dir.account.id();
-        let expected = match self.chats.direct_account(chat) {
-            Some(account) => Expected::Direct([own, account]),
-            None => Expected::Group(chat.0),
-        };
-        // Into a group of many a device may come again that cannot go on in it.
-        let inside = self.open(turn, cx.mls, id)?.map(|mut group| group.value()).transpose()?;
-        if inside.is_some() && !self.chats.is_group_chat(chat) {
-            return Ok(Prepared::Nowhere);
-        }
-        let note = self.authors.devices_to_tell(cx.dir);
-        // It may lead into an epoch before those that we have.
-        cx.mls.forget(&id);
-        let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
-        let is_stranger = |member: &starling_keys::Certificate| {
-            cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
-        };
-        let of_two = !self.chats.is_group_chat(chat);
-        if of_two && entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
-            // Nothing would be written into it.
-            cx.mls.forget(&id);
-            return Ok(Prepared::ToStrangers);
-        }
-        let does_fit = entered.as_ref().is_ok_and(|entered| fits(&entered.live));
-        let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
-        match inside {
-            Some(value) => cx.mls.keep(&id, value),
-            None => cx.mls.forget(&id),
-        }
-        Ok(match entered {
-            Ok((value, commit)) if does_fit && commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
-                epoch: door.epoch,
-                secret: door.secret.to_vec(),
-                state: value.state.to_vec(),
-                commit: commit.into(),
-            }),
-            Ok(_) => Prepared::Nowhere,
-            Err(error) => {
-                tracing::warn!(%error, "a door that leads nowhere");
-                Prepared::Nowhere
-            }
-        })
-    }
-
     /// The log has stored our commit, or has others that stand before it.
     pub(crate) fn on_enter_answer(
         &mut self,
@@ -352,59 +285,6 @@ impl Conversations {
             attempt.tried.insert(entering.epoch);
             (attempt.again_at, attempt.outrun) = (Some(again_at), true);
         }
-        Ok(())
-    }
-
-    /// This device is in the group.
-    fn entered(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        chat: ChatId,
-        entering: &EnteringRow,
-        sequence: u64,
-    ) -> Result<(), EngineError> {
-        self.entering.attempts.remove(&chat);
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let Some((door, id)) = state.row.door.take().and_then(|door| door.id().map(|id| (door, id))) else {
-            return Ok(());
-        };
-        state.dirty = true;
-        let again = self.groups.contains_key(&id);
-        if again {
-            self.delete_group(turn, cx, chat, id)?;
-        }
-        let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
-        let live = cx.mls.load(&id, value)?;
-        let row = GroupRow {
-            chat: chat.0.to_vec(),
-            home: door.home.clone(),
-            updated_ms: turn.wall(),
-            log_opened: true,
-            confirmed: self.chats.is_group_chat(chat),
-            door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
-            ..GroupRow::default()
-        };
-        let (mut entry, state) = GroupEntry::new(id, live, row)?;
-        note_parent(turn, &mut entry, entering, sequence)?;
-        tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
-        self.add_group(turn, cx, chat, (entry, state))?;
-        self.apart.forget(&id);
-        if again {
-            if let Some(state) = self.chats.get_mut(&chat) {
-                state.roster.begin_anew();
-            }
-            self.bar_removed(turn, cx, (chat, id))?;
-            self.write_again(turn, (chat, id))?;
-        }
-        self.policy_moved(turn, cx, id, true)?;
-        if again {
-            self.renew_outbox(turn, cx, chat)?;
-        }
-        self.read_logs(turn, cx, id);
-        self.tell_beacons(turn, cx, id);
-        self.entering.note_entered(cx.dir.account.device());
-        turn.fact(Fact::GroupEntered(id));
         Ok(())
     }
 
@@ -492,7 +372,7 @@ impl Chats {
         state.dirty = true;
     }
 
-    fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
+    pub(super) fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
         self.states.get(&chat)?.row.door.as_ref().filter(|door| door.is_open())
     }
 
@@ -510,21 +390,6 @@ impl Chats {
     fn again_after_ms(&self, cx: &Context<'_>, chat: ChatId) -> u64 {
         let spread = u64::from(cx.dir.account.device().tag()[0]) * DOOR_AGAIN_MS / 256;
         if self.is_group_chat(chat) { DOOR_AGAIN_MS + spread } else { DOOR_AGAIN_MS }
-    }
-}
-
-impl Authors {
-    /// What members are told of our devices with the commit; nothing if that is too much for one: then they hear it from devices that they know.
-    fn devices_to_tell(&self, dir: Directory<'_>) -> Vec<u8> {
-        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
-        let Some(chain) = chain else { return Vec::new() };
-        let label = |device: &starling_keys::DeviceEntry| {
-            let label = self.label(chain.account, device.id.tag())?;
-            let device = Bytes::copy_from_slice(device.id.as_bytes());
-            Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
-        };
-        let labels = chain.devices.iter().filter_map(label).collect();
-        Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels }))
     }
 }
 
@@ -551,27 +416,4 @@ fn send(
         request,
         LogPending::Enter(chat, commit_hash(&entering.commit)),
     )
-}
-
-/// What is known of the epoch that our commit has ended: its log, in which others may still write, and what we have followed.
-fn note_parent(
-    turn: &Turn<'_>,
-    entry: &mut GroupEntry,
-    entering: &EnteringRow,
-    sequence: u64,
-) -> Result<(), EngineError> {
-    let (epoch, secret) = (entering.epoch, entering.secret.clone());
-    let mut log = LogRow::default();
-    (log.epoch, log.cursor, log.ended_ms, log.judged) = (epoch, sequence, turn.wall(), true);
-    log.secret.clone_from(&secret);
-    log.address = LogKeys::of(&log).map(|keys| keys.address.to_vec()).unwrap_or_default();
-    entry.put_log(log);
-    let mut row = ParentRow::default();
-    row.commit = entering.commit.clone();
-    turn.put(PARENTS, &epoch_key(&entry.id, epoch), &row)?;
-    let mut mark = ParentMark::default();
-    (mark.epoch, mark.hash, mark.author) = (epoch, commit_hash(&entering.commit).to_vec(), AFTER_MEMBERS);
-    (mark.secret, mark.at_ms) = (secret, turn.wall());
-    entry.row.parents.push(mark);
-    Ok(())
 }

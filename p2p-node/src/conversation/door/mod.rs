@@ -3,7 +3,9 @@
 //! group, does not know it.
 
 mod enter;
+mod entered;
 mod entering;
+mod prepare;
 mod unlisted;
 
 use starling_keys::DeviceId;

@@ -1,0 +1,89 @@
+//! What this device knows of a group that it has just entered.
+
+use crate::{
+    api::types::ChatId,
+    conversation::{
+        Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_store::epoch_key,
+    },
+    mls::{AFTER_MEMBERS, GroupValue},
+    store::{DoorRow, EnteringRow, GroupRow, LogRow, PARENTS, ParentMark, ParentRow},
+    turn::{EngineError, Fact, Turn},
+};
+
+impl Conversations {
+    /// This device is in the group.
+    pub(super) fn entered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        entering: &EnteringRow,
+        sequence: u64,
+    ) -> Result<(), EngineError> {
+        self.entering.attempts.remove(&chat);
+        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+        let Some((door, id)) = state.row.door.take().and_then(|door| door.id().map(|id| (door, id))) else {
+            return Ok(());
+        };
+        state.dirty = true;
+        let again = self.groups.contains_key(&id);
+        if again {
+            self.delete_group(turn, cx, chat, id)?;
+        }
+        let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
+        let live = cx.mls.load(&id, value)?;
+        let row = GroupRow {
+            chat: chat.0.to_vec(),
+            home: door.home.clone(),
+            updated_ms: turn.wall(),
+            log_opened: true,
+            confirmed: self.chats.is_group_chat(chat),
+            door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
+            ..GroupRow::default()
+        };
+        let (mut entry, state) = GroupEntry::new(id, live, row)?;
+        note_parent(turn, &mut entry, entering, sequence)?;
+        tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
+        self.add_group(turn, cx, chat, (entry, state))?;
+        self.apart.forget(&id);
+        if again {
+            if let Some(state) = self.chats.get_mut(&chat) {
+                state.roster.begin_anew();
+            }
+            self.bar_removed(turn, cx, (chat, id))?;
+            self.write_again(turn, (chat, id))?;
+        }
+        self.policy_moved(turn, cx, id, true)?;
+        if again {
+            self.renew_outbox(turn, cx, chat)?;
+        }
+        self.read_logs(turn, cx, id);
+        self.tell_beacons(turn, cx, id);
+        self.entering.note_entered(cx.dir.account.device());
+        turn.fact(Fact::GroupEntered(id));
+        Ok(())
+    }
+}
+
+/// What is known of the epoch that our commit has ended: its log, in which others may still write, and what we have followed.
+fn note_parent(
+    turn: &Turn<'_>,
+    entry: &mut GroupEntry,
+    entering: &EnteringRow,
+    sequence: u64,
+) -> Result<(), EngineError> {
+    let (epoch, secret) = (entering.epoch, entering.secret.clone());
+    let mut log = LogRow::default();
+    (log.epoch, log.cursor, log.ended_ms, log.judged) = (epoch, sequence, turn.wall(), true);
+    log.secret.clone_from(&secret);
+    log.address = LogKeys::of(&log).map(|keys| keys.address.to_vec()).unwrap_or_default();
+    entry.put_log(log);
+    let mut row = ParentRow::default();
+    row.commit = entering.commit.clone();
+    turn.put(PARENTS, &epoch_key(&entry.id, epoch), &row)?;
+    let mut mark = ParentMark::default();
+    (mark.epoch, mark.hash, mark.author) = (epoch, commit_hash(&entering.commit).to_vec(), AFTER_MEMBERS);
+    (mark.secret, mark.at_ms) = (secret, turn.wall());
+    entry.row.parents.push(mark);
+    Ok(())
+}

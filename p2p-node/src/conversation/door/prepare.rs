@@ -1,0 +1,96 @@
+//! The commit by which a device enters a group, made from what a door shows of it.
+
+use bytes::Bytes;
+use starling_wire::{Body, DeviceLabel, Devices, Door, Event, limits::MAX_ENTRY};
+
+use crate::{
+    api::types::ChatId,
+    contacts::Directory,
+    conversation::{Conversations, context::Context},
+    limits::MAX_DIRECT_CHAIN,
+    mls::{Expected, LiveGroup},
+    roster::Authors,
+    store::{EnteringRow, OfferedDoor},
+    turn::{EngineError, Turn},
+};
+
+/// Where a door leads.
+pub(super) enum Prepared {
+    /// Into the group, by this commit.
+    Ready(EnteringRow),
+    /// Into no group of the conversation.
+    Nowhere,
+    /// Into one with devices that are none of its accounts: it is about to be replaced.
+    ToStrangers,
+}
+
+impl Conversations {
+    /// The commit that leads through a door.
+    pub(super) fn prepare_to_enter(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        chat: ChatId,
+        door: &Door,
+        fits: impl Fn(&LiveGroup) -> bool,
+    ) -> Result<Prepared, EngineError> {
+        let Some(id) = self.chats.offered(chat).and_then(OfferedDoor::id) else { return Ok(Prepared::Nowhere) };
+        let own = cx.dir.account.id();
+        let expected = match self.chats.direct_account(chat) {
+            Some(account) => Expected::Direct([own, account]),
+            None => Expected::Group(chat.0),
+        };
+        // Into a group of many a device may come again that cannot go on in it.
+        let inside = self.open(turn, cx.mls, id)?.map(|mut group| group.value()).transpose()?;
+        if inside.is_some() && !self.chats.is_group_chat(chat) {
+            return Ok(Prepared::Nowhere);
+        }
+        let note = self.authors.devices_to_tell(cx.dir);
+        // It may lead into an epoch before those that we have.
+        cx.mls.forget(&id);
+        let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
+        let is_stranger = |member: &starling_keys::Certificate| {
+            cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
+        };
+        let of_two = !self.chats.is_group_chat(chat);
+        if of_two && entered.as_ref().is_ok_and(|entered| entered.live.members().iter().any(is_stranger)) {
+            // Nothing would be written into it.
+            cx.mls.forget(&id);
+            return Ok(Prepared::ToStrangers);
+        }
+        let does_fit = entered.as_ref().is_ok_and(|entered| fits(&entered.live));
+        let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
+        match inside {
+            Some(value) => cx.mls.keep(&id, value),
+            None => cx.mls.forget(&id),
+        }
+        Ok(match entered {
+            Ok((value, commit)) if does_fit && commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
+                epoch: door.epoch,
+                secret: door.secret.to_vec(),
+                state: value.state.to_vec(),
+                commit: commit.into(),
+            }),
+            Ok(_) => Prepared::Nowhere,
+            Err(error) => {
+                tracing::warn!(%error, "a door that leads nowhere");
+                Prepared::Nowhere
+            }
+        })
+    }
+}
+
+impl Authors {
+    /// What members are told of our devices with the commit; nothing if that is too much for one: then they hear it from devices that they know.
+    fn devices_to_tell(&self, dir: Directory<'_>) -> Vec<u8> {
+        let chain = dir.account.list().filter(|chain| chain.as_bytes().len() <= MAX_DIRECT_CHAIN);
+        let Some(chain) = chain else { return Vec::new() };
+        let label = |device: &starling_keys::DeviceEntry| {
+            let label = self.label(chain.account, device.id.tag())?;
+            let device = Bytes::copy_from_slice(device.id.as_bytes());
+            Some(DeviceLabel { device, name: label.name.clone(), kind: label.kind.clone() })
+        };
+        let labels = chain.devices.iter().filter_map(label).collect();
+        Event::encode_body(&Body::Devices(Devices { list: chain.as_bytes().to_vec(), labels }))
+    }
+}
