@@ -122,7 +122,10 @@ impl Driver {
             BehaviourEvent::Dcutr(dcutr::Event { remote_peer_id, result: Ok(_) }) => {
                 self.report(Input::HolePunched(remote_peer_id)).await;
             }
-            BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. }) => {
+            // Who knows no pings has answered.
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(failure), .. })
+                if !matches!(failure, ping::Failure::Unsupported) =>
+            {
                 self.report(Input::Unresponsive(connection)).await;
             }
             BehaviourEvent::Autonat(autonat::v2::client::Event { server, .. }) => {

@@ -121,6 +121,11 @@ async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
     // As a home, it is told who we are.
     net.send(wanted(&address, None));
     while sees(&mut seen).await != Seen::Came(own) {}
+    // It knows no pings, and is a home all the same: its connection was closed each time, often before it had greeted.
+    wait_for(&mut inputs, over_tcp).await;
+    let down = |event| matches!(event, NetEvent::HomeDown(..)).then_some(());
+    let lost = tokio::time::timeout(Duration::from_secs(1), wait_for(&mut inputs, down)).await;
+    assert!(lost.is_err(), "the session was lost");
 }
 
 #[tokio::test]
