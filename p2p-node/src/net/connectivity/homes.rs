@@ -17,7 +17,7 @@ use crate::net::ConnectionProblem;
 
 /// How long the other ways are tried alone before the last resort is dialled beside them: most servers are reached in a fraction of it, and people
 /// hear within 3 s how they are connected.
-const LAST_RESORT: Duration = Duration::from_secs(2);
+pub(super) const LAST_RESORT: Duration = Duration::from_secs(2);
 
 /// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
 fn says_less(problem: ConnectionProblem) -> bool {
@@ -98,6 +98,9 @@ impl Connectivity {
             return;
         }
         let has_last_resort = !self.ways_to(id, |address| address.last_resort().into_iter().collect()).is_empty();
+        if has_last_resort && self.homes.get(&id).is_some_and(Home::begins_by_last_resort) {
+            return self.visit_by_last_resort(now, id);
+        }
         let dial = self.dial(DialFor::Home(id), peer, addresses);
         if let Some(home) = self.homes.get_mut(&id) {
             home.dialing = Some(dial);
@@ -178,6 +181,10 @@ impl Connectivity {
         let last = &mut home.last_resort;
         if last.dialing == Some(dial) {
             let intercepted = Some(problem).filter(is_intercepted);
+            if home.visit.is_some() && home.dialing.is_none() && std::mem::take(&mut last.worked) {
+                // It was tried alone.
+                home.backoff.expedite(now);
+            }
             // That of the others, if they have failed. They may be tried again already.
             let before = std::mem::replace(&mut last.problem, intercepted);
             return before.map(|before| intercepted.filter(|_| says_less(before)).unwrap_or(before));

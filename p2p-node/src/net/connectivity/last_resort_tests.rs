@@ -208,3 +208,30 @@ fn a_visit_is_made_once_by_whichever_way_leads_there_first() {
     world.input(Input::DialFailed { peer: None, dial: Some(first), problem: ConnectionProblem::NotNeeded });
     assert!(world.net.has_session(&id) && problems(&world).is_empty());
 }
+
+#[test]
+fn a_visit_that_came_by_port_443_is_made_by_it_alone_again_and_by_other_ways_if_that_fails() {
+    for fails in [false, true] {
+        let mut world = World::new(10);
+        world.keep_dials = true;
+        let id = short_home(&mut world, 1, Some(1));
+        world.pass(3 * SECOND);
+        let [(first, _), (web, _)] = dials(&world)[..] else { unreachable!() };
+        world.dials.remove(&web);
+        world.input(Input::Visiting { home: id, dial: web });
+        fail(&mut world, first, ConnectionProblem::NoAnswer);
+        world.input(Input::HomeEnded { home: id, left: ConnectionProblem::Broken.into() });
+        world.pass(SECOND);
+        let [(web, true)] = dials(&world)[..] else { panic!("{:?}", kinds(&world)) };
+        assert_eq!(world.net.visit_of(web), Some(id));
+        world.told.clear();
+        if fails {
+            fail(&mut world, web, ConnectionProblem::NoAnswer);
+            assert_eq!(kinds(&world), [false]);
+        } else {
+            world.pass(2 * SECOND);
+            assert_eq!(kinds(&world), [true, false]);
+        }
+        assert_eq!(problems(&world), []);
+    }
+}

@@ -214,6 +214,11 @@ impl Home {
         [self.dialing, self.last_resort.dialing].contains(&Some(dial))
     }
 
+    /// Whether the last resort is to be tried alone at first: of a visit, as two of them at once would be one too many.
+    pub fn begins_by_last_resort(&self) -> bool {
+        self.visit.is_some() && self.last_resort.worked && self.last_resort.dialing.is_none()
+    }
+
     /// Forgets a dial that has ended. Returns whether there was one.
     pub fn dial_ended(&mut self, dial: DialId) -> bool {
         let last = &mut self.last_resort;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{
     Action, Connectivity, DialFor, DialId, HomeId, NetEvent,
+    homes::LAST_RESORT,
     peers::{LastResort, Session},
 };
 use crate::net::ConnectionProblem;
@@ -38,6 +39,15 @@ impl Connectivity {
         home.backoff.expedite(now);
         self.act(Action::DropHome(id));
         self.end_liveness(super::Subject::Home(id));
+    }
+
+    /// The last resort was what worked last: it is tried alone for as long as the other ways are otherwise, which follow then, or once it has failed.
+    pub(super) fn visit_by_last_resort(&mut self, now: Instant, id: HomeId) {
+        if let Some(home) = self.homes.get_mut(&id) {
+            home.backoff.postpone(now + LAST_RESORT);
+            home.last_resort.problem = None;
+        }
+        self.try_last_resort(id);
     }
 
     pub(super) fn visiting(&mut self, now: Instant, id: HomeId, dial: DialId) {
