@@ -71,6 +71,9 @@ pub struct Rendezvous {
     pub own: bool,
     /// It is connected.
     pub connected: bool,
+    /// It is not, and is still tried: `problem` is what is known so far.
+    #[serde(default)]
+    pub connecting: bool,
     /// What the connection goes over, while it is connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
@@ -94,9 +97,9 @@ impl Rendezvous {
         self.problem.as_deref().filter(|_| self.connected && self.problem_code.as_deref() != Some("registering"))
     }
 
-    /// Why it cannot be connected, if that was tried.
+    /// Why it cannot be connected, if that was tried, and not only begun.
     pub fn failure(&self) -> Option<&str> {
-        self.problem.as_deref().filter(|_| !self.connected)
+        self.problem.as_deref().filter(|_| !self.connected && !self.connecting)
     }
 }
 

@@ -10,6 +10,13 @@ use crate::net::ConnectionProblem;
 pub enum HomeProblem {
     /// It is not connected, or does not answer.
     Connection(ConnectionProblem),
+    /// It is not connected yet, and is still tried.
+    Connecting {
+        /// What is known of why.
+        problem: ConnectionProblem,
+        /// Port 443 is tried, as its own has led to nothing so far.
+        last_resort: bool,
+    },
     /// The account is being registered there.
     Registering,
     /// It registers holders of a token only.
@@ -46,6 +53,16 @@ pub enum HomeProblem {
     Superseded,
     /// The profile is an older copy of a device that went on.
     Outdated,
+}
+
+impl HomeProblem {
+    /// The same for who does not wait for it any more.
+    pub(crate) fn given_up(self) -> Self {
+        match self {
+            Self::Connecting { problem, .. } => Self::Connection(problem),
+            problem => problem,
+        }
+    }
 }
 
 impl From<ConnectionProblem> for HomeProblem {

@@ -10,6 +10,7 @@ use crate::{
     api::{
         Reply,
         error::{NodeError, Unreachable},
+        problem::HomeProblem,
     },
     contacts::{ChainNews, ChainRefused, Person, pending::ContactPending},
     home::{Homes, Subject},
@@ -177,6 +178,7 @@ impl Contacts {
                 .and_then(|c| c.homes.first())
                 .and_then(|h| homes.servers.get(&h.peer))
                 .and_then(|h| h.problem.clone())
+                .map(HomeProblem::given_up)
                 .unwrap_or_else(|| ConnectionProblem::NoAnswer.into());
             self.connect_failed(turn, id, Unreachable::TheirHome { problem }.into());
         }

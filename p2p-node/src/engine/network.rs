@@ -45,6 +45,9 @@ impl Engine {
             NetEvent::HomeSilent(home, silent) => self.on_home_silent(turn, home, silent.then_some(Silence::Silent)),
             NetEvent::HomeSlow(home, slow) => self.on_home_silent(turn, home, slow.then_some(Silence::Slow)),
             NetEvent::HomeAnswered(home) => self.homes.note_heard(turn, home),
+            NetEvent::HomeDelayed { home, problem, last_resort } => {
+                self.homes.home_delayed(turn, home, problem, last_resort);
+            }
             NetEvent::HomeDown(home, problem) => {
                 let lost = self.homes.home_down(turn, home, problem);
                 self.on_requests_lost(turn, lost);

@@ -223,6 +223,22 @@ impl Homes {
         lost.into_values().collect()
     }
 
+    /// A server is not connected yet. What is known of the try before stays if it is the same.
+    pub fn home_delayed(&mut self, turn: &mut Turn<'_>, home: HomeId, problem: ConnectionProblem, last_resort: bool) {
+        let Some(state) = self.servers.get_mut(&home).filter(|h| h.hello.is_none()) else { return };
+        let delayed = HomeProblem::Connecting { problem, last_resort };
+        let is_news = match &state.problem {
+            None => true,
+            Some(HomeProblem::Connection(known)) => *known != problem,
+            Some(known @ HomeProblem::Connecting { .. }) => *known != delayed,
+            Some(_) => false,
+        };
+        if is_news {
+            state.problem = Some(delayed);
+            turn.transient_event(TransientEvent::Net);
+        }
+    }
+
     /// A server is not connected any more. Gives the requests that it has not answered.
     pub fn home_down(&mut self, turn: &mut Turn<'_>, home: HomeId, problem: ConnectionProblem) -> Vec<Pending> {
         let Some(state) = self.servers.get_mut(&home) else {

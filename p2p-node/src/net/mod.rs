@@ -151,6 +151,15 @@ pub enum NetEvent {
     HomeSlow(HomeId, bool),
     /// A rendezvous has answered a probe while everybody is probed.
     HomeAnswered(HomeId),
+    /// A rendezvous is not reached yet, and is still tried.
+    HomeDelayed {
+        /// Which.
+        home: HomeId,
+        /// What is known of why.
+        problem: ConnectionProblem,
+        /// Port 443 is tried, as its own has led to nothing so far.
+        last_resort: bool,
+    },
     /// A rendezvous is gone, or cannot be reached.
     HomeDown(HomeId, ConnectionProblem),
     /// This machine is in another network, or has other addresses, or was suspended.

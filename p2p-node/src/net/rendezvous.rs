@@ -1,6 +1,7 @@
 //! The stream to a rendezvous: requests out, answers and pushes in.
 
 use std::{
+    pin::pin,
     sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -14,12 +15,17 @@ use starling_wire::{
     rendezvous::{Request, RequestBody, Response, ResponseBody},
     streams::{FrameReader, FrameWriter, ReadError},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{error::Elapsed, timeout},
+};
 
 use super::{ConnectionProblem, HomeId, NetEvent, Transport};
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
+/// One that has not greeted after this time is said to be late.
+const LATE_GREETING: Duration = Duration::from_secs(2);
 /// One that does not take what we write for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -52,6 +58,21 @@ impl From<ReadError> for Left {
     }
 }
 
+/// The first frame of a server. The engine learns if there is none for some time.
+async fn greeting(
+    reader: &mut FrameReader<ReadHalf<Stream>>,
+    home: HomeId,
+    engine: &mpsc::Sender<NetEvent>,
+) -> Result<Result<Option<Response>, ReadError>, Elapsed> {
+    let mut first = pin!(timeout(GREETING, reader.next::<Response>()));
+    if let Ok(first) = timeout(LATE_GREETING, &mut first).await {
+        return first;
+    }
+    let problem = ConnectionProblem::NoAnswer;
+    let _ = engine.send(NetEvent::HomeDelayed { home, problem, last_resort: false }).await;
+    first.await
+}
+
 /// Serves one stream, of a connection that goes over `transport`, until it breaks; gives the reason.
 pub async fn run(
     home: HomeId,
@@ -62,7 +83,7 @@ pub async fn run(
 ) -> Left {
     let (read, write) = stream.split();
     let (mut reader, writer) = (FrameReader::new(read), FrameWriter::new(write));
-    let hello = match tokio::time::timeout(GREETING, reader.next::<Response>()).await {
+    let hello = match greeting(&mut reader, home, &engine).await {
         Ok(Ok(Some(Response { body: Some(ResponseBody::Hello(hello)), .. }))) => hello,
         Ok(Err(error)) => return error.into(),
         Ok(_) => return ConnectionProblem::OtherProtocol.into(),
@@ -134,7 +155,7 @@ impl Session {
                 writer.push(&Request { id, body: Some(ask) });
             }
             self.asked.notify_one();
-            match tokio::time::timeout(STALLED, writer.flush()).await {
+            match timeout(STALLED, writer.flush()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return ConnectionProblem::Broken.into(),
                 Err(_) => return ConnectionProblem::NotReading.into(),

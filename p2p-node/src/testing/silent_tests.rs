@@ -3,7 +3,11 @@
 use starling_wire::Availability;
 
 use super::world::{Who, World};
-use crate::{api::types::Status, engine::Command, net::NetEvent};
+use crate::{
+    api::{problem::HomeProblem, types::Status},
+    engine::Command,
+    net::{ConnectionProblem, NetEvent},
+};
 
 fn status(world: &mut World, who: Who) -> Status {
     world.call(who, Command::Status).unwrap()
@@ -40,4 +44,26 @@ fn a_rendezvous_that_is_silent_is_not_shown_as_connected() {
     world.settle();
     let homes = world.call(alice, Command::CheckedStatus).unwrap().homes;
     assert!(homes.iter().all(|home| !home.connected && !home.registered), "{homes:?}");
+}
+
+#[test]
+fn what_is_known_of_a_rendezvous_that_is_still_tried_is_shown_until_the_cause_is() {
+    use ConnectionProblem::{Broken, NoAnswer, Refused};
+    let mut world = World::new(97);
+    let (alice, _) = world.friends();
+    world.pass(1_000);
+    let home = world.home_id();
+    let mut shown_after = |event| {
+        world.tell(alice, event);
+        world.settle();
+        world.home_problem(alice)
+    };
+    let delayed = |problem, last_resort| NetEvent::HomeDelayed { home, problem, last_resort };
+    let connecting = |problem, last_resort| Some(HomeProblem::Connecting { problem, last_resort });
+    assert_eq!(shown_after(delayed(NoAnswer, false)), None, "it is connected");
+    shown_after(NetEvent::HomeDown(home, Broken));
+    assert_eq!(shown_after(delayed(NoAnswer, false)), connecting(NoAnswer, false));
+    assert_eq!(shown_after(delayed(Refused, true)), connecting(Refused, true));
+    assert_eq!(shown_after(NetEvent::HomeDown(home, Refused)), Some(Refused.into()));
+    assert_eq!(shown_after(delayed(Refused, true)), Some(Refused.into()));
 }

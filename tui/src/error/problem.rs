@@ -9,6 +9,7 @@ pub type Problem = (&'static str, String);
 pub fn home(problem: &HomeProblem) -> Problem {
     let (code, text) = match problem {
         HomeProblem::Connection(problem) => connection(*problem),
+        HomeProblem::Connecting { problem, last_resort } => return connecting(*problem, *last_resort),
         HomeProblem::Registering => ("registering", "registering"),
         HomeProblem::NeedsToken => ("token", "it registers only holders of a token: ask its operator for one"),
         HomeProblem::RegistrationClosed => ("registration_closed", "it takes no new accounts"),
@@ -50,6 +51,14 @@ pub fn home(problem: &HomeProblem) -> Problem {
 
 const OUTDATED: &str = "this profile is an older copy of a device that went on without it: it can only be read. Link it again as a new device, or \
                         restore the account with the recovery phrase";
+
+/// The same of a rendezvous that is still tried.
+fn connecting(problem: ConnectionProblem, last_resort: bool) -> Problem {
+    let (code, text) = connection(problem);
+    let text = if problem == ConnectionProblem::NoAnswer { "no answer yet" } else { text };
+    let text = if last_resort { format!("{text}; trying port 443") } else { text.to_owned() };
+    (code, text)
+}
 
 fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
     match problem {
@@ -213,6 +222,16 @@ pub fn refusal(reason: Refusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_still_tried_is_said_with_the_hint_for_its_cause() {
+        let said = |problem, last_resort| home(&HomeProblem::Connecting { problem, last_resort });
+        assert_eq!(said(ConnectionProblem::NoAnswer, true), ("no_answer", "no answer yet; trying port 443".into()));
+        assert_eq!(said(ConnectionProblem::NoAnswer, false).1, "no answer yet");
+        let (code, text) = said(ConnectionProblem::Refused, true);
+        assert_eq!(text, "the connection was refused; trying port 443");
+        assert!(home_hint(code).is_some());
+    }
 
     #[test]
     fn who_is_held_up_by_a_captive_portal_is_told_to_sign_in() {

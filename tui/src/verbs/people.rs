@@ -126,7 +126,7 @@ async fn wait_registered_within(global: &Global, client: &Client, connects: Dura
         let connected = status.homes().any(|home| home.connected);
         let limit = if connected { REGISTERS } else { connects };
         if status.is_cut_off() || began.elapsed() > limit {
-            let problem = status.homes().find_map(Rendezvous::failure).unwrap_or("it does not answer");
+            let problem = status.homes().find_map(|home| home.problem.as_deref()).unwrap_or("it does not answer");
             say(global, format!("warning: our rendezvous cannot be reached ({problem}): what needs it waits"));
             return Ok(());
         }

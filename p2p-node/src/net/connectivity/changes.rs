@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use libp2p::swarm::ConnectionId;
 
-use super::{Action, Connectivity, Network, Subject};
+use super::{Action, Connectivity, Network, Subject, homes::DELAYED};
 
 /// What has become of the network.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,10 @@ impl Connectivity {
         for id in down {
             if let Some(home) = self.homes.get_mut(&id) {
                 home.backoff.expedite(now);
+                home.is_explained = false;
+                if home.is_dialled() {
+                    home.expect(now + DELAYED);
+                }
             }
             self.schedule_home(id);
         }

@@ -19,6 +19,9 @@ use crate::net::ConnectionProblem;
 /// hear within 3 s how they are connected.
 pub(super) const LAST_RESORT: Duration = Duration::from_secs(2);
 
+/// A server that is dialled for so long is said to be late: people hear within 3 s what is the case.
+pub(super) const DELAYED: Duration = Duration::from_millis(2_500);
+
 /// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
 fn says_less(problem: ConnectionProblem) -> bool {
     matches!(problem, ConnectionProblem::NoAnswer | ConnectionProblem::NoRoute)
@@ -57,6 +60,7 @@ impl Connectivity {
             let listener = if own { None } else { home.listener.take() };
             if home.addresses != addresses {
                 home.addresses = addresses;
+                home.forget_delay();
                 home.backoff.expedite(now);
             }
             self.stop_listening(listener);
@@ -75,6 +79,7 @@ impl Connectivity {
         let home = self.homes.get(&id);
         self.agenda.set(Errand::Home(id), home.and_then(Home::due));
         self.agenda.set(Errand::LastResort(id), home.and_then(|home| home.last_resort.due));
+        self.agenda.set(Errand::Delay(id), home.and_then(|home| home.delay_due));
         self.agenda.set(Errand::Reservation(id), home.and_then(Home::reservation_due));
     }
 
@@ -98,6 +103,9 @@ impl Connectivity {
             return;
         }
         let has_last_resort = !self.ways_to(id, |address| address.last_resort().into_iter().collect()).is_empty();
+        if let Some(home) = self.homes.get_mut(&id) {
+            home.expect(now + DELAYED);
+        }
         if has_last_resort && self.homes.get(&id).is_some_and(Home::begins_by_last_resort) {
             return self.visit_by_last_resort(now, id);
         }
@@ -204,6 +212,26 @@ impl Connectivity {
         Some(problem)
     }
 
+    /// A rendezvous is not reached yet, though it was tried in some way or for some time: the engine learns what is known of why.
+    pub(super) fn tell_delay(&mut self, id: HomeId) {
+        let Some(home) = self.homes.get_mut(&id) else { return };
+        home.delay_due = None;
+        if !home.is_up() && !home.is_explained {
+            let last = &home.last_resort;
+            let problem = last.problem.unwrap_or(ConnectionProblem::NoAnswer);
+            let last_resort = last.due.is_some() || last.dialing.is_some();
+            self.act(Action::Tell(NetEvent::HomeDelayed { home: id, problem, last_resort }));
+        }
+        self.schedule_home(id);
+    }
+
+    /// One of the ways to a rendezvous has led to nothing, while others are tried.
+    pub(super) fn way_failed(&mut self, id: HomeId) {
+        if self.homes.get(&id).is_some_and(|home| home.last_resort.problem.is_some()) {
+            self.tell_delay(id);
+        }
+    }
+
     /// There is a connection to a rendezvous: opens the session on it, if there is none. One that is silent ends, and is opened again here.
     pub(super) fn home_connected(&mut self, id: &HomeId) {
         let Some(home) = self.homes.get_mut(id).filter(|home| home.visit.is_none()) else { return };
@@ -246,6 +274,7 @@ impl Connectivity {
     pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Up { since: now, on };
+        home.forget_delay();
         home.reservation_backoff.expedite(now);
         self.begin_liveness(now, Subject::Home(id));
         self.schedule_home(id);
@@ -256,6 +285,7 @@ impl Connectivity {
     pub(super) fn home_failed(&mut self, id: HomeId, problem: ConnectionProblem) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Down;
+        home.forget_delay();
         let peer = home.peer();
         self.schedule_home(id);
         // A server that was restarted knows nothing of the connection, and does not say so.
@@ -275,6 +305,10 @@ impl Connectivity {
             home.backoff.session_ended(since, now);
         }
         home.session = Session::Down;
+        home.forget_delay();
+        if home.is_dialled() {
+            home.expect(now + DELAYED);
+        }
         let peer = home.peer();
         let is_connected = home.visit.is_none() && peer.is_some_and(|peer| self.connections.contains_key(&peer));
         if let Some(wait) = left.come_again {
@@ -296,8 +330,10 @@ impl Connectivity {
     /// A dial has failed: if it was to a rendezvous that we have no session with, the engine learns why.
     pub(super) fn home_unreachable(&mut self, peer: Option<PeerId>, problem: ConnectionProblem) {
         if let Some(id) = peer.as_ref().and_then(device_of).map(|id| *id.as_bytes())
-            && self.homes.get(&id).is_some_and(|home| !home.is_up())
+            && let Some(home) = self.homes.get_mut(&id).filter(|home| !home.is_up())
         {
+            (home.delay_due, home.is_explained) = (None, true);
+            self.schedule_home(id);
             self.act(Action::Tell(NetEvent::HomeDown(id, problem)));
         }
     }

@@ -30,6 +30,68 @@ fn problems(world: &World) -> Vec<ConnectionProblem> {
     world.told.iter().filter_map(problem).collect()
 }
 
+/// What was told of the server while it was still tried.
+fn delays(world: &World) -> Vec<(ConnectionProblem, bool)> {
+    let delay = |event: &NetEvent| match event {
+        NetEvent::HomeDelayed { problem, last_resort, .. } => Some((*problem, *last_resort)),
+        _ => None,
+    };
+    world.told.iter().filter_map(delay).collect()
+}
+
+#[test]
+fn what_is_the_case_is_told_within_three_seconds_until_the_cause_is_known() {
+    use ConnectionProblem::{Intercepted, NoAnswer, Refused};
+    let dialled = |seed| {
+        let mut world = World::new(seed);
+        world.keep_dials = true;
+        short_home(&mut world, 1, None);
+        world
+    };
+    // Nothing answers.
+    let mut world = dialled(11);
+    world.pass(2 * SECOND);
+    assert_eq!(delays(&world), []);
+    world.pass(SECOND);
+    assert_eq!(delays(&world), [(NoAnswer, true)]);
+    let [(first, false), (web, true)] = dials(&world)[..] else { unreachable!() };
+    fail(&mut world, first, NoAnswer);
+    fail(&mut world, web, NoAnswer);
+    assert_eq!(problems(&world), [NoAnswer]);
+    // While it is tried again that stays, until something has changed.
+    world.told.clear();
+    world.pass(9 * SECOND);
+    assert!(delays(&world).is_empty() && !dials(&world).is_empty());
+    world.input(Input::NetworkChanged(NetworkChange::default()));
+    world.pass(3 * SECOND);
+    assert_eq!(delays(&world).len(), 1);
+
+    // One way has failed at once, or something else answers in another.
+    let mut world = dialled(12);
+    let [(first, false)] = dials(&world)[..] else { unreachable!() };
+    fail(&mut world, first, Refused);
+    assert_eq!(delays(&world), [(Refused, true)]);
+    let mut world = dialled(13);
+    world.pass(3 * SECOND);
+    let [_, (web, true)] = dials(&world)[..] else { unreachable!() };
+    fail(&mut world, web, Intercepted);
+    assert_eq!(delays(&world), [(NoAnswer, true), (Intercepted, false)]);
+
+    // An address for one way.
+    let mut world = World::new(14);
+    world.keep_dials = true;
+    world.home(9, true);
+    world.pass(3 * SECOND);
+    assert_eq!(delays(&world), [(NoAnswer, false)]);
+    // Who is reached is not late.
+    let mut world = dialled(15);
+    let [(first, false)] = dials(&world)[..] else { unreachable!() };
+    world.connect(1, false, Some(first));
+    world.open_streams();
+    world.pass(3 * SECOND);
+    assert_eq!(delays(&world), []);
+}
+
 #[test]
 fn what_leads_to_nothing_for_two_seconds_is_helped_by_port_443_and_that_is_remembered() {
     let mut world = World::new(1);

@@ -151,6 +151,7 @@ pub enum Action {
 enum Errand {
     Home(HomeId),
     LastResort(HomeId),
+    Delay(HomeId),
     Reservation(HomeId),
     Device(DeviceId),
     Probe(Subject),
@@ -224,10 +225,12 @@ impl Connectivity {
                 self.with_connections(now, peer, |all| all.remove(connection));
             }
             Input::DialFailed { peer, dial, problem } => {
-                let problem = self.problem_of(now, dial, problem);
+                let (home, problem) = (self.home_of_dial(dial), self.problem_of(now, dial, problem));
                 self.dial_ended(dial);
-                if let Some(problem) = problem {
-                    self.home_unreachable(peer, problem);
+                match (problem, home) {
+                    (Some(problem), _) => self.home_unreachable(peer, problem),
+                    (None, Some(home)) => self.way_failed(home),
+                    (None, None) => {}
                 }
             }
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
@@ -301,6 +304,7 @@ impl Connectivity {
             match errand {
                 Errand::Home(id) => self.try_home(now, id),
                 Errand::LastResort(id) => self.try_last_resort(id),
+                Errand::Delay(id) => self.tell_delay(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
                 Errand::Probe(subject) => self.probe(now, subject),

@@ -169,6 +169,10 @@ pub struct Home {
     pub last_resort: LastResort,
     /// A dial for the case that the session's connection is dead, which it may not be.
     pub spare: Option<DialId>,
+    /// When the engine is to learn that it is not reached yet.
+    pub delay_due: Option<Instant>,
+    /// The engine knows why it was not reached by the last try, and nothing has changed since.
+    pub is_explained: bool,
     pub listener: Option<ListenerId>,
     pub reservation_backoff: Backoff,
 }
@@ -186,6 +190,8 @@ impl Home {
             dialing: None,
             last_resort: LastResort::default(),
             spare: None,
+            delay_due: None,
+            is_explained: false,
             listener: None,
             reservation_backoff: Backoff::new(now),
         }
@@ -212,6 +218,23 @@ impl Home {
     /// Whether a dial is one to it that is still of use.
     pub fn dials(&self, dial: DialId) -> bool {
         [self.dialing, self.last_resort.dialing].contains(&Some(dial))
+    }
+
+    /// It is being dialled: if it is not reached in time, the engine is to learn that.
+    pub fn expect(&mut self, by: Instant) {
+        if !self.is_up() && !self.is_explained {
+            self.delay_due.get_or_insert(by);
+        }
+    }
+
+    /// Whether a dial to it is under way.
+    pub fn is_dialled(&self) -> bool {
+        self.dialing.or(self.last_resort.dialing).is_some()
+    }
+
+    /// Nothing that the engine knows of why it is not reached holds any more.
+    pub fn forget_delay(&mut self) {
+        (self.delay_due, self.is_explained) = (None, false);
     }
 
     /// Whether the last resort is to be tried alone at first: of a visit, as two of them at once would be one too many.

@@ -36,6 +36,7 @@ impl Connectivity {
         }
         (home.visit, home.session, home.dialing) = (visit, Session::Down, None);
         home.last_resort = LastResort::default();
+        home.forget_delay();
         home.backoff.expedite(now);
         self.act(Action::DropHome(id));
         self.end_liveness(super::Subject::Home(id));
@@ -58,6 +59,7 @@ impl Connectivity {
         self.dial_ended(Some(dial));
         if let Some(home) = self.homes.get_mut(&id) {
             home.session = Session::Visiting { since: now };
+            home.forget_delay();
         }
         self.schedule_home(id);
     }

@@ -133,6 +133,8 @@ async fn a_server_that_says_nothing_is_no_rendezvous() {
     let (address, _seen) = rendezvous(false).await;
     let (net, mut inputs, _) = device();
     net.send(wanted(&address, Some(1)));
+    let late = |event| matches!(event, NetEvent::HomeDelayed { .. }).then_some(());
+    wait_for(&mut inputs, late).await;
     let problem = |event| if let NetEvent::HomeDown(_, problem) = event { Some(problem) } else { None };
     assert_eq!(wait_for(&mut inputs, problem).await, ConnectionProblem::NoAnswer);
 }

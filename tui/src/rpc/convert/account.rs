@@ -1,7 +1,7 @@
 //! The node, and the devices of its account.
 
 use starling_control::objects;
-use starling_node::{CopyPhase, Device, HistoryCopy, HistoryState, Status, Transport};
+use starling_node::{CopyPhase, Device, HistoryCopy, HistoryState, HomeProblem, Status, Transport};
 
 use super::{id, known_time, path, time};
 use crate::error::problem;
@@ -20,6 +20,7 @@ pub fn status(s: &Status) -> objects::Status {
             address: h.address.clone(),
             own: h.own,
             connected: h.connected,
+            connecting: matches!(h.problem, Some(HomeProblem::Connecting { .. })),
             transport: h.transport.map(transport),
             udp_blocked: h.udp_blocked,
             registered: h.registered,
