@@ -15,7 +15,9 @@ use crate::{
 impl Engine {
     /// Makes everything due that waits for a timer: receipts, the snapshot. Gives whether something of it still has to reach a home that is connected.
     pub(crate) fn flush(&mut self, turn: &mut Turn<'_>) -> bool {
-        let up = self.homes.servers.values().any(|h| h.own && h.registered && h.hello.is_some());
+        // Who leaves waits for no server that answers nothing.
+        let answers = |h: &HomeState| h.hello.is_some() && !h.silent;
+        let up = self.homes.servers.values().any(|h| h.own && h.registered && answers(h));
         let mut has_pending = up && (self.counters.row.snapshot_pending || self.account.snapshot_due.is_some());
         if self.account.snapshot_due.is_some() {
             self.account.snapshot_due = Some(turn.now());
@@ -27,8 +29,7 @@ impl Engine {
             state.receipt_due = Some(turn.now());
             has_pending |= up;
         }
-        has_pending
-            | self.homes.servers.values().any(|h| h.hello.is_some() && h.pending.values().any(Pending::delivers))
+        has_pending | self.homes.servers.values().any(|h| answers(h) && h.pending.values().any(Pending::delivers))
     }
 
     /// Whether everything that waited for us at our homes is here.

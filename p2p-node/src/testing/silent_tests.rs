@@ -67,3 +67,21 @@ fn what_is_known_of_a_rendezvous_that_is_still_tried_is_shown_until_the_cause_is
     assert_eq!(shown_after(NetEvent::HomeDown(home, Refused)), Some(Refused.into()));
     assert_eq!(shown_after(delayed(Refused, true)), Some(Refused.into()));
 }
+
+#[test]
+fn who_leaves_does_not_wait_for_a_rendezvous_that_is_silent() {
+    let mut world = World::new(98);
+    let (alice, _) = world.friends();
+    world.pass(1_000);
+    let home = world.home_id();
+    for silent in [false, true] {
+        world.tell(alice, NetEvent::HomeSilent(home, silent));
+        world.settle();
+        let mut has_pending = None;
+        world.begin_modified(alice, |engine, turn| {
+            engine.account.snapshot_due = Some(turn.now());
+            has_pending = Some(engine.flush(turn));
+        });
+        assert_eq!(has_pending, Some(!silent));
+    }
+}
