@@ -9,6 +9,7 @@ mod direct;
 mod problem;
 mod proxy;
 mod rendezvous;
+mod send_queue;
 mod swarm;
 mod transport;
 mod turn;

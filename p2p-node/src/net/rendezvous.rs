@@ -20,13 +20,13 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use super::{ConnectionProblem, HomeId, NetEvent, Transport};
+use super::{ConnectionProblem, HomeId, NetEvent, Transport, send_queue::SendQueue};
 
 /// A server that does not greet within this time is no rendezvous.
 const GREETING: Duration = Duration::from_secs(10);
 /// One that has not greeted after this time is said to be late.
 const LATE_GREETING: Duration = Duration::from_secs(2);
-/// One that does not take what we write for so long is gone.
+/// One that does not take what we write for so long is gone, unless it still acknowledges some of it.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// One that owes an answer and says nothing for so long is shown as not answering.
@@ -34,6 +34,25 @@ const SILENT: Duration = Duration::from_secs(4);
 
 /// The longest time over which a server may have its clients spread their return.
 const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
+
+/// What the connection of a stream goes over.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// As far as is known.
+    pub transport: Option<Transport>,
+    /// What it has sent and is not acknowledged, if it goes over TCP.
+    pub queue: Option<SendQueue>,
+}
+
+impl Path {
+    /// Whether what was sent is still being acknowledged.
+    async fn moves(&mut self) -> bool {
+        match &mut self.queue {
+            Some(queue) => queue.drains().await,
+            None => false,
+        }
+    }
+}
 
 /// Why a stream ended, and what the server has said of coming again.
 #[derive(Debug)]
@@ -73,11 +92,11 @@ async fn greeting(
     first.await
 }
 
-/// Serves one stream, of a connection that goes over `transport`, until it breaks; gives the reason.
+/// Serves one stream until it breaks; gives the reason.
 pub async fn run(
     home: HomeId,
     stream: Stream,
-    transport: Option<Transport>,
+    path: Path,
     requests: mpsc::Receiver<(u64, RequestBody)>,
     engine: mpsc::Sender<NetEvent>,
 ) -> Left {
@@ -90,15 +109,15 @@ pub async fn run(
         Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
-    if engine.send(NetEvent::HomeUp(home, hello, transport)).await.is_err() {
+    if engine.send(NetEvent::HomeUp(home, hello, path.transport)).await.is_err() {
         return ConnectionProblem::NotNeeded.into();
     }
     let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };
     // Side by side: if both ends waited for their writing, neither would read.
     let left = tokio::select! {
         left = session.read(reader) => left,
-        left = session.write(writer, requests) => left,
-        left = session.watch() => left,
+        left = session.write(writer, requests, path.clone()) => left,
+        left = session.watch(path.clone()) => left,
     };
     Left { retry_window, ..left }
 }
@@ -144,6 +163,7 @@ impl Session {
         &self,
         mut writer: FrameWriter<WriteHalf<Stream>>,
         mut requests: mpsc::Receiver<(u64, RequestBody)>,
+        mut path: Path,
     ) -> Left {
         while let Some((id, ask)) = requests.recv().await {
             self.open.fetch_add(1, Relaxed);
@@ -155,17 +175,24 @@ impl Session {
                 writer.push(&Request { id, body: Some(ask) });
             }
             self.asked.notify_one();
-            match timeout(STALLED, writer.flush()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return ConnectionProblem::Broken.into(),
-                Err(_) => return ConnectionProblem::NotReading.into(),
+            let mut flush = pin!(writer.flush());
+            loop {
+                match timeout(STALLED, &mut flush).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return ConnectionProblem::Broken.into(),
+                    Err(_) => {
+                        if !path.moves().await {
+                            return ConnectionProblem::NotReading.into();
+                        }
+                    }
+                }
             }
         }
         ConnectionProblem::NotNeeded.into()
     }
 
-    /// Notices a server that is frozen and keeps its connections. Nothing wakes this while no answer is due.
-    async fn watch(&self) -> Left {
+    /// Notices a server that is frozen and keeps its connections; what is still being sent has no answer yet. Nothing wakes this while none is due.
+    async fn watch(&self, mut path: Path) -> Left {
         let mut silent = false;
         loop {
             if self.open.load(Relaxed) <= 0 && !silent {
@@ -173,7 +200,8 @@ impl Session {
             }
             let before = self.heard.load(Relaxed);
             tokio::time::sleep(SILENT).await;
-            let now_silent = self.open.load(Relaxed) > 0 && self.heard.load(Relaxed) == before;
+            let owes = || self.open.load(Relaxed) > 0 && self.heard.load(Relaxed) == before;
+            let now_silent = owes() && !path.moves().await && owes();
             if now_silent != std::mem::replace(&mut silent, now_silent)
                 && self.engine.send(NetEvent::HomeSlow(self.home, silent)).await.is_err()
             {

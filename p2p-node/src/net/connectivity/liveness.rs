@@ -7,7 +7,8 @@
 //! probe, which is less than five seconds.
 //!
 //! A rendezvous that was killed and is back knows nothing of its connections, and does not say so. So it is dialled as soon as a probe is [`LATE`]: if
-//! it is there its session moves before it is taken for lost, and if it was only slow the new connection is closed again.
+//! it is there its session moves before it is taken for lost, and if it was only slow the new connection is closed again. On a slow uplink the probe
+//! waits behind what was sent before: as long as that is being acknowledged, it is neither late nor unanswered.
 
 use std::time::{Duration, Instant};
 
@@ -174,6 +175,15 @@ impl Connectivity {
             home.spare = home.dialing;
             home.last_resort.spare = home.last_resort.dialing.is_none();
         }
+    }
+
+    /// A probe waits behind what is being sent, and acknowledged: it is not late yet. What has to be answered is, so it is asked again soon.
+    pub(super) fn probe_moves(&mut self, now: Instant, subject: Subject, number: u64) {
+        let Some(liveness) = self.liveness(subject).filter(|l| l.probe == Some(number) && !l.is_silent()) else {
+            return;
+        };
+        (liveness.late, liveness.sent_meanwhile) = (false, true);
+        self.expect_answer(subject, Some(now + LATE));
     }
 
     /// A probe has ended.

@@ -152,6 +152,33 @@ fn a_rendezvous_that_was_only_slow_keeps_its_session() {
 }
 
 #[test]
+fn a_probe_behind_what_is_being_acknowledged_is_not_late() {
+    let (mut world, home, _) = World::connected();
+    world.input(Input::AnswerDue(Subject::Home(home)));
+    let before = world.dials_to(9).len();
+    // Such a probe ends as an answered one, and the next follows soon.
+    for _ in 0..5 {
+        while world.probes.is_empty() {
+            world.now = world.net.next_deadline().unwrap();
+            world.input(Input::Tick);
+        }
+        let (began, subject, _, number) = world.probes.pop().unwrap();
+        for half in 1..6 {
+            world.now = began + half * SECOND / 2;
+            world.input(Input::Tick);
+            world.input(Input::ProbeMoves { subject, number });
+        }
+        world.now = began + ECHO;
+        world.input(Input::Probed { subject, number, answered: true });
+        assert!(world.net.next_deadline().is_some_and(|due| due <= world.now + 2 * SECOND));
+    }
+    assert_eq!((world.dials_to(9).len(), world.silences()), (before, vec![]));
+    // What does not move any more is late.
+    world.pass_with(5 * SECOND, &[9]);
+    assert!(world.dials_to(9).len() > before);
+}
+
+#[test]
 fn a_new_connection_takes_the_place_of_a_silent_session() {
     let (mut world, home, _) = World::connected();
     let before = world.log.len();

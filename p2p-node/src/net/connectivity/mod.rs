@@ -74,6 +74,8 @@ pub enum Input {
     Watch(bool),
     /// The engine wants to know who answers now.
     Check,
+    /// A probe is not answered yet, but what was sent before it is being acknowledged.
+    ProbeMoves { subject: Subject, number: u64 },
     /// A probe has ended.
     Probed { subject: Subject, number: u64, answered: bool },
     /// Hole punching has made a direct connection.
@@ -237,6 +239,7 @@ impl Connectivity {
             Input::AnswerDue(subject) => self.answer_due(now, subject),
             Input::Watch(watched) => self.watch(now, watched),
             Input::Check => self.check(now),
+            Input::ProbeMoves { subject, number } => self.probe_moves(now, subject, number),
             Input::Probed { subject, number, answered } => self.probed(now, subject, number, answered),
             Input::HolePunched(peer) => self.prefer_best(peer),
             Input::StreamIn { device, connection } => self.stream_in(now, &device, connection),

@@ -35,8 +35,9 @@ use super::{
     lan_query,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     paths::{Path, Picture},
+    probe::Probe,
     proxied,
-    streams::{Ended, Opening, Outbound, echo},
+    streams::{Ended, Opening, Outbound},
     transports::Transports,
     visit,
     watch::Watch,
@@ -206,8 +207,8 @@ impl Driver {
             Action::StopListening(listener) => drop(self.swarm.remove_listener(listener)),
             Action::Probe { subject, peer, on, number } => {
                 let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, ECHO_PROTOCOL);
-                let probe = async move { Opening::Probe { subject, number, answered: echo(opened).await } };
-                self.opening.push(Box::pin(probe));
+                let queue = self.connections.get(&on).and_then(|path| path.queue.clone());
+                self.await_probe(Probe::new((subject, number), opened, queue));
             }
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
             Action::Confine { reach, homes } => {
@@ -216,6 +217,10 @@ impl Driver {
             }
             Action::Tell(event) => self.tell(event).await,
         }
+    }
+
+    pub(super) fn await_probe(&mut self, probe: Probe) {
+        self.opening.push(Box::pin(async move { Opening::Probe(probe.wait().await) }));
     }
 
     /// Whether the addresses of a server are reached through a translator, of which nothing is known yet. Those of devices are not: they are reached

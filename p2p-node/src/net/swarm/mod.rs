@@ -16,6 +16,7 @@ mod lan_query;
 mod names;
 mod nat64;
 mod paths;
+mod probe;
 mod proxied;
 mod streams;
 #[cfg(test)]

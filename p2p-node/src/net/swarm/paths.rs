@@ -12,6 +12,7 @@ use tracing::Span;
 use crate::net::{
     Transport,
     connectivity::{Network, is_circuit},
+    send_queue::SendQueue,
 };
 
 /// What is known of an established connection.
@@ -21,6 +22,8 @@ pub(super) struct Path {
     pub span: Span,
     /// What it goes over, if not through a proxy.
     pub transport: Option<Transport>,
+    /// What it has sent and is not acknowledged, if it goes over TCP.
+    pub queue: Option<SendQueue>,
     /// Where the other end is. `None` through a relay.
     remote: Option<IpAddr>,
     /// The address of this machine that it was made from.
@@ -29,14 +32,14 @@ pub(super) struct Path {
 
 impl Path {
     pub fn new(span: Span, remote: &Multiaddr) -> Self {
-        let transport = Transport::of(remote);
+        let (transport, queue) = (Transport::of(remote), SendQueue::towards(remote));
         let ip = match remote.iter().next() {
             Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),
             Some(Protocol::Ip6(ip)) => Some(IpAddr::V6(ip)),
             _ => None,
         };
         let remote = ip.filter(|_| !is_circuit(remote));
-        Self { span, transport, remote, source: remote.and_then(source_towards) }
+        Self { span, transport, queue, remote, source: remote.and_then(source_towards) }
     }
 
     /// The address of the other end. `None` through a relay.
@@ -187,11 +190,12 @@ mod tests {
         let path = |source: &str| Path {
             span: Span::none(),
             transport: None,
+            queue: None,
             remote: Some(Ipv4Addr::LOCALHOST.into()),
             source: source.parse().ok(),
         };
         let id = ConnectionId::new_unchecked;
-        let relayed = Path { span: Span::none(), transport: None, remote: None, source: None };
+        let relayed = Path { span: Span::none(), transport: None, queue: None, remote: None, source: None };
         let paths = HashMap::from([(id(1), path("127.0.0.1")), (id(2), path("203.0.113.9")), (id(3), relayed)]);
         assert_eq!(there.compare(&there, &paths), Outcome { gone: vec![id(2)], ..Outcome::default() });
     }

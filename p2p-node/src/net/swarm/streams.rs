@@ -1,18 +1,17 @@
 //! The streams of the swarm: those to devices, the sessions with rendezvous, and probes. What is opened for them becomes a task that serves it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::{Stream, swarm::ConnectionId};
 use starling_keys::DeviceId;
 use starling_wire::streams::{Connection, OpenError, Opened};
 use tokio::{sync::mpsc, task::JoinError};
 use tracing::Instrument;
 
-use super::{driver::Driver, visit::Visit};
+use super::{driver::Driver, probe::Probing, visit::Visit};
 use crate::net::{
     ConnectionProblem, HomeId, Transport,
-    connectivity::{DialId, Input, Subject},
+    connectivity::{DialId, Input},
     direct, peer_of,
     rendezvous::{self, Left},
 };
@@ -23,8 +22,6 @@ const FRAMES: usize = 256;
 const REQUESTS: usize = 65_536;
 /// Inbound direct streams of one device at a time: one, and one that is about to take its place.
 const INBOUND_STREAMS: usize = 3;
-/// A peer that does not answer a probe within this time is silent.
-const ECHO: Duration = Duration::from_secs(3);
 
 /// The stream that we write to a peer. `None` once its queue has been full: it is being closed.
 pub(super) struct Outbound<T> {
@@ -58,24 +55,8 @@ pub(super) enum Opening {
     Home(HomeId, Result<Opened, OpenError>),
     /// A visit to a rendezvous, which this dial was for.
     Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
-    /// The end of a probe, which is no more than a stream.
-    Probe {
-        subject: Subject,
-        number: u64,
-        answered: bool,
-    },
-}
-
-/// Whether anything comes back on a stream within [`ECHO`]. A refusal is an answer, and the end of the connection is reported by itself.
-pub(super) async fn echo(opened: impl Future<Output = Result<Opened, OpenError>>) -> bool {
-    let exchange = async {
-        let mut stream = opened.await.ok()?.stream;
-        stream.ignore_for_keep_alive();
-        stream.write_all(&rand::random::<[u8; 32]>()).await.ok()?;
-        stream.flush().await.ok()?;
-        stream.read_exact(&mut [0; 32]).await.ok()
-    };
-    tokio::time::timeout(ECHO, exchange).await.is_ok()
+    /// What has become of a probe, which is no more than a stream.
+    Probe(Probing),
 }
 
 impl Driver {
@@ -107,8 +88,13 @@ impl Driver {
                 self.report(Input::Tick).await;
             }
             Opening::Visit(dial, visit) => self.on_visit(dial, visit).await,
-            Opening::Probe { subject, number, answered } => {
+            Opening::Probe(Probing::Ended { subject, number, answered }) => {
                 self.report(Input::Probed { subject, number, answered }).await;
+            }
+            Opening::Probe(Probing::Moves(probe)) => {
+                let (subject, number) = (probe.subject, probe.number);
+                self.await_probe(probe);
+                self.report(Input::ProbeMoves { subject, number }).await;
             }
             Opening::Home(home, Err(error)) => {
                 let problem = match error {
@@ -164,9 +150,13 @@ impl Driver {
         let (queue, requests) = mpsc::channel(REQUESTS);
         self.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
-        let (engine, transport) = (self.engine.clone(), self.transport_of(connection.id));
+        let path = rendezvous::Path {
+            transport: self.transport_of(connection.id),
+            queue: self.connections.get(&connection.id).and_then(|path| path.queue.clone()),
+        };
+        let engine = self.engine.clone();
         let session =
-            async move { Ended::Home(home, number, rendezvous::run(home, stream, transport, requests, engine).await) };
+            async move { Ended::Home(home, number, rendezvous::run(home, stream, path, requests, engine).await) };
         self.tasks.spawn(session.instrument(span));
     }
 
@@ -191,9 +181,9 @@ impl Driver {
         let (queue, requests) = mpsc::channel(REQUESTS);
         self.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!("visit", stream = number);
-        let (engine, transport) = (self.engine.clone(), visit.transport);
+        let (engine, path) = (self.engine.clone(), visit.path.clone());
         let session = async move {
-            let session = |stream| rendezvous::run(home, stream, transport, requests, engine);
+            let session = |stream| rendezvous::run(home, stream, path, requests, engine);
             Ended::Home(home, number, visit.serve(session).await)
         };
         self.tasks.spawn(session.instrument(span));

@@ -16,7 +16,11 @@ use starling_wire::{
 };
 
 use super::{behaviour::BuildError, cause::dial_problem, proxied};
-use crate::net::{ConnectionProblem, Proxy, Transport, rendezvous::Left};
+use crate::net::{
+    ConnectionProblem, Proxy, Transport,
+    rendezvous::{Left, Path},
+    send_queue::SendQueue,
+};
 
 /// A server with which there is no stream after this time does not answer.
 const OPENING: Duration = Duration::from_secs(15);
@@ -29,7 +33,7 @@ pub(super) struct Visit {
     peer: PeerId,
     stream: Stream,
     /// What its connection goes over.
-    pub(super) transport: Option<Transport>,
+    pub(super) path: Path,
 }
 
 fn build(proxy: Option<&Proxy>) -> Result<Swarm<streams::Behaviour>, BuildError> {
@@ -78,11 +82,12 @@ async fn connect(
         ConnectionProblem::Unreachable
     })?;
     swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()).map_err(|error| dial_problem(&error))?;
-    let (connection, transport) = loop {
+    let (connection, path) = loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
-                let direct = || Transport::of(endpoint.get_remote_address());
-                break (connection_id, proxy.map(|_| Transport::Proxy).or_else(direct));
+                let remote = endpoint.get_remote_address();
+                let transport = proxy.map(|_| Transport::Proxy).or_else(|| Transport::of(remote));
+                break (connection_id, Path { transport, queue: SendQueue::towards(remote) });
             }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(dial_problem(&error)),
             _ => {}
@@ -92,7 +97,7 @@ async fn connect(
     loop {
         tokio::select! {
             opened = &mut opened => return match opened {
-                Ok(opened) => Ok(Box::new(Visit { swarm, peer, stream: opened.stream, transport })),
+                Ok(opened) => Ok(Box::new(Visit { swarm, peer, stream: opened.stream, path })),
                 Err(OpenError::Unsupported) => Err(ConnectionProblem::OtherProtocol),
                 Err(OpenError::NotConnected | OpenError::Failed) => Err(ConnectionProblem::Broken),
             },
