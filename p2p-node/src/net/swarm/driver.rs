@@ -97,6 +97,8 @@ pub(super) struct Driver {
     lan_ipv6: bool,
     /// When to begin with that, if the network still has IPv6 alone.
     lan_ipv6_due: Option<Instant>,
+    /// Of the questions who is there.
+    lan_pace: lan_query::Pace,
     /// Everything goes through it.
     pub(super) proxy: Option<Proxy>,
 }
@@ -129,6 +131,7 @@ impl Driver {
             lan: Lan::default(),
             lan_ipv6: false,
             lan_ipv6_due: None,
+            lan_pace: lan_query::Pace::new(Instant::now()),
             proxy,
         }
     }
@@ -138,6 +141,7 @@ impl Driver {
             let rename_in = self.lan.due_in();
             let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
             let lan_ipv6_due = self.lan_ipv6_due.unwrap_or(deadline);
+            let question_due = self.lan_pace.due().unwrap_or(deadline);
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => {
@@ -157,6 +161,7 @@ impl Driver {
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
                 () = sleep_until(lan_ipv6_due.into()), if self.lan_ipv6_due.is_some() => self.announce_by_ipv6(),
+                () = sleep_until(question_due.into()), if self.lan_pace.due().is_some() => self.ask_on_lan(),
             }
         }
     }
@@ -338,7 +343,9 @@ impl Driver {
         let wants_ipv6 = self.picture.ipv6_alone && !self.lan_ipv6;
         let due = self.lan_ipv6_due.unwrap_or_else(|| Instant::now() + LAN_IPV6_AFTER);
         self.lan_ipv6_due = wants_ipv6.then_some(due);
-        lan_query::ask(self.lan_ipv6);
+        if self.lan_pace.may_ask(Instant::now()) {
+            lan_query::ask(self.lan_ipv6);
+        }
     }
 
     pub(super) async fn report_found(&mut self, found: Vec<Found>) {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket},
+    time::{Duration, Instant},
 };
 
 use if_addrs::Interface;
@@ -16,6 +17,42 @@ const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Interfaces that are asked on; of more than these, most are those of containers.
 const MAX_INTERFACES: usize = 16;
+/// Questions that may be asked at once: a network that is changed changes several times within seconds.
+const MAX_QUESTIONS: u32 = 4;
+/// Time after which one more may be: everybody answers each, to all.
+const REFILL: Duration = Duration::from_secs(5);
+
+/// How often this device asks, however often its network changes.
+#[derive(Debug)]
+pub(super) struct Pace {
+    left: u32,
+    refilled: Instant,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    pub fn new(now: Instant) -> Self {
+        Self { left: MAX_QUESTIONS, refilled: now, due: None }
+    }
+
+    /// Whether a question may be asked now. If not, it is due later.
+    pub fn may_ask(&mut self, now: Instant) -> bool {
+        let periods = now.saturating_duration_since(self.refilled).as_secs() / REFILL.as_secs();
+        if periods > 0 {
+            let refill = u32::try_from(periods).unwrap_or(u32::MAX);
+            (self.left, self.refilled) = (self.left.saturating_add(refill).min(MAX_QUESTIONS), now);
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        self.due = (!may).then(|| self.refilled + REFILL);
+        may
+    }
+
+    /// When one is due that could not be asked before.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
 
 /// Asks on all interfaces that this machine has; by IPv6 only if that is wanted. What cannot be sent is left out: it is asked again by itself.
 pub(super) fn ask(ipv6: bool) {
@@ -86,6 +123,27 @@ mod tests {
         let v4 = ["192.168.1.7:0 224.0.0.251:5353", "10.0.0.7:0 224.0.0.251:5353"];
         assert_eq!(text(false), v4);
         assert_eq!(text(true), [v4[0], "[fe80::7%2]:0 [ff02::fb%2]:5353", v4[1]]);
+    }
+
+    #[test]
+    fn an_interface_that_flaps_has_few_questions_asked_and_the_last_change_one() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut asked = Vec::new();
+        let mut at = |ms: u64, pace: &mut Pace| {
+            if pace.may_ask(start + Duration::from_millis(ms)) {
+                asked.push(ms);
+            }
+        };
+        for ms in (0..62_000).step_by(200) {
+            at(ms, &mut pace);
+        }
+        let due = pace.due().unwrap();
+        assert!(due > start + Duration::from_millis(62_000) && due <= start + Duration::from_millis(67_000));
+        at((due - start).as_millis() as u64, &mut pace);
+        assert_eq!(pace.due(), None);
+        assert_eq!(asked[..5], [0, 200, 400, 600, 5_000]);
+        assert_eq!(asked.len(), 4 + 13, "{asked:?}");
     }
 
     #[test]
