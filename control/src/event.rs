@@ -218,13 +218,15 @@ pub enum EventKind {
         stands: bool,
     },
     /// A device that was removed from the account of this profile was used: nothing that it does counts, and somebody has it in hand. Told once a day
-    /// for each device.
+    /// for each device, and once a day for each device and `attempt` that contacts tell of.
     #[serde(rename = "device.tried")]
     DeviceTried {
         /// The device that was removed.
         device: DeviceId,
-        /// What it has tried: `write`, `call`, `enter` (into a conversation) or `remove` (another device).
+        /// What it has tried: `write`, `call`, `enter` (into a conversation), `remove` or `link` (another device).
         attempt: String,
+        /// The contact that says so, whose devices have refused it; nothing proves that. Null if a device of the account has seen it itself.
+        contact: Option<ContactRef>,
     },
     /// What the account's home keeps of its contacts and settings cannot be read by this device, which was linked or recovered now: they are not here.
     #[serde(rename = "account.unreadable")]

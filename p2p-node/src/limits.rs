@@ -195,6 +195,12 @@ pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
 pub const TRIED_AGAIN_MS: u64 = 86_400_000;
 /// Removed devices of which it is remembered that they were used.
 pub const MAX_TRIED_DEVICES: usize = 64;
+/// Uses of removed devices of one contact that it is told of in the time of [`TRIED_AGAIN_MS`]: all kinds of three devices.
+pub const MAX_USES_TOLD: usize = 15;
+/// Uses of removed devices of ours that one contact is heard about in that time, as it may have made them up …
+pub const MAX_USES_OF_CONTACT: usize = 8;
+/// … and all contacts together.
+pub const MAX_USES_HEARD: usize = 64;
 /// Attempts of removed devices that are remembered, so that the user is warned of each once.
 pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.

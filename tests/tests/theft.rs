@@ -306,3 +306,23 @@ fn an_owner_is_shown_that_a_stolen_device_removes_another_where_the_server_has_f
         });
     }
 }
+
+#[test]
+fn an_owner_is_shown_that_a_stolen_device_links_another_where_the_server_has_forgotten_its_removal() {
+    let mut world = World::of_friends();
+    let alice = world.daemon("alice");
+    let stolen = world.link("alice", "thief");
+    until("the device", || ids(&world.devices("alice")).contains(&stolen).then_some(()));
+    world.json("alice", &["device", "remove", &stolen]);
+    drop(alice);
+    world.rendezvous = None;
+    fs::remove_file(world.dir.path().join("rendezvous/rendezvous.redb")).unwrap();
+    world.restart_rendezvous();
+    let ghost = world.link("thief", "ghost");
+    let _alice = world.daemon("alice");
+    assert_eq!(tried(&world, &stolen), "link");
+    until("one device", || {
+        let own = ids(&world.devices("alice"));
+        (own.len() == 1 && !own.contains(&stolen) && !own.contains(&ghost)).then_some(())
+    });
+}

@@ -379,6 +379,11 @@ impl DeviceChain {
         self.state.has_removed(device)
     }
 
+    /// Whether the first `length` entries have removed a device from the account.
+    pub fn had_removed(&self, length: u32, device: &DeviceId) -> bool {
+        Self::fold(&self.links[..self.links.len().min(length as usize)]).has_removed(device)
+    }
+
     /// When a device was removed by name first, in seconds since 1970 by the clock of who did it; `None` if none has.
     pub fn removed_at(&self, device: &DeviceId) -> Option<u64> {
         let removals = self.entries().filter(|entry| entry.removal().is_some_and(|(_, gone)| gone == *device));

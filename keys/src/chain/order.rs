@@ -112,6 +112,21 @@ impl DeviceChain {
         removals.map(|(by, device)| LateRemoval { by, device }).collect()
     }
 
+    /// The devices that this chain has removed and that have linked others in `other`, by entries that are not here.
+    pub fn links_by_removed(&self, other: &Self) -> Vec<DeviceId> {
+        let Relation::Rival(at) = self.relation(other) else { return Vec::new() };
+        let entries = self.signed_by_removed(other, at, &self.state).into_iter();
+        let mut by: Vec<DeviceId> = entries
+            .filter_map(|entry| match (&entry.op, entry.signer) {
+                (Op::Add { .. }, Signer::Device(by)) => Some(by),
+                _ => None,
+            })
+            .collect();
+        by.sort();
+        by.dedup();
+        by
+    }
+
     /// The entries of `other` from `at` on that are not here, and whose signers this chain, as far as it was held for some time, has removed.
     fn signed_late<'a>(&self, other: &'a Self, at: u32, age: Age) -> Vec<&'a Entry> {
         let firm = Self::fold(&self.links[..(age.firm as usize).clamp(at as usize, self.links.len())]);

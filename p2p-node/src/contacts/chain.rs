@@ -1,13 +1,13 @@
 //! Device chains of people we know: what is taken, and what the user is shown of it.
 
 use starling_keys::{
-    AccountId, DeviceChain,
+    AccountId, DeviceChain, DeviceId,
     chain::{Change, ChangeKind},
 };
 
 use super::{ChainNews, ChainRefused, Contacts, Person};
 use crate::{
-    api::types::DurableEventKind,
+    api::types::{Attempt, DurableEventKind},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -27,13 +27,16 @@ impl Contacts {
         let Some(person) = self.people.get_mut(&account) else { return Ok(Ok(ChainNews::Known)) };
         let before = person.list.clone();
         let late = person.has_late_removals(&chain, now_s);
+        let links = person.list.as_ref().map(|known| known.links_by_removed(&chain)).unwrap_or_default();
         let news = match person.take_chain(chain.clone(), now_s) {
             Ok(news) => news,
             Err(refused) => {
                 self.refused_chain(turn, account, &chain, refused)?;
+                note_links(turn, account, links);
                 return Ok(Err(refused));
             }
         };
+        note_links(turn, account, links);
         person.row.forked &= news == ChainNews::Known;
         if late {
             // Nothing changes here: it is the owner who has to know.
@@ -72,6 +75,13 @@ impl Contacts {
             turn.account_event(DurableEventKind::KeyChanged, account, "")?;
         }
         Ok(())
+    }
+}
+
+/// Devices that a contact has removed have linked others, which its chain does not have.
+fn note_links(turn: &mut Turn<'_>, account: AccountId, links: Vec<DeviceId>) {
+    for device in links {
+        turn.fact(Fact::RefusedDeviceUsed { account, device, attempt: Attempt::Link });
     }
 }
 

@@ -75,6 +75,12 @@ impl Person {
         self.list.as_ref().is_some_and(|known| !known.is_empty() && !known.late_removals(chain, age).is_empty())
     }
 
+    /// Whether their chain has removed a device, and that is known here for some minutes: what the device did before may have come late.
+    pub fn has_removed_before(&self, device: &DeviceId, now_s: u64) -> bool {
+        let firm = HeldRow::held(&self.row.held).age(now_s).firm;
+        self.list.as_ref().is_some_and(|list| list.had_removed(firm, device))
+    }
+
     /// What a chain means, how many entries of it were known, and the chain that counts.
     fn judge(&self, chain: DeviceChain, now_s: u64) -> Result<(ChainNews, u32, DeviceChain), ChainRefused> {
         let Some(known) = &self.list else {

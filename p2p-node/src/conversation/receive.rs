@@ -235,8 +235,11 @@ impl Conversations {
         let device = sender.device();
         let own = sender.account() == cx.dir.account.id();
         let Some(kind) = self.kind_for(cx, chat, sender) else {
+            let attempt = attempt_of(&batch);
             if own {
-                turn.fact(use_of_removed(device, &batch));
+                turn.fact(Fact::RemovedDeviceUsed { device, attempt });
+            } else if self.wrote_after_removal(cx, chat, sender, &batch) {
+                turn.fact(Fact::RefusedDeviceUsed { account: sender.account(), device, attempt });
             }
             return Ok(());
         };
@@ -281,6 +284,22 @@ impl Conversations {
         Ok(())
     }
 
+    /// Whether a device that its account has removed has written something since. What it wrote before may come late: it ends where the account says
+    /// that the device's events end; until that is said, the clocks tell.
+    fn wrote_after_removal(&self, cx: &Context<'_>, chat: ChatId, sender: &Certificate, batch: &Batch) -> bool {
+        let device = sender.device();
+        let list = cx.dir.list_of(&sender.account()).filter(|list| list.has_removed(&device));
+        let Some(list) = list else { return false };
+        // The second in which it was removed is not over before the next.
+        let removed_ms = list.removed_at(&device).map_or(0, |at| at.saturating_add(1).saturating_mul(1000));
+        let row = self.chats.get(&chat).and_then(|state| state.roster.device(&device)).filter(|row| row.is_cut);
+        let is_after = |id: &EventId| match row {
+            Some(row) => !row.counts(id.sequence),
+            None => id.clock.ms() >= removed_ms,
+        };
+        batch.events.iter().any(|event| event.id.sequence != 0 && is_after(&event.id))
+    }
+
     /// A group in which a device of the other account has spoken is one that it is in.
     pub(crate) fn confirm_group(
         &mut self,
@@ -300,11 +319,11 @@ impl Conversations {
     }
 }
 
-/// What a device of ours that was removed wants with what it has sent. Receipts go out by themselves, but from a program that knows nothing of its
-/// removal, or ignores it.
-fn use_of_removed(device: DeviceId, batch: &Batch) -> Fact {
+/// What a device that was removed wants with what it has sent. Receipts go out by themselves, but from a program that knows nothing of its removal,
+/// or ignores it.
+fn attempt_of(batch: &Batch) -> Attempt {
     let calls = batch.events.iter().any(|event| matches!(event.body, Body::Call(_)));
-    Fact::RemovedDeviceUsed { device, attempt: if calls { Attempt::Call } else { Attempt::Write } }
+    if calls { Attempt::Call } else { Attempt::Write }
 }
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).

@@ -56,6 +56,9 @@ impl AccountDevices<'_> {
                 turn.fact(Fact::RemovedDeviceUsed { device: removal.by, attempt: Attempt::Remove });
             }
         }
+        for device in known.links_by_removed(list) {
+            turn.fact(Fact::RemovedDeviceUsed { device, attempt: Attempt::Link });
+        }
         Ok(())
     }
 

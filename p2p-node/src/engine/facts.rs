@@ -49,6 +49,9 @@ impl Engine {
             Fact::LinkSilent(device) => self.on_device_away(turn, device),
             Fact::LinkAnswers(device) => self.on_device_back(turn, device),
             Fact::RemovedDeviceUsed { device, attempt } => self.devices().note_tried(turn, device, attempt)?,
+            Fact::RefusedDeviceUsed { account, device, attempt } => {
+                self.devices().tell_owner(turn, account, device, attempt);
+            }
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.on_contact_devices(turn, account, &withdrawn, &changes)?;
@@ -270,6 +273,7 @@ impl Engine {
             }
             EventFact::KnownChain { chat, from, chain } => self.devices().on_known_chain(turn, chat, from, &chain),
             EventFact::DeviceList { account, devices } => self.devices().on_device_list(turn, account, &devices)?,
+            EventFact::RemovedDeviceUse { account, used } => self.devices().on_reported_use(turn, account, used)?,
             EventFact::CallSignal(sender, call) => {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
             }

@@ -22,6 +22,7 @@ mod leave;
 mod profile;
 mod reaction;
 mod receipt;
+mod removed_device_use;
 mod text;
 
 use starling_keys::{AccountId, DeviceId};
@@ -158,6 +159,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Call(call) => call,
         Body::Cut(cut) => cut,
         Body::Leave(leave) => leave,
+        Body::RemovedDeviceUse(used) => used,
         Body::Unknown => return None,
     })
 }

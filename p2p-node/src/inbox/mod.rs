@@ -1,13 +1,13 @@
 //! What comes to our inboxes: items of our own devices, requests and welcomes of others.
 
-use starling_keys::AccountId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{inbox::InboxBody, rendezvous::Page};
 use zeroize::Zeroizing;
 
 use crate::{
     api::{
         problem::ItemRefused,
-        types::{ContactState, DurableEventKind},
+        types::{Attempt, ContactState, DurableEventKind},
     },
     contacts::Person,
     devices::AccountDevices,
@@ -17,7 +17,7 @@ use crate::{
     mls::GroupId,
     net::HomeId,
     store::RequestRow,
-    turn::{EngineError, Turn},
+    turn::{EngineError, Fact, Turn},
     views::Views,
 };
 
@@ -50,7 +50,14 @@ impl Inbox<'_> {
         for entry in entries {
             let (own, public) = (self.cx.account.device(), &self.cx.account.identity.seal_public);
             let taken = match ReceivedItem::open(self.cx.mls, own, &secret, public, &entry.sealed) {
-                Ok(item) => self.on_item(turn, item)?,
+                Ok(item) => {
+                    let (device, account) = (item.sender, item.list.as_ref().map(|list| list.account));
+                    let taken = self.on_item(turn, item)?;
+                    if let (Err(ItemRefused::RemovedDevice), Some(account)) = (&taken, account) {
+                        self.note_removed(turn, account, device);
+                    }
+                    taken
+                }
                 Err(why) => Err(why),
             };
             if let Err(error) = taken {
@@ -61,6 +68,15 @@ impl Inbox<'_> {
         self.cx.homes.read_inbox(turn, home);
         self.cx.account.check_packages(turn, self.cx.homes, home);
         Ok(())
+    }
+
+    /// An item of a device was refused because its account has removed it.
+    fn note_removed(&self, turn: &mut Turn<'_>, account: AccountId, device: DeviceId) {
+        let now_s = turn.agreed_ms() / 1000;
+        let person = self.cx.contacts.people.get(&account);
+        if person.is_some_and(|person| person.has_removed_before(&device, now_s)) {
+            turn.fact(Fact::RefusedDeviceUsed { account, device, attempt: Attempt::Write });
+        }
     }
 
     fn on_item(&mut self, turn: &mut Turn<'_>, item: ReceivedItem) -> Result<Result<(), ItemRefused>, EngineError> {

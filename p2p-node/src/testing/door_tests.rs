@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The way into the group of two people's conversation, as one of them would write it.
-fn way_in(world: &mut World, who: Who, other: Who) -> Door {
+pub(super) fn way_in(world: &mut World, who: Who, other: Who) -> Door {
     let (chat, mut door) = (world.chat_id(who, other), None);
     world.begin_modified(who, |engine, turn| {
         let (id, mls) = (engine.active_group(chat).unwrap(), engine.mls.clone());

@@ -6,7 +6,7 @@
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Change};
 
-use starling_wire::{Call, Clock, Cut, EventId, KnownChain};
+use starling_wire::{Call, Clock, Cut, EventId, KnownChain, RemovedDeviceUse};
 
 use crate::{
     api::{
@@ -116,6 +116,15 @@ pub enum Fact {
         /// Which.
         device: DeviceId,
         /// For what.
+        attempt: Attempt,
+    },
+    /// A device was refused because a contact has removed it.
+    RefusedDeviceUsed {
+        /// The contact.
+        account: AccountId,
+        /// The device.
+        device: DeviceId,
+        /// What it wanted.
         attempt: Attempt,
     },
     /// What certifies this device as one of its account is another now.
@@ -251,6 +260,13 @@ pub enum EventFact {
         from: AccountId,
         /// The chain.
         chain: KnownChain,
+    },
+    /// A contact says that a device which our account has removed was used at its devices.
+    RemovedDeviceUse {
+        /// The contact.
+        account: AccountId,
+        /// What it says.
+        used: RemovedDeviceUse,
     },
     /// An account has removed a device, and says which of its events count.
     Cut {

@@ -113,8 +113,9 @@ impl App {
             EventKind::DeviceRefused { by, device, stands } => {
                 self.alarm(words_of_refused(&by, &device, stands));
             }
-            EventKind::DeviceTried { device, attempt } => {
-                self.alarm(words_of_tried(&device, &attempt));
+            EventKind::DeviceTried { device, attempt, contact } => {
+                let who = contact.as_ref().map(name_of);
+                self.alarm(words_of_tried(&device, &attempt, who.as_deref()));
             }
             EventKind::DeviceRemoved { device } => {
                 self.devices.entering.take_if(|entering| entering.device == device);

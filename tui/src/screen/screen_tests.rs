@@ -199,7 +199,7 @@ fn was_seen(app: &mut App) {
 fn an_alarm_about_the_account_stays_until_it_is_closed_and_leads_to_its_devices() {
     let mut app = app();
     for device in ["cccccccccc", "dddddddddd"] {
-        app.event(EventKind::DeviceTried { device: device.into(), attempt: "call".into() });
+        app.event(EventKind::DeviceTried { device: device.into(), attempt: "call".into(), contact: None });
     }
     app.say("something else".into());
     let shown = screen(&mut app, 80, 24);
@@ -215,7 +215,11 @@ fn an_alarm_about_the_account_stays_until_it_is_closed_and_leads_to_its_devices(
     assert_eq!(calls(&mut app), ["device.list"]);
     // A flood of them is bounded.
     for n in 0..100 {
-        app.event(EventKind::DeviceTried { device: format!("{:02}cccccccc", n % 50).into(), attempt: "call".into() });
+        app.event(EventKind::DeviceTried {
+            device: format!("{:02}cccccccc", n % 50).into(),
+            attempt: "call".into(),
+            contact: None,
+        });
     }
     assert_eq!(app.layers.count::<super::palette::Palette>(|_| true), 8);
 }

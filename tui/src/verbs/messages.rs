@@ -413,7 +413,10 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::DeviceRefused { by, device, stands } => {
             format!("WARNING: {}", words_of_refused(by, device, *stands))
         }
-        EventKind::DeviceTried { device, attempt } => format!("WARNING: {}", words_of_tried(device, attempt)),
+        EventKind::DeviceTried { device, attempt, contact: by } => {
+            let who = by.as_ref().map(|who| who.name.as_deref().unwrap_or("a contact"));
+            format!("WARNING: {}", SafeText::line(&words_of_tried(device, attempt, who)))
+        }
         EventKind::AccountUnreadable { rendezvous } => {
             format!("WARNING: {}", SafeText::line(&words_of_unreadable(rendezvous)))
         }

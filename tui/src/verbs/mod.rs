@@ -124,18 +124,25 @@ pub fn words_of_copied(device: &DeviceId) -> String {
     )
 }
 
-/// What people are told of a device that was removed and is used all the same.
-pub fn words_of_tried(device: &DeviceId, attempt: &str) -> String {
+/// What people are told of a device that was removed and is used all the same; `who` is the contact that says so.
+pub fn words_of_tried(device: &DeviceId, attempt: &str, who: Option<&str>) -> String {
     let what = match attempt {
         "call" => "has tried to call somebody",
         "enter" => "has tried to enter a conversation",
         "remove" => "has tried to remove another device",
+        "link" => "has tried to link another device",
         _ => "has tried to write",
     };
-    format!(
-        "{}, which was removed from your account, {what}: somebody uses it. Nothing that it does counts",
-        short_device(device)
-    )
+    let device = short_device(device);
+    match who {
+        Some(who) => format!(
+            "{who} says that {device}, which was removed from your account, {what} there: their devices have refused it. If that is true, somebody \
+             uses it"
+        ),
+        None => format!(
+            "{device}, which was removed from your account, {what}: somebody uses it. Nothing that it does counts"
+        ),
+    }
 }
 
 /// What people are told of contacts and settings that could not be restored.

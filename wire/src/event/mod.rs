@@ -11,6 +11,7 @@ mod edit;
 mod profile;
 mod reaction;
 mod receipt;
+mod removed_device_use;
 mod text;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use edit::Edit;
 pub use profile::Profile;
 pub use reaction::Reaction;
 pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
+pub use removed_device_use::RemovedDeviceUse;
 pub use text::Text;
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
@@ -130,6 +132,8 @@ pub enum Body {
     Cut(Cut),
     /// The sender's account leaves the group.
     Leave(Leave),
+    /// A device that the other account has removed was used at the sender's.
+    RemovedDeviceUse(RemovedDeviceUse),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -175,7 +179,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15")]
         pub body: Option<Body>,
     }
 
@@ -204,6 +208,8 @@ mod proto {
         Devices(super::devices::proto::Devices),
         #[prost(message, tag = "14")]
         Leave(crate::reasons::LeaveProto),
+        #[prost(message, tag = "15")]
+        RemovedDeviceUse(super::removed_device_use::proto::RemovedDeviceUse),
     }
 }
 
@@ -230,6 +236,7 @@ impl Body {
             Self::Call(call) => proto::Body::Call(call.to_proto()),
             Self::Cut(cut) => proto::Body::Cut(cut.to_proto()),
             Self::Leave(leave) => proto::Body::Leave(leave.to_proto()),
+            Self::RemovedDeviceUse(used) => proto::Body::RemovedDeviceUse(used.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -249,6 +256,7 @@ impl Body {
             Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
             Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
             Some(proto::Body::Leave(leave)) => Self::Leave(Leave::from_proto(&leave)?),
+            Some(proto::Body::RemovedDeviceUse(used)) => Self::RemovedDeviceUse(RemovedDeviceUse::from_proto(&used)?),
             None => Self::Unknown,
         })
     }
@@ -349,6 +357,7 @@ mod tests {
                 messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
+            Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },

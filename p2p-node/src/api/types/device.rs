@@ -129,6 +129,8 @@ pub enum Attempt {
     Enter,
     /// It has removed another device, which does not count.
     Remove,
+    /// It has linked another device, which is none of the account.
+    Link,
 }
 
 impl Attempt {
@@ -139,7 +141,24 @@ impl Attempt {
             Self::Call => "call",
             Self::Enter => "enter",
             Self::Remove => "remove",
+            Self::Link => "link",
         }
+    }
+
+    /// Its number in what is stored, and in what contacts are told.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Write => 1,
+            Self::Call => 2,
+            Self::Enter => 3,
+            Self::Remove => 4,
+            Self::Link => 5,
+        }
+    }
+
+    /// The attempt with a number; `None` if a newer version has made it up.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        [Self::Write, Self::Call, Self::Enter, Self::Remove, Self::Link].into_iter().find(|a| a.number() == number)
     }
 }
 

@@ -57,7 +57,8 @@ stored_enum! {
         GroupChanged = 22,
         /// What the user wanted of a group cannot be done: why, in the text.
         GroupRefused = 23,
-        /// A device that was removed from our account was used: its id and what it has tried, in the text.
+        /// A device that was removed from our account was used: its id and what it has tried, in the text. The account is ours if a device of ours
+        /// has seen that, else the contact that says so.
         DeviceTried = 24,
         /// What a home keeps of our account's contacts and settings cannot be read by this device, which has come to the account: the home's address, in
         /// the text.

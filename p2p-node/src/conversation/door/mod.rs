@@ -147,6 +147,11 @@ impl Conversations {
             self.entering.note_entered(newcomer.device);
             self.regroup.newcomer_until = turn.now() + mend_after_ms(dir);
         }
+        let now_s = turn.agreed_ms() / 1000;
+        if dir.person(&newcomer.account).is_some_and(|person| person.has_removed_before(&newcomer.device, now_s)) {
+            let (account, device) = (newcomer.account, newcomer.device);
+            turn.fact(Fact::RefusedDeviceUsed { account, device, attempt: Attempt::Enter });
+        }
         if let Some(devices) = newcomer.devices {
             turn.facts([EventFact::DeviceList { account: newcomer.account, devices }]);
         }

@@ -235,8 +235,8 @@ pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, body
     match (kind, body) {
         (ChatKind::Direct, Body::Leave(_)) => false,
         (ChatKind::Direct, _) => true,
-        // Calls of more than two are not known yet.
-        (ChatKind::Group, Body::Call(_)) => false,
+        // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
+        (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,
         (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Delete(_) | Body::Reaction(_)) => {
             role.is_some_and(|role| role <= Role::Member)
         }

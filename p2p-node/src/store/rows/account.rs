@@ -203,6 +203,26 @@ pub struct DeviceChangesRow {
     /// When devices that were removed were last seen to be used, as the user was told.
     #[prost(message, repeated, tag = "5")]
     pub tried: Vec<TriedRow>,
+    /// What contacts have said lately of the use of such devices, as the user was told.
+    #[prost(message, repeated, tag = "6")]
+    pub heard: Vec<DeviceUseRow>,
+}
+
+/// A device that was removed from its account was used, and somebody was told: the user, of one of ours; its owner, of one of a contact's.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceUseRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// What it has tried, as its number.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// When that was told, milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub at_ms: u64,
+    /// Of one of ours: the contact who has said so.
+    #[prost(bytes = "vec", tag = "4")]
+    pub by: Vec<u8>,
 }
 
 /// A device that was removed from our account was used.

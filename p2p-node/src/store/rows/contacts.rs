@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::HeldRow;
+use super::{DeviceUseRow, HeldRow};
 
 /// Somebody we know. By [`super::Store::name`] of the account.
 #[derive(Clone, PartialEq, Message)]
@@ -73,6 +73,9 @@ pub struct ContactRow {
     /// The head of their chain that the user has last said to trust, on any device of ours (32 bytes); empty if that was never said.
     #[prost(bytes = "vec", tag = "22")]
     pub trusted: Vec<u8>,
+    /// What they were told lately of the use of devices that they have removed.
+    #[prost(message, repeated, tag = "23")]
+    pub told_uses: Vec<DeviceUseRow>,
 }
 
 impl ContactRow {

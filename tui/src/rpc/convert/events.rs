@@ -194,7 +194,9 @@ impl Names {
             }
             DurableEventKind::DeviceTried => {
                 let (device, attempt) = n.text.split_once(' ')?;
-                EventKind::DeviceTried { device: device.into(), attempt: attempt.to_owned() }
+                let by = n.account.filter(|account| *account != self.me.account);
+                let contact = by.map(|account| self.contact(account, ""));
+                EventKind::DeviceTried { device: device.into(), attempt: attempt.to_owned(), contact }
             }
             DurableEventKind::AccountUnreadable => EventKind::AccountUnreadable { rendezvous: n.text.clone() },
             DurableEventKind::ChatSplit => {
