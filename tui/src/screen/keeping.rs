@@ -1,7 +1,7 @@
 //! Keeping drafts, the open chat and the place in it, so that they are there again in the next run, also when this one is killed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::error::CliError;
 
-/// Longer drafts, in bytes, stay on their device.
+/// Longer drafts, in bytes, stay on their device, whole: the others show none, rather than a beginning that somebody might go on with or send.
 const MAX_SHARED: usize = 1_024;
 /// From the first change until it is stored: short enough to lose no more than a word, long enough not to store each letter.
 const KEEP_AFTER: Duration = Duration::from_millis(300);
@@ -35,6 +35,8 @@ pub struct Keeping {
     due: Option<Instant>,
     /// Drafts as all devices of the account know them.
     shared: HashMap<ChatId, String>,
+    /// The chats of which this screen has told the last of those.
+    told: HashSet<ChatId>,
     /// Only the first failure is shown.
     failed: bool,
     /// A place is gone back to once, in the chat that was open.
@@ -88,8 +90,10 @@ impl App {
         if !self.keeping.loaded {
             return;
         }
-        let stored = self.keeping.stored.chats.get(chat).map(|kept| kept.draft.text.clone()).unwrap_or_default();
+        let stored =
+            self.keeping.stored.chats.get(chat).map(|kept| shared(&kept.draft.text).to_owned()).unwrap_or_default();
         let before = self.keeping.shared.insert(chat.clone(), text.clone()).unwrap_or(stored);
+        self.keeping.told.remove(chat);
         let is_open = self.chat.open.as_ref() == Some(chat);
         let draft = match is_open {
             true => self.chat.composer.draft(),
@@ -116,10 +120,14 @@ impl App {
             let draft = if matches!(kept.draft.mode, Mode::Edit(_)) { &kept.draft.waiting } else { &kept.draft.text };
             (chat.clone(), draft.clone())
         }));
-        for (chat, text) in drafts {
-            let known = self.keeping.shared.get(&chat).map_or("", String::as_str);
-            if known != text && text.len() <= MAX_SHARED {
+        for (chat, draft) in drafts {
+            let (text, known) = (shared(&draft), self.keeping.shared.get(&chat).map_or("", String::as_str));
+            // A long one takes back what was told of it before, and not what another device has left there.
+            let is_told = text == draft || self.keeping.told.contains(&chat);
+            if known != text && is_told {
+                let text = text.to_owned();
                 self.keeping.shared.insert(chat.clone(), text.clone());
+                self.keeping.told.insert(chat.clone());
                 // A node of an older version keeps them to itself.
                 self.ask_in_order(SetDraft { chat, text }, |_| Answer::Keep(Ok(())));
             }
@@ -223,4 +231,9 @@ impl App {
             self.ask_in_order(row, |result| Answer::Keep(result.map(drop)));
         }
     }
+}
+
+/// What the account's other devices have of a draft: all of it, or nothing.
+fn shared(draft: &str) -> &str {
+    if draft.len() <= MAX_SHARED { draft } else { "" }
 }

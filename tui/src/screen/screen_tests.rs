@@ -22,6 +22,7 @@ use super::{
     actions::Keys,
     app::{App, Effect},
     config::Config,
+    model::Draft,
     panes,
     requests::Answer,
     testing::{
@@ -37,9 +38,14 @@ fn message(n: u64, own: bool, text: &str) -> Message {
 }
 
 fn app() -> App {
+    app_with(json!({}))
+}
+
+/// The same, with what was kept from the last run.
+fn app_with(kept: serde_json::Value) -> App {
     let config = Config::default();
     let mut app = App::new(config, Keys::profile("default").unwrap(), Theme::named("mono").unwrap());
-    app.answer(Answer::Kept(Ok(object(json!({})))));
+    app.answer(Answer::Kept(Ok(object(kept))));
     answer_status(&mut app, "alice", json!({ "registered": true }), json!({ "direct": 1 }));
     let number = "12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345 12345";
     answer_contacts(
@@ -293,6 +299,35 @@ fn a_draft_goes_to_other_devices_and_comes_from_them() {
     app.event(EventKind::ChatDraft { chat: chat("c2", "carol"), text: "later".into() });
     app.open(&"c2".into());
     assert_eq!(app.chat.composer.text(), "later");
+}
+
+#[test]
+fn a_draft_that_is_too_long_for_other_devices_stays_whole_and_nothing_of_it_is_shown_there() {
+    let long = "half-a-thought-".repeat(100);
+    let from_elsewhere = |text: &str| EventKind::ChatDraft { chat: chat("c1", "bob"), text: text.into() };
+    let write = |app: &mut App, text: &str| {
+        app.chat.composer.set_draft(Draft { text: text.into(), ..Draft::default() });
+        app.keep();
+    };
+    let mut app = app();
+    write(&mut app, "half");
+    calls(&mut app);
+    write(&mut app, &long);
+    assert!(calls(&mut app).contains(&"chat.draft"), "what was there before is taken back");
+    write(&mut app, &format!("{long}and more"));
+    assert!(!calls(&mut app).contains(&"chat.draft"));
+    // Whatever is written, sent or cleared elsewhere, both stay.
+    for text in ["", "another thought", ""] {
+        app.event(from_elsewhere(text));
+        assert_eq!(app.chat.composer.text(), format!("{long}and more"));
+        app.keep();
+        assert!(!calls(&mut app).contains(&"chat.draft"), "{text}");
+    }
+    // So it is after the next start.
+    let mut app = app_with(json!({ "rows": { "open": "c1", "chat:c1": { "text": long } } }));
+    assert_eq!(app.chat.composer.text(), long);
+    app.event(from_elsewhere("another thought"));
+    assert_eq!(app.chat.composer.text(), long);
 }
 
 #[test]
