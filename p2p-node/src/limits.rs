@@ -195,6 +195,8 @@ pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
 pub const TRIED_AGAIN_MS: u64 = 86_400_000;
 /// Removed devices of which it is remembered that they were used.
 pub const MAX_TRIED_DEVICES: usize = 64;
+/// Snapshots of the account that cannot be read and are kept: each may have as much as a home stores (512 KiB).
+pub const MAX_UNREADABLE_SNAPSHOTS: usize = 3;
 /// Uses of removed devices of one contact that it is told of in the time of [`TRIED_AGAIN_MS`]: all kinds of three devices.
 pub const MAX_USES_TOLD: usize = 15;
 /// Uses of removed devices of ours that one contact is heard about in that time, as it may have made them up …

@@ -15,6 +15,7 @@ mod shown;
 mod snapshot;
 mod storage;
 mod tried;
+mod unreadable;
 mod uses;
 
 use crate::{history::History, linking::Linking, meeting::Meeting, sync::AccountSync, views::Views};

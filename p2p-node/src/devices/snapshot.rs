@@ -111,17 +111,19 @@ impl AccountDevices<'_> {
             // For the devices that are there now.
             self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
+        self.read_kept_snapshots(turn)?;
         let is_new = restored || known == 0;
         match row {
             Some(row) => self.take_snapshot(turn, row)?,
             None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
             None => {
                 tracing::warn!("the account snapshot cannot be read");
+                let address = self.cx.account.identity.homes.iter().find(|address| address.peer == home);
+                let address = address.map(ToString::to_string).unwrap_or_default();
+                self.keep_snapshot(turn, &address, snapshot)?;
                 if is_new {
                     // Other devices know what is in it.
-                    let address = self.cx.account.identity.homes.iter().find(|address| address.peer == home);
-                    let (account, text) = (self.cx.account.id(), address.map(ToString::to_string).unwrap_or_default());
-                    turn.account_event(DurableEventKind::AccountUnreadable, account, &text)?;
+                    turn.account_event(DurableEventKind::AccountUnreadable, self.cx.account.id(), &address)?;
                 }
             }
         }
@@ -132,7 +134,7 @@ impl AccountDevices<'_> {
         Ok(())
     }
 
-    fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
+    pub(super) fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
         let own = self.cx.account.id();
         self.cx.take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
         for (place, contact) in (1..).zip(row.contacts.into_iter().take(MAX_CONTACTS)) {

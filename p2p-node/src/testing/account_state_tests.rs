@@ -1,12 +1,15 @@
 //! What is the account's is the same on all its devices: authors and states of messages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::rendezvous::ResponseBody;
+use std::{cell::RefCell, rc::Rc};
+
+use bytes::Bytes;
+use starling_wire::{rendezvous::ResponseBody, snapshot::SealedSnapshot};
 
 use crate::{
     api::types::{ContactState, DeliveryState, DurableEventKind},
     engine::ContactCommand,
-    store::{AUTHORS, AuthorRow, Reading},
+    store::{AUTHORS, AuthorRow, META, Reading, UnreadableSnapshot, UnreadableSnapshotsRow},
     testing::world::{Who, World},
 };
 
@@ -195,7 +198,7 @@ fn whose_contacts_cannot_be_read_is_told_so() {
     world.kill(laptop);
     world.lie = Some(Box::new(|_, response| {
         if let Some(ResponseBody::Snapshot(snapshot)) = &mut response.body {
-            snapshot.sealed = bytes::Bytes::from_static(b"no snapshot");
+            snapshot.sealed = Bytes::from_static(b"no snapshot");
         }
     }));
     let told = |world: &World, who| {
@@ -217,4 +220,47 @@ fn whose_contacts_cannot_be_read_is_told_so() {
     world.say(again, bob, "it is me");
     world.pass(60_000);
     assert_eq!(world.seen(bob, again), ["alice: it is me"]);
+}
+
+/// What somebody's device keeps of snapshots that it cannot read.
+fn unreadable(world: &World, who: Who) -> Vec<Vec<u8>> {
+    let store = world.store(who);
+    let row: Option<UnreadableSnapshotsRow> = store.read().unwrap().get(META, b"unreadable_snapshots").unwrap();
+    row.unwrap_or_default().snapshots.into_iter().map(|snapshot| snapshot.sealed).collect()
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_kept_when_another_takes_its_place_and_is_taken_once_it_can_be() {
+    let mut world = World::new(910);
+    let (alice, bob) = world.friends();
+    world.pass(60_000);
+    // The home spoils what alice has written, for her new device alone.
+    let (laptop, writer) = (world.how_many(), world.of(alice).device);
+    let real = Rc::new(RefCell::new(Bytes::new()));
+    let spoilt = real.clone();
+    world.lie = Some(Box::new(move |who, response| {
+        if who == laptop
+            && let Some(ResponseBody::Snapshot(snapshot)) = &mut response.body
+            && SealedSnapshot::from_bytes(&snapshot.sealed).is_some_and(|s| s.device[..] == writer.as_bytes()[..])
+        {
+            *spoilt.borrow_mut() = std::mem::replace(&mut snapshot.sealed, Bytes::from_static(b"no snapshot"));
+        }
+    }));
+    assert_eq!(world.linked(alice), laptop);
+    world.pass(60_000);
+    assert!(unreadable(&world, laptop).contains(&b"no snapshot".to_vec()));
+    // It has written its own since, and was started again.
+    world.kill(laptop);
+    world.start(laptop);
+    world.pass(60_000);
+    assert_eq!(unreadable(&world, laptop).iter().filter(|sealed| sealed[..] == b"no snapshot"[..]).count(), 1);
+    // What was kept can be read now.
+    let kept = UnreadableSnapshot { sealed: real.borrow().to_vec(), ..UnreadableSnapshot::default() };
+    let row = UnreadableSnapshotsRow { snapshots: vec![kept] };
+    world.begin_modified(laptop, move |_, turn| turn.put(META, b"unreadable_snapshots", &row).unwrap());
+    world.kill(laptop);
+    world.start(laptop);
+    world.pass(60_000);
+    assert!(world.knows(laptop, bob));
+    assert!(!unreadable(&world, laptop).contains(&real.borrow().to_vec()));
 }

@@ -148,7 +148,7 @@ pub fn words_of_tried(device: &DeviceId, attempt: &str, who: Option<&str>) -> St
 /// What people are told of contacts and settings that could not be restored.
 pub fn words_of_unreadable(rendezvous: &str) -> String {
     format!(
-        "Your contacts and settings are not on this device: the copy of them at {rendezvous} cannot be read. Another device of yours still shows whom to add"
+        "Your contacts and settings are not on this device: the copy of them at {rendezvous} cannot be read. It is kept here and tried again; another device of yours still shows whom to add"
     )
 }
 

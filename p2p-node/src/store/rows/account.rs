@@ -208,6 +208,31 @@ pub struct DeviceChangesRow {
     pub heard: Vec<DeviceUseRow>,
 }
 
+/// Snapshots of the account that this device could not read. `META/unreadable_snapshots`.
+#[derive(Clone, PartialEq, Message)]
+pub struct UnreadableSnapshotsRow {
+    /// The first ones that it has met.
+    #[prost(message, repeated, tag = "1")]
+    pub snapshots: Vec<UnreadableSnapshot>,
+}
+
+/// One of them, as a home had it.
+#[derive(Clone, PartialEq, Message)]
+pub struct UnreadableSnapshot {
+    /// The address of the home.
+    #[prost(string, tag = "1")]
+    pub home: String,
+    /// Its version there.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// The snapshot, sealed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: Vec<u8>,
+    /// When it was read, milliseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+}
+
 /// A device that was removed from its account was used, and somebody was told: the user, of one of ours; its owner, of one of a contact's.
 #[derive(Clone, PartialEq, Message)]
 pub struct DeviceUseRow {
