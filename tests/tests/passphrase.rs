@@ -53,6 +53,23 @@ fn a_passphrase_is_set_changed_and_taken_away() {
 }
 
 #[test]
+fn the_key_file_that_a_passphrase_replaces_is_overwritten() {
+    let world = World::new();
+    world.person("alice");
+    // Another name of the file shows what is written over it.
+    let kept = world.dir.path().join("kept");
+    fs::hard_link(key_of(&world), &kept).unwrap();
+    let passphrase = file(&world, "first");
+    world.json("alice", &["profile", "passphrase", "--new-file", &passphrase]);
+    let old = fs::read(&kept).unwrap();
+    assert!(
+        !old.is_empty() && old.iter().all(|byte| *byte == 0),
+        "what opens the profile without a passphrase is still there"
+    );
+    world.json("alice", &["whoami", "--passphrase-file", &passphrase]);
+}
+
+#[test]
 fn a_profile_that_others_could_read_is_private_once_it_was_opened() {
     let world = World::new();
     world.person("alice");

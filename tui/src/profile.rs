@@ -178,7 +178,8 @@ impl Profile {
         Ok(())
     }
 
-    /// Puts a key file in the place of the one that may be there: after a power cut either of them is whole.
+    /// Puts a key file in the place of the one that may be there: after a power cut either of them is whole. What the old one opens is the same, so its
+    /// bytes are overwritten, where the file system writes in place.
     fn put_key(&self, file: &KeyFile) -> std::io::Result<()> {
         let new = self.dir.join("key.new");
         match fs::remove_file(&new) {
@@ -188,8 +189,14 @@ impl Profile {
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         out.write_all(&file.to_bytes())?;
         out.sync_all()?;
+        // Only a file of this name: what a link leads to is not ours, and opening a pipe would wait for its reader.
+        let is_file = fs::symlink_metadata(self.key_path()).is_ok_and(|found| found.is_file());
+        let old = if is_file { fs::OpenOptions::new().write(true).open(self.key_path()).ok() } else { None };
         fs::rename(&new, self.key_path())?;
-        fs::File::open(&self.dir)?.sync_all()
+        fs::File::open(&self.dir)?.sync_all()?;
+        // The new one counts, whether this works or not.
+        let _ = old.map_or(Ok(()), overwrite);
+        Ok(())
     }
 
     /// Opens the key file.
@@ -279,6 +286,13 @@ pub fn read_passphrase_file(path: &Path) -> CliResult<Zeroizing<String>> {
         return Err(failed(std::io::Error::other(format!("it has more than {MAX_PASSPHRASE_FILE} bytes"))));
     }
     Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+/// Writes zeros over a file, down to the disk.
+fn overwrite(mut file: fs::File) -> std::io::Result<()> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    file.write_all(&vec![0; length])?;
+    file.sync_all()
 }
 
 fn keyring_error(error: &keyring::Error) -> CliError {

@@ -242,6 +242,31 @@ mod tests {
         assert!(read.get::<Check>(META, b"y").unwrap().is_none());
     }
 
+    /// A row that is replaced or deleted may stay in a page that is free now, until that is used again: as it was written, sealed.
+    #[test]
+    fn what_was_deleted_stands_in_the_file_sealed_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = StorageKey::generate();
+        Store::create(ProfileDir::lock(dir.path()).unwrap(), &key, |_| Ok(())).unwrap();
+        let store = Store::open(ProfileDir::lock(dir.path()).unwrap(), &key).unwrap();
+        let secret = "words that nobody is to find";
+        let row = HomesRow { homes: vec![secret.into()] };
+        for n in 0..4u8 {
+            let txn = store.begin().unwrap();
+            txn.put(META, b"secret", &row).unwrap();
+            txn.commit().unwrap();
+            let txn = store.begin().unwrap();
+            txn.put(META, &[n], &Check { ok: true }).unwrap();
+            txn.delete(META, b"secret").unwrap();
+            txn.commit().unwrap();
+        }
+        assert!(store.read().unwrap().get::<HomesRow>(META, b"secret").unwrap().is_none());
+        drop(store);
+        let file = fs::read(dir.path().join("profile.redb")).unwrap();
+        let has = |needle: &[u8]| file.windows(needle.len()).any(|window| window == needle);
+        assert!(!has(secret.as_bytes()) && !has(key.as_bytes()));
+    }
+
     #[test]
     fn a_profile_of_a_newer_version_is_refused() {
         let dir = tempfile::tempdir().unwrap();
