@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,10 +27,14 @@ struct Server {
 
 impl Server {
     fn start(world: &World, name: &'static str) -> Self {
+        Self::listening(world, name, "/ip4/127.0.0.1/udp/0/quic-v1")
+    }
+
+    fn listening(world: &World, name: &'static str, listen: &str) -> Self {
         let log = std::fs::File::create(world.dir.path().join(format!("{name}.log"))).unwrap();
         let process = Process::start(
             Command::new(program("starling-rendezvous"))
-                .args(["--listen", "/ip4/127.0.0.1/udp/0/quic-v1", "--http", "127.0.0.1:0", "--json", "--data-dir"])
+                .args(["--listen", listen, "--http", "127.0.0.1:0", "--json", "--data-dir"])
                 .arg(world.dir.path().join(name))
                 .env("STARLING_RENDEZVOUS_LOG_LEVEL", "debug")
                 .stderr(log),
@@ -54,7 +59,7 @@ impl Server {
         let until = Instant::now() + Duration::from_secs(60);
         while !fits(self.metric(name)) {
             assert!(Instant::now() < until, "{name} of {} is {}", self.name, self.metric(name));
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -206,6 +211,7 @@ fn standing(world: &World, profile: &str) -> Value {
 const GROUP: &str = "#codename-of-the-group";
 const APPENDED: &str = "starling_log_entries_appended_total ";
 const RELAYED: &str = "starling_turn_bytes_total ";
+const CIRCUITS: &str = "starling_relay_circuits ";
 
 /// The home of who has made a group is that of the group.
 #[test]
@@ -258,6 +264,62 @@ fn who_relays_a_call_logs_neither_who_talks_nor_from_where() {
     drop(called);
     let address = server.address.clone();
     let (stored, log) = server.end(&world);
+    assert_unknown("the relay", &stored, &log);
+    assert_log_is_clean("the relay", &log, &address, &[&alice, &bob]);
+}
+
+/// A proxy in this process, which does what HTTP's `CONNECT` says: who has one reaches devices through a relay alone. Its address.
+fn proxy() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    // Ends with the test's process.
+    thread::spawn(move || {
+        for client in listener.incoming().map(Result::unwrap) {
+            thread::spawn(move || pass_on(client));
+        }
+    });
+    address
+}
+
+fn pass_on(client: TcpStream) -> Option<()> {
+    let mut input = BufReader::new(client.try_clone().ok()?);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        input.read_line(&mut head).ok().filter(|read| *read > 0)?;
+    }
+    let server = TcpStream::connect(head.split(' ').nth(1)?).ok()?;
+    let mut output = client;
+    output.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
+    let (mut from_server, mut to_server) = (server.try_clone().ok()?, server);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from_server, &mut output);
+        let _ = output.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut input, &mut to_server);
+    let _ = to_server.shutdown(Shutdown::Both);
+    Some(())
+}
+
+#[test]
+fn who_relays_a_conversation_logs_neither_who_talks_nor_from_where() {
+    let world = World::new();
+    let server = Server::listening(&world, "home-of-both", "/ip4/127.0.0.1/tcp/0");
+    let [alice, bob] = acquainted(&world, [&server, &server]);
+    let (mut command, proxy) = (world.starling("alice"), proxy());
+    let mut proxied = Process::start(command.args(["--proxy", proxy.as_str(), "daemon", "--json"]));
+    assert_eq!(proxied.json()["type"], "daemon.ready");
+    let mut direct = world.daemon("bob");
+    until("a relayed connection", || (world.json("alice", &["contacts", "list"])["path"] == "relay").then_some(()));
+    server.wait_for(CIRCUITS, |circuits| circuits > 0);
+    let text = "sealed-words-of-bob, by way of the relay";
+    world.json("bob", &["send", "Alicia Quarterstaff", text, "--wait", "delivered"]);
+    world.listen("alice", "all").wait_for("the message", |e| has_text(e, text));
+    proxied.terminate();
+    server.wait_for(CIRCUITS, |circuits| circuits == 0);
+    direct.terminate();
+    let address = server.address.clone();
+    let (stored, log) = server.end(&world);
+    assert!(log.contains("session"), "the log has not what is to be searched: {log}");
     assert_unknown("the relay", &stored, &log);
     assert_log_is_clean("the relay", &log, &address, &[&alice, &bob]);
 }
