@@ -26,7 +26,7 @@ use std::{
 };
 
 use rtc_stun::{
-    attributes::ATTR_XORMAPPED_ADDRESS,
+    attributes::{ATTR_RESPONSE_PORT, ATTR_XORMAPPED_ADDRESS},
     crypto::providers::RingCrypto,
     error_code::CODE_INSUFFICIENT_CAPACITY,
     message::{
@@ -38,7 +38,7 @@ use rtc_stun::{
 use self::{
     allocation::Allocation,
     client::Client,
-    codec::{RequestHead, add_address, allocated, decode, unknown},
+    codec::{RequestHead, add_address, allocated, decode, unknown, value},
     rates::{Rate, Slots},
 };
 pub use self::{
@@ -296,7 +296,15 @@ impl Turn {
 
     fn binding(&mut self, now: Moment, from: Client, message: &Message, out: &mut Vec<Action>) -> Option<()> {
         let head = RequestHead::of(message);
-        let unknown = unknown(&message.attributes.0);
+        let mut unknown = unknown(&message.attributes.0);
+        let mut to = from;
+        // Clients ask in this way how long their networks keep mappings (RFC 5780, section 4.6). Who forges addresses can forge the port as well.
+        if let Client::Datagram(address) = from
+            && let Some([high, low, ..]) = value(&message.attributes.0, ATTR_RESPONSE_PORT)
+        {
+            unknown.retain(|typ| *typ != ATTR_RESPONSE_PORT);
+            to = Client::Datagram(SocketAddr::new(address.ip(), u16::from_be_bytes([*high, *low])));
+        }
         let answer = if unknown.is_empty() {
             let mut answer = head.answer(CLASS_SUCCESS_RESPONSE);
             add_address(&mut answer, ATTR_XORMAPPED_ADDRESS, from.address())?;
@@ -304,7 +312,7 @@ impl Turn {
         } else {
             head.unknown(unknown)?
         };
-        self.answer_stranger(now.instant, from, answer, out)
+        self.answer_stranger(now.instant, to, answer, out)
     }
 
     /// Answers somebody whose address may be forged, unless that address got much already.

@@ -225,6 +225,22 @@ fn a_binding_tells_the_address() {
 }
 
 #[test]
+fn a_binding_is_answered_to_another_port_of_the_host_that_asks_for_it() {
+    let mut world = World::new(|_| {});
+    let mut request = begin(MessageType::new(METHOD_BINDING, CLASS_REQUEST), TransactionId::new());
+    let [high, low] = 4321_u16.to_be_bytes();
+    request.add(ATTR_RESPONSE_PORT, &[high, low, 0, 0]);
+    let out = world.handle(0, client(), &request.raw);
+    let there = SocketAddr::new(client().ip(), 4321);
+    assert!(matches!(out.as_slice(), [Action::Reply { to, .. }] if *to == Client::from(there)), "{out:?}");
+    let answer = reply(out);
+    assert_eq!(address(&text(&answer, ATTR_XORMAPPED_ADDRESS), request.transaction_id), Some(client()));
+    // Streams have no ports, and other requests no use for it.
+    let stream = Client::Stream { number: 1, ip: client().ip(), proxied: false };
+    assert_eq!(code(&reply(world.handle(0, stream, &request.raw))), 420);
+}
+
+#[test]
 fn an_allocation_is_made_once_and_given_up() {
     let mut world = World::new(|_| {});
     let user = User::new(&mut world, 0, client(), "anna");
