@@ -84,6 +84,7 @@ fn requests_to_a_rendezvous() {
     frames("requests_to_a_rendezvous", Request { id: 3, body: Some(RequestBody::LookUpName("alice".into())) });
     let by_key = RequestBody::LookUpNameKey(Bytes::from_static(&[7; 32]));
     frames("requests_to_a_rendezvous", Request { id: 4, body: Some(by_key) });
+    frames("requests_to_a_rendezvous", Request { id: u64::MAX, body: Some(RequestBody::Ping(true)) });
 }
 
 #[test]

@@ -119,7 +119,10 @@ pub const TOKEN_USES: RangeInclusive<u64> = 1..=1_000_000;
 pub const TOKEN_DAYS: RangeInclusive<u64> = 1..=3_650;
 /// How long an answer of the admin socket may take: the server may be stopped, or its disk hang.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A device has to answer pings within this time, or its connection is closed.
+/// A connection over QUIC on which nothing comes for so long is closed. Clients say something every 28 s at
+/// least.
+pub const QUIC_IDLE: Duration = Duration::from_secs(45);
+/// How often a device over TCP is asked whether it is there.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many devices connect again in a second after the server was killed: a handshake and the first requests of each take a core a few milliseconds.
 pub const RETURNS_PER_SECOND: u64 = 200;

@@ -83,6 +83,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("RECEIPT_BYTES", "messages of a writer", size(RECEIPTS_OVERDRAFT * RECEIPT_BYTES)),
         ("RECEIPT_REPLACES", "messages of a writer", format!("{RECEIPT_REPLACES} others")),
         ("INVITE_LIFE_S", "uses, life of an invite", seconds(INVITE_LIFE_S)),
+        ("QUIC_IDLE", "silence", time(QUIC_IDLE)),
         ("PING_INTERVAL", "answers to pings", time(PING_INTERVAL)),
         ("RETURNS_PER_SECOND", "returns after the end of the server", count(RETURNS_PER_SECOND)),
         ("MAX_RETRY_WINDOW", "returns after the end of the server", time(MAX_RETRY_WINDOW)),

@@ -53,6 +53,13 @@ async fn nobody_writes_for_who_is_banned_who_is_a_stranger() {
 }
 
 #[tokio::test]
+async fn a_ping_is_answered_to_everybody_who_may_ask() {
+    let server = server(|_| {});
+    let mut stranger = Client::connect(&server, Person::new(1, 1).device(0)).await;
+    assert_eq!(stranger.ask(RequestBody::Ping(true)).await, ResponseBody::Done(true));
+}
+
+#[tokio::test]
 async fn the_session_of_a_device_ends_with_its_removal() {
     let server = server(|_| {});
     let mut alice = Person::new(1, 2);

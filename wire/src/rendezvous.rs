@@ -14,7 +14,7 @@ pub struct Request {
     /// What is asked.
     #[prost(
         oneof = "RequestBody",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30"
     )]
     pub body: Option<RequestBody>,
 }
@@ -107,6 +107,9 @@ pub enum RequestBody {
     /// The device chain of the account whose user name has this key.
     #[prost(bytes, tag = "29")]
     LookUpNameKey(Bytes),
+    /// Answered at once: a sign of life in three packets. The value does not matter.
+    #[prost(bool, tag = "30")]
+    Ping(bool),
 }
 
 /// The beginning of an account's device chain that somebody knows.
@@ -287,6 +290,13 @@ pub struct ServerHello {
     /// The server knows [`RequestBody::ClaimNameKey`] and [`RequestBody::LookUpNameKey`].
     #[prost(bool, tag = "10")]
     pub name_keys: bool,
+    /// The port of the server's host at which STUN answers over UDP, and also to another port than that of who asks (RESPONSE-PORT of RFC 5780); 0 if it
+    /// does not.
+    #[prost(uint32, tag = "11")]
+    pub stun_port: u32,
+    /// The server knows [`RequestBody::Ping`], and waits for no answers to pings of its own on connections over QUIC.
+    #[prost(bool, tag = "12")]
+    pub pings: bool,
 }
 
 impl ServerHello {

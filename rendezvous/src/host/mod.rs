@@ -9,6 +9,7 @@ mod listening;
 #[cfg(any(test, feature = "local"))]
 pub mod local;
 mod network;
+mod pings;
 mod preflight;
 mod relay_shares;
 mod server;

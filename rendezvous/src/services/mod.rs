@@ -78,6 +78,11 @@ pub struct TurnEndpoint {
 }
 
 impl TurnEndpoint {
+    /// The port of this host at which STUN answers.
+    pub fn stun_port(&self) -> u32 {
+        self.addresses.first().map_or(0, |address| u32::from(address.port()))
+    }
+
     /// The name of an account on a day since 1970: quotas are counted by it, and who relays does not learn whose it is.
     pub fn user(&self, account: &Key, day: u64) -> String {
         let name = blake3::keyed_hash(&self.secret, &[&account[..], &day.to_be_bytes()].concat());

@@ -15,7 +15,7 @@ use starling_wire::{
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::{Services, directory, log, rates::Asker};
+use super::{Services, TurnEndpoint, directory, log, rates::Asker};
 use crate::{
     address::Origin,
     clock::now_ms,
@@ -149,6 +149,8 @@ impl Session {
                 erasers: true,
                 candidates: true,
                 name_keys: true,
+                pings: true,
+                stun_port: self.services.turn.get().map_or(0, TurnEndpoint::stun_port),
                 retry_window_ms: u64::try_from(self.services.retry_window().as_millis()).unwrap_or(u64::MAX),
             })),
         }
@@ -196,6 +198,7 @@ impl Session {
             return Err(Refusal::Malformed.into());
         };
         match ask {
+            RequestBody::Ping(_) => Ok(ResponseBody::Done(true)),
             RequestBody::TurnCredentials(_) => directory::turn_credentials(self).await,
             RequestBody::Publish(publish) => directory::publish(self, publish).await,
             RequestBody::ClaimName(name) => directory::claim_name(self, &name).await,
@@ -246,6 +249,7 @@ impl Session {
 /// The name of a request in spans: no part of what it asks for.
 fn verb(ask: &RequestBody) -> &'static str {
     match ask {
+        RequestBody::Ping(_) => "ping",
         RequestBody::TurnCredentials(_) => "turn_credentials",
         RequestBody::Publish(_) => "publish",
         RequestBody::ClaimName(_) => "claim_name",
