@@ -11,8 +11,8 @@ use crate::{
     calls::Calls,
     contacts::Directory,
     home::Silence,
-    net::{ConnectionProblem, HomeId, NetEvent},
-    turn::{EngineError, Turn},
+    net::{ConnectionProblem, HomeId, NetCommand, NetEvent},
+    turn::{Effect, EngineError, Turn},
 };
 
 impl Engine {
@@ -30,6 +30,8 @@ impl Engine {
                 self.on_requests_lost(turn, lost);
             }
             NetEvent::HomeUp(home, hello, transport) => {
+                let stun_port = u16::try_from(hello.stun_port).unwrap_or_default();
+                turn.emit(Effect::Net(NetCommand::Stun(home, stun_port)));
                 let lost = self.homes.home_up(turn, home, &hello, transport);
                 self.on_requests_lost(turn, lost);
             }
@@ -42,6 +44,7 @@ impl Engine {
             }
             NetEvent::NetworkChanged => self.with_calls(turn, Calls::network_changed),
             NetEvent::Resolved(name, address) => self.homes.note_reached(turn, name, address)?,
+            NetEvent::NetworkKnown(known) => self.homes.note_network(turn, &known)?,
             NetEvent::HomeSilent(home, silent) => self.on_home_silent(turn, home, silent.then_some(Silence::Silent)),
             NetEvent::HomeSlow(home, slow) => self.on_home_silent(turn, home, slow.then_some(Silence::Slow)),
             NetEvent::HomeAnswered(home) => self.homes.note_heard(turn, home),

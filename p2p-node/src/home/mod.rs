@@ -31,7 +31,7 @@ use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
     limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
     net::{ConnectionProblem, HomeId, Transport},
-    store::{OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
+    store::{KnownNetworksRow, OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, HomeFact, Schedule, Turn},
 };
 
@@ -98,6 +98,8 @@ pub struct Homes {
     outages: outages::Outages,
     /// Where servers were reached last.
     reached: ServerAddressesRow,
+    /// What is known of networks.
+    networks: KnownNetworksRow,
     /// What the secrets are derived from with which this device deletes its entries in logs.
     eraser_seed: Zeroizing<[u8; 32]>,
 }

@@ -76,6 +76,21 @@ pub struct WantedHome {
     pub visit: Option<u64>,
 }
 
+/// Tells networks apart that this machine has been in, and says nothing else of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NetworkId(pub [u8; 16]);
+
+/// What is known of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNetwork {
+    /// Which.
+    pub network: NetworkId,
+    /// For so many seconds connections over datagrams may be silent there.
+    pub rest_s: u32,
+    /// When that was found, in seconds since 1970.
+    pub measured_s: u64,
+}
+
 /// What the engine tells the network.
 #[derive(Debug)]
 pub enum NetCommand {
@@ -87,6 +102,10 @@ pub enum NetCommand {
     Homes(HashMap<HomeId, WantedHome>),
     /// Addresses of servers' names that worked before: they are used while names cannot be resolved.
     Remember(Vec<(String, IpAddr)>),
+    /// Networks that the machine has been in.
+    RememberNetworks(Vec<KnownNetwork>),
+    /// A rendezvous that has greeted us answers STUN at this port of its host, and to other ports than that of who asks; 0 if it does not.
+    Stun(HomeId, u16),
     /// Close all connections: the process ends.
     Leave,
     /// A device may be there now: try at once.
@@ -167,6 +186,8 @@ pub enum NetEvent {
     NetworkChanged,
     /// A server was reached at this address of its name, and at another one before.
     Resolved(String, IpAddr),
+    /// Something else than before is known of a network.
+    NetworkKnown(KnownNetwork),
     /// Everybody was probed: who does not answer is known to be silent by events before this one.
     Checked,
     /// An answer or a push of a rendezvous.

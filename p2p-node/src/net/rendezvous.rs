@@ -2,7 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use starling_wire::{
     streams::{FrameReader, FrameWriter, ReadError},
 };
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     time::{error::Elapsed, timeout},
 };
 
@@ -34,6 +37,19 @@ const SILENT: Duration = Duration::from_secs(4);
 
 /// The longest time over which a server may have its clients spread their return.
 const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
+
+/// The number of requests that are no more than a sign of life: no request of the engine has it.
+const PING: u64 = u64::MAX;
+
+/// What is written to a rendezvous.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "almost all are requests")]
+pub enum Outgoing {
+    /// A request of the engine, under its number.
+    Request(u64, RequestBody),
+    /// Asks for a sign of life, of which this is told. It is dropped if the server does not know that.
+    Ping(oneshot::Sender<()>),
+}
 
 /// What the connection of a stream goes over.
 #[derive(Clone, Debug)]
@@ -97,7 +113,7 @@ pub async fn run(
     home: HomeId,
     stream: Stream,
     path: Path,
-    requests: mpsc::Receiver<(u64, RequestBody)>,
+    requests: mpsc::Receiver<Outgoing>,
     engine: mpsc::Sender<NetEvent>,
 ) -> Left {
     let (read, write) = stream.split();
@@ -108,11 +124,20 @@ pub async fn run(
         Ok(_) => return ConnectionProblem::OtherProtocol.into(),
         Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
+    let pings = hello.pings;
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
     if engine.send(NetEvent::HomeUp(home, hello, path.transport)).await.is_err() {
         return ConnectionProblem::NotNeeded.into();
     }
-    let session = Session { home, engine, open: AtomicI64::new(0), heard: AtomicU64::new(0), asked: Notify::new() };
+    let session = Session {
+        home,
+        engine,
+        open: AtomicI64::new(0),
+        heard: AtomicU64::new(0),
+        asked: Notify::new(),
+        pings,
+        pong: Mutex::default(),
+    };
     // Side by side: if both ends waited for their writing, neither would read.
     let left = tokio::select! {
         left = session.read(reader) => left,
@@ -132,6 +157,10 @@ struct Session {
     heard: AtomicU64,
     /// A request was written.
     asked: Notify,
+    /// The server knows pings.
+    pings: bool,
+    /// Who waits for a sign of life.
+    pong: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Session {
@@ -139,6 +168,13 @@ impl Session {
         let mut away = None;
         loop {
             match reader.next::<Response>().await {
+                Ok(Some(response)) if response.id == PING => {
+                    let pong = self.pong.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    // Who asked may have given up.
+                    if let Some(pong) = pong {
+                        let _ = pong.send(());
+                    }
+                }
                 Ok(Some(response)) => {
                     self.heard.fetch_add(1, Relaxed);
                     match &response.body {
@@ -162,19 +198,19 @@ impl Session {
     async fn write(
         &self,
         mut writer: FrameWriter<WriteHalf<Stream>>,
-        mut requests: mpsc::Receiver<(u64, RequestBody)>,
+        mut requests: mpsc::Receiver<Outgoing>,
         mut path: Path,
     ) -> Left {
-        while let Some((id, ask)) = requests.recv().await {
-            self.open.fetch_add(1, Relaxed);
-            writer.push(&Request { id, body: Some(ask) });
+        while let Some(outgoing) = requests.recv().await {
+            self.push(&mut writer, outgoing);
             while writer.waiting() < 256 * 1024
-                && let Ok((id, ask)) = requests.try_recv()
+                && let Ok(outgoing) = requests.try_recv()
             {
-                self.open.fetch_add(1, Relaxed);
-                writer.push(&Request { id, body: Some(ask) });
+                self.push(&mut writer, outgoing);
             }
-            self.asked.notify_one();
+            if self.open.load(Relaxed) > 0 {
+                self.asked.notify_one();
+            }
             let mut flush = pin!(writer.flush());
             loop {
                 match timeout(STALLED, &mut flush).await {
@@ -189,6 +225,21 @@ impl Session {
             }
         }
         ConnectionProblem::NotNeeded.into()
+    }
+
+    /// Adds what is to be written. The answer to a ping is waited for by who has asked for it, and by nobody here.
+    fn push(&self, writer: &mut FrameWriter<WriteHalf<Stream>>, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Request(id, ask) => {
+                self.open.fetch_add(1, Relaxed);
+                writer.push(&Request { id, body: Some(ask) });
+            }
+            Outgoing::Ping(pong) if self.pings => {
+                *self.pong.lock().unwrap_or_else(PoisonError::into_inner) = Some(pong);
+                writer.push(&Request { id: PING, body: Some(RequestBody::Ping(true)) });
+            }
+            Outgoing::Ping(_) => {}
+        }
     }
 
     /// Notices a server that is frozen and keeps its connections; what is still being sent has no answer yet. Nothing wakes this while none is due.

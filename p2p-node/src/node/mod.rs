@@ -206,6 +206,7 @@ impl Node {
         let Senders { network, media, user: inputs } = senders;
         let handle = start(&engine.account.identity.device_key, &net, network)?;
         handle.send(NetCommand::Remember(engine.homes.remembered()));
+        handle.send(NetCommand::RememberNetworks(engine.homes.known_networks()));
         let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
         let outside = Outside { net: handle, calls: call_media::start(media, calls.clone(), weak.clone()) };
         let (last_event_tx, last_event) = watch::channel(engine.last_event());

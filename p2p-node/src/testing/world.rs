@@ -473,6 +473,8 @@ impl World {
             }
             NetCommand::Hint(_)
             | NetCommand::Remember(_)
+            | NetCommand::RememberNetworks(_)
+            | NetCommand::Stun(..)
             | NetCommand::Turn(..)
             | NetCommand::Leave
             | NetCommand::Watch(_)

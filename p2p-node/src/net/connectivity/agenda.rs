@@ -38,6 +38,11 @@ impl<K: Copy + Ord> Agenda<K> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
+    /// The keys whose moments come until a time, the earliest first.
+    pub fn until(&self, at: Instant) -> impl Iterator<Item = K> {
+        self.by_time.iter().take_while(move |(due, _)| *due <= at).map(|(_, key)| *key)
+    }
+
     /// Removes and returns the key with the earliest moment, if that has come.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let (at, key) = *self.by_time.first()?;

@@ -62,6 +62,10 @@ struct World {
     probes: Vec<(Instant, Subject, ConnectionId, u64)>,
     /// How many there were.
     probed: usize,
+    /// When they began, for whom, and whether at rest.
+    probe_log: Vec<(Instant, Subject, bool)>,
+    /// How often the network has forgotten a connection.
+    mappings_lost: usize,
     /// Dials neither fail nor end while time passes.
     keep_dials: bool,
 }
@@ -91,6 +95,8 @@ impl World {
             listeners: Vec::new(),
             probes: Vec::new(),
             probed: 0,
+            probe_log: Vec::new(),
+            mappings_lost: 0,
             keep_dials: false,
         }
     }
@@ -163,11 +169,13 @@ impl World {
             }
             Action::StopListening(listener) => self.listeners.retain(|(_, l)| *l != listener),
             Action::Tell(event) => self.told.push(event),
-            Action::Probe { subject, peer, on, number } => {
+            Action::Probe { subject, peer, on, number, at_rest } => {
                 assert!(self.open.get(&on).is_none_or(|(p, _)| *p == peer));
                 self.probes.push((self.now, subject, on, number));
                 self.probed += 1;
+                self.probe_log.push((self.now, subject, at_rest));
             }
+            Action::MappingLost => self.mappings_lost += 1,
             Action::DropHome(_) | Action::Admit(_) => {}
         }
     }
@@ -186,7 +194,8 @@ impl World {
         if let Some(dial) = dial {
             self.dials.remove(&dial);
         }
-        self.input(Input::ConnectionUp { peer: peer(n), connection: Connection { id, relayed }, dial });
+        let connection = Connection { id, relayed };
+        self.input(Input::ConnectionUp { peer: peer(n), connection, dial, datagrams: true });
         id
     }
 

@@ -6,6 +6,9 @@
 //! it answers or its connection is given up. So what was sent and is not answered moves to another path after [`ANSWER_DUE`] and the time of a
 //! probe, which is less than five seconds.
 //!
+//! At rest probes also keep connections over datagrams in the memory of NATs and firewalls: none is silent for longer than the network has shown to
+//! allow ([`Input::Rest`](super::Input::Rest)). Those that are due soon go along with one that is due, so that the machine wakes up once for all.
+//!
 //! A rendezvous that was killed and is back knows nothing of its connections, and does not say so. So it is dialled as soon as a probe is [`LATE`]: if
 //! it is there its session moves before it is taken for lost, and if it was only slow the new connection is closed again. On a slow uplink the probe
 //! waits behind what was sent before: as long as that is being acknowledged, it is neither late nor unanswered.
@@ -24,12 +27,16 @@ const ANSWER_DUE: Duration = Duration::from_millis(1_500);
 const LATE: Duration = Duration::from_secs(2);
 /// Between probes while a user looks at what is connected.
 const WATCHED: Duration = Duration::from_secs(5);
+/// How long a connection over datagrams may be silent where nothing is known of the network: some NATs forget a mapping after 15 s.
+pub const FIRST_REST: Duration = Duration::from_secs(12);
 /// Between probes of a rendezvous while nobody does, at first. Most servers that die are back within a moment, and know nothing of their connections.
 const FIRST_UNWATCHED_HOME: Duration = Duration::from_secs(4);
-/// ... and after a while: it grows by half with each answer.
-const UNWATCHED_HOME: Duration = Duration::from_secs(30);
+/// ... and after a while: it grows by half with each answer. Servers of before give a silent connection up after 30 s.
+const UNWATCHED_HOME: Duration = Duration::from_secs(28);
 /// Between probes of a device while nobody looks. What is sent to it is written to a log, too, if it does not answer.
-const UNWATCHED_DEVICE: Duration = Duration::from_secs(60);
+const UNWATCHED_DEVICE: Duration = Duration::from_secs(90);
+/// Probes at rest that are due within this part of the longest silence are made together.
+const TOGETHER: u32 = 4;
 /// Between the probes of a silent peer, from the end of one to the next.
 const SILENT: Duration = Duration::from_secs(1);
 /// The connection of a peer that is silent for so long is closed: it is reached again on another one, if at all.
@@ -57,6 +64,10 @@ pub struct Liveness {
     late: bool,
     /// How often it has answered.
     answers: u32,
+    /// The probe that is due follows from the interval alone.
+    at_rest: bool,
+    /// So did the last one.
+    rested: bool,
 }
 
 impl Liveness {
@@ -68,16 +79,10 @@ impl Liveness {
     pub fn is_sound(&self) -> bool {
         !self.late && !self.is_silent()
     }
-}
 
-/// Between probes while nobody looks.
-fn unwatched_interval(subject: Subject, answers: u32) -> Duration {
-    match subject {
-        Subject::Home(_) => {
-            let grown = FIRST_UNWATCHED_HOME.mul_f64(1.5_f64.powi(answers.min(16) as i32));
-            grown.min(UNWATCHED_HOME)
-        }
-        Subject::Device(_) => UNWATCHED_DEVICE,
+    /// It does not answer, and was not spoken with for a whole interval before.
+    pub fn was_lost_at_rest(&self) -> bool {
+        self.rested && !self.is_sound()
     }
 }
 
@@ -124,6 +129,7 @@ impl Connectivity {
     pub(super) fn answer_due(&mut self, now: Instant, subject: Subject) {
         let soon = now + ANSWER_DUE;
         let Some(liveness) = self.liveness(subject) else { return };
+        liveness.at_rest = false;
         liveness.sent_meanwhile |= liveness.probe.is_some();
         if liveness.due.is_some_and(|due| due > soon) {
             self.probe_at(subject, soon);
@@ -151,18 +157,64 @@ impl Connectivity {
         }
     }
 
+    /// A probe is due. If it is one at rest, others that are due soon are made with it.
+    pub(super) fn probe_due(&mut self, now: Instant, subject: Subject) {
+        if self.probes.watched || !self.is_at_rest(subject) {
+            return self.probe(now, subject);
+        }
+        self.begin_probe(now, subject, true);
+        let errands = self.agenda.until(now + self.rest / TOGETHER);
+        for errand in errands.collect::<Vec<_>>() {
+            if let Errand::Probe(other) = errand
+                && self.is_at_rest(other)
+            {
+                self.begin_probe(now, other, true);
+            }
+        }
+    }
+
+    fn is_at_rest(&mut self, subject: Subject) -> bool {
+        self.liveness(subject).is_some_and(|liveness| liveness.at_rest && liveness.is_sound())
+    }
+
+    /// The network is known to allow another silence than before.
+    pub(super) fn set_rest(&mut self, now: Instant, rest: Duration) {
+        let before = std::mem::replace(&mut self.rest, rest);
+        if rest >= before {
+            return;
+        }
+        for subject in self.subjects() {
+            let latest = now + self.probe_interval(subject, u32::MAX);
+            if let Some(liveness) = self.liveness(subject)
+                && liveness.due.is_some_and(|due| due > latest)
+            {
+                self.probe_at(subject, latest);
+                self.rest_until_probe(subject);
+            }
+        }
+    }
+
     /// Probes a peer, if there is a session or stream and no probe under way.
     pub(super) fn probe(&mut self, now: Instant, subject: Subject) {
+        self.begin_probe(now, subject, false);
+    }
+
+    /// Only who has rested may be asked in a way that takes longer to tell.
+    fn begin_probe(&mut self, now: Instant, subject: Subject, at_rest: bool) {
         let number = self.probes.last + 1;
         let Some((peer, on)) = self.connection_of(subject) else { return };
         let Some(liveness) = self.liveness(subject).filter(|l| l.due.is_some()) else { return };
         (liveness.due, liveness.probe, liveness.sent_meanwhile) = (None, Some(number), false);
         let is_silent = liveness.is_silent();
+        // Whoever is silent is probed again and again: how that began counts.
+        if !is_silent {
+            liveness.rested = at_rest;
+        }
         self.agenda.set(Errand::Probe(subject), None);
         self.expect_answer(subject, (!is_silent).then_some(now + LATE));
         self.probes.last = number;
         self.probes.open += 1;
-        self.act(Action::Probe { subject, peer, on, number });
+        self.act(Action::Probe { subject, peer, on, number, at_rest });
     }
 
     /// The probe of a rendezvous has not been answered for some time.
@@ -196,10 +248,13 @@ impl Connectivity {
             (liveness.probe, liveness.late) = (None, false);
             if answered {
                 liveness.answers = answers.saturating_add(1);
-                let wait = if liveness.sent_meanwhile { ANSWER_DUE } else { interval };
+                let was_busy = liveness.sent_meanwhile;
                 let was_silent = liveness.silent_since.take().is_some();
                 self.expect_answer(subject, None);
-                self.probe_at(subject, now + wait);
+                self.probe_at(subject, now + if was_busy { ANSWER_DUE } else { interval });
+                if !was_busy {
+                    self.rest_until_probe(subject);
+                }
                 self.tell_answered(subject);
                 if was_silent {
                     self.set_suspect(subject, false);
@@ -298,14 +353,34 @@ impl Connectivity {
 
     fn probe_at(&mut self, subject: Subject, due: Instant) {
         if let Some(liveness) = self.liveness(subject) {
-            liveness.due = Some(due);
+            (liveness.due, liveness.at_rest) = (Some(due), false);
             self.agenda.set(Errand::Probe(subject), Some(due));
         }
     }
 
+    /// The probe that is due is one at rest.
+    fn rest_until_probe(&mut self, subject: Subject) {
+        if let Some(liveness) = self.liveness(subject) {
+            liveness.at_rest = true;
+        }
+    }
+
+    /// Between probes while nobody looks.
+    fn unwatched_interval(&self, subject: Subject, answers: u32) -> Duration {
+        let interval = match subject {
+            Subject::Home(_) => {
+                let grown = FIRST_UNWATCHED_HOME.mul_f64(1.5_f64.powi(answers.min(16) as i32));
+                grown.min(UNWATCHED_HOME)
+            }
+            Subject::Device(_) => UNWATCHED_DEVICE,
+        };
+        let is_forgotten = self.connection_of(subject).is_some_and(|(_, on)| self.over_datagrams.contains(&on));
+        if is_forgotten { interval.min(self.rest) } else { interval }
+    }
+
     /// Shortened at random, so that many clients do not probe in step.
     fn probe_interval(&mut self, subject: Subject, answers: u32) -> Duration {
-        let interval = if self.probes.watched { WATCHED } else { unwatched_interval(subject, answers) };
+        let interval = if self.probes.watched { WATCHED } else { self.unwatched_interval(subject, answers) };
         interval.mul_f64(self.rng.random_range(0.8..1.0))
     }
 

@@ -153,7 +153,12 @@ fn a_rendezvous_that_was_only_slow_keeps_its_session() {
 
 #[test]
 fn a_probe_behind_what_is_being_acknowledged_is_not_late() {
-    let (mut world, home, _) = World::connected();
+    // There is no device, whose probes would come between.
+    let mut world = World::new(1);
+    let home = world.home(9, false);
+    world.connect(9, false, None);
+    world.open_streams();
+    world.fail_dials();
     world.input(Input::AnswerDue(Subject::Home(home)));
     let before = world.dials_to(9).len();
     // Such a probe ends as an answered one, and the next follows soon.
@@ -195,11 +200,13 @@ fn a_new_connection_takes_the_place_of_a_silent_session() {
 #[test]
 fn nobody_looks_and_nothing_is_sent_so_probes_are_few() {
     let (mut world, home, _) = World::connected();
+    // The network keeps what is silent for so long.
+    world.input(Input::Rest(88 * SECOND));
     let before = world.probed;
     world.pass_with(600 * SECOND, &[]);
-    assert!(world.probed - before <= 2 * 20, "{}", world.probed - before);
+    assert!(world.probed - before <= 45, "{}", world.probed - before);
     // However much is sent: 1.5 s after each probe comes the next, which is six times in ten seconds. Both peers are probed before, so that those at
-    // their intervals, of 24 s and more by now, are not among them.
+    // their intervals, of 22 s and more by now, are not among them.
     world.input(Input::Check);
     world.pass_with(Duration::ZERO, &[]);
     let before = world.probed;
@@ -208,6 +215,96 @@ fn nobody_looks_and_nothing_is_sent_so_probes_are_few() {
         world.pass_with(Duration::from_millis(10), &[]);
     }
     assert_eq!(world.probed - before, 6);
+}
+
+impl World {
+    /// How long nothing was said to somebody, at most, since a moment.
+    fn longest_silence(&self, of: Subject, since: Instant) -> Duration {
+        let moments =
+            self.probe_log.iter().filter(|(at, subject, _)| *subject == of && *at >= since).map(|(at, ..)| *at);
+        let moments: Vec<Instant> = std::iter::once(since).chain(moments).chain([self.now]).collect();
+        moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+    }
+
+    /// Passes ten minutes at rest, after one in which it comes to rest. Gives since when, and how often the machine has woken up in a minute.
+    fn rest(&mut self) -> (Instant, usize) {
+        self.pass_with(60 * SECOND, &[]);
+        let since = self.now;
+        self.pass_with(600 * SECOND, &[]);
+        let log = self.probe_log.iter().filter(|(at, ..)| *at >= since);
+        assert!(log.clone().all(|(_, _, at_rest)| *at_rest));
+        let moments: BTreeSet<Instant> = log.map(|(at, ..)| *at).collect();
+        (since, moments.len() / 10)
+    }
+}
+
+#[test]
+fn no_connection_over_datagrams_is_silent_for_longer_than_the_network_allows() {
+    for (rest, home_at_most) in [(12, 12), (20, 20), (60, 28), (88, 28)] {
+        let (mut world, home, device) = World::connected();
+        if rest != 12 {
+            world.input(Input::Rest(rest * SECOND));
+        }
+        let (since, _) = world.rest();
+        let silence = |of| world.longest_silence(of, since);
+        assert!(silence(Subject::Home(home)) <= home_at_most * SECOND, "{rest}: {:?}", silence(Subject::Home(home)));
+        assert!(silence(Subject::Device(device)) <= rest * SECOND, "{rest}: {:?}", silence(Subject::Device(device)));
+        assert!(silence(Subject::Device(device)) >= rest * SECOND / 2, "{rest}: more often than that helps nobody");
+    }
+}
+
+#[test]
+fn a_network_that_allows_less_than_thought_is_heeded_at_once() {
+    let (mut world, _, device) = World::connected();
+    world.input(Input::Rest(88 * SECOND));
+    world.rest();
+    world.input(Input::Rest(12 * SECOND));
+    let since = world.now;
+    world.pass_with(60 * SECOND, &[]);
+    assert!(world.longest_silence(Subject::Device(device), since) <= 12 * SECOND);
+}
+
+#[test]
+fn what_a_relay_carries_needs_no_signs_of_life_of_its_own() {
+    let mut world = World::with_targets(1, [1]);
+    world.home(9, false);
+    world.connect(9, false, None);
+    world.connect(1, true, None);
+    world.open_streams();
+    world.fail_dials();
+    let (since, _) = world.rest();
+    assert!(world.longest_silence(Subject::Device(device(1)), since) >= 60 * SECOND);
+}
+
+#[test]
+fn at_rest_the_machine_wakes_up_for_all_of_them_together() {
+    let mut world = World::with_targets(1, 1..=50);
+    world.home(9_000, false);
+    world.connect(9_000, false, None);
+    for n in 1..=50 {
+        world.connect(n, false, None);
+        world.open_streams();
+    }
+    world.fail_dials();
+    world.input(Input::Rest(60 * SECOND));
+    let (_, moments) = world.rest();
+    assert!(moments < 4, "{moments} in a minute");
+}
+
+#[test]
+fn a_connection_that_was_lost_at_rest_though_the_server_is_there_is_told_from_one_that_was_in_use() {
+    let (mut world, ..) = World::connected();
+    world.fail_dials();
+    world.keep_dials = true;
+    world.pass_with(60 * SECOND, &[]);
+    world.pass_with(16 * SECOND, &[9]);
+    assert_eq!(world.mappings_lost, 0, "the server may be dead");
+    let dial = *world.dials.iter().find(|(_, (to, _))| *to == peer(9)).unwrap().0;
+    world.connect(9, false, Some(dial));
+    assert_eq!(world.mappings_lost, 1);
+    let (mut world, _, dial, _) = late();
+    world.connect(9, false, Some(dial));
+    assert_eq!(world.mappings_lost, 0, "something was sent");
 }
 
 #[test]

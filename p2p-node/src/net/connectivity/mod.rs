@@ -21,8 +21,8 @@ mod tests;
 mod visits;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    time::Instant,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    time::{Duration, Instant},
 };
 
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId, swarm::ConnectionId};
@@ -38,7 +38,7 @@ use liveness::Probes;
 use peers::{Connections, Device, Home};
 
 pub use changes::NetworkChange;
-pub use liveness::Subject;
+pub use liveness::{FIRST_REST, Subject};
 pub use peers::{MAX_DIAL_ADDRESSES, is_circuit};
 pub use reach::{Network, Reach, is_direct};
 
@@ -60,8 +60,8 @@ pub enum Input {
     Hint(DeviceId),
     /// The process ends.
     Leave,
-    /// A connection is established; by which of our dials, if by one.
-    ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId> },
+    /// A connection is established; by which of our dials, if by one. It goes over datagrams, which networks forget sooner than TCP.
+    ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId>, datagrams: bool },
     /// A connection is closed.
     ConnectionDown { peer: PeerId, connection: ConnectionId },
     /// A connection could not be made.
@@ -110,6 +110,8 @@ pub enum Input {
     OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
     /// The network that this machine is in has changed, or the machine was suspended.
     NetworkChanged(NetworkChange),
+    /// How long a connection over datagrams may be silent here before the network forgets it.
+    Rest(Duration),
     /// A rendezvous has tested whether we can be reached.
     ReachabilityTested(PeerId),
     /// Time has passed.
@@ -138,8 +140,10 @@ pub enum Action {
     Reserve { home: HomeId, circuit: Multiaddr },
     /// Stop listening.
     StopListening(ListenerId),
-    /// Send an echo to a peer on a connection. Ends in `Probed` with this number, within seconds.
-    Probe { subject: Subject, peer: PeerId, on: ConnectionId, number: u64 },
+    /// Send an echo to a peer on a connection. Ends in `Probed` with this number, within seconds. At rest it is to cost little.
+    Probe { subject: Subject, peer: PeerId, on: ConnectionId, number: u64, at_rest: bool },
+    /// The network has forgotten a connection that was silent for no longer than it was thought to allow.
+    MappingLost,
     /// Only these peers may connect to us.
     Admit(HashSet<PeerId>),
     /// Peers that are not among these rendezvous may only be dialled as far as this reaches.
@@ -177,6 +181,10 @@ pub struct Connectivity {
     last_dial: u64,
     agenda: Agenda<Errand>,
     probes: Probes,
+    /// How long a connection over datagrams may be silent.
+    rest: Duration,
+    /// The connections over datagrams that go through no relay.
+    over_datagrams: BTreeSet<ConnectionId>,
     own: OwnAddresses,
     reach: Reach,
     leaving: bool,
@@ -195,6 +203,8 @@ impl Connectivity {
             last_dial: 0,
             agenda: Agenda::default(),
             probes: Probes::default(),
+            rest: FIRST_REST,
+            over_datagrams: BTreeSet::new(),
             own: OwnAddresses::default(),
             reach: Reach::default(),
             leaving: false,
@@ -209,7 +219,10 @@ impl Connectivity {
             Input::Homes(homes) => self.set_homes(now, homes),
             Input::Hint(device) => self.expedite_device(now, &device),
             Input::Leave => self.leave(),
-            Input::ConnectionUp { peer, connection, dial } => {
+            Input::ConnectionUp { peer, connection, dial, datagrams } => {
+                if datagrams && !connection.relayed {
+                    self.over_datagrams.insert(connection.id);
+                }
                 let home = self.home_of_dial(dial);
                 let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
                 self.dial_ended(dial);
@@ -224,6 +237,7 @@ impl Connectivity {
                 self.close_excess(peer, connection.id);
             }
             Input::ConnectionDown { peer, connection } => {
+                self.over_datagrams.remove(&connection);
                 self.with_connections(now, peer, |all| all.remove(connection));
             }
             Input::DialFailed { peer, dial, problem } => {
@@ -260,6 +274,7 @@ impl Connectivity {
                 self.set_own_addresses(&confirmed, &listening);
             }
             Input::NetworkChanged(change) => self.network_changed(now, change),
+            Input::Rest(rest) => self.set_rest(now, rest),
             Input::ReachabilityTested(server) => self.reachability_tested(server),
             Input::Tick => {}
         }
@@ -292,6 +307,11 @@ impl Connectivity {
         self.homes.get(home).is_some_and(Home::is_up)
     }
 
+    /// The connection that carries the session with a rendezvous.
+    pub fn session_on(&self, home: &HomeId) -> Option<ConnectionId> {
+        self.connection_of(Subject::Home(*home)).map(|(_, on)| on)
+    }
+
     fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
@@ -310,7 +330,7 @@ impl Connectivity {
                 Errand::Delay(id) => self.tell_delay(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
-                Errand::Probe(subject) => self.probe(now, subject),
+                Errand::Probe(subject) => self.probe_due(now, subject),
                 Errand::LateProbe(id) => self.probe_late(now, id),
             }
         }

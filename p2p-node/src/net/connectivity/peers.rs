@@ -16,8 +16,9 @@ use crate::net::ConnectionProblem;
 
 /// Longest wait between two tries to reach a device.
 pub const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
-/// The same while we are connected to a home of ours, which says when a device is there; a device that is back dials us, too.
-const MAX_AWAY_WAIT: Duration = Duration::from_secs(600);
+/// The same while we are connected to a home of ours, which says when a device is there; a device that is back dials us, too. So there is rest however
+/// many are away.
+const MAX_AWAY_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// Longest wait between two tries to reach a rendezvous: everything that is offline is reached through it.
 pub const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
 /// Addresses in one dial. libp2p tries them side by side.

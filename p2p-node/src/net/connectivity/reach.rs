@@ -16,7 +16,8 @@ pub struct Network {
 }
 
 impl Network {
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether an address is one of this network.
+    pub fn contains(&self, ip: IpAddr) -> bool {
         let same = |differs: u128, bits: u32| differs.leading_zeros() - (128 - bits) >= u32::from(self.prefix);
         match (self.address, ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => same(u128::from(a.to_bits() ^ b.to_bits()), 32),

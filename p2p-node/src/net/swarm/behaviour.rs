@@ -22,7 +22,12 @@ use crate::net::Proxy;
 
 /// How often AutoNAT looks whether there is an address to test, which it does with a timer that wakes the machine up. Until one is confirmed, contacts
 /// connect by hole punching.
-const AUTONAT: Duration = Duration::from_secs(30);
+const AUTONAT: Duration = Duration::from_secs(120);
+/// How often what our addresses look like is asked again on a connection: another network has other connections.
+const IDENTIFY: Duration = Duration::from_secs(3600);
+/// A connection of QUIC on which nothing was heard for so long is closed. `connectivity` lets none be silent for nearly as long, and finds out much
+/// sooner that one is dead; of a server's and our limit the shorter one counts.
+const QUIC_IDLE_MS: u32 = 180_000;
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -66,6 +71,7 @@ pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Beha
                 identify::Config::new(IDENTIFY_PROTOCOL.into(), key.public())
                     .with_agent_version("starling".into())
                     .with_cache_size(0)
+                    .with_interval(IDENTIFY)
                     .with_hide_listen_addrs(true),
             ),
             // It answers; `connectivity` decides when to ask, on streams of its own.
@@ -88,9 +94,9 @@ pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Beha
     Ok(builder
         .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)?
         .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = 30_000;
-            // Some NATs forget a mapping after 15 s.
-            quic.keep_alive_interval = Duration::from_secs(12);
+            quic.max_idle_timeout = QUIC_IDLE_MS;
+            // How often networks need one is `connectivity`'s to know.
+            quic.keep_alive_interval = Duration::from_secs(3600);
             quic.max_concurrent_stream_limit = 64;
             quic
         })

@@ -17,13 +17,11 @@ use libp2p::{
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use starling_keys::DeviceId;
-use starling_wire::{
-    DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL, direct::DirectFrame, rendezvous::RequestBody, streams::Gate,
-};
+use starling_wire::{DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL, direct::DirectFrame, streams::Gate};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{AbortHandle, JoinSet},
-    time::{sleep, sleep_until},
+    time::{sleep, sleep_until, timeout},
 };
 use tracing::{Instrument, Span};
 
@@ -33,9 +31,10 @@ use super::{
     confine::Confine,
     lan::{Found, Lan},
     lan_query,
+    mappings::Mappings,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     paths::{Path, Picture},
-    probe::Probe,
+    probe::{Probe, ProbeTarget, Probing},
     proxied,
     streams::{Ended, Opening, Outbound},
     transports::Transports,
@@ -45,13 +44,17 @@ use super::{
 use crate::net::{
     ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
-    peer_of, turn,
+    peer_of,
+    rendezvous::Outgoing,
+    turn,
 };
 
 /// Commands that are taken before the swarm is polled again: a burst of frames goes out together, but never without end.
 const COMMANDS: usize = 256;
 /// What libp2p's ping behaviour answers at the other end.
 const ECHO_PROTOCOL: &str = "/ipfs/ping/1.0.0";
+/// A rendezvous that has not answered on the session within this time is asked by an echo, which waits for nothing.
+const PONG: Duration = Duration::from_millis(1_500);
 /// A network that has IPv6 alone for so long is one of IPv6; in others it is there a moment before IPv4 is. Announcing by both costs packets at rest.
 const LAN_IPV6_AFTER: Duration = Duration::from_secs(5);
 /// When to wake up if nothing is due. Any moment far away does.
@@ -78,7 +81,7 @@ pub(super) struct Driver {
     opening: FuturesUnordered<BoxFuture<'static, Opening>>,
     pub(super) streams: u64,
     pub(super) devices: HashMap<DeviceId, Outbound<DirectFrame>>,
-    pub(super) homes: HashMap<HomeId, Outbound<(u64, RequestBody)>>,
+    pub(super) homes: HashMap<HomeId, Outbound<Outgoing>>,
     pub(super) inbound: HashMap<DeviceId, Vec<AbortHandle>>,
     pub(super) dials: HashMap<ConnectionId, Dial>,
     /// Dials that wait for what names stand for.
@@ -90,6 +93,12 @@ pub(super) struct Driver {
     /// The network, when it was last looked at because it had changed.
     pub(super) picture: Picture,
     watch: Watch,
+    /// How long connections may be silent, in this network and in others.
+    pub(super) mappings: Mappings,
+    /// The measurement of that.
+    pub(super) measuring: FuturesUnordered<BoxFuture<'static, Option<Duration>>>,
+    /// The rendezvous that has greeted us last, and its port for STUN.
+    pub(super) stun: Option<(HomeId, u16)>,
     /// Contacts are looked for on the LAN.
     pub(super) mdns: bool,
     pub(super) lan: Lan,
@@ -127,6 +136,9 @@ impl Driver {
             connections: HashMap::new(),
             picture: Picture::now(),
             watch: Watch::new(),
+            mappings: Mappings::default(),
+            measuring: FuturesUnordered::new(),
+            stun: None,
             mdns,
             lan: Lan::default(),
             lan_ipv6: false,
@@ -157,6 +169,7 @@ impl Driver {
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
                 Some(named) = self.resolving.next(), if !self.resolving.is_empty() => self.on_resolved(named).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
+                Some(kept) = self.measuring.next(), if !self.measuring.is_empty() => self.on_measured(kept).await,
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
@@ -210,11 +223,13 @@ impl Driver {
                 }
             }
             Action::StopListening(listener) => drop(self.swarm.remove_listener(listener)),
-            Action::Probe { subject, peer, on, number } => {
-                let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, ECHO_PROTOCOL);
-                let queue = self.connections.get(&on).and_then(|path| path.queue.clone());
-                self.await_probe(Probe::new((subject, number), opened, queue));
+            Action::Probe { subject, peer, on, number, at_rest } => {
+                let target = ProbeTarget { subject, peer, on, number };
+                if !(at_rest && self.ping(target)) {
+                    self.echo(target);
+                }
             }
+            Action::MappingLost => self.on_mapping_lost().await,
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
             Action::Confine { reach, homes } => {
                 let relayed_only = self.proxy.is_some();
@@ -224,8 +239,35 @@ impl Driver {
         }
     }
 
+    /// Probes a peer by an echo, on a stream of its own.
+    pub(super) fn echo(&mut self, target: ProbeTarget) {
+        let opened = self.swarm.behaviour_mut().streams.open_on(target.peer, target.on, ECHO_PROTOCOL);
+        let queue = self.connections.get(&target.on).and_then(|path| path.queue.clone());
+        self.await_probe(Probe::new((target.subject, target.number), opened, queue));
+    }
+
     pub(super) fn await_probe(&mut self, probe: Probe) {
         self.opening.push(Box::pin(async move { Opening::Probe(probe.wait().await) }));
+    }
+
+    /// Asks a rendezvous for a sign of life on its session: that takes three packets, and a stream of its own more than twice as many. Returns false
+    /// if it cannot be asked there.
+    fn ping(&mut self, target: ProbeTarget) -> bool {
+        let ProbeTarget { subject, number, .. } = target;
+        let Subject::Home(home) = subject else { return false };
+        let Some(queue) = self.homes.get(&home).and_then(|out| out.queue.as_ref()) else { return false };
+        let (pong, answered) = oneshot::channel();
+        if queue.try_send(Outgoing::Ping(pong)).is_err() {
+            return false;
+        }
+        self.opening.push(Box::pin(async move {
+            match timeout(PONG, answered).await {
+                Ok(Ok(())) => Opening::Probe(Probing::Ended { subject, number, answered: true }),
+                // It does not know this, or has ended, or a disk holds it up.
+                Ok(Err(_)) | Err(_) => Opening::NoPong(target),
+            }
+        }));
+        true
     }
 
     /// Whether the addresses of a server are reached through a translator, of which nothing is known yet. Those of devices are not: they are reached
@@ -375,6 +417,11 @@ impl Driver {
             NetCommand::Lan(_) => {}
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
             NetCommand::Remember(known) => known.into_iter().for_each(|(name, ip)| self.names.remember(name, ip)),
+            NetCommand::RememberNetworks(known) => self.mappings.remember(known),
+            NetCommand::Stun(home, port) => {
+                self.stun = Some((home, port));
+                self.look_at_network().await;
+            }
             NetCommand::Leave => self.report(Input::Leave).await,
             NetCommand::Hint(device) => self.report(Input::Hint(device)).await,
             NetCommand::Watch(watched) => self.report(Input::Watch(watched)).await,
@@ -399,7 +446,7 @@ impl Driver {
             }
             NetCommand::Request(home, id, ask) => {
                 if let Some(out) = self.homes.get_mut(&home) {
-                    out.push((id, ask));
+                    out.push(Outgoing::Request(id, ask));
                     self.report(Input::AnswerDue(Subject::Home(home))).await;
                 }
             }
@@ -408,7 +455,7 @@ impl Driver {
                 self.tasks.spawn(async move {
                     let solved = tokio::task::spawn_blocking(move || puzzle.solve()).await;
                     if let Ok(solution) = solved {
-                        let _ = requests.send((id, work.solved(solution.0))).await;
+                        let _ = requests.send(Outgoing::Request(id, work.solved(solution.0))).await;
                     }
                     Ended::Work
                 });

@@ -17,7 +17,7 @@ use super::{
     watch::Changed,
 };
 use crate::net::{
-    ConnectionProblem, NetEvent,
+    ConnectionProblem, NetEvent, Transport,
     connectivity::{Input, NetworkChange, is_circuit},
     device_of,
 };
@@ -32,6 +32,7 @@ impl Driver {
                 let span = tracing::debug_span!("connection", connection = %id, relayed, dialed = endpoint.is_dialer());
                 tracing::debug!(parent: &span, "established");
                 let path = Path::new(span, endpoint.get_remote_address());
+                let datagrams = path.transport == Some(Transport::Quic);
                 let dial = self.take_dial(id, "connected");
                 if let Some((named, ip)) = dial.as_ref().and_then(|dial| dial.named.as_ref()).zip(path.remote())
                     && let Some(name) = self.names.connected(named, ip)
@@ -44,7 +45,7 @@ impl Driver {
                 self.connections.insert(id, path);
                 let dial = dial.map(|dial| dial.id);
                 let connection = Connection { id, relayed };
-                self.report(Input::ConnectionUp { peer, connection, dial }).await;
+                self.report(Input::ConnectionUp { peer, connection, dial, datagrams }).await;
             }
             SwarmEvent::ConnectionClosed { peer_id: peer, connection_id: connection, .. } => {
                 if let Some(path) = self.connections.remove(&connection) {
@@ -93,6 +94,7 @@ impl Driver {
         }
         let networks = self.picture.networks.clone();
         let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
+        self.leave_network().await;
         self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
         if self.mdns {

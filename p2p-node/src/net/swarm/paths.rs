@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol, swarm::ConnectionId};
 use tracing::Span;
 
 use crate::net::{
-    Transport,
+    NetworkId, Transport,
     connectivity::{Network, is_circuit},
     send_queue::SendQueue,
 };
@@ -92,6 +92,25 @@ impl Picture {
         }
     }
 
+    /// What tells the network from others: where it sends all else to. Nothing if it sends nothing elsewhere.
+    pub fn network(&self) -> Option<NetworkId> {
+        self.network_by(&std::fs::read_to_string("/proc/net/arp").unwrap_or_default())
+    }
+
+    fn network_by(&self, arp: &str) -> Option<NetworkId> {
+        if self.gateways.is_empty() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new_derive_key("starling 2026 network v1");
+        for gateway in &self.gateways {
+            // Many routers have the same address in their networks, but each has its own on the link.
+            hasher.update(format!("{gateway} {}\n", link_address(gateway, arp).unwrap_or_default()).as_bytes());
+        }
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        Some(NetworkId(id))
+    }
+
     /// There is no network but the machine itself.
     pub fn is_offline(&self) -> bool {
         self.addresses.iter().all(IpAddr::is_loopback)
@@ -127,6 +146,16 @@ pub(super) struct Outcome {
     pub moved: Vec<ConnectionId>,
     /// What is not in a network of this machine is sent elsewhere now.
     pub rerouted: bool,
+}
+
+/// The address on the link of a router with IPv4, in `/proc/net/arp`. With IPv6, their addresses are made of those already.
+fn link_address<'a>(gateway: &str, arp: &'a str) -> Option<&'a str> {
+    let (interface, hop) = gateway.split_once(' ')?;
+    let hop = Ipv4Addr::from(u32::from_str_radix(hop, 16).ok()?.to_ne_bytes());
+    arp.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [ip, _, _, link, _, device] if *device == interface && ip.parse::<Ipv4Addr>() == Ok(hop) => Some(*link),
+        _ => None,
+    })
 }
 
 /// Whether an interface, of those with these addresses, has IPv6 alone. Not the machine as a whole: many have IPv4 networks of containers or a VPN.
@@ -172,6 +201,25 @@ mod tests {
     fn default_routes_are_found_and_others_are_not() {
         assert_eq!(gateways(ROUTES, ROUTES_6), ["wlan0 0104A8C0", "wlan0 fe800000000000000000000000000001"]);
         assert_eq!(gateways("", "nonsense\n"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn networks_are_told_apart_by_their_routers() {
+        let entry = |link: &str| {
+            format!("IP address HW type Flags HW address Mask Device\n192.168.4.1 0x1 0x2 {link} * wlan0\n")
+        };
+        let network = |routes: &str, link: &str| {
+            let picture = Picture { gateways: gateways(routes, ""), ..Picture::default() };
+            picture.network_by(&entry(link))
+        };
+        assert_eq!(link_address("wlan0 0104A8C0", &entry("02:00:00:00:00:01")), Some("02:00:00:00:00:01"));
+        assert_eq!(link_address("eth0 0104A8C0", &entry("02:00:00:00:00:01")), None);
+        assert_eq!(link_address("wlan0 fe800000000000000000000000000001", &entry("02:00:00:00:00:01")), None);
+        let here = network(ROUTES, "02:00:00:00:00:01");
+        assert!(here.is_some() && here == network(ROUTES, "02:00:00:00:00:01"));
+        assert_ne!(here, network(ROUTES, "02:00:00:00:00:02"), "another router with the same address");
+        assert_ne!(here, network(&ROUTES.replace("0104A8C0", "0204A8C0"), "02:00:00:00:00:01"));
+        assert_eq!(network("", "02:00:00:00:00:01"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt, future::BoxFuture};
+use libp2p::{PeerId, swarm::ConnectionId};
 use starling_wire::streams::{OpenError, Opened};
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,16 @@ use crate::net::{
 /// A peer that does not answer a probe within this time is silent.
 const ECHO: Duration = Duration::from_secs(3);
 
-/// A probe that is under way.
+/// What a probe is for, and the connection that it goes over.
+#[derive(Clone, Copy)]
+pub(super) struct ProbeTarget {
+    pub subject: Subject,
+    pub peer: PeerId,
+    pub on: ConnectionId,
+    pub number: u64,
+}
+
+/// A probe by an echo that is under way.
 pub(super) struct Probe {
     pub subject: Subject,
     pub number: u64,

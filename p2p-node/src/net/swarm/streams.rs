@@ -8,10 +8,14 @@ use starling_wire::streams::{Connection, OpenError, Opened};
 use tokio::{sync::mpsc, task::JoinError};
 use tracing::Instrument;
 
-use super::{driver::Driver, probe::Probing, visit::Visit};
+use super::{
+    driver::Driver,
+    probe::{ProbeTarget, Probing},
+    visit::Visit,
+};
 use crate::net::{
     ConnectionProblem, HomeId, Transport,
-    connectivity::{DialId, Input},
+    connectivity::{DialId, Input, Subject},
     direct, peer_of,
     rendezvous::{self, Left},
 };
@@ -55,8 +59,10 @@ pub(super) enum Opening {
     Home(HomeId, Result<Opened, OpenError>),
     /// A visit to a rendezvous, which this dial was for.
     Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
-    /// What has become of a probe, which is no more than a stream.
+    /// What has become of a probe, which is no more than a stream, or was answered on a session.
     Probe(Probing),
+    /// A probe on a session was not answered there.
+    NoPong(ProbeTarget),
 }
 
 impl Driver {
@@ -90,7 +96,12 @@ impl Driver {
             Opening::Visit(dial, visit) => self.on_visit(dial, visit).await,
             Opening::Probe(Probing::Ended { subject, number, answered }) => {
                 self.report(Input::Probed { subject, number, answered }).await;
+                // It may be another network by now, or one to be measured again.
+                if answered && self.stun.is_some_and(|(home, _)| subject == Subject::Home(home)) {
+                    self.look_at_network().await;
+                }
             }
+            Opening::NoPong(target) => self.echo(target),
             Opening::Probe(Probing::Moves(probe)) => {
                 let (subject, number) = (probe.subject, probe.number);
                 self.await_probe(probe);

@@ -430,6 +430,28 @@ pub struct SnapshotContact {
     pub door_home: String,
 }
 
+/// What is known of networks that the machine was in, of those that were measured last at the end.
+#[derive(Clone, PartialEq, Message)]
+pub struct KnownNetworksRow {
+    /// One for each network.
+    #[prost(message, repeated, tag = "1")]
+    pub networks: Vec<KnownNetworkRow>,
+}
+
+/// What is known of a network.
+#[derive(Clone, PartialEq, Message)]
+pub struct KnownNetworkRow {
+    /// What tells it from others (16 bytes).
+    #[prost(bytes = "vec", tag = "1")]
+    pub network: Vec<u8>,
+    /// For so many seconds connections over datagrams may be silent there.
+    #[prost(uint32, tag = "2")]
+    pub rest_s: u32,
+    /// When that was found, in seconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub measured_s: u64,
+}
+
 /// Where servers were reached last, those whose address has changed last at the end.
 #[derive(Clone, PartialEq, Message)]
 pub struct ServerAddressesRow {

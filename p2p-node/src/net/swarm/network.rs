@@ -1,0 +1,72 @@
+//! Which network the machine is in, and how long connections may be silent there: what is known is looked up, and what is not is measured.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{driver::Driver, lifetime};
+use crate::net::{NetEvent, connectivity::Input};
+
+/// Seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Driver {
+    /// Finds out which network this is, and measures it if little is known of it.
+    pub(super) async fn look_at_network(&mut self) {
+        let network = self.picture.network();
+        if self.mappings.enter(network) {
+            self.measuring.clear();
+        }
+        self.report(Input::Rest(self.mappings.rest())).await;
+        let Some(server) = self.stun_server() else { return };
+        // One inside of it says nothing of the way out, and a proxy lets no datagrams through.
+        let is_outside = !server.ip().is_loopback() && !self.picture.networks.iter().any(|n| n.contains(server.ip()));
+        if is_outside
+            && self.proxy.is_none()
+            && self.measuring.is_empty()
+            && self.mappings.begin(Instant::now(), unix_s())
+        {
+            tracing::debug!("measures how long the network keeps mappings");
+            self.measuring.push(Box::pin(lifetime::measure(server)));
+        }
+    }
+
+    /// Where STUN answers.
+    fn stun_server(&self) -> Option<SocketAddr> {
+        let (home, port) = self.stun.filter(|(_, port)| *port != 0)?;
+        let path = self.connections.get(&self.connectivity.session_on(&home)?)?;
+        Some(SocketAddr::new(path.remote()?, port))
+    }
+
+    /// A measurement has ended.
+    pub(super) async fn on_measured(&mut self, kept: Option<Duration>) {
+        let Some(kept) = kept else { return tracing::debug!("the network could not be measured") };
+        if let Some(known) = self.mappings.measured(unix_s(), kept) {
+            tracing::debug!(seconds = kept.as_secs(), rest = known.rest_s, "the network keeps mappings");
+            self.tell(NetEvent::NetworkKnown(known)).await;
+            self.report(Input::Rest(self.mappings.rest())).await;
+        }
+    }
+
+    /// The network has forgotten a connection.
+    pub(super) async fn on_mapping_lost(&mut self) {
+        if let Some(known) = self.mappings.lost(unix_s()) {
+            tracing::debug!(rest = known.rest_s, "the network has forgotten a connection");
+            self.tell(NetEvent::NetworkKnown(known)).await;
+            self.connectivity.handle(Instant::now(), Input::Rest(self.mappings.rest()));
+        }
+    }
+
+    /// The network may be another one than before.
+    pub(super) async fn leave_network(&mut self) {
+        let network = self.picture.network();
+        if self.mappings.here() != network {
+            self.mappings.enter(None);
+            self.measuring.clear();
+            self.report(Input::Rest(self.mappings.rest())).await;
+        }
+    }
+}
