@@ -1,6 +1,7 @@
 //! A laboratory of hosts in network namespaces, with NATs between them. Needs root, `ip` and `nft`; tests are skipped with a word where they are missing.
 
 mod control;
+mod rest;
 mod talk;
 
 use std::{
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub use self::{
     control::Control,
+    rest::AtRest,
     talk::{ENDS, Restored, Talk},
 };
 use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until};
@@ -347,10 +349,16 @@ impl Lab {
 
     /// Two hosts, each behind a NAT of its own, and a server.
     pub fn behind_nats(random: bool) -> Option<(Self, Process, (Process, Process))> {
+        Self::behind_nats_that(random, |_| {})
+    }
+
+    /// The same with NATs that were prepared.
+    pub fn behind_nats_that(random: bool, prepare: impl Fn(&Self)) -> Option<(Self, Process, (Process, Process))> {
         let mut lab = Self::new()?;
         lab.wire("rel", "198.18.0.1");
         lab.behind_nat("ha", "na", "198.18.0.11", "192.168.11", random);
         lab.behind_nat("hb", "nb", "198.18.0.12", "192.168.12", random);
+        prepare(&lab);
         let (server, home) = lab.rendezvous("rel", "198.18.0.1");
         let daemons = lab.contacts(&[&home]);
         Some((lab, server, daemons))

@@ -10,7 +10,7 @@ mod faults;
 mod rest;
 mod table;
 
-use std::{cmp::Reverse, path::PathBuf};
+use std::{cmp::Reverse, path::PathBuf, time::Duration};
 
 use starling_tests::lab::Lab;
 use table::{Row, at_least, at_most, within};
@@ -20,13 +20,18 @@ const WORKERS: usize = 4;
 
 /// A row that another test covers.
 fn row(case: &'static str, goals: &[table::Goal], measure: fn() -> table::Figures) -> Row {
-    Row { case, goals: goals.to_vec(), on_ci: None, measure }
+    Row { case, goals: goals.to_vec(), on_ci: None, time: table::TIME, measure }
 }
 
 impl Row {
     /// It also runs on CI, where it takes about so many seconds.
     fn on_ci(self, seconds: u64) -> Self {
         Self { on_ci: Some(seconds), ..self }
+    }
+
+    /// A repetition may take so many minutes.
+    fn within_minutes(self, minutes: u64) -> Self {
+        Self { time: Duration::from_secs(60 * minutes), ..self }
     }
 }
 
@@ -39,6 +44,13 @@ fn rows() -> Vec<Row> {
             within("connected after answering", connected),
             at_least("pictures of 320 × 180", "fps", frames),
             within("longest gap in sound", gap),
+        ]
+    };
+    let at_rest = |online: f64| {
+        [
+            at_most("wake-ups", "a minute", 4.0 + online),
+            // The path to each is kept open from both ends.
+            at_most("packets", "a minute", 10.0 + 14.0 * online),
         ]
     };
     vec![
@@ -109,6 +121,18 @@ fn rows() -> Vec<Row> {
             rest::messages_after_a_time_at_rest,
         )
         .on_ci(50),
+        row(
+            "at rest, new network",
+            &[at_most("wake-ups", "a minute", 12.0), at_most("packets", "a minute", 40.0)],
+            rest::at_rest_in_a_new_network,
+        )
+        .on_ci(65),
+        row("at rest, no contacts", &at_rest(0.0), || rest::at_rest(0, 0)),
+        row("at rest, 1 contact, away", &at_rest(0.0), || rest::at_rest(1, 0)).within_minutes(20),
+        row("at rest, 1 contact, online", &at_rest(1.0), || rest::at_rest(1, 1)),
+        row("at rest, 50 contacts, none online", &at_rest(0.0), || rest::at_rest(50, 0)).within_minutes(30),
+        row("at rest, 50 contacts, 25 online", &at_rest(25.0), || rest::at_rest(50, 25)).within_minutes(30),
+        row("at rest, 50 contacts, all online", &at_rest(50.0), || rest::at_rest(50, 50)).within_minutes(20),
         row(
             "suspended for 40 s",
             &[within("message from who woke", 3.0), within("message that waited for who woke", 3.0)],

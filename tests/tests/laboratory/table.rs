@@ -13,8 +13,8 @@ use std::{
 
 use starling_tests::allow_time;
 
-/// Time for one repetition of a case.
-const TIME: Duration = Duration::from_secs(8 * 60);
+/// Time for one repetition of a case, unless it says something else.
+pub const TIME: Duration = Duration::from_secs(8 * 60);
 
 /// What a repetition gives: a figure for each goal, or nothing where it cannot run.
 pub type Figures = Option<Vec<f64>>;
@@ -64,6 +64,8 @@ pub struct Row {
     pub goals: Vec<Goal>,
     /// How many seconds it takes on CI; nothing if another test covers it.
     pub on_ci: Option<u64>,
+    /// How long a repetition may take.
+    pub time: Duration,
     pub measure: fn() -> Figures,
 }
 
@@ -102,7 +104,7 @@ pub fn run(rows: &[Row], repetitions: usize, workers: usize, show: impl Fn(&str)
 impl Row {
     fn measured(&self, repetitions: usize) -> Measured<'_> {
         let once = |n: usize| {
-            allow_time(TIME);
+            allow_time(self.time);
             println!("{}, {n} of {repetitions}", self.case);
             match catch_unwind(self.measure) {
                 Ok(Some(figures)) if figures.len() == self.goals.len() => Ok(figures),
