@@ -1,8 +1,8 @@
 //! Two accounts, on three devices and on two, while devices are linked, removed and killed at random, the server too, and all of them write: ten
 //! seconds after the last text all devices have one history, nothing is lost or doubled, and who was removed reads nothing more.
 //!
-//! `STARLING_ROUNDS=10 STARLING_ROUNDS_SEED=7 cargo test -p starling-tests --test rounds -- --nocapture` says what happens in each round, and how
-//! long it takes until all agree.
+//! `STARLING_ROUNDS=100 STARLING_ROUNDS_SEED=7 STARLING_TEST_LIMIT=3000 cargo test --test rounds -- --nocapture` says what happens in each round,
+//! and how long it takes until all agree. A round takes up to ten seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{
