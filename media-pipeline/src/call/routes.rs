@@ -130,8 +130,8 @@ impl Call {
     /// This machine is in another network, or has other addresses: routes that begin at one that is gone are repaired at once, and so are those that are
     /// interrupted; those that go through a relay look for a direct path in a while.
     pub async fn network_changed(&self) {
-        if addresses::here().is_empty() {
-            // Without any network, the next change is waited for.
+        // Without any network, the next change is waited for. Tunnels are of connections that are replaced by themselves.
+        if self.0.config.peer.tunnel_only || addresses::here().is_empty() {
             return;
         }
         let all = addresses::all();
@@ -320,7 +320,7 @@ impl Call {
             state.path = path;
             if let Some(relayed) = path.relayed {
                 // Where nothing but relays is wanted there is no better path to be looked for.
-                state.repair.on_path(relayed && !self.0.config.peer.relay_only);
+                state.repair.on_path(relayed && !self.0.config.peer.is_relayed());
             }
             state.connection == Some(PeerState::Connected)
         };

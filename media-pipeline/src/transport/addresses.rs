@@ -18,14 +18,16 @@ const MAX_ADDRESSES: usize = 4;
 pub struct Addresses {
     /// Also on the loopback interface.
     pub loopback: bool,
+    /// Nothing is sent from there, and nothing is to come: a connection needs a socket all the same.
+    pub unused: bool,
 }
 
 impl ToSocketAddrs for Addresses {
     type Iter = std::vec::IntoIter<SocketAddr>;
 
     fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
-        let mut found = here();
-        if self.loopback {
+        let mut found = if self.unused { Vec::new() } else { here() };
+        if self.loopback || self.unused {
             found.push(Ipv4Addr::LOCALHOST.into());
         }
         if found.is_empty() {
@@ -122,7 +124,9 @@ mod tests {
     #[test]
     fn there_is_always_something_to_bind() {
         for loopback in [true, false] {
-            assert!(Addresses { loopback }.to_socket_addrs().unwrap().next().is_some());
+            assert!(Addresses { loopback, unused: false }.to_socket_addrs().unwrap().next().is_some());
+            let unused = Addresses { loopback, unused: true }.to_socket_addrs().unwrap();
+            assert_eq!(unused.collect::<Vec<_>>(), [SocketAddr::from((Ipv4Addr::LOCALHOST, 0))]);
         }
     }
 }

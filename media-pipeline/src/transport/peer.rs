@@ -101,10 +101,19 @@ pub struct PeerConfig {
     pub servers: Vec<IceServer>,
     /// Only through a relay: the other side does not learn our addresses.
     pub relay_only: bool,
+    /// The same, and relays are reached through their tunnels alone: no datagram is sent, and no name is looked up.
+    pub tunnel_only: bool,
     /// Our addresses on the loopback interface are offered, too: both sides may be on one machine.
     pub loopback: bool,
     /// A bad network, for tests.
     pub link: Option<Link>,
+}
+
+impl PeerConfig {
+    /// Whether no path but those through relays is wanted.
+    pub fn is_relayed(&self) -> bool {
+        self.relay_only || self.tunnel_only
+    }
 }
 
 /// State of a connection.
@@ -304,7 +313,7 @@ fn configuration(config: &PeerConfig, certificate: RTCCertificate) -> RTCConfigu
         username: server.username.clone(),
         credential: server.credential.clone(),
     });
-    let policy = if config.relay_only { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
+    let policy = if config.is_relayed() { RTCIceTransportPolicy::Relay } else { RTCIceTransportPolicy::All };
     RTCConfigurationBuilder::new()
         .with_ice_servers(servers.collect())
         .with_ice_transport_policy(policy)
@@ -342,16 +351,16 @@ impl Peer {
         let (events, receiver) = mpsc::channel(EVENT_QUEUE);
         let remote = Arc::new(Remote::default());
         let candidates = Arc::new(Candidates::default());
-        let (told, relay_only) = (candidates.clone(), config.relay_only);
+        let (told, relay_only) = (candidates.clone(), config.is_relayed());
         let handler = Handler { events: events.clone(), media, remote: remote.clone(), candidates: told, relay_only };
         let builder = PeerConnectionBuilder::new()
             .with_configuration(configuration(config, certificate))
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_setting_engine(settings())
-            .with_runtime(Arc::new(MediaRuntime::new(config.link.clone(), &config.servers)))
+            .with_runtime(Arc::new(MediaRuntime::new(config)))
             .with_handler(Arc::new(handler))
-            .with_udp_addrs(vec![Addresses { loopback: config.loopback }])
+            .with_udp_addrs(vec![Addresses { loopback: config.loopback, unused: config.tunnel_only }])
             .with_data_channel_send_buffer_limit(256 * 1024);
         let connection = Box::pin(builder.build()).await.map_err(failed)?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);

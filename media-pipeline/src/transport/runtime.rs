@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -17,30 +17,44 @@ use webrtc::runtime::{
 use super::{
     handshake::HandshakeSocket,
     link::Link,
-    peer::IceServer,
+    peer::{IceServer, PeerConfig},
     tunnel::{Shared, Tunnel, TunnelSocket, Tunnels},
 };
 
 /// Everything of a connection waits while a server's name is looked up. After this time it goes on with what the name was before, or without it.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
+/// Addresses that are nobody's (RFC 5737), for servers that nothing but a tunnel leads to.
+const STAND_INS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 0);
+
 /// The runtime of one connection.
 #[derive(Debug)]
 pub(super) struct MediaRuntime {
     inner: TokioRuntime,
     link: Option<Link>,
+    tunnel_only: bool,
     servers: Arc<Servers>,
 }
 
 impl MediaRuntime {
     /// Sockets send through the link, if there is one, and reach those servers that have one through their tunnels.
-    pub fn new(link: Option<Link>, servers: &[IceServer]) -> Self {
+    pub fn new(config: &PeerConfig) -> Self {
         let of_server = |server: &IceServer| {
             let tunnel = server.tunnel.clone()?;
             Some((server.urls.iter().filter_map(|url| place(url)).collect(), tunnel))
         };
-        let tunnels = servers.iter().filter_map(of_server).collect();
-        Self { inner: TokioRuntime, link, servers: Arc::new(Servers { tunnels, ..Servers::default() }) }
+        let tunnels = config.servers.iter().filter_map(of_server).collect();
+        Self {
+            inner: TokioRuntime,
+            link: config.link.clone(),
+            tunnel_only: config.tunnel_only,
+            servers: Arc::new(Servers { tunnels, ..Servers::default() }),
+        }
+    }
+
+    /// The socket of a connection that has nothing but tunnels. The one that the library has bound is closed.
+    fn without_datagrams(&self, bound: &std::net::UdpSocket) -> io::Result<Arc<TunnelSocket>> {
+        Ok(TunnelSocket::without_datagrams(bound.local_addr()?, self.servers.clone()))
     }
 }
 
@@ -58,6 +72,25 @@ struct Servers {
 impl Servers {
     fn known(&self) -> MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a socket use them.
+    fn serve(&self, socket: &TunnelSocket) {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(socket.shared());
+    }
+
+    /// An address that stands for a server that nothing but its tunnel leads to, the same for all its places: so there is one question for it, and no
+    /// name is looked up.
+    fn stand_in(&self, host: &str) -> Option<SocketAddr> {
+        let is_host = |place: &String| place == host || literal(host).is_some_and(|here| literal(place) == Some(here));
+        let index = self.tunnels.iter().position(|(places, _)| places.iter().any(is_host))?;
+        let [a, b, c, _] = STAND_INS.octets();
+        let address = SocketAddr::from(([a, b, c, u8::try_from(index + 1).ok()?], 3478));
+        let (places, _) = self.tunnels.get(index)?;
+        self.known().extend(places.iter().map(|place| (place.clone(), vec![address])));
+        Some(address)
     }
 }
 
@@ -92,6 +125,11 @@ impl Runtime for MediaRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        if self.tunnel_only {
+            let socket = self.without_datagrams(&socket)?;
+            self.servers.serve(&socket);
+            return Ok(HandshakeSocket::wrap(socket));
+        }
         let socket = self.inner.wrap_udp_socket(socket)?;
         let socket = match &self.link {
             Some(link) => link.wrap(socket),
@@ -101,9 +139,7 @@ impl Runtime for MediaRuntime {
             true => socket,
             false => {
                 let socket = TunnelSocket::wrap(socket, self.servers.clone());
-                let mut sockets = self.servers.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-                sockets.retain(|socket| socket.strong_count() > 0);
-                sockets.push(socket.shared());
+                self.servers.serve(&socket);
                 socket
             }
         }))
@@ -125,6 +161,10 @@ impl Runtime for MediaRuntime {
         host: &'a str,
     ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
         Box::pin(async move {
+            if self.tunnel_only {
+                let stand_in = self.servers.stand_in(host);
+                return stand_in.map(|address| vec![address]).ok_or_else(|| io::ErrorKind::NotFound.into());
+            }
             let known = || self.servers.known().get(host).cloned();
             if let Some(address) = literal(host) {
                 return Ok(vec![address]);
@@ -195,11 +235,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_not_found_any_more_is_where_it_was() {
-        let runtime = MediaRuntime::new(None, &[]);
+        let runtime = MediaRuntime::new(&PeerConfig::default());
         let found = runtime.resolve_host("localhost:7").await.unwrap();
         assert!(!found.is_empty());
         runtime.servers.known().insert("nowhere.invalid:7".into(), found.clone());
         assert_eq!(runtime.resolve_host("nowhere.invalid:7").await.unwrap(), found);
         runtime.resolve_host("never.invalid:7").await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn where_there_are_tunnels_alone_no_socket_stays_open_and_no_name_is_looked_up() {
+        let server = |urls: &[&str]| IceServer {
+            urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            username: "user".into(),
+            credential: "word".into(),
+            tunnel: Some(Tunnel::new(|| Box::pin(async { None }))),
+        };
+        let servers = vec![
+            server(&["stun:turn.invalid:3478", "turn:turn.invalid:3478", "turn:[2001:db8::2]:3479"]),
+            server(&["turn:localhost:1"]),
+        ];
+        let runtime = MediaRuntime::new(&PeerConfig { servers, tunnel_only: true, ..PeerConfig::default() });
+        let first: SocketAddr = "192.0.2.1:3478".parse().unwrap();
+        for place in ["turn.invalid:3478", "2001:db8::2:3479", "[2001:db8::2]:3479"] {
+            assert_eq!(runtime.resolve_host(place).await.unwrap(), [first], "{place}");
+        }
+        let second = runtime.resolve_host("localhost:1").await.unwrap()[0];
+        assert_eq!(runtime.servers.to(first).as_ref(), runtime.servers.tunnels.first().map(|(_, tunnel)| tunnel));
+        assert!(second != first && runtime.servers.to(second).is_some());
+        runtime.resolve_host("localhost:2").await.unwrap_err();
+        let bound = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let local = bound.local_addr().unwrap();
+        let socket = runtime.wrap_udp_socket(bound).unwrap();
+        assert_eq!(socket.local_addr().unwrap(), local);
+        std::net::UdpSocket::bind(local).unwrap();
     }
 }

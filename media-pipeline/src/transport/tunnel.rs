@@ -1,4 +1,4 @@
-//! A socket whose messages to a TURN server go over a stream, where the network lets no datagrams through to it.
+//! A socket whose messages to a TURN server go over a stream, where the network lets no datagrams through to it, or none are to be sent.
 //!
 //! The library speaks TURN over UDP alone. Over a stream the messages are the same (RFC 8656, 12.5), so whoever has a stream to the server carries them, and
 //! the library does not notice.
@@ -133,11 +133,18 @@ pub(super) struct TunnelSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     tunnels: Arc<dyn Tunnels>,
     shared: Arc<Shared>,
+    /// With a request that is sent so often a stream is opened.
+    sent: u32,
 }
 
 impl TunnelSocket {
     pub fn wrap(inner: Arc<dyn AsyncUdpSocket>, tunnels: Arc<dyn Tunnels>) -> Arc<Self> {
-        Arc::new(Self { inner, tunnels, shared: Arc::default() })
+        Arc::new(Self { inner, tunnels, shared: Arc::default(), sent: SENT })
+    }
+
+    /// One that has nothing but streams: no datagram leaves this machine. `local` is what the library knows it by.
+    pub fn without_datagrams(local: SocketAddr, tunnels: Arc<dyn Tunnels>) -> Arc<Self> {
+        Arc::new(Self { inner: Arc::new(NoDatagrams(local)), tunnels, shared: Arc::default(), sent: 1 })
     }
 
     /// What [`Tunnels::take`] knows it by.
@@ -163,8 +170,8 @@ impl TunnelSocket {
         if state.heard.contains(&to)
             || state.ways.contains_key(&to)
             || (state.asked.len() >= ASKED && !is_known)
-            // From there nothing goes anywhere else, so it has shown nothing.
-            || (from.is_ok_and(|ip| ip.is_loopback()) && !to.ip().is_loopback())
+            // From there no datagram goes anywhere else, so it has shown nothing.
+            || (self.sent > 1 && from.is_ok_and(|ip| ip.is_loopback()) && !to.ip().is_loopback())
         {
             return;
         }
@@ -173,12 +180,12 @@ impl TunnelSocket {
             *asked = Asked { transaction, times: 0 };
         }
         asked.times += 1;
-        if asked.times < SENT {
+        if asked.times < self.sent {
             return;
         }
         drop(state);
         let Some(tunnel) = self.tunnels.to(to).filter(|_| self.tunnels.take(to, &self.shared)) else { return };
-        tracing::debug!("no datagram reaches a relay: it is asked over a stream");
+        tracing::debug!(after = self.sent, "no answer of a relay: it is asked over a stream");
         let (queue, waiting) = mpsc::channel(WAITING);
         let _ = queue.try_send(message.to_vec());
         // Locked, so that its end does not come before it is noted.
@@ -246,6 +253,24 @@ impl TunnelSocket {
             }
         }
         received
+    }
+}
+
+/// Sends nothing, and receives nothing.
+#[derive(Debug)]
+struct NoDatagrams(SocketAddr);
+
+impl AsyncUdpSocket for NoDatagrams {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.0)
+    }
+
+    fn poll_send(&self, _: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(transmit.contents.len()))
+    }
+
+    fn poll_recv(&self, _: &mut Context<'_>, _: &mut [IoSliceMut<'_>], _: &mut [RecvMeta]) -> Poll<io::Result<usize>> {
+        Poll::Pending
     }
 }
 

@@ -172,6 +172,34 @@ async fn an_answer_that_comes_late_is_taken_before_one_of_the_stream() {
     assert_eq!(world.datagrams(), 1);
 }
 
+#[tokio::test]
+async fn a_socket_without_datagrams_asks_over_a_stream_at_once_and_sends_nothing_else() {
+    let mut world = World::new();
+    let local = "127.0.0.1:9".parse().unwrap();
+    let socket = TunnelSocket::without_datagrams(local, world.tunnels.clone());
+    assert_eq!(socket.local_addr().unwrap(), local);
+    // A question for our address, and what is for another machine, is lost.
+    world.send(&socket, &request(1, 2)).await;
+    socket.send_to(&[22, 1], "198.51.100.1:9".parse().unwrap()).await.unwrap();
+    world.send(&socket, &request(3, 1)).await;
+    let (mut at_server, from_server) = world.ends.recv().await.unwrap();
+    assert_eq!(at_server.recv().await.unwrap(), request(3, 1));
+    from_server.send(vec![1, 2, 3]).await.unwrap();
+    assert_eq!(receive(&socket).await, (world.tunnels.server, vec![1, 2, 3]));
+    world.send(&socket, &[0x40, 0, 0, 1, 9]).await;
+    assert_eq!(at_server.recv().await.unwrap(), [0x40, 0, 0, 1, 9]);
+    // Another stream takes the place of one that has ended.
+    drop(from_server);
+    while socket.shared.reaches(world.tunnels.server, |_| true) {
+        tokio::task::yield_now().await;
+    }
+    world.send(&socket, &[0x40, 0, 0, 1, 9]).await;
+    world.send(&socket, &request(3, 4)).await;
+    let (mut at_server, _from_server) = world.ends.recv().await.unwrap();
+    assert_eq!(at_server.recv().await.unwrap(), request(3, 4));
+    assert_eq!(world.datagrams(), 0);
+}
+
 /// As a firewall on this machine does.
 #[tokio::test]
 async fn where_the_system_refuses_to_send_a_stream_is_used() {

@@ -338,7 +338,12 @@ async fn loop_through_relay(servers: Vec<IceServer>) -> Result<(Duration, u64), 
     }
     let config = || {
         let mut config = CallConfig::from_specs(&AudioIn::Tone(440), &AudioOut::None, &VideoIn::None, &VideoOut::None);
-        config.peer = PeerConfig { servers: servers.clone(), relay_only: true, loopback: true, link: None };
+        config.peer = PeerConfig {
+            servers: servers.clone(),
+            relay_only: true,
+            loopback: true,
+            ..PeerConfig::default()
+        };
         config
     };
     let started = |call: Result<(Call, mpsc::Receiver<CallEvent>), media::MediaError>| call.map_err(|e| e.to_string());
