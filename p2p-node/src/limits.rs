@@ -153,6 +153,8 @@ pub const CALL_RESTART_MS: u64 = 2_000;
 pub const MAX_RECORD_ASKS: u8 = 8;
 /// How long the rendezvous is waited for before a call begins without a relay.
 pub const CALL_SERVERS_MS: u64 = 1_500;
+/// The same for a call that is to go through a relay in any case, perhaps over Tor.
+pub const CALL_RELAY_MS: u64 = 5_000;
 /// Calls at a time, one of them active: who has more is busy.
 pub const MAX_CALLS: usize = 3;
 /// Rings of one contact in ten minutes that are not answered; the next ones are not announced, and the caller finds us busy.

@@ -8,10 +8,15 @@ use std::{
     process::{Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use serde_json::Value;
-use starling_tests::{Process, Starter, World, can_look_into, lab::Lab, run_to_end, skip, until};
+use starling_tests::{
+    Process, Starter, World, can_look_into,
+    lab::{Lab, Talk},
+    run_to_end, skip, until,
+};
 
 /// What the proxy alone knows: this machine.
 const NAME: &str = "server.invalid";
@@ -239,11 +244,10 @@ fn they_talk(kind: Kind, url: &str) {
     proxy.cut();
     world.json("bob", &["send", "@alice", "after it was cut", "--wait", "delivered"]);
     world.json("alice", &["send", "@bob", "and again", "--wait", "delivered"]);
-    let (exit, why) = world.error("alice", &["call", "start", "@bob", "--audio-in", "none", "--audio-out", "none"]);
-    assert!(exit != 0 && why.contains("proxy"), "{exit}: {why}");
-    // Nor are the relay's media servers tried.
-    let output = world.run("alice", &["call", "test", "--audio-in", "tone", "--audio-out", "none", "--json"]);
-    assert_eq!(sockets(alice.id()), [("tcp".to_owned(), proxy.port)].into(), "{output:?}");
+    they_call(&world, &alice, proxy.port);
+    let doctor = world.run("alice", &["doctor"]);
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("contacts and calls go through the relay"), "{said}");
     // Who names another proxy, or none, is not sent past it, nor through it.
     for other in ["none", "socks5h://127.0.0.1:1"] {
         let (exit, why) = world.error("alice", &["--proxy", other, "send", "@bob", "not so"]);
@@ -252,6 +256,35 @@ fn they_talk(kind: Kind, url: &str) {
     world.json("alice", &["--proxy", &url, "send", "@bob", "as it runs"]);
     let (exit, why) = world.error("bob", &["--proxy", &url, "send", "@alice", "not so"]);
     assert!(exit == 6 && why.contains("no proxy"), "{exit}: {why}");
+}
+
+/// Alice calls bob, and both hear something; she has no other socket than those to the proxy.
+fn they_call(world: &World, alice: &Process, proxy: u16) {
+    let through_proxy = || assert_eq!(sockets(alice.id()), [("tcp".to_owned(), proxy)].into());
+    let sound = ["--audio-in", "tone", "--audio-out", "none", "--json"];
+    let mut answering = world.starling("bob");
+    let mut bob = Process::start(answering.args(["call", "answer", "--auto", "--count", "1"]).args(sound));
+    bob.wait_for("readiness", |e| e["type"] == "call.ready");
+    let stats = world.dir.path().join("stats.jsonl");
+    let mut calling = world.starling("alice");
+    calling.args(["call", "start", "@bob", "--duration", "3s", "--stats"]).arg(&stats).args(sound);
+    let mut call = Process::start(&mut calling);
+    call.wait_for("the answer", |e| e["call"]["state"] == "connecting");
+    through_proxy();
+    call.wait_for("the connection", |e| e["call"]["state"] == "connected");
+    for _ in 0..10 {
+        through_proxy();
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!((call.wait(), bob.wait()), (0, 0));
+    let last = std::fs::read_to_string(&stats).unwrap();
+    let last: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    let route = &last["routes"][0];
+    assert_eq!(route["path"], "relay", "{last:#}");
+    assert!(route["audio"]["packets"].as_u64() > Some(60), "{last:#}");
+    let test = world.json("alice", &["rpc", "call.test"]);
+    assert_eq!(test["ok"], true, "{test}");
+    through_proxy();
 }
 
 #[test]
@@ -364,6 +397,93 @@ fn the_socks_proxy_of_a_distribution_looks_up_a_name_that_nobody_else_knows() {
     until("her name", || (lab.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
     lab.json("hb", &["send", "@alice", "to you", "--wait", "delivered"]);
     lab.json("ha", &["send", "@bob", "and to you", "--wait", "delivered"]);
+}
+
+/// Alice on a host that reaches nothing but a proxy of a distribution, and bob; her process, and the proxy with what starts it again.
+fn behind_a_proxy(lab: &mut Lab) -> (u32, Vec<Process>, (Process, Command)) {
+    for (host, address) in [("rel", "198.18.0.1"), ("px", "198.18.0.2"), ("hb", "198.18.0.3")] {
+        lab.wire(host, address);
+    }
+    assert!(lab.host("ha"));
+    lab.link("px", "lan", "ha", "eth0", "192.168.11");
+    let (server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &lab.ns("px"), "microsocks", "-i", "192.168.11.1", "-p", "1080"]);
+    let proxy = Process::start(command.stderr(Stdio::null()));
+    let url = "socks5h://192.168.11.1:1080";
+    lab.json("ha", &["--proxy", url, "init", "--name", "alice", "--rendezvous", &home, "--no-input"]);
+    lab.json("hb", &["init", "--name", "bob", "--rendezvous", &home]);
+    let alice = lab.daemon_with("ha", &[("STARLING_PROXY", url)]);
+    let bob = lab.daemon("hb");
+    let invite = lab.json("ha", &["invite"]);
+    lab.json("hb", &["contacts", "add", invite["link"].as_str().unwrap()]);
+    until("her name", || (lab.json("hb", &["contacts", "list"])["name"] == "alice").then_some(()));
+    (alice.id(), vec![server, alice, bob], (proxy, command))
+}
+
+#[test]
+fn people_call_each_other_where_the_proxy_alone_gets_out() {
+    if !has_microsocks() {
+        return;
+    }
+    let Some(mut lab) = Lab::new() else { return };
+    let (alice, kept, _proxy) = behind_a_proxy(&mut lab);
+    let mut talk = Talk::of(lab, true, kept);
+    until("the path", || (talk.paths() == ["relay", "relay"]).then_some(()));
+    if can_look_into(alice) {
+        assert_eq!(sockets(alice), [("tcp".to_owned(), 1080)].into());
+        // Not one datagram has left her host, whoever has sent it.
+        for table in ["snmp", "snmp6"] {
+            let table = std::fs::read_to_string(format!("/proc/{alice}/net/{table}")).unwrap();
+            assert_eq!(sent_datagrams(&table), 0, "{table}");
+        }
+    }
+    talk.end();
+}
+
+#[test]
+fn a_call_goes_on_when_the_proxy_is_restarted() {
+    if !has_microsocks() {
+        return;
+    }
+    let Some(mut lab) = Lab::new() else { return };
+    let (_, kept, (mut proxy, mut command)) = behind_a_proxy(&mut lab);
+    let mut talk = Talk::of(lab, false, kept);
+    let silent = talk.restore(|_| {
+        proxy.kill();
+        proxy = Process::start(&mut command);
+    });
+    println!("sound is back after {:.1?}", silent.sound);
+    talk.end();
+}
+
+/// What a host has sent over UDP, by the counters of IPv4 or of IPv6.
+fn sent_datagrams(table: &str) -> u64 {
+    let mut of_v4 = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let sent = if let (Some(names), Some(values)) = (of_v4.next(), of_v4.next()) {
+        names.split(' ').zip(values.split(' ')).find_map(|(name, value)| (name == "OutDatagrams").then_some(value))
+    } else {
+        table.lines().find_map(|line| line.strip_prefix("Udp6OutDatagrams")).map(str::trim)
+    };
+    sent.unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_call_through_a_proxy_says_that_it_needs_a_relay() {
+    let (mut world, _, port) = world();
+    world.restart_rendezvous_with(&[("STARLING_RENDEZVOUS_TURN_ENABLED", "false")]);
+    let named = world.address.replace("/ip4/127.0.0.1", &format!("/dns/{NAME}"));
+    assert!(named.contains(&format!("/tcp/{port}/")), "where it was");
+    let proxy = Proxy::new(Kind::Socks);
+    let url = format!("socks5h://127.0.0.1:{}", proxy.port);
+    init(&world, "alice", &url, &named);
+    init(&world, "bob", "none", &world.address);
+    let _alice = daemon(&world.starter(), "alice", &url);
+    let _bob = daemon(&world.starter(), "bob", "none");
+    world.befriend("bob", "alice");
+    let output = world.run("alice", &["call", "start", "@bob", "--audio-in", "tone", "--audio-out", "none", "--json"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(!output.status.success() && said.contains("\"no_relay\""), "{output:?}");
 }
 
 /// The problem that a profile has with its server.

@@ -413,8 +413,6 @@ pub enum CallRefused {
     InCall,
     /// Another device of the account has a call with them.
     InCallElsewhere,
-    /// Everything goes through a proxy, and calls need UDP.
-    Proxy,
     /// There are as many calls as there can be.
     TooManyCalls,
     /// The call does not wait for an answer.

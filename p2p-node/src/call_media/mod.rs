@@ -56,9 +56,10 @@ impl std::fmt::Debug for CallServer {
 }
 
 impl CallServer {
-    /// Servers for the library. On a network with IPv6 alone, those with IPv4 addresses are reached through its translator.
-    pub async fn all_reached_by(servers: Vec<Self>, net: &WeakNetHandle) -> Vec<IceServer> {
-        let prefixes = if servers.is_empty() { Vec::new() } else { translators().await };
+    /// Servers for the library. On a network with IPv6 alone, those with IPv4 addresses are reached through its translator, unless all goes through a
+    /// proxy: then the network is asked nothing.
+    pub async fn all_reached_by(servers: Vec<Self>, net: &WeakNetHandle, proxied: bool) -> Vec<IceServer> {
+        let prefixes = if servers.is_empty() || proxied { Vec::new() } else { translators().await };
         servers.into_iter().map(|server| server.reached_by(net, &prefixes)).collect()
     }
 
@@ -298,12 +299,13 @@ impl CallsHandle {
     }
 }
 
-/// Starts the task. It ends when the handle is dropped, and ends all calls then.
-pub fn start(inputs: mpsc::Sender<CallInput>, table: Arc<Table>, net: WeakNetHandle) -> CallsHandle {
+/// Starts the task. It ends when the handle is dropped, and ends all calls then. `proxied`: everything goes through a proxy, and media go over the
+/// connections with rendezvous alone.
+pub fn start(inputs: mpsc::Sender<CallInput>, table: Arc<Table>, net: WeakNetHandle, proxied: bool) -> CallsHandle {
     let (sender, commands) = mpsc::unbounded_channel();
     // For tests of bad networks, between real programs.
     let link = std::env::var("STARLING_TEST_LINK").ok().and_then(|text| Link::parse(&text));
-    tokio::spawn(Actor { inputs, table: table.clone(), link, net }.run(commands));
+    tokio::spawn(Actor { inputs, table: table.clone(), link, net, proxied }.run(commands));
     CallsHandle { commands: sender, table }
 }
 
@@ -312,6 +314,7 @@ struct Actor {
     table: Arc<Table>,
     link: Option<Link>,
     net: WeakNetHandle,
+    proxied: bool,
 }
 
 impl Actor {
@@ -335,7 +338,7 @@ impl Actor {
     async fn carry_out(&self, command: CallCommand) {
         match command {
             CallCommand::Start { leg, setup, servers, loopback, offer } => {
-                let servers = CallServer::all_reached_by(servers, &self.net).await;
+                let servers = CallServer::all_reached_by(servers, &self.net, self.proxied).await;
                 let begun = match self.config(&setup, servers, loopback) {
                     Ok(config) => self.begin(leg, config, offer).await,
                     Err(error) => Err(error),
@@ -428,10 +431,11 @@ impl Actor {
         let mut config = CallConfig::from_specs(&setup.audio_in, &setup.audio_out, &setup.video_in, &setup.video_out);
         config.camera &= setup.camera;
         config.peer.relay_only = setup.relay_only;
+        config.peer.tunnel_only = self.proxied;
         config.peer.loopback = loopback;
         config.peer.link.clone_from(&self.link);
         config.peer.servers = servers;
-        if setup.relay_only && config.peer.servers.iter().all(|s| s.username.is_empty()) {
+        if config.peer.is_relayed() && config.peer.servers.iter().all(|s| s.username.is_empty()) {
             return Err(CallProblem::NoRelay);
         }
         Ok(config)

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::{Reply, types::CallPhase},
     call_media::{CallCommand, CallServer},
-    limits::{CALL_CONNECT_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
+    limits::{CALL_CONNECT_MS, CALL_RELAY_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
     net::HomeId,
 };
 
@@ -36,7 +36,9 @@ impl Calls {
         let asked = host.ask_for_servers(id);
         if let Some(session) = self.find(id) {
             session.media.servers_pending = asked;
-            session.deadline = Some(host.time().running + CALL_SERVERS_MS);
+            let relay_only = session.media.setup.as_ref().is_some_and(|setup| setup.relay_only);
+            let patience = if relay_only { CALL_RELAY_MS } else { CALL_SERVERS_MS };
+            session.deadline = Some(host.time().running + patience);
         }
         if asked == 0 {
             self.start_media(host, id);

@@ -24,19 +24,21 @@ use crate::{
 impl Node {
     /// Calls somebody. Progress is told by [`TransientEvent::Call`](crate::TransientEvent::Call).
     pub async fn call_start(&self, chat: ChatId, setup: CallSetup) -> Result<CallId, NodeError> {
-        self.check_media(&setup).await?;
+        let setup = self.checked(setup).await?;
         self.call(|reply| CallRequest::Start { chat, setup, reply }).await
     }
 
     /// Answers a call that rings.
     pub async fn call_answer(&self, id: CallId, setup: CallSetup) -> Result<(), NodeError> {
-        self.check_media(&setup).await?;
+        let setup = self.checked(setup).await?;
         self.call(|reply| CallRequest::Answer { id, setup, reply }).await
     }
 
-    /// Media go over UDP, and would tell where we are.
-    async fn check_media(&self, setup: &CallSetup) -> Result<(), NodeError> {
-        if self.proxy.is_some() { Err(CallRefused::Proxy.into()) } else { check_files(setup).await }
+    /// A call whose files cannot be read or written is not made. Through a proxy there is no way but by relays.
+    async fn checked(&self, setup: CallSetup) -> Result<CallSetup, NodeError> {
+        check_files(&setup).await?;
+        let relay_only = setup.relay_only || self.is_proxied();
+        Ok(CallSetup { relay_only, ..setup })
     }
 
     /// Hangs up, declines (with a word, if there is one) or cancels.
@@ -51,7 +53,7 @@ impl Node {
 
     /// Takes the call that another device of ours has, in a chat or in any.
     pub async fn call_fetch(&self, chat: Option<ChatId>, setup: CallSetup) -> Result<CallId, NodeError> {
-        self.check_media(&setup).await?;
+        let setup = self.checked(setup).await?;
         self.call(|reply| CallRequest::Fetch { chat, setup, reply }).await
     }
 
@@ -101,13 +103,10 @@ impl Node {
         self.call(CallRequest::List).await
     }
 
-    /// STUN and TURN servers of our rendezvous, to test them; none if there are none. Refused where everything goes through a proxy.
+    /// STUN and TURN servers of our rendezvous, to test them; none if there are none.
     pub async fn call_servers(&self) -> Result<Vec<IceServer>, NodeError> {
-        if self.proxy.is_some() {
-            return Err(CallRefused::Proxy.into());
-        }
         let servers = self.call(CallRequest::Servers).await?;
-        Ok(CallServer::all_reached_by(servers, &self.net).await)
+        Ok(CallServer::all_reached_by(servers, &self.net, self.is_proxied()).await)
     }
 
     /// The media of a call, to steer and to watch; nothing before it was started here or answered.
@@ -147,7 +146,6 @@ impl Drop for Attendant {
     }
 }
 
-/// A call whose files cannot be read or written is not made.
 async fn check_files(setup: &CallSetup) -> Result<(), NodeError> {
     let (inputs, outputs) = setup.files();
     let checked = tokio::task::spawn_blocking(move || starling_media::files::check(&inputs, &outputs)).await;

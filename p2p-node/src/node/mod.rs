@@ -208,7 +208,8 @@ impl Node {
         handle.send(NetCommand::Remember(engine.homes.remembered()));
         handle.send(NetCommand::RememberNetworks(engine.homes.known_networks()));
         let (calls, weak) = (Arc::new(Table::default()), handle.downgrade());
-        let outside = Outside { net: handle, calls: call_media::start(media, calls.clone(), weak.clone()) };
+        let outside =
+            Outside { net: handle, calls: call_media::start(media, calls.clone(), weak.clone(), net.proxy.is_some()) };
         let (last_event_tx, last_event) = watch::channel(engine.last_event());
         let (transient, _) = broadcast::channel(TRANSIENT_QUEUE);
         let (ended_tx, ended) = watch::channel(false);
@@ -296,6 +297,11 @@ impl Node {
     /// somebody does not answer.
     pub async fn checked_status(&self) -> Result<Status, NodeError> {
         self.with_proxy(self.call(Command::CheckedStatus).await)
+    }
+
+    /// Whether everything goes through a proxy.
+    pub fn is_proxied(&self) -> bool {
+        self.proxy.is_some()
     }
 
     fn with_proxy(&self, status: Result<Status, NodeError>) -> Result<Status, NodeError> {

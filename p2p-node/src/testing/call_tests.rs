@@ -2,19 +2,19 @@
 
 use super::{
     engine_tests::{answer, connect, ring, setup, talk},
-    world::{Who, World},
+    world::{Treatment, Who, World},
 };
 use crate::{
     api::{
         problem::CallProblem,
-        types::{CallEnded, TransientEvent},
+        types::{CallEnded, CallSetup, TransientEvent},
     },
     call_media::{CallCommand, CallInput},
     calls::{AttendantId, CallRequest},
-    limits::{CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
+    limits::{CALL_RELAY_MS, CALL_SERVERS_MS, CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
 };
 use starling_media::MediaError;
-use starling_wire::{CallEnd, CallId};
+use starling_wire::{CallEnd, CallId, rendezvous::RequestBody};
 
 fn attend(world: &mut World, who: Who, id: CallId, attendant: u64) {
     let attendant = AttendantId(attendant);
@@ -158,4 +158,27 @@ fn what_is_wrong_with_a_call_here_is_not_told_to_the_other_side() {
     };
     assert_eq!(ended(&mut world, bob), Some(CallEnded::by(CallEnd::Failed, file)));
     assert_eq!(ended(&mut world, alice), Some(CallEnd::Failed.into()));
+}
+
+#[test]
+fn a_call_that_may_only_go_through_a_relay_waits_longer_for_one() {
+    let mut world = World::new(93);
+    let (alice, bob) = world.friends();
+    let is_asked = |body: &RequestBody| matches!(body, RequestBody::TurnCredentials(_));
+    world.treats = Some(Box::new(move |_, body| is_asked(body).then_some(Treatment::Silence)));
+    let chat = world.chat(alice, bob);
+    for (relay_only, waits) in [(false, CALL_SERVERS_MS), (true, CALL_RELAY_MS)] {
+        let setup = CallSetup { relay_only, ..setup() };
+        let id = world.call(alice, |reply| CallRequest::Start { chat, setup, reply }).unwrap();
+        let has_begun = |world: &mut World| {
+            let mut all = world.of(alice).calls.iter();
+            all.any(|command| matches!(command, CallCommand::Start { leg, .. } if leg.call == id))
+        };
+        world.pass(waits - 300);
+        assert!(!has_begun(&mut world), "{relay_only}");
+        world.pass(600);
+        assert!(has_begun(&mut world), "{relay_only}");
+        world.call(alice, |reply| CallRequest::HangUp { id, text: String::new(), reply }).unwrap();
+        world.settle();
+    }
 }

@@ -339,12 +339,6 @@ fn refused_in_call(why: &CallRefused) -> Text {
         }
         CallRefused::InCall => ("in_call", "there is a call with them already".into()),
         CallRefused::InCallElsewhere => ("in_call_elsewhere", "another device of yours talks to them".into()),
-        CallRefused::Proxy => (
-            "proxy",
-            "calls need UDP, which does not go through the proxy, and would show where you are: `--proxy none` connects \
-             directly"
-                .into(),
-        ),
         CallRefused::TooManyCalls => ("too_many_calls", "there are too many calls already".into()),
         CallRefused::NotRinging => ("not_ringing", "this call does not wait for an answer".into()),
         CallRefused::NotConnected => ("not_connected", "only a call that is connected can be moved".into()),

@@ -136,7 +136,10 @@ pub fn chat(problem: ChatProblem) -> Problem {
 pub fn call(problem: &CallProblem) -> Problem {
     let (code, text) = match problem {
         CallProblem::Media(error) => return (media(error), error.to_string()),
-        CallProblem::NoRelay => ("no_relay", "it may only go through a relay, and no rendezvous of ours offers one"),
+        CallProblem::NoRelay => (
+            "no_relay",
+            "it may only go through a relay, as all calls through a proxy do, and no rendezvous of ours offers one",
+        ),
         CallProblem::NoRoute => ("no_route", "no way was found between the two networks"),
         CallProblem::ConnectionLost => ("connection_lost", "the connection was lost"),
         CallProblem::DeviceRemoved => ("device_removed", "the device was removed from its account"),

@@ -302,7 +302,8 @@ impl Serve<calls::Devices> for Session {
 }
 
 impl Serve<calls::Test> for Session {
-    /// A call with ourselves through the relay of a rendezvous: over UDP, or over the connection with the rendezvous, as calls do.
+    /// A call with ourselves through the relay of a rendezvous: over UDP, or over the connection with the rendezvous, as calls do. Through a proxy
+    /// nothing is sent by UDP.
     async fn serve(&self, _: calls::Test) -> Result<RelayTest, Error> {
         let failed = |problem| RelayTest { ok: false, set_up_ms: None, packets: None, problem: Some(problem) };
         let worked = |(set_up, packets): (Duration, u64), problem| RelayTest {
@@ -315,10 +316,19 @@ impl Serve<calls::Test> for Session {
             Ok(servers) => servers,
             Err(error) => return Ok(failed(error.to_string())),
         };
-        let by_udp = servers.iter().map(|server| IceServer { tunnel: None, ..server.clone() }).collect();
+        let relayed = PeerConfig { servers, relay_only: true, loopback: true, ..PeerConfig::default() };
+        if self.served.node.is_proxied() {
+            let through_proxy = PeerConfig { tunnel_only: true, ..relayed };
+            return Ok(match loop_through_relay(through_proxy).await {
+                Ok(result) => worked(result, None),
+                Err(problem) => failed(problem),
+            });
+        }
+        let without_tunnel = |server: &IceServer| IceServer { tunnel: None, ..server.clone() };
+        let by_udp = PeerConfig { servers: relayed.servers.iter().map(without_tunnel).collect(), ..relayed.clone() };
         Ok(match loop_through_relay(by_udp).await {
             Ok(result) => worked(result, None),
-            Err(problem) => match loop_through_relay(servers).await {
+            Err(problem) => match loop_through_relay(relayed).await {
                 Ok(result) => {
                     let but = format!("{problem}: calls go over the connection with the rendezvous");
                     worked(result, Some(but))
@@ -332,18 +342,13 @@ impl Serve<calls::Test> for Session {
 /// Packets of sound that come within a second through a relay that works; there are 50.
 const ENOUGH_PACKETS: u64 = 20;
 
-async fn loop_through_relay(servers: Vec<IceServer>) -> Result<(Duration, u64), String> {
-    if servers.is_empty() {
+async fn loop_through_relay(peer: PeerConfig) -> Result<(Duration, u64), String> {
+    if peer.servers.is_empty() {
         return Err("no rendezvous of yours gave a relay".into());
     }
     let config = || {
         let mut config = CallConfig::from_specs(&AudioIn::Tone(440), &AudioOut::None, &VideoIn::None, &VideoOut::None);
-        config.peer = PeerConfig {
-            servers: servers.clone(),
-            relay_only: true,
-            loopback: true,
-            ..PeerConfig::default()
-        };
+        config.peer = peer.clone();
         config
     };
     let started = |call: Result<(Call, mpsc::Receiver<CallEvent>), media::MediaError>| call.map_err(|e| e.to_string());
@@ -375,5 +380,6 @@ async fn loop_through_relay(servers: Vec<IceServer>) -> Result<(Duration, u64), 
     let result = tokio::time::timeout(Duration::from_secs(12), talk).await;
     one.end().await;
     two.end().await;
-    result.unwrap_or_else(|_| Err("the relay does not answer: its UDP port may be closed".into()))
+    let why = if peer.tunnel_only { "through the proxy" } else { "its UDP port may be closed" };
+    result.unwrap_or_else(|_| Err(format!("the relay does not answer: {why}")))
 }

@@ -594,6 +594,9 @@ fn what_a_server_is_connected_over_is_shown_unless_it_is_quic() {
     }
     let shown = screen(&mut app, 80, 24);
     assert!(shown.contains("through the server over TCP · 20 ms"), "{shown}");
+    answer_status(&mut app, "alice", json!({ "registered": true, "transport": "proxy" }), json!({}));
+    let shown = screen(&mut app, 80, 24);
+    assert!(shown.contains("through the proxy and the server · 20 ms"), "{shown}");
 }
 
 #[test]

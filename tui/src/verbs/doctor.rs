@@ -178,8 +178,7 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
         }
     }
     if let Some(proxy) = &status.proxy {
-        let found =
-            format!("{proxy}; nothing is listened on, contacts connect through the relay, and there are no calls");
+        let found = format!("{proxy}; nothing is listened on, and contacts and calls go through the relay");
         checks.push(check("proxy", None, found, "`--proxy none` connects directly"));
         return;
     }

@@ -8,7 +8,7 @@ use ratatui::{
 };
 use starling_control::{
     frames::{PEER, SELF},
-    objects::{CallPhase, Consent, Status},
+    objects::{CallPhase, Consent, Status, Transport},
 };
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -86,8 +86,9 @@ pub fn draw_view(app: &mut App, area: Rect, buffer: &mut Buffer) {
     let theme = app.settings.theme.clone();
     // The last two rows: quality and keys.
     let body = Rect { height: area.height - 2, ..area };
-    let home = app.directory.me.as_ref().and_then(Status::without_quic).filter(|home| home.udp_blocked);
-    let quality = call.quality(home.and_then(|home| home.transport));
+    let home = app.directory.me.as_ref().and_then(Status::without_quic);
+    let without_udp = home.filter(|home| home.udp_blocked || home.transport == Some(Transport::Proxy));
+    let quality = call.quality(without_udp.and_then(|home| home.transport));
     // What both sides compare is never cut off.
     let line = if call.wire.emoji.is_empty() { quality } else { format!("{} · {quality}", call.wire.emoji) };
     buffer.set_string(area.x + 1, area.y + area.height - 2, cut(&line, area.width - 2), theme.dim);

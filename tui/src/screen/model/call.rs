@@ -93,7 +93,7 @@ impl CallState {
         Some(path != Path::Relay.as_str())
     }
 
-    /// Path, round trip, loss and rate, in one line. `over` is what is used to our server in place of UDP, where that is blocked.
+    /// Path, round trip, loss and rate, in one line. `over` is what is used to our server in place of UDP, where that is blocked or not wanted.
     pub fn quality(&self, over: Option<Transport>) -> String {
         let (Some(direct), Some(route)) = (self.is_direct(), self.route()) else { return String::new() };
         let (audio, video) = (&route.audio, &route.video);
@@ -102,6 +102,7 @@ impl CallState {
         let mut line = match (direct, over) {
             (true, _) => "direct".to_owned(),
             (false, None) => "through the server".to_owned(),
+            (false, Some(Transport::Proxy)) => "through the proxy and the server".to_owned(),
             (false, Some(over)) => format!("through the server over {}", transport_name(over)),
         };
         if let Some(rtt) = route.rtt_ms {
@@ -140,6 +141,7 @@ mod tests {
         let rest = "20 ms · 1.0 % lost · 3 kbit/s · 360p 15 fps";
         assert_eq!(call.quality(None), format!("through the server · {rest}"));
         assert_eq!(call.quality(Some(Transport::Tcp)), format!("through the server over TCP · {rest}"));
+        assert_eq!(call.quality(Some(Transport::Proxy)), format!("through the proxy and the server · {rest}"));
         call.stats.routes[0].path = Some("direct".into());
         assert_eq!(call.quality(Some(Transport::Tcp)), format!("direct · {rest}"));
         assert!(call.own_media().microphone && !call.shows_them() && !call.is_recorded());
