@@ -181,7 +181,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AccountKey, EndpointError, Host, Transport};
+    use crate::{AccountKey, EndpointError, Host, ServerPlace, Transport};
 
     fn invite(host: Host) -> Invite {
         Invite {
@@ -293,6 +293,19 @@ mod tests {
         let error = |text: &str| text.parse::<RendezvousAddr>().unwrap_err();
         for text in ["rendezvous.example", "starling-server:rendezvous.example:4001", "[::1]:4001/", "203.0.113.7"] {
             assert_eq!(error(text), EndpointError::NoPeer, "{text}");
+            let place: ServerPlace = text.parse().unwrap();
+            let whole = place.clone().with_key(home.peer);
+            assert_eq!(whole.to_string(), format!("starling-server:{place}/{peer}"));
+            assert!(whole.to_string().parse::<RendezvousAddr>().as_ref() == Ok(&whole) && place.is_of(&whole));
+        }
+        let place = ServerPlace { host: Host::Dns("rendezvous.example".into()), port: 5 };
+        assert_eq!("rendezvous.example:5".parse(), Ok(place.clone()));
+        let ways = place.ways().map(|way| way.to_string());
+        assert_eq!(ways, ["/dns/rendezvous.example/udp/5/quic-v1", "/dns/rendezvous.example/tcp/5"]);
+        assert!(place.web().to_string().starts_with("/dns/rendezvous.example/tcp/443/wss"));
+        for text in ["", "a b:0", "/ip4/203.0.113.7/udp/4001/quic-v1", "user@host", "https://rendezvous.example", "a/b"]
+        {
+            assert_eq!(text.parse::<ServerPlace>(), Err(EndpointError::Syntax), "{text}");
         }
         for place in ["", "a..\u{e9}", "a:0", "a:99999", "[::1", "::1:4001:", "a:b", "user@host"] {
             assert_eq!(error(&format!("starling-server:{place}/{peer}")), EndpointError::Syntax, "{place}");

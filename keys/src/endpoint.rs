@@ -1,4 +1,5 @@
 //! Where a rendezvous server is: host, transport, port and peer key, as `starling-server:HOST/PEER`, as a multiaddr, or in a compact form for invites.
+//! Its place alone is not enough to connect to it: whoever answers there has to be asked for the key first.
 
 use std::{
     fmt,
@@ -76,6 +77,87 @@ pub struct RendezvousAddr {
     pub transport: Transport,
 }
 
+/// Host and port of a server whose key is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPlace {
+    /// Where it is.
+    pub host: Host,
+    /// UDP and TCP port.
+    pub port: u16,
+}
+
+impl ServerPlace {
+    /// The short address of the server with a key.
+    pub fn with_key(self, peer: [u8; 32]) -> RendezvousAddr {
+        RendezvousAddr { peer, host: self.host, port: self.port, transport: Transport::Any }
+    }
+
+    /// Whether a server is at this place.
+    pub fn is_of(&self, address: &RendezvousAddr) -> bool {
+        self.host == address.host && (self.port == address.port || address.port == WEB_PORT)
+    }
+
+    /// The ways to whoever is there: QUIC and TCP, which say nothing of who that is.
+    pub fn ways(&self) -> [Multiaddr; 2] {
+        [way(&self.host, self.port, Transport::Quic), way(&self.host, self.port, Transport::Tcp)]
+    }
+
+    /// WebSocket over TLS, whose certificate may say that whoever is there has the name.
+    pub fn web(&self) -> Multiaddr {
+        way(&self.host, WEB_PORT, Transport::Wss)
+    }
+}
+
+impl fmt::Display for ServerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Host::V4(ip) => write!(f, "{ip}")?,
+            Host::V6(ip) => write!(f, "[{ip}]")?,
+            Host::Dns(name) => write!(f, "{name}")?,
+        }
+        if self.port != DEFAULT_PORT {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ServerPlace {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        let text = as_pasted(text);
+        let (host, port) = host_and_port(after_scheme(&text).trim_end_matches('/')).ok_or(EndpointError::Syntax)?;
+        Ok(Self { host, port })
+    }
+}
+
+/// How to get to a host by a transport, whoever is there.
+fn way(host: &Host, port: u16, transport: Transport) -> Multiaddr {
+    let mut addr = Multiaddr::empty();
+    match host {
+        Host::V4(ip) => addr.push(Protocol::Ip4(*ip)),
+        Host::V6(ip) => addr.push(Protocol::Ip6(*ip)),
+        Host::Dns(name) => addr.push(Protocol::Dns(name.clone().into())),
+    }
+    match transport {
+        Transport::Quic | Transport::Any => {
+            addr.push(Protocol::Udp(port));
+            addr.push(Protocol::QuicV1);
+        }
+        Transport::Tcp => addr.push(Protocol::Tcp(port)),
+        Transport::Ws => {
+            addr.push(Protocol::Tcp(port));
+            addr.push(Protocol::Ws("/".into()));
+        }
+        Transport::Wss => {
+            addr.push(Protocol::Tcp(port));
+            addr.push(Protocol::Wss("/".into()));
+        }
+    }
+    addr
+}
+
 /// The protobuf header of an Ed25519 public key inside an identity multihash (libp2p peer ids spec).
 const PEER_PREFIX: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
 
@@ -111,29 +193,7 @@ impl RendezvousAddr {
     }
 
     fn over(&self, transport: Transport) -> Multiaddr {
-        let mut addr = Multiaddr::empty();
-        match &self.host {
-            Host::V4(ip) => addr.push(Protocol::Ip4(*ip)),
-            Host::V6(ip) => addr.push(Protocol::Ip6(*ip)),
-            Host::Dns(name) => addr.push(Protocol::Dns(name.clone().into())),
-        }
-        match transport {
-            Transport::Quic | Transport::Any => {
-                addr.push(Protocol::Udp(self.port));
-                addr.push(Protocol::QuicV1);
-            }
-            Transport::Tcp => addr.push(Protocol::Tcp(self.port)),
-            Transport::Ws => {
-                addr.push(Protocol::Tcp(self.port));
-                addr.push(Protocol::Ws("/".into()));
-            }
-            Transport::Wss => {
-                addr.push(Protocol::Tcp(self.port));
-                addr.push(Protocol::Wss("/".into()));
-            }
-        }
-        addr.push(Protocol::P2p(self.peer_id()));
-        addr
+        way(&self.host, self.port, transport).with(Protocol::P2p(self.peer_id()))
     }
 
     /// The compact form used in invites: kind, host, port, key; 39 bytes for an IPv4 address.
@@ -208,15 +268,8 @@ impl fmt::Display for RendezvousAddr {
         if self.transport != Transport::Any {
             return self.over(self.transport).fmt(f);
         }
-        match &self.host {
-            Host::V4(ip) => write!(f, "{SCHEME}{ip}")?,
-            Host::V6(ip) => write!(f, "{SCHEME}[{ip}]")?,
-            Host::Dns(name) => write!(f, "{SCHEME}{name}")?,
-        }
-        if self.port != DEFAULT_PORT {
-            write!(f, ":{}", self.port)?;
-        }
-        write!(f, "/{}", self.peer_id())
+        let place = ServerPlace { host: self.host.clone(), port: self.port };
+        write!(f, "{SCHEME}{place}/{}", self.peer_id())
     }
 }
 
@@ -224,7 +277,7 @@ impl FromStr for RendezvousAddr {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN)).replace(' ', "");
+        let text = as_pasted(text);
         if !text.starts_with('/') {
             return short(&text);
         }
@@ -233,11 +286,21 @@ impl FromStr for RendezvousAddr {
     }
 }
 
-/// `HOST/PEER` or `HOST:PORT/PEER`, with the scheme or without.
-fn short(text: &str) -> Result<RendezvousAddr, EndpointError> {
+/// Without what comes along when an address is pasted.
+fn as_pasted(text: &str) -> String {
+    starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN)).replace(' ', "")
+}
+
+/// Without the scheme, if it is there.
+fn after_scheme(text: &str) -> &str {
     let is_scheme = text.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME));
     let text = if is_scheme { &text[SCHEME.len()..] } else { text };
-    let text = text.strip_prefix("//").unwrap_or(text);
+    text.strip_prefix("//").unwrap_or(text)
+}
+
+/// `HOST/PEER` or `HOST:PORT/PEER`, with the scheme or without.
+fn short(text: &str) -> Result<RendezvousAddr, EndpointError> {
+    let text = after_scheme(text);
     let (place, peer) = match text.split_once('/') {
         Some((place, peer)) if !peer.is_empty() => (place, peer),
         _ if host_and_port(text.trim_end_matches('/')).is_some() => return Err(EndpointError::NoPeer),

@@ -24,7 +24,7 @@ pub use chain::{DeviceChain, DeviceEntry, DeviceList, MAX_DEVICES, MAX_HOMES};
 pub use code::{CodeError, CodeExchange, ShortCode};
 pub use core_dump::prevent_core_dumps;
 pub use device::{Certificate, CertificateError, DeviceId, DeviceKey};
-pub use endpoint::{EndpointError, Host, RendezvousAddr, Transport};
+pub use endpoint::{EndpointError, Host, RendezvousAddr, ServerPlace, Transport};
 pub use keyfile::{KeyFile, KeyFileError, Protection};
 pub use names::NameCipher;
 pub use phrase::{PhraseError, RecoveryPhrase};

@@ -12,6 +12,8 @@ mod websocket;
 
 pub use behaviour::{Behaviour, Connection, Event, Gate, OpenError, Opened, Stranger};
 pub use framed::{FrameReader, FrameWriter, ReadError};
-pub use tls::TlsError;
+pub use tls::{Authorities, TlsError};
 pub use turn::{read_message, write_message, write_messages};
-pub use websocket::{WebsocketError, websocket, websocket_over, websocket_server};
+pub use websocket::{
+    WebsocketError, vouched_websocket, vouched_websocket_over, websocket, websocket_over, websocket_server,
+};

@@ -3,6 +3,8 @@
 //! A client takes whatever certificate it is shown. Who the server is, Noise proves inside, by the key that is in the server's address: so the
 //! address pins its server, whether that has a certificate of its own or a proxy in front of it has one of a public authority. A machine between
 //! them can end the TLS, and then sees what any machine sees between a client and a server over TCP: who talks with whom, and nothing of what.
+//!
+//! A client that has no key yet takes those certificates alone that an authority has signed for the name that it asks for.
 
 use std::{
     io,
@@ -19,7 +21,7 @@ use futures::{
 use futures_rustls::{
     TlsConnector,
     rustls::{
-        self, ClientConfig, DigitallySignedStruct, SignatureScheme,
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
         pki_types::{CertificateDer, ServerName, UnixTime},
@@ -102,14 +104,34 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-fn connector() -> Result<TlsConnector, rustls::Error> {
+/// Authorities whose signature says who has a name.
+#[derive(Clone, Debug)]
+pub struct Authorities(Arc<RootCertStore>);
+
+impl Authorities {
+    /// Those that browsers know (Mozilla's list).
+    pub fn public() -> Self {
+        Self(Arc::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()))
+    }
+}
+
+/// Which certificates a client takes.
+pub(super) enum Taken {
+    /// Any: the key of the server is known.
+    Any,
+    /// What these have signed for the name of the server.
+    SignedBy(Authorities),
+}
+
+fn connector(taken: Taken) -> Result<TlsConnector, rustls::Error> {
     let provider = rustls::crypto::ring::default_provider();
-    let verifier = AnyCertificate(provider.signature_verification_algorithms);
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let any = AnyCertificate(provider.signature_verification_algorithms);
+    let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions()?;
+    let mut config = match taken {
+        Taken::Any => config.dangerous().with_custom_certificate_verifier(Arc::new(any)),
+        Taken::SignedBy(Authorities(roots)) => config.with_root_certificates(roots),
+    }
+    .with_no_client_auth();
     // As browsers do for WebSocket; a proxy may prefer HTTP/2 otherwise.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config).into())
@@ -197,11 +219,12 @@ impl Target {
 /// Dials WebSocket over TLS, over connections of `bytes`.
 pub(super) fn secured<S>(
     mut bytes: Boxed<S>,
+    taken: Taken,
 ) -> Result<Boxed<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>, TlsError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let connector = connector()?;
+    let connector = connector(taken)?;
     let dialing = dial_only(move |address, options| {
         let Some(target) = Target::of(&address) else { return Err(TransportError::MultiaddrNotSupported(address)) };
         let Target { tcp: below, name, websocket: above } = target;
@@ -251,6 +274,20 @@ async fn connect(to: SocketAddr) -> io::Result<tcp::tokio::TcpStream> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    impl Authorities {
+        /// One that has signed nothing but its own certificate (DER).
+        pub(in crate::streams) fn of(certificate: Vec<u8>) -> Self {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate.into()).unwrap();
+            Self(Arc::new(roots))
+        }
+    }
+
+    #[test]
+    fn the_public_authorities_are_many() {
+        assert!(Authorities::public().0.len() > 50);
+    }
 
     #[test]
     fn an_address_says_where_to_connect_and_whom_to_ask_for() {

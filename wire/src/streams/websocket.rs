@@ -13,7 +13,7 @@ use libp2p::{
     noise, tcp, websocket, yamux,
 };
 
-use super::tls::{TlsError, own_certificate, secured, small_segments};
+use super::tls::{Authorities, Taken, TlsError, own_certificate, secured, small_segments};
 
 /// Longest WebSocket message that is read from whoever has connected. Noise writes at most 192 KiB at a time.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -64,7 +64,33 @@ where
 {
     plain.set_max_data_size(MAX_MESSAGE);
     // What is dialled with TLS is ours; all else, and listening, is libp2p's.
-    let transport = OrTransport::new(secured(below_tls)?, plain)
+    let transport = OrTransport::new(secured(below_tls, Taken::Any)?, plain)
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(key)?)
+        .multiplex(muxing);
+    Ok(transport.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed())
+}
+
+/// WebSocket over TLS alone, to IP addresses, where one of the authorities says that the server has the name of the address.
+pub fn vouched_websocket(
+    authorities: Authorities,
+    key: &Keypair,
+    muxing: yamux::Config,
+) -> Result<Authenticated, WebsocketError> {
+    vouched_websocket_over(small_segments(), authorities, key, muxing)
+}
+
+/// The same over any transport of bytes.
+pub fn vouched_websocket_over<S>(
+    below_tls: Boxed<S>,
+    authorities: Authorities,
+    key: &Keypair,
+    muxing: yamux::Config,
+) -> Result<Authenticated, WebsocketError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let transport = secured(below_tls, Taken::SignedBy(authorities))?
         .upgrade(Version::V1Lazy)
         .authenticate(noise::Config::new(key)?)
         .multiplex(muxing);
@@ -85,9 +111,9 @@ mod tests {
 
     use super::*;
 
-    type Setup = fn(&Keypair, yamux::Config) -> Result<Authenticated, WebsocketError>;
-
-    fn swarm(setup: Setup) -> Swarm<dummy::Behaviour> {
+    fn swarm(
+        setup: impl FnOnce(&Keypair, yamux::Config) -> Result<Authenticated, WebsocketError>,
+    ) -> Swarm<dummy::Behaviour> {
         SwarmBuilder::with_existing_identity(Keypair::generate_ed25519())
             .with_tokio()
             .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
@@ -101,7 +127,10 @@ mod tests {
     }
 
     async fn listening(listen: &str) -> (Swarm<dummy::Behaviour>, Multiaddr) {
-        let mut server = swarm(websocket_server);
+        listening_on(swarm(websocket_server), listen).await
+    }
+
+    async fn listening_on(mut server: Swarm<dummy::Behaviour>, listen: &str) -> (Swarm<dummy::Behaviour>, Multiaddr) {
         server.listen_on(listen.parse().unwrap()).unwrap();
         loop {
             if let SwarmEvent::NewListenAddr { address, .. } = server.select_next_some().await {
@@ -143,6 +172,47 @@ mod tests {
             let (to_client, to_server) = futures::join!(connected(&mut server), connected(&mut client));
             assert_eq!(to_client.unwrap(), *client.local_peer_id(), "{dialed}");
             assert_eq!(to_server.unwrap(), *server.local_peer_id(), "{dialed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_key_is_not_known_is_taken_where_an_authority_knows_its_name() {
+        let made = rcgen::generate_simple_self_signed(["rendezvous.example".to_owned()]).unwrap();
+        let certificate = made.cert.der().to_vec();
+        let config = websocket::tls::Config::new(
+            websocket::tls::PrivateKey::new(made.signing_key.serialize_der()),
+            [websocket::tls::Certificate::new(certificate.clone())],
+        );
+        let server = swarm(|key, muxing| {
+            let mut plain = plain();
+            plain.set_tls_config(config.unwrap());
+            websocket_over(plain, small_segments(), key, muxing)
+        });
+        let (mut server, address) = listening_on(server, "/ip4/127.0.0.1/tcp/0/tls/ws").await;
+        let (peer, known) = (*server.local_peer_id(), Authorities::of(certificate));
+        for (authorities, name, taken) in [
+            (known.clone(), "rendezvous.example", true),
+            (known, "other.example", false),
+            (Authorities::public(), "rendezvous.example", false),
+        ] {
+            let mut client = swarm(|key, muxing| vouched_websocket(authorities, key, muxing));
+            let to = over_tcp(&address, &format!("/tls/sni/{name}/ws"));
+            client.dial(DialOpts::unknown_peer_id().address(to).build()).unwrap();
+            let answer = tokio::select! {
+                answer = connected(&mut client) => answer,
+                () = async { loop { server.select_next_some().await; } } => unreachable!(),
+            };
+            match answer {
+                Ok(answered) => assert!(taken && answered == peer, "{name}"),
+                Err(error) => assert!(!taken, "{name}: {error}"),
+            }
+        }
+        // No other way is dialled, as nobody vouches for it.
+        let mut client = swarm(|key, muxing| vouched_websocket(Authorities::public(), key, muxing));
+        for over in ["", "/ws"] {
+            let to = DialOpts::unknown_peer_id().address(over_tcp(&address, over));
+            client.dial(to.build()).unwrap();
+            connected(&mut client).await.unwrap_err();
         }
     }
 
