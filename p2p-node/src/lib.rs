@@ -51,7 +51,9 @@ pub use api::types::{
 pub use call_media::{Media, RouteId};
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
-pub use net::{ConnectionProblem, NetConfig, NetError, Proxy, ProxyAddressError, ProxyKind, Transport};
+pub use net::{
+    ConnectionProblem, Introduction, NetConfig, NetError, Proxy, ProxyAddressError, ProxyKind, Transport, introduce,
+};
 pub use node::{Attendant, ConnectionWatch, NewProfile, Node, OpenError, Origin, create_profile};
 pub use starling_keys::chain::Rights;
 pub use starling_media::{self as media, spec};

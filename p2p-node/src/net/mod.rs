@@ -29,7 +29,9 @@ use tokio::sync::oneshot;
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
-pub use swarm::{Nat64Prefix, NetConfig, NetError, NetHandle, WeakNetHandle, start, translators};
+pub use swarm::{
+    Introduction, Nat64Prefix, NetConfig, NetError, NetHandle, WeakNetHandle, introduce, start, translators,
+};
 pub use transport::Transport;
 
 /// A rendezvous, by its Ed25519 key.

@@ -47,12 +47,23 @@ const TELLING: [ConnectionProblem; 7] = [
 pub(super) fn dial_problem(error: &DialError) -> ConnectionProblem {
     match error {
         DialError::WrongPeerId { .. } => ConnectionProblem::OtherServer,
-        DialError::Transport(errors) => {
-            let all: Vec<_> = errors.iter().map(|(address, error)| (is_v6(address), problem_of(error))).collect();
-            most_telling(&all)
-        }
+        DialError::Transport(_) => problem_of_all(std::slice::from_ref(error)),
         error => problem_of(error),
     }
+}
+
+/// Why all of several dials have failed.
+pub(super) fn problem_of_all(errors: &[DialError]) -> ConnectionProblem {
+    let of_dial = |error: &DialError| -> Vec<(bool, ConnectionProblem)> {
+        match error {
+            DialError::Transport(errors) => {
+                errors.iter().map(|(address, error)| (is_v6(address), problem_of(error))).collect()
+            }
+            error => vec![(false, dial_problem(error))],
+        }
+    };
+    let all: Vec<_> = errors.iter().flat_map(of_dial).collect();
+    most_telling(&all)
 }
 
 fn is_v6(address: &Multiaddr) -> bool {

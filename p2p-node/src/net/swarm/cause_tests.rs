@@ -21,7 +21,7 @@ async fn outcome(addresses: &[String]) -> ConnectionProblem {
 }
 
 /// A network that wants its users to sign in answers everything with where to do that.
-async fn captive_portal() -> u16 {
+pub(super) async fn captive_portal() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -11,6 +11,7 @@ mod cause_tests;
 mod confine;
 mod driver;
 mod events;
+mod introduction;
 mod lan;
 mod lan_query;
 mod lifetime;
@@ -36,6 +37,7 @@ use tokio::sync::mpsc;
 
 use super::{NetCommand, NetEvent, Proxy};
 use driver::Driver;
+pub use introduction::{Introduction, introduce};
 pub use nat64::{Nat64Prefix, translators};
 
 /// How the network side is set up.

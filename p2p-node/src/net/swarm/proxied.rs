@@ -28,7 +28,7 @@ use libp2p::{
     multiaddr::Protocol,
     noise, websocket, yamux,
 };
-use starling_wire::streams;
+use starling_wire::streams::{self, Authorities};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tower_service::Service;
@@ -167,6 +167,16 @@ pub(super) fn transport(key: &Keypair, proxy: &Proxy) -> Result<Boxed<(PeerId, S
             Either::Left(connected) | Either::Right(connected) => connected,
         })
         .boxed())
+}
+
+/// The same, to servers alone whose name is known to an authority.
+pub(super) fn vouched(
+    authorities: Authorities,
+    key: &Keypair,
+    proxy: &Proxy,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, BuildError> {
+    let below_tls = ProxiedTcp(proxy.clone()).boxed();
+    Ok(streams::vouched_websocket_over(below_tls, authorities, key, yamux::Config::default())?)
 }
 
 /// Whether an address can be reached through a proxy.

@@ -36,7 +36,8 @@ pub(super) struct Visit {
     pub(super) path: Path,
 }
 
-fn build(proxy: Option<&Proxy>) -> Result<Swarm<streams::Behaviour>, BuildError> {
+/// A swarm with a key of its own.
+pub(super) fn build(proxy: Option<&Proxy>) -> Result<Swarm<streams::Behaviour>, BuildError> {
     let builder = SwarmBuilder::with_existing_identity(Keypair::generate_ed25519()).with_tokio();
     let behaviour = |_: &Keypair| streams::Behaviour::new(&[], Gate::Only(HashSet::new()));
     if let Some(proxy) = proxy {
