@@ -10,7 +10,7 @@ pub struct Init {
     /// The name that others see.
     #[arg(long)]
     pub name: Option<String>,
-    /// A rendezvous server to meet at (several times); its operator or `starling-rendezvous` prints the address.
+    /// A rendezvous server to meet at (several times): its name, or the address with its key that `starling-rendezvous` prints.
     #[arg(long, value_name = "ADDR")]
     pub rendezvous: Vec<String>,
     /// Restore an account: reads its recovery phrase from standard input.

@@ -60,7 +60,8 @@ fn connecting(problem: ConnectionProblem, last_resort: bool) -> Problem {
     (code, text)
 }
 
-fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
+/// Why a server cannot be connected to: its name, and its sentence without a subject before it.
+pub fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
     match problem {
         ConnectionProblem::Offline => ("offline", "this machine is not connected to any network"),
         ConnectionProblem::NoSuchName => ("no_such_name", "its name does not exist (DNS)"),
@@ -80,7 +81,9 @@ fn connection(problem: ConnectionProblem) -> (&'static str, &'static str) {
             "not_by_proxy",
             "its address is for UDP, which does not go through a proxy: it needs one for TCP or WebSocket",
         ),
-        ConnectionProblem::OtherServer => ("other_server", "another server answers at its address"),
+        ConnectionProblem::OtherServer => {
+            ("other_server", "another server answers at its address: its key is not the one that is known")
+        }
         ConnectionProblem::Intercepted => (
             "intercepted",
             "something else answers at its address: this network may want you to sign in first (captive portal)",

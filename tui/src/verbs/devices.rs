@@ -23,7 +23,7 @@ use starling_node::Origin;
 use starling_text::SafeText;
 
 use super::{
-    Joining as JoiningProfile, NewProfile, history, node_of, parse_home,
+    Joining as JoiningProfile, NewProfile, history, home_of, node_of,
     people::{CODE_SECONDS, catch_up, settle, wait_registered},
     print, print_object, say,
 };
@@ -353,7 +353,7 @@ async fn join(global: &Global, shown: Option<(String, String)>, keyring: bool) -
             .hint("choose another with --profile NAME"));
     }
     let shown = match &shown {
-        Some((code, rendezvous)) => Some((code.as_str(), parse_home(rendezvous)?)),
+        Some((code, rendezvous)) => Some((code.as_str(), home_of(global, rendezvous).await?)),
         None if profile.is_joining() => None,
         None => {
             return Err(CliError::usage("no code was given").hint(

@@ -18,7 +18,7 @@ use starling_text::SafeText;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    node_of,
+    home_of, node_of,
     people::{catch_up, ensure_registered, settle},
     print, print_object, say,
 };
@@ -161,7 +161,10 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         return Err(CliError::usage(format!("“{username}” is no user name"))
             .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
     }
-    let homes = args.rendezvous.iter().map(|h| parse_home(h)).collect::<CliResult<Vec<_>>>()?;
+    let mut homes = Vec::new();
+    for home in &args.rendezvous {
+        homes.push(home_of(global, home).await?);
+    }
     let phrase = if args.restore { read_phrase(global)? } else { RecoveryPhrase::generate() };
     if args.restore && homes.is_empty() {
         return Err(CliError::usage("restoring needs the account's rendezvous")

@@ -14,7 +14,7 @@ use starling_control::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    init::parse_home,
+    introduction::home_of_node,
     node_of, passphrase,
     people::{ensure_registered, wait_connected, wait_registered},
     print, print_object, say, words_of_transport,
@@ -146,7 +146,10 @@ async fn move_home(global: &Global, client: &Client, addresses: &[String], token
     if homes.is_empty() {
         return Err(CliError::usage("no rendezvous is known: give an address"));
     }
-    let rendezvous = homes.iter().map(|h| parse_home(h).map(|h| h.to_string())).collect::<CliResult<Vec<_>>>()?;
+    let mut rendezvous = Vec::new();
+    for home in &homes {
+        rendezvous.push(home_of_node(global, client, home).await?.to_string());
+    }
     let done = client.call(SetRendezvous { rendezvous, token }).await?;
     let otherwise = "the change is kept and tried again; give another address to take it back";
     ensure_registered(global, client, otherwise).await?;

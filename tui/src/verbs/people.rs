@@ -16,8 +16,12 @@ use starling_control::{
     },
     objects::{AccountId, Contact, ContactState, Path, Presence, Rendezvous, Request, Status},
 };
+use starling_keys::RendezvousAddr;
 
-use super::{contacts_in_short, find, find_whole, init::parse_home, node_of, print, print_object, say};
+use super::{
+    contacts_in_short, find, find_whole, init::parse_home, introduction::home_of_node, node_of, print, print_object,
+    say,
+};
 use crate::{
     cli::{Contacts, Global, parse_time_span},
     error::{CliError, CliResult, problem::home_hint},
@@ -389,7 +393,11 @@ async fn add(
     greeting: &str,
     rendezvous: Option<&str>,
 ) -> CliResult {
-    let added = add_contact(client, what, name, greeting, rendezvous).await?;
+    let home = match rendezvous {
+        Some(text) => Some(home_of_node(global, client, text).await?),
+        None => None,
+    };
+    let added = add_contact(client, what, name, greeting, home).await?;
     settle(client).await;
     let contact = find_whole(client, added.account.as_str()).await?;
     if global.json {
@@ -421,9 +429,8 @@ pub async fn add_contact(
     what: &str,
     name: Option<String>,
     greeting: &str,
-    rendezvous: Option<&str>,
+    home: Option<RendezvousAddr>,
 ) -> CliResult<Account> {
-    let home = rendezvous.map(parse_home).transpose()?;
     let add = Add { greeting: Some(greeting.to_owned()), name, ..Add::default() };
     let what = &starling_text::unquoted(what);
     if starling_text::folded(what).starts_with(starling_keys::LINK_SCHEME) {
@@ -445,14 +452,14 @@ pub async fn add_contact(
 }
 
 /// A home of ours at this host, or the address itself if it is one.
-async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::RendezvousAddr> {
+async fn resolve_host(client: &Client, host: &str) -> CliResult<RendezvousAddr> {
     // With the key in it.
     if host.contains('/') {
         return parse_home(host);
     }
     let wanted = host.split(':').next().unwrap_or(host);
     for home in client.call(node::Status::default()).await?.rendezvous {
-        let Ok(address) = home.address.parse::<starling_keys::RendezvousAddr>() else {
+        let Ok(address) = home.address.parse::<RendezvousAddr>() else {
             continue;
         };
         let is = match &address.host {
@@ -465,7 +472,7 @@ async fn resolve_host(client: &Client, host: &str) -> CliResult<starling_keys::R
         }
     }
     Err(CliError::not_found(format!("the rendezvous “{host}” is not known here"))
-        .hint("give its whole address with --rendezvous ADDR: the key in it is what makes it trustworthy"))
+        .hint("give its address with --rendezvous ADDR: the key in it is what makes it trustworthy"))
 }
 
 async fn verify(global: &Global, client: &Client, who: &str, yes: bool, undo: bool) -> CliResult {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     screen::{card::wrap, theme::Theme},
-    verbs::{WordChecks, parse_home},
+    verbs::{WordChecks, parse_home, place_of},
 };
 
 /// What somebody has come for.
@@ -168,6 +168,19 @@ impl Form {
     pub fn take(&mut self, progress: Progress) {
         match progress {
             Progress::Notice(notice) => self.notice = notice,
+            Progress::Introduced(address, compare) => {
+                self.fields[Step::Home as usize] = Zeroizing::new(address);
+                self.go_to(Step::Home);
+                match compare {
+                    Some(compare) => self.problem = compare.into(),
+                    // The next question is the passphrase's: nothing is made yet.
+                    None => drop(self.enter()),
+                }
+            }
+            Progress::NotIntroduced(problem) => {
+                self.go_to(Step::Home);
+                self.problem = problem;
+            }
             // The profile is there: nothing before this can be changed any more.
             Progress::Made(words) => {
                 self.words = words;
@@ -266,6 +279,11 @@ impl Form {
             }
             return Next::Stay;
         }
+        if self.step == Step::Home && place_of(self.field(Step::Home)).is_some() {
+            let next = self.wait_for(Next::Introduce);
+            self.notice = "Asking it for its key …".into();
+            return next;
+        }
         let next = self.next();
         self.before.push(self.step);
         if self.step == Step::SecondWord {
@@ -288,7 +306,7 @@ impl Form {
 
     /// The step after this one.
     fn next(&self) -> Step {
-        let has_home = !self.field(Step::Home).is_empty() && home_of(self.field(Step::Code)).is_some();
+        let has_home = parse_home(self.field(Step::Home)).is_ok() && home_of(self.field(Step::Code)).is_some();
         match (self.step, self.purpose()) {
             (Step::Purpose, Purpose::New) => Step::Name,
             (Step::Purpose, Purpose::Link) => Step::Code,
@@ -318,6 +336,7 @@ impl Form {
                 code_of(&text).parse::<ShortCode>().map(drop).map_err(|e| e.to_string())
             }
             Step::Home if text.is_empty() && self.purpose() == Purpose::New => Ok(()),
+            Step::Home if place_of(&text).is_some() => Ok(()),
             Step::Home => parse_home(&text).map(drop).map_err(|e| e.message.into()),
             Step::Again if self.fields[Step::Passphrase as usize] != self.fields[Step::Again as usize] => {
                 Err("They are not the same: try again, or Shift-Tab goes back.".into())
@@ -375,7 +394,7 @@ impl Form {
             }
             Step::Home if self.purpose() == Purpose::New => (
                 "Where do you want to meet?",
-                "The address of a rendezvous: its operator gives it, or `starling-rendezvous` prints it. Empty: only people on this network.",
+                "The name or address of a rendezvous: its operator gives it, or `starling-rendezvous` prints it. Empty: only people on this network.",
             ),
             Step::Home => {
                 ("Which rendezvous has the account?", "Its address, as the other device or its operator shows it.")

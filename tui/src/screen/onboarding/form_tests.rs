@@ -77,6 +77,34 @@ fn the_line_of_the_other_device_has_code_and_rendezvous() {
     assert_eq!(form.step, Step::Code);
 }
 
+#[test]
+fn a_rendezvous_that_was_named_is_asked_for_its_key_which_is_looked_at() {
+    let home = "starling-server:rendezvous.example/12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
+    for compare in [None, Some("compare it")] {
+        let mut form = Form::new(String::new());
+        press(&mut form, KeyCode::Enter);
+        enter(&mut form, "alice");
+        assert!(matches!(enter(&mut form, "rendezvous.example"), Next::Introduce));
+        assert_eq!(form.step, Step::Waiting);
+        form.take(Progress::NotIntroduced("it does not answer".into()));
+        assert_eq!((form.step, form.problem.as_str()), (Step::Home, "it does not answer"));
+        assert!(matches!(press(&mut form, KeyCode::Enter), Next::Introduce));
+        form.take(Progress::Introduced(home.into(), compare));
+        if let Some(compare) = compare {
+            assert_eq!((form.step, form.problem.as_str(), form.field(Step::Home)), (Step::Home, compare, home));
+            press(&mut form, KeyCode::Enter);
+        }
+        assert_eq!((form.step, form.problem.as_str()), (Step::Passphrase, ""));
+        assert_eq!(form.wanted().home, home);
+        press(&mut form, KeyCode::BackTab);
+        assert_eq!(form.step, Step::Home);
+    }
+    let mut form = Form::new(String::new());
+    press(&mut form, KeyCode::Char('2'));
+    enter(&mut form, "starling device join 7-uniform-quiz-acid-zoo --rendezvous rendezvous.example");
+    assert_eq!((form.step, form.field(Step::Home)), (Step::Home, "rendezvous.example"), "it is asked first");
+}
+
 /// The form after an answer to each of its questions.
 fn at(step: Step, purpose: char) -> Form {
     let mut form = Form::new(String::new());

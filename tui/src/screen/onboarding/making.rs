@@ -2,7 +2,7 @@
 
 use starling_control::methods::{node, profile::SetRendezvous};
 use starling_keys::{Protection, RecoveryPhrase};
-use starling_node::Origin;
+use starling_node::{Introduction, Origin};
 use tokio::{sync::mpsc::UnboundedSender, task::JoinHandle};
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use crate::{
     error::{CliError, CliResult, screen_hint},
     profile::Profile,
     rpc,
-    verbs::{Joining, NewProfile, ensure_registered, make_profile, parse_home},
+    verbs::{Joining, NewProfile, ensure_registered, introduced, make_profile, parse_home, place_of},
 };
 
 /// What the user wants.
@@ -30,6 +30,10 @@ pub struct Wanted {
 pub enum Progress {
     /// What is waited for.
     Notice(String),
+    /// The rendezvous has told its key: its whole address, and what there is to compare, if nobody vouches for it.
+    Introduced(String, Option<&'static str>),
+    /// It has told none, and why.
+    NotIntroduced(String),
     /// The profile of a new account is made: the words of its phrase, with a space between them.
     Made(Zeroizing<String>),
     /// There is no profile, and why.
@@ -50,6 +54,30 @@ fn reason(error: &CliError) -> String {
     }
     let hint = error.reason.as_deref().and_then(screen_hint).or(error.hint.as_deref());
     format!("{}{}", error.message, hint.map(|hint| format!(" — {hint}")).unwrap_or_default())
+}
+
+/// Said of a key that nobody vouches for.
+const COMPARE: &str = "This is the key that has answered, and nobody vouches for it: compare it with what the operator says. Enter goes on.";
+
+/// Asks a rendezvous for its key.
+pub fn introduce(global: &Global, home: String, told: Told) -> JoinHandle<()> {
+    let global = global.clone();
+    tokio::spawn(async move {
+        let news = match introduced_by_text(&global, &home).await {
+            Ok(Introduction { address, vouched }) => {
+                Progress::Introduced(address.to_string(), (!vouched).then_some(COMPARE))
+            }
+            Err(error) => Progress::NotIntroduced(reason(&error)),
+        };
+        let _ = told.send(news);
+    })
+}
+
+async fn introduced_by_text(global: &Global, home: &str) -> CliResult<Introduction> {
+    match place_of(home) {
+        Some(place) => introduced(global, &place).await,
+        None => Ok(Introduction { address: parse_home(home)?, vouched: true }),
+    }
 }
 
 /// Makes the profile.

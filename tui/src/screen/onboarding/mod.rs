@@ -26,6 +26,8 @@ const TYPED_AHEAD: Duration = Duration::from_millis(50);
 enum Next {
     /// More keys.
     Stay,
+    /// The rendezvous that was typed is asked for its key.
+    Introduce,
     /// What the form says is made now.
     Make,
     /// The profile that was made is tried again at its rendezvous, with the token of the form.
@@ -108,6 +110,7 @@ async fn ask(
         match next {
             Next::Stay => {}
             Next::Leave(entered) => return Ok(entered || profile.exists()),
+            Next::Introduce => drop(making::introduce(global, form.wanted().home, told.clone())),
             Next::Make => drop(making::make(global, profile, form.wanted(), told.clone())),
             Next::Register => drop(making::register(global, profile, form.token(), told.clone())),
         }
