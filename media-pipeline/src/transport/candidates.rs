@@ -30,6 +30,22 @@ fn ufrag(sdp: &str) -> &str {
     sdp.lines().find_map(|line| line.trim().strip_prefix("a=ice-ufrag:")).unwrap_or_default()
 }
 
+/// A candidate of a relay without the address of this machine that it is related to (RFC 8839, section 5.1).
+pub fn without_related(candidate: &str) -> String {
+    let mut before = "";
+    let parts = candidate.split_ascii_whitespace().map(|part| {
+        let shown = match before {
+            "raddr" if part.contains(':') => "::",
+            "raddr" => "0.0.0.0",
+            "rport" => "9",
+            _ => part,
+        };
+        before = part;
+        shown
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
 impl Candidates {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,6 +147,18 @@ mod tests {
         assert_eq!(end.theirs(&told("a", 201)).unwrap(), None);
         assert_eq!(end.theirs(&"x".repeat(MAX_CANDIDATE + 1)).unwrap(), None);
         end.theirs("{").unwrap_err();
+    }
+
+    #[test]
+    fn a_relay_is_told_without_the_address_that_it_is_related_to() {
+        let relay = "candidate:1 1 udp 16777215 198.51.100.1 5 typ relay";
+        for (related, instead) in [
+            (" raddr 192.168.1.2 rport 5000", " raddr 0.0.0.0 rport 9"),
+            (" raddr 2001:db8::1 rport 5000 generation 0", " raddr :: rport 9 generation 0"),
+            ("", ""),
+        ] {
+            assert_eq!(without_related(&format!("{relay}{related}")), format!("{relay}{instead}"));
+        }
     }
 
     #[test]

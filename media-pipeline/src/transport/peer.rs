@@ -45,7 +45,7 @@ use webrtc::{
 
 use super::{
     addresses::Addresses,
-    candidates::Candidates,
+    candidates::{Candidates, without_related},
     codecs::{audio_codec, local_track, media_engine, video_codec},
     estimate::Shared,
     link::Link,
@@ -180,11 +180,15 @@ struct Remote {
 #[async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        if let Ok(candidate) = event.candidate.to_json()
+        let Ok(mut candidate) = event.candidate.to_json() else { return };
+        if self.relay_only {
             // The policy sees to it already; an address that slips through cannot be taken back.
-            && (!self.relay_only || candidate.candidate.contains("typ relay"))
-            && let Some(json) = self.candidates.ours(candidate)
-        {
+            if !candidate.candidate.contains("typ relay") {
+                return;
+            }
+            candidate.candidate = without_related(&candidate.candidate);
+        }
+        if let Some(json) = self.candidates.ours(candidate) {
             let _ = self.events.try_send(PeerEvent::Candidate(json));
         }
     }
