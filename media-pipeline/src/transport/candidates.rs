@@ -82,6 +82,9 @@ impl Candidates {
             return Ok(None);
         }
         let candidate: RTCIceCandidateInit = serde_json::from_str(json).map_err(failed)?;
+        if !is_for_udp(&candidate.candidate) {
+            return Ok(None);
+        }
         let mut state = self.state();
         if state.theirs.as_ref().is_some_and(|theirs| belongs(&candidate, theirs)) {
             state.taken += 1;
@@ -94,6 +97,12 @@ impl Candidates {
         state.early.push(candidate);
         Ok(None)
     }
+}
+
+/// Whether a candidate is one for UDP, or says that there are no more. To one that listens on TCP the library would connect at once.
+fn is_for_udp(candidate: &str) -> bool {
+    let transport = candidate.split_whitespace().nth(2);
+    candidate.is_empty() || transport.is_some_and(|transport| transport.eq_ignore_ascii_case("udp"))
 }
 
 /// Older versions do not say what a candidate belongs to.
@@ -147,6 +156,24 @@ mod tests {
         assert_eq!(end.theirs(&told("a", 201)).unwrap(), None);
         assert_eq!(end.theirs(&"x".repeat(MAX_CANDIDATE + 1)).unwrap(), None);
         end.theirs("{").unwrap_err();
+    }
+
+    #[test]
+    fn candidates_for_tcp_are_not_taken() {
+        let end = Candidates::default();
+        assert!(end.described_there(&description("first")).is_empty());
+        let takes = |candidate: &str| {
+            let candidate = RTCIceCandidateInit { candidate: candidate.into(), ..RTCIceCandidateInit::default() };
+            end.theirs(&serde_json::to_string(&candidate).unwrap()).unwrap().is_some()
+        };
+        for before in ["", "candidate:"] {
+            assert!(takes(&format!("{before}1 1 UDP 1671430143 192.0.2.1 5 typ host")), "{before}");
+            for tcp in ["1 1 tcp", "1 1 TCP", "1\u{2003}1\u{2003}tcp 1 udp", "1 1 ssltcp", " 1 1 tcp"] {
+                let candidate = format!("{before}{tcp} 1671430143 192.0.2.1 5 typ host tcptype passive");
+                assert!(!takes(&candidate), "{candidate}");
+            }
+        }
+        assert!(takes(""));
     }
 
     #[test]

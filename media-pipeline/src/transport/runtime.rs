@@ -149,11 +149,13 @@ impl Runtime for MediaRuntime {
         self.inner.wrap_tcp_listener(listener)
     }
 
+    /// Never: media go over UDP, and over streams that are not the library's. It would connect to whatever address the other end names, past relays
+    /// and proxies.
     fn connect_tcp<'a>(
         &'a self,
-        to: SocketAddr,
+        _: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
-        self.inner.connect_tcp(to)
+        Box::pin(async move { Err(io::Error::from(io::ErrorKind::Unsupported)) })
     }
 
     fn resolve_host<'a>(
@@ -241,6 +243,17 @@ mod tests {
         runtime.servers.known().insert("nowhere.invalid:7".into(), found.clone());
         assert_eq!(runtime.resolve_host("nowhere.invalid:7").await.unwrap(), found);
         runtime.resolve_host("never.invalid:7").await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn no_connection_over_tcp_is_made_to_an_address_that_the_other_end_names() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        for tunnel_only in [false, true] {
+            let runtime = MediaRuntime::new(&PeerConfig { tunnel_only, ..PeerConfig::default() });
+            runtime.connect_tcp(listener.local_addr().unwrap()).await.unwrap_err();
+        }
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[tokio::test]
