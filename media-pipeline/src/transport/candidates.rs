@@ -46,6 +46,16 @@ pub fn without_related(candidate: &str) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
+/// A description with no other candidates than those of relays, as they are told.
+pub fn by_relays_alone(sdp: &str) -> String {
+    let lines = sdp.split_inclusive('\n').filter_map(|line| {
+        let Some(candidate) = line.strip_prefix("a=candidate:") else { return Some(line.to_owned()) };
+        let end = &line[line.trim_end().len()..];
+        candidate.contains("typ relay").then(|| format!("a=candidate:{}{end}", without_related(candidate)))
+    });
+    lines.collect()
+}
+
 impl Candidates {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,6 +196,17 @@ mod tests {
         ] {
             assert_eq!(without_related(&format!("{relay}{related}")), format!("{relay}{instead}"));
         }
+    }
+
+    #[test]
+    fn a_description_tells_of_relays_alone_where_nothing_else_is_wanted() {
+        let relay =
+            |related: &str| format!("a=candidate:1 1 udp 16777215 198.51.100.1 5 typ relay raddr {related}\r\n");
+        let host = "a=candidate:2 1 udp 2130706431 192.168.1.2 5000 typ host\r\n";
+        let around = |candidates: &str| format!("v=0\r\nm=audio 9\r\n{candidates}a=end-of-candidates\r\n");
+        let told = by_relays_alone(&around(&(relay("192.168.1.2 rport 5000") + host)));
+        assert_eq!(told, around(&relay("0.0.0.0 rport 9")));
+        assert_eq!(by_relays_alone(&description("first")), description("first"));
     }
 
     #[test]

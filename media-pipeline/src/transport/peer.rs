@@ -45,7 +45,7 @@ use webrtc::{
 
 use super::{
     addresses::Addresses,
-    candidates::{Candidates, without_related},
+    candidates::{Candidates, by_relays_alone, without_related},
     codecs::{audio_codec, local_track, media_engine, video_codec},
     estimate::Shared,
     link::Link,
@@ -266,6 +266,8 @@ async fn read_channel(channel: Arc<dyn DataChannel>, events: mpsc::Sender<PeerEv
 /// A connection.
 pub struct Peer {
     connection: Arc<dyn PeerConnection>,
+    /// The other side is told of no way but those through relays.
+    relay_only: bool,
     remote: Arc<Remote>,
     candidates: Arc<Candidates>,
     seen: Arc<Seen>,
@@ -384,6 +386,7 @@ impl Peer {
         };
         let peer = Self {
             connection,
+            relay_only,
             remote,
             candidates,
             seen,
@@ -422,7 +425,9 @@ impl Peer {
         self.candidates.described_here(&description.sdp);
         self.connection.set_local_description(description).await.map_err(failed)?;
         let description = self.connection.local_description().await;
-        description.map(|d| d.sdp).ok_or_else(|| failed("there is no local description"))
+        let sdp = description.map(|d| d.sdp).ok_or_else(|| failed("there is no local description"))?;
+        // What was found meanwhile is in it.
+        Ok(if self.relay_only { by_relays_alone(&sdp) } else { sdp })
     }
 
     /// Takes the answer to our offer.
