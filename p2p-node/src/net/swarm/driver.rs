@@ -33,6 +33,7 @@ use super::{
     lan_query,
     mappings::Mappings,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
+    network::stun_of,
     paths::{Path, Picture},
     probe::{Probe, ProbeTarget, Probing},
     proxied,
@@ -97,7 +98,7 @@ pub(super) struct Driver {
     pub(super) mappings: Mappings,
     /// The measurement of that.
     pub(super) measuring: FuturesUnordered<BoxFuture<'static, Option<Duration>>>,
-    /// The rendezvous that has greeted us last, and its port for STUN.
+    /// The rendezvous that has greeted us last, of those that have a port for STUN, and that port.
     pub(super) stun: Option<(HomeId, u16)>,
     /// Contacts are looked for on the LAN.
     pub(super) mdns: bool,
@@ -419,7 +420,10 @@ impl Driver {
             NetCommand::Remember(known) => known.into_iter().for_each(|(name, ip)| self.names.remember(name, ip)),
             NetCommand::RememberNetworks(known) => self.mappings.remember(known),
             NetCommand::Stun(home, port) => {
-                self.stun = Some((home, port));
+                // Visits are over soon.
+                if self.connectivity.session_on(&home).is_some() {
+                    self.stun = stun_of(self.stun, (home, port));
+                }
                 self.look_at_network().await;
             }
             NetCommand::Leave => self.report(Input::Leave).await,

@@ -6,11 +6,17 @@ use std::{
 };
 
 use super::{driver::Driver, lifetime};
-use crate::net::{NetEvent, connectivity::Input};
+use crate::net::{HomeId, NetEvent, connectivity::Input};
 
 /// Seconds since 1970.
 fn unix_s() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whom to ask by STUN, once a rendezvous has greeted us and said at which port it answers: one that answers at none takes nobody's place.
+pub(super) fn stun_of(known: Option<(HomeId, u16)>, greeted: (HomeId, u16)) -> Option<(HomeId, u16)> {
+    let (home, port) = greeted;
+    known.filter(|(other, _)| port == 0 && *other != home).or(Some(greeted))
 }
 
 impl Driver {
@@ -68,5 +74,20 @@ impl Driver {
             self.measuring.clear();
             self.report(Input::Rest(self.mappings.rest())).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendezvous_without_stun_takes_the_place_of_none_that_has_it() {
+        let [one, other] = [[1; 32], [2; 32]];
+        assert_eq!(stun_of(None, (one, 0)), Some((one, 0)));
+        assert_eq!(stun_of(Some((one, 0)), (other, 3478)), Some((other, 3478)));
+        assert_eq!(stun_of(Some((one, 3478)), (other, 0)), Some((one, 3478)));
+        assert_eq!(stun_of(Some((one, 3478)), (other, 3479)), Some((other, 3479)));
+        assert_eq!(stun_of(Some((one, 3478)), (one, 0)), Some((one, 0)), "it was started again without");
     }
 }

@@ -97,7 +97,7 @@ impl Driver {
             Opening::Probe(Probing::Ended { subject, number, answered }) => {
                 self.report(Input::Probed { subject, number, answered }).await;
                 // It may be another network by now, or one to be measured again.
-                if answered && self.stun.is_some_and(|(home, _)| subject == Subject::Home(home)) {
+                if answered && matches!(subject, Subject::Home(_)) {
                     self.look_at_network().await;
                 }
             }
