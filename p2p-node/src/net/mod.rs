@@ -78,7 +78,7 @@ pub struct WantedHome {
     pub visit: Option<u64>,
 }
 
-/// Tells networks apart that this machine has been in, and says nothing else of them.
+/// Tells networks apart that this machine has been in. It does not name a router, but who tries the addresses of all finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NetworkId(pub [u8; 16]);
 

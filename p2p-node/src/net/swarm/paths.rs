@@ -148,12 +148,19 @@ pub(super) struct Outcome {
     pub rerouted: bool,
 }
 
+/// The address on the link of who has not said yet what it is.
+const NOT_KNOWN: &str = "00:00:00:00:00:00";
+
 /// The address on the link of a router with IPv4, in `/proc/net/arp`. With IPv6, their addresses are made of those already.
 fn link_address<'a>(gateway: &str, arp: &'a str) -> Option<&'a str> {
     let (interface, hop) = gateway.split_once(' ')?;
     let hop = Ipv4Addr::from(u32::from_str_radix(hop, 16).ok()?.to_ne_bytes());
     arp.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>().as_slice() {
-        [ip, _, _, link, _, device] if *device == interface && ip.parse::<Ipv4Addr>() == Ok(hop) => Some(*link),
+        [ip, _, _, link, _, device]
+            if *device == interface && *link != NOT_KNOWN && ip.parse::<Ipv4Addr>() == Ok(hop) =>
+        {
+            Some(*link)
+        }
         _ => None,
     })
 }
@@ -214,6 +221,7 @@ mod tests {
         };
         assert_eq!(link_address("wlan0 0104A8C0", &entry("02:00:00:00:00:01")), Some("02:00:00:00:00:01"));
         assert_eq!(link_address("eth0 0104A8C0", &entry("02:00:00:00:00:01")), None);
+        assert_eq!(link_address("wlan0 0104A8C0", &entry("00:00:00:00:00:00")), None, "it is being asked");
         assert_eq!(link_address("wlan0 fe800000000000000000000000000001", &entry("02:00:00:00:00:01")), None);
         let here = network(ROUTES, "02:00:00:00:00:01");
         assert!(here.is_some() && here == network(ROUTES, "02:00:00:00:00:01"));
