@@ -300,6 +300,8 @@ mod tests {
         }
         let place = ServerPlace { host: Host::Dns("rendezvous.example".into()), port: 5 };
         assert_eq!("rendezvous.example:5".parse(), Ok(place.clone()));
+        let same: ServerPlace = "Rendezvous.Example.:5".parse().unwrap();
+        assert!(same.is_of(&place.clone().with_key(home.peer)));
         let ways = place.ways().map(|way| way.to_string());
         assert_eq!(ways, ["/dns/rendezvous.example/udp/5/quic-v1", "/dns/rendezvous.example/tcp/5"]);
         assert!(place.web().to_string().starts_with("/dns/rendezvous.example/tcp/443/wss"));

@@ -94,7 +94,14 @@ impl ServerPlace {
 
     /// Whether a server is at this place.
     pub fn is_of(&self, address: &RendezvousAddr) -> bool {
-        self.host == address.host && (self.port == address.port || address.port == WEB_PORT)
+        let is_host = match (&self.host, &address.host) {
+            // However it is written: who is known is not asked again.
+            (Host::Dns(name), Host::Dns(known)) => {
+                name.trim_end_matches('.').eq_ignore_ascii_case(known.trim_end_matches('.'))
+            }
+            (host, known) => host == known,
+        };
+        is_host && (self.port == address.port || address.port == WEB_PORT)
     }
 
     /// The ways to whoever is there: QUIC and TCP, which say nothing of who that is.
