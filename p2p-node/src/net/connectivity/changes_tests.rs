@@ -132,4 +132,12 @@ fn who_is_away_is_left_alone_more_and_more_while_a_home_would_say_when_it_is_bac
     assert!((4..=10).contains(&dials), "{dials} in a day");
     world.input(Input::Hint(device(1)));
     assert_eq!(world.dials_to(1).len() - before, dials + 1, "and at once when it is there");
+    // Through a relay it is there, and a direct way is looked for as before.
+    world.fail_dials();
+    world.connect(1, true, None);
+    world.open_streams();
+    let before = world.dials_to(1).len();
+    world.pass_with(3_600 * SECOND, &[]);
+    let dials = world.dials_to(1).len() - before;
+    assert!((5..=10).contains(&dials), "{dials} in an hour");
 }

@@ -19,6 +19,8 @@ pub const MAX_DEVICE_WAIT: Duration = Duration::from_secs(120);
 /// The same while we are connected to a home of ours, which says when a device is there; a device that is back dials us, too. So there is rest however
 /// many are away.
 const MAX_AWAY_WAIT: Duration = Duration::from_secs(6 * 3600);
+/// The same to find a direct way to a device that is there through a relay: nobody says when there is one.
+const MAX_RELAYED_WAIT: Duration = Duration::from_secs(600);
 /// Longest wait between two tries to reach a rendezvous: everything that is offline is reached through it.
 pub const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
 /// Addresses in one dial. libp2p tries them side by side.
@@ -77,7 +79,12 @@ impl Device {
 
     /// Notes a try to reach it. A home would say if it were there.
     pub fn tried(&mut self, now: Instant, has_home: bool, rng: &mut SmallRng) {
-        self.backoff.tried(now, if has_home { MAX_AWAY_WAIT } else { MAX_DEVICE_WAIT }, rng);
+        let longest = match self.out {
+            _ if !has_home => MAX_DEVICE_WAIT,
+            None => MAX_AWAY_WAIT,
+            Some(_) => MAX_RELAYED_WAIT,
+        };
+        self.backoff.tried(now, longest, rng);
     }
 
     /// Notes an address on the LAN. Returns whether it is new.
