@@ -66,6 +66,7 @@ impl Connectivity {
             self.stop_listening(listener);
             self.schedule_home(id);
         }
+        self.heed_lone_relays(now);
         self.admit_known();
     }
 

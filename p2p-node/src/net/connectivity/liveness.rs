@@ -184,13 +184,27 @@ impl Connectivity {
             return;
         }
         for subject in self.subjects() {
-            let latest = now + self.probe_interval(subject, u32::MAX);
-            if let Some(liveness) = self.liveness(subject)
-                && liveness.due.is_some_and(|due| due > latest)
-            {
-                self.probe_at(subject, latest);
-                self.rest_until_probe(subject);
+            self.shorten_rest(now, subject);
+        }
+    }
+
+    /// Sessions with servers have ended, which may be relays all the same.
+    pub(super) fn heed_lone_relays(&mut self, now: Instant) {
+        for subject in self.subjects() {
+            if self.is_through_lone_relay(subject) {
+                self.shorten_rest(now, subject);
             }
+        }
+    }
+
+    /// The next probe is not due later than it would be if the last one had been now.
+    fn shorten_rest(&mut self, now: Instant, subject: Subject) {
+        let latest = now + self.probe_interval(subject, u32::MAX);
+        if let Some(liveness) = self.liveness(subject)
+            && liveness.due.is_some_and(|due| due > latest)
+        {
+            self.probe_at(subject, latest);
+            self.rest_until_probe(subject);
         }
     }
 
@@ -374,8 +388,25 @@ impl Connectivity {
             }
             Subject::Device(_) => UNWATCHED_DEVICE,
         };
-        let is_forgotten = self.connection_of(subject).is_some_and(|(_, on)| self.over_datagrams.contains(&on));
-        if is_forgotten { interval.min(self.rest) } else { interval }
+        if self.connection_of(subject).is_some_and(|(_, on)| self.over_datagrams.contains(&on)) {
+            interval.min(self.rest)
+        } else if self.is_through_lone_relay(subject) {
+            interval.min(UNWATCHED_HOME).min(self.rest)
+        } else {
+            interval
+        }
+    }
+
+    /// Whether a device may be reached through a relay with which there is no session: nothing else is said to that, and it closes what is silent.
+    fn is_through_lone_relay(&self, subject: Subject) -> bool {
+        let Subject::Device(id) = subject else { return false };
+        let Some(device) = self.devices.get(&id) else { return false };
+        device.out.is_some_and(|(connection, _)| connection.relayed)
+            && device
+                .target
+                .relays
+                .iter()
+                .any(|relay| self.is_connected(&relay.peer_id()) && self.session_on(&relay.peer).is_none())
     }
 
     /// Shortened at random, so that many clients do not probe in step.

@@ -226,9 +226,10 @@ impl World {
         moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
     }
 
-    /// Passes ten minutes at rest, after one in which it comes to rest. Gives since when, and how often the machine has woken up in a minute.
+    /// Passes ten minutes at rest, after two in which it comes to rest: the first probe of a stream is not one at rest. Gives since when, and how often
+    /// the machine has woken up in a minute.
     fn rest(&mut self) -> (Instant, usize) {
-        self.pass_with(60 * SECOND, &[]);
+        self.pass_with(120 * SECOND, &[]);
         let since = self.now;
         self.pass_with(600 * SECOND, &[]);
         let log = self.probe_log.iter().filter(|(at, ..)| *at >= since);
@@ -274,6 +275,25 @@ fn what_a_relay_carries_needs_no_signs_of_life_of_its_own() {
     world.fail_dials();
     let (since, _) = world.rest();
     assert!(world.longest_silence(Subject::Device(device(1)), since) >= 60 * SECOND);
+}
+
+#[test]
+fn a_relay_that_is_no_home_any_more_is_kept_by_who_is_reached_through_it() {
+    let mut world = World::new(1);
+    world.home(9, false);
+    world.connect(9, false, None);
+    let (_, relay) = home(9);
+    world.input(Input::Targets(HashMap::from([(device(1), Target { relays: vec![relay], addresses: vec![] })])));
+    world.connect(1, true, None);
+    world.open_streams();
+    world.fail_dials();
+    world.input(Input::Rest(88 * SECOND));
+    world.rest();
+    let since = world.now;
+    world.input(Input::Homes(HashMap::new()));
+    world.pass_with(600 * SECOND, &[]);
+    let silence = world.longest_silence(Subject::Device(device(1)), since);
+    assert!(silence <= 28 * SECOND, "{silence:?}");
 }
 
 #[test]
