@@ -28,6 +28,8 @@ impl AccountDevices<'_> {
         if left.len() < count {
             tracing::info!("a snapshot of the account that could not be read was taken");
             turn.put(META, KEPT, &UnreadableSnapshotsRow { snapshots: left })?;
+            // For the other devices, and those that come later.
+            self.cx.account.snapshot_soon(turn, self.cx.counters);
         }
         Ok(())
     }
