@@ -68,6 +68,8 @@ pub(super) struct Picture {
     pub networks: Vec<Network>,
     /// Where all else is sent: interfaces and their next hops, as the kernel writes them.
     gateways: Vec<String>,
+    /// The interface by which IPv4 leads out: that of a VPN, whose routes are often not among those.
+    way_out: Option<String>,
     /// An interface has IPv6 alone.
     pub ipv6_alone: bool,
 }
@@ -83,7 +85,10 @@ impl Picture {
         let usable = interfaces.iter().filter(|interface| !interface.is_loopback() && !interface.is_link_local());
         let usable: Vec<(&str, IpAddr)> = usable.map(|interface| (interface.name.as_str(), interface.ip())).collect();
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let source = source_towards(OUTSIDE);
+        let way_out = interfaces.iter().find(|interface| Some(interface.ip()) == source);
         Self {
+            way_out: way_out.map(|interface| interface.name.clone()),
             addresses: all.iter().map(|network| network.address).collect(),
             // An interface that claims everything is no network to be in.
             networks: all.into_iter().filter(|network| network.prefix >= 8).collect(),
@@ -92,16 +97,19 @@ impl Picture {
         }
     }
 
-    /// What tells the network from others: where it sends all else to. Nothing if it sends nothing elsewhere.
+    /// What tells the network from others: where it sends all else to. Nothing if there is no router to tell it by, as with a modem.
     pub fn network(&self) -> Option<NetworkId> {
         self.network_by(&std::fs::read_to_string("/proc/net/arp").unwrap_or_default())
     }
 
     fn network_by(&self, arp: &str) -> Option<NetworkId> {
-        if self.gateways.is_empty() {
+        let has_router =
+            |gateway: &String| gateway.split_once(' ').is_some_and(|(_, hop)| hop.bytes().any(|b| b != b'0'));
+        if !self.gateways.iter().any(has_router) {
             return None;
         }
         let mut hasher = blake3::Hasher::new_derive_key("starling 2026 network v1");
+        hasher.update(format!("{}\n", self.way_out.as_deref().unwrap_or_default()).as_bytes());
         for gateway in &self.gateways {
             // Many routers have the same address in their networks, but each has its own on the link.
             hasher.update(format!("{gateway} {}\n", link_address(gateway, arp).unwrap_or_default()).as_bytes());
@@ -228,6 +236,9 @@ mod tests {
         assert_ne!(here, network(ROUTES, "02:00:00:00:00:02"), "another router with the same address");
         assert_ne!(here, network(&ROUTES.replace("0104A8C0", "0204A8C0"), "02:00:00:00:00:01"));
         assert_eq!(network("", "02:00:00:00:00:01"), None);
+        assert_eq!(network(&ROUTES.replace("0104A8C0", "00000000"), "02:00:00:00:00:01"), None, "a modem's");
+        let with_vpn = Picture { gateways: gateways(ROUTES, ""), way_out: Some("tun0".into()), ..Picture::default() };
+        assert_ne!(with_vpn.network_by(&entry("02:00:00:00:00:01")), here);
     }
 
     #[test]
