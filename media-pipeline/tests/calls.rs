@@ -356,6 +356,58 @@ async fn a_path_that_is_dead_in_either_direction_or_both_is_replaced_in_seconds(
     }
 }
 
+/// Two calls, and their events.
+type Ends = [(Call, mpsc::Receiver<CallEvent>); 2];
+
+/// Carries candidates between two calls until one of them, of this place, has such an event.
+async fn carry_until(ends: &mut Ends, mut is: impl FnMut(usize, &CallEvent) -> bool) {
+    let [(a, from_a), (b, from_b)] = ends;
+    loop {
+        let (event, place, other) = tokio::select! {
+            event = from_a.recv() => (event, 0, &*b),
+            event = from_b.recv() => (event, 1, &*a),
+        };
+        let event = event.expect("a call ended");
+        if let CallEvent::Candidate(_, json) = &event {
+            other.candidate(0, json).await.unwrap();
+        }
+        if is(place, &event) {
+            return;
+        }
+    }
+}
+
+async fn both_connected(ends: &mut Ends) {
+    let mut connected = [false; 2];
+    carry_until(ends, |place, event| {
+        connected[place] |= *event == CallEvent::Connected(0);
+        connected == [true; 2]
+    })
+    .await;
+}
+
+/// Browsers make some, whoever has called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_of_the_end_that_was_called_is_refused_and_leads_to_one_of_the_caller() {
+    let mut ends: Ends = [(); 2].map(|()| Call::start(config("tone", "none", None)).unwrap());
+    let [a, b] = [ends[0].0.clone(), ends[1].0.clone()];
+    let offer = a.offer(0).await.unwrap();
+    let described = b.answer(0, offer).await.unwrap();
+    a.accept(0, described.clone()).await.unwrap();
+    both_connected(&mut ends).await;
+    // It names the connection, as an offer of this end would.
+    a.answer(0, described.clone()).await.unwrap_err();
+    carry_until(&mut ends, |place, event| place == 0 && *event == CallEvent::NeedsRestart(0)).await;
+    let offer = a.restart(0).await.unwrap();
+    // One that crosses ours leaves it alone.
+    a.answer(0, described).await.unwrap_err();
+    let answer = b.answer(0, offer).await.unwrap();
+    a.accept(0, answer).await.unwrap();
+    both_connected(&mut ends).await;
+    a.end().await;
+    b.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_in_a_mesh_see_and_hear_one_another_and_may_leave() {
     let sources = ["tone:300", "tone:500", "tone:700", "tone:900"];

@@ -68,6 +68,11 @@ impl Repair {
         }
     }
 
+    /// The offers are ours to make.
+    pub fn makes_offers(&self) -> bool {
+        self.offers
+    }
+
     /// It was connected once.
     pub fn has_begun(&self) -> bool {
         self.begun

@@ -85,6 +85,10 @@ impl Call {
     }
 
     /// An answer to an offer: of a new route, or of a known one that is made again.
+    ///
+    /// Where the offers of a connection are ours to make, one of its other end is refused and counts as [`Call::reconnect`]. So of two offers that
+    /// cross, ours is the one that is answered, and the ends never change their roles in ICE and DTLS. A browser takes its own offer back when ours
+    /// comes (RFC 9429, section 4.1.10.2).
     pub async fn answer(&self, route: u64, offer: String) -> Result<String, MediaError> {
         let mut known = self.route(route);
         if let Some(old) = &known
@@ -96,6 +100,10 @@ impl Call {
             known = None;
         }
         let route = match known {
+            Some(route) if lock(&route.state).repair.makes_offers() => {
+                route.renewed(|repair| repair.requested(Instant::now()));
+                return Err(MediaError::Transport("the offers are this end's to make".into()));
+            }
             Some(route) => route,
             None => Box::pin(self.add(route, false)).await?,
         };
