@@ -6,6 +6,7 @@ mod talk;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs::File,
     net::TcpListener,
     os::fd::AsFd,
@@ -26,7 +27,7 @@ pub use self::{
     rest::AtRest,
     talk::{ENDS, Restored, Talk},
 };
-use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until};
+use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until, watchdog::test_name};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -193,28 +194,40 @@ impl Lab {
 
     /// Bytes that have come in at a host from the common network.
     pub fn received_bytes(&self, host: &str) -> u64 {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.ns(host), "cat", "/proc/net/dev"]);
-        let text = String::from_utf8(run_to_end(&mut command).stdout).unwrap();
+        let output = run_to_end(self.system_command(host, "cat").arg("/proc/net/dev"));
+        let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find_map(|line| line.trim().strip_prefix("wan:")).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// Does something in the network of a host: in a thread that ends there, and in those that it starts.
+    pub fn within<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
+        let network = File::open(PathBuf::from("/run/netns").join(self.ns(host))).unwrap();
+        let enter = move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| {
+            // It is the same test.
+            let thread = std::thread::Builder::new().name(test_name()).spawn_scoped(scope, enter).unwrap();
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     /// A listener of this process in the network of a host.
     pub fn listener(&self, host: &str, address: &str) -> TcpListener {
-        let network = File::open(PathBuf::from("/run/netns").join(self.ns(host))).unwrap();
-        let address = address.to_owned();
-        // The thread that enters the network ends there.
-        let bound = std::thread::spawn(move || {
-            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            TcpListener::bind(address).unwrap()
-        });
-        bound.join().unwrap()
+        self.within(host, || TcpListener::bind(address).unwrap())
+    }
+
+    /// A program of the system, on a host.
+    pub fn system_command(&self, host: &str, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.ns(host)]).arg(program);
+        command
     }
 
     pub fn command(&self, host: &str, name: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.ns(host)]).arg(program(name));
+        let mut command = self.system_command(host, program(name));
         command.env("XDG_RUNTIME_DIR", self.dir.path().join(host)).env_remove("SSLKEYLOGFILE");
         command.stderr(log_in(self.dir.path(), host));
         command
