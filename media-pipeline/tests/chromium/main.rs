@@ -1,7 +1,8 @@
-//! Chromium at the other side of a call: its pictures and sound reach us, and ours reach it, with and without loss.
+//! Chromium at the other side of a call: its pictures and sound reach us, and ours reach it, with and without loss, and wherever either end moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod browser;
+mod roaming;
 mod talk;
 
 use std::{net::TcpListener, process::Command, time::Duration};
@@ -49,7 +50,7 @@ async fn chromium_sees_and_hears_us_and_we_it() {
     assert!(number("samples") > 100_000.0 && number("concealed") < number("samples") / 10.0, "{last}");
     assert!(last["freezes"].as_u64() <= Some(1), "{last}");
     // Though it also knows AES-GCM.
-    assert_eq!(last["srtp"], "AES_CM_128_HMAC_SHA1_80", "{last}");
+    assert_eq!(last["srtp"], "SRTP_AES128_CM_HMAC_SHA1_80", "{last}");
     let route = &stats.routes[0];
     assert!(route.video.frames > 80 && route.video.broken_frames == 0, "{stats:#?}");
     assert!(route.audio.packets > 200, "{stats:#?}");
