@@ -86,6 +86,10 @@ pub const SEEK_AGAIN_MS: u64 = 60_000;
 pub const MAX_OWED_BACKOFF: u32 = 2;
 /// How often somebody has entered a group again is remembered for this time after it was last given what it lacked.
 pub const OWED_LIFE_MS: u64 = 86_400_000;
+/// Who asks for the way while another was shown it waits for that one at most so long: with a server that answers it has come by then …
+pub const SHOWN_WAY_MS: u64 = 10_000;
+/// … so many at a time; more have to ask again.
+pub const MAX_SHOWN_WAITING: usize = 64;
 /// Members of a group that are asked at most at a time.
 pub const MAX_SEEKS: usize = 16;
 /// Messages that cannot be read make us compare epochs with a member at most this often.

@@ -18,6 +18,7 @@ use crate::{
         types::{ChatId, Standing},
     },
     engine::GroupCommand,
+    limits::SEEK_AFTER_MS,
     mls::PAST_EPOCHS,
 };
 
@@ -237,6 +238,44 @@ fn what_a_device_lacks_that_has_come_again_and_again_is_not_forgotten_by_a_resta
     world.start(alice);
     world.pass(30 * 60_000);
     assert_eq!(world.texts_in(bob, chat), ["once", "twice"]);
+}
+
+/// The server is honest from now on, and these are connected: whoever could not connect for long tries again when it starts.
+fn meet(world: &mut World, all: &[Who]) {
+    world.liar.as_mut().unwrap().relent();
+    world.direct = true;
+    for who in all {
+        world.kill(*who);
+        world.start(*who);
+    }
+}
+
+/// The server tells each of those who enter from one epoch that nobody stands before it.
+#[test]
+fn all_who_are_apart_from_the_owner_come_to_it_one_after_the_other() {
+    let mut world = World::new(985);
+    let people = world.company(7);
+    let alice = people[0];
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, people[1], Role::Reader).unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    world.liar = Some(showing(move |s| s.author == alice && s.reader == alice));
+    for n in 0..=PAST_EPOCHS {
+        let name = n.to_string();
+        world.call(alice, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+        world.pass(3_000);
+    }
+    for who in &people[1..] {
+        assert_ne!(world.epoch_in(*who, chat), world.epoch_in(alice, chat), "{who}");
+    }
+    meet(&mut world, &people);
+    world.pass(SEEK_AFTER_MS + 60_000);
+    for who in &people {
+        assert_eq!(world.epoch_in(*who, chat), world.epoch_in(alice, chat), "{who}");
+    }
+    read_each_other(&mut world, chat, &people[2..]);
 }
 
 /// What a member's modified program says of the group, as if it was where nothing leads to from `reader`; and a way into a group of its own with this policy.

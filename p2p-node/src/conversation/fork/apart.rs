@@ -5,7 +5,7 @@
 //! word of somebody who could not make it one, and nobody is there who was removed by its account: a member could otherwise lead others into a group of
 //! its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
@@ -24,7 +24,7 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{MAX_SEEKS, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS},
+    limits::{MAX_SEEKS, MAX_SHOWN_WAITING, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS, SHOWN_WAY_MS},
     mls::{LiveGroup, policy::admits},
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
@@ -34,6 +34,8 @@ use crate::{
 #[derive(Default)]
 pub struct Apart {
     of: BTreeMap<GroupId, BTreeMap<DeviceId, Seek>>,
+    /// Who was shown the way to where this device is, by group.
+    shown: BTreeMap<GroupId, Shown>,
     /// Devices that have entered again before they could be owed what they lack, and when they can be, in steady time.
     owed: BTreeMap<(GroupId, DeviceId), u64>,
 }
@@ -48,6 +50,25 @@ struct Seek {
     leader: Standing,
 }
 
+/// A device that was shown the way. Of those who enter from one epoch only one is followed, whatever a server says to the others; so they come one
+/// after the other.
+struct Shown {
+    to: DeviceId,
+    /// The epoch that the way leads into: once it is over there is another way.
+    epoch: u64,
+    /// Until when the others wait for the device, in steady time.
+    until: u64,
+    /// Those who have asked since, in their order.
+    waiting: VecDeque<DeviceId>,
+}
+
+impl Shown {
+    /// Whether the others wait for the device that was shown the way.
+    fn holds(&self, epoch: u64, now: u64) -> bool {
+        self.epoch == epoch && now < self.until
+    }
+}
+
 /// Which of two devices leads the other: the one of the account with the higher role, then of the one that was let in earlier. The least is first.
 type Standing = (Role, u64, AccountId, DeviceId);
 
@@ -55,13 +76,36 @@ impl Apart {
     /// When something is to be done, in steady time.
     pub fn next_due(&self) -> Option<u64> {
         let seeks = self.of.values().flat_map(BTreeMap::values).map(|seek| seek.at);
-        seeks.chain(self.owed.values().copied()).min()
+        let shown = self.shown.values().filter(|shown| !shown.waiting.is_empty()).map(|shown| shown.until);
+        seeks.chain(shown).chain(self.owed.values().copied()).min()
     }
 
     /// A group was entered again, or is not there any more.
     pub(in crate::conversation) fn forget(&mut self, id: &GroupId) {
         self.of.remove(id);
+        self.shown.remove(id);
         self.owed.retain(|(of, _), _| of != id);
+    }
+
+    /// Whether a device that asks for the way has to wait for another, which was shown it; it is shown it after that.
+    fn has_to_wait(&mut self, (id, device): (GroupId, DeviceId), epoch: u64, now: u64) -> bool {
+        let shown = self.shown.get_mut(&id).filter(|shown| shown.to != device && shown.holds(epoch, now));
+        let Some(shown) = shown else { return false };
+        if !shown.waiting.contains(&device) && shown.waiting.len() < MAX_SHOWN_WAITING {
+            shown.waiting.push_back(device);
+        }
+        true
+    }
+
+    fn note_shown(&mut self, (id, to): (GroupId, DeviceId), epoch: u64, now: u64) {
+        let mut waiting = self.shown.remove(&id).map(|shown| shown.waiting).unwrap_or_default();
+        waiting.retain(|device| *device != to);
+        self.shown.insert(id, Shown { to, epoch, until: now + SHOWN_WAY_MS, waiting });
+    }
+
+    /// The one that is shown the way next, if those who wait have waited for long enough.
+    fn take_waiting(&mut self, id: &GroupId, epoch: u64, now: u64) -> Option<DeviceId> {
+        self.shown.get_mut(id).filter(|shown| !shown.holds(epoch, now))?.waiting.pop_front()
     }
 
     /// Whether members of a group are asked for the way to where they are.
@@ -240,6 +284,10 @@ impl Conversations {
             }
             self.apart.seek_again(id, device, seek);
         }
+        let held: Vec<GroupId> = self.apart.shown.keys().copied().collect();
+        for id in held {
+            self.show_way_to_next(turn, cx, id)?;
+        }
         let due: Vec<(GroupId, DeviceId)> =
             self.apart.owed.extract_if(.., |_, at| *at <= turn.now()).map(|(owed, _)| owed).collect();
         for (id, device) in due {
@@ -281,27 +329,64 @@ impl Conversations {
             let (may_come, is_gone) =
                 (self.may_come_in(cx.dir, entry, &device), self.was_removed(cx.dir, entry, &device));
             // Before the state is loaded.
-            if !self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now())) {
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            if !entry.forks.may_work(Some(device), turn.now()) {
                 continue;
             }
+            // Where we are it is not.
+            entry.forks.not_here(&device);
+            let epoch = entry.epoch();
             if is_gone {
                 say(turn, device, wire::Apart { out: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
             }
-            if !may_come {
-                continue;
+            if may_come && !self.apart.has_to_wait((id, device), epoch, turn.now()) {
+                self.show_way(turn, cx, id, device)?;
             }
-            let Some(group) = self.open(turn, cx.mls, id)? else { continue };
-            let secret = group.entry.row.door.as_ref().map(|door| door.secret.clone());
-            let Some((door, secret)) = group.way_in()?.zip(secret) else { continue };
-            let door = door.to_bytes();
-            if door.len() > MAX_ENTRY {
-                tracing::debug!("the way into a group is too large to be shown");
-                continue;
-            }
-            let way = Way { group: Bytes::copy_from_slice(&id), secret: secret.into(), door: door.into() };
-            say(turn, device, wire::Apart { way: Some(way), ..wire::Apart::default() });
         }
         Ok(())
+    }
+
+    /// Shows a device the way to where we are.
+    fn show_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+        device: DeviceId,
+    ) -> Result<(), EngineError> {
+        let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        let secret = group.entry.row.door.as_ref().map(|door| door.secret.clone());
+        let Some((door, secret)) = group.way_in()?.zip(secret) else { return Ok(()) };
+        let epoch = door.epoch;
+        let door = door.to_bytes();
+        if door.len() > MAX_ENTRY {
+            tracing::debug!("the way into a group is too large to be shown");
+            return Ok(());
+        }
+        let way = Way { group: Bytes::copy_from_slice(&id), secret: secret.into(), door: door.into() };
+        say(turn, device, wire::Apart { way: Some(way), ..wire::Apart::default() });
+        self.apart.note_shown((id, device), epoch, turn.now());
+        Ok(())
+    }
+
+    /// Whoever was shown the way has come, or has had its time: the next one is shown it, if there is one.
+    pub(in crate::conversation) fn show_way_to_next(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        loop {
+            let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else {
+                self.apart.shown.remove(&id);
+                return Ok(());
+            };
+            let Some(device) = self.apart.take_waiting(&id, entry.epoch(), turn.now()) else { return Ok(()) };
+            let is_here = entry.forks.heard_lately(entry.epoch()).any(|heard| heard == device);
+            if !is_here && cx.links.is_connected(&device) && self.may_come_in(cx.dir, entry, &device) {
+                self.show_way(turn, cx, id, device)?;
+            }
+        }
     }
 
     /// Whether a device may enter a group: its account is in it and has listed it, and no device that has let it in was removed.

@@ -300,6 +300,7 @@ impl Conversations {
         }
         self.policy_moved(turn, cx, id, false)?;
         self.tell_beacons(turn, cx, id);
+        self.show_way_to_next(turn, cx, id)?;
         self.groups.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
