@@ -44,6 +44,10 @@ impl Conversations {
         let (mut entry, state) = GroupEntry::new(id, live, row)?;
         note_parent(turn, &mut entry, entering, sequence)?;
         tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
+        if let Some(guide) = self.apart.guide(&id).filter(|_| door.apart) {
+            // It is here: whoever stands lower does not lead away from it.
+            entry.forks.note_heard(guide, entering.epoch);
+        }
         self.add_group(turn, cx, chat, (entry, state))?;
         self.apart.forget(&id);
         if again {

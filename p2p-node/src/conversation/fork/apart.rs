@@ -5,7 +5,7 @@
 //! word of somebody who could not make it one, and nobody is there who was removed by its account: a member could otherwise lead others into a group of
 //! its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
@@ -34,6 +34,8 @@ use crate::{
 #[derive(Default)]
 pub struct Apart {
     of: BTreeMap<GroupId, BTreeMap<DeviceId, Seek>>,
+    /// Who has shown the way by which this device enters, by group.
+    guides: BTreeMap<GroupId, DeviceId>,
     /// Who was shown the way to where this device is, by group.
     shown: BTreeMap<GroupId, Shown>,
     /// Devices that have entered again before they could be owed what they lack, and when they can be, in steady time.
@@ -45,8 +47,8 @@ pub struct Apart {
 struct Seek {
     /// When it asks next, in steady time.
     at: u64,
-    /// Whether it has asked.
-    asked: bool,
+    /// How often it has asked.
+    asked: u32,
     leader: Standing,
 }
 
@@ -83,8 +85,14 @@ impl Apart {
     /// A group was entered again, or is not there any more.
     pub(in crate::conversation) fn forget(&mut self, id: &GroupId) {
         self.of.remove(id);
+        self.guides.remove(id);
         self.shown.remove(id);
         self.owed.retain(|(of, _), _| of != id);
+    }
+
+    /// Who has shown the way by which a group is entered.
+    pub(in crate::conversation) fn guide(&self, id: &GroupId) -> Option<DeviceId> {
+        self.guides.get(id).copied()
     }
 
     /// Whether a device that asks for the way has to wait for another, which was shown it; it is shown it after that.
@@ -126,9 +134,9 @@ impl Apart {
     /// Of more than are asked at a time those stay that stand highest.
     fn note(&mut self, id: GroupId, leader: Standing, at: u64) {
         let seeks = self.of.entry(id).or_default();
-        let seek = seeks.entry(leader.3).or_insert(Seek { at, asked: false, leader });
+        let seek = seeks.entry(leader.3).or_insert(Seek { at, asked: 0, leader });
         // What is sure does not wait for what was not.
-        seek.at = if seek.asked { seek.at } else { seek.at.min(at) };
+        seek.at = if seek.asked > 0 { seek.at } else { seek.at.min(at) };
         if seeks.len() > MAX_SEEKS
             && let Some(last) = seeks.values().map(|seek| seek.leader).max()
         {
@@ -142,7 +150,7 @@ impl Apart {
             due.extend(seeks.extract_if(.., |_, seek| seek.at <= now).map(|(device, seek)| (*id, device, seek)));
         }
         self.of.retain(|_, seeks| !seeks.is_empty());
-        due.sort_by_key(|(_, _, seek)| seek.leader);
+        due.sort_by_key(|(_, _, seek)| (seek.asked, seek.leader));
         due
     }
 
@@ -266,6 +274,7 @@ impl Conversations {
 
     /// Asks members for the way to where they are; and gives those what they lack that have come again.
     pub(crate) fn seek_on_time(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        let mut asked = BTreeSet::new();
         for (id, device, mut seek) in self.apart.take_due(turn.now()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
             if self.leader(cx.dir, entry, &device).is_none() {
@@ -276,8 +285,12 @@ impl Conversations {
             if rests_until > turn.now() {
                 seek.at = rests_until;
             } else if cx.links.is_connected(&device) {
-                say(turn, device, wire::Apart { seeks: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
-                seek.asked = true;
+                // Of several the next is asked if the one that stands highest has not shown the way.
+                if asked.insert(id) {
+                    let seeks = vec![Bytes::copy_from_slice(&id)];
+                    say(turn, device, wire::Apart { seeks, ..wire::Apart::default() });
+                    seek.asked = seek.asked.saturating_add(1);
+                }
             } else {
                 // It says where it is when it is there again.
                 continue;
@@ -407,7 +420,7 @@ impl Conversations {
         way: Way,
     ) -> Result<(), EngineError> {
         let Ok(id) = GroupId::try_from(&*way.group) else { return Ok(()) };
-        let asked = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device)).is_some_and(|seek| seek.asked);
+        let asked = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device)).is_some_and(|seek| seek.asked > 0);
         let Some(entry) = self.groups.get(&id).filter(|entry| asked && !entry.row.dead) else { return Ok(()) };
         let Some(leader) = self.leader(cx.dir, entry, &device) else { return Ok(()) };
         let door = Door::from_bytes(way.door).ok().filter(|_| way.secret.len() == 32);
@@ -428,6 +441,9 @@ impl Conversations {
                 && there.policy().is_some_and(|policy| fits(&here, &policy, &members, leader.0))
         };
         let begun = self.enter_by_way(turn, cx, (id, way.secret.to_vec()), &door, fits)?;
+        if begun {
+            self.apart.guides.insert(id, device);
+        }
         // If it comes to nothing, it is asked again; where it does not fit, not soon.
         if let Some(seek) = self.apart.of.get_mut(&id).and_then(|seeks| seeks.get_mut(&device)).filter(|_| !begun) {
             seek.at = turn.now() + REENTER_MS;

@@ -300,6 +300,9 @@ impl Conversations {
             (Weighed::Wins(winner), _) => {
                 let newcomer = winner.newcomer.clone();
                 let lost = group.switch(turn, epoch, *winner)?;
+                if let Teller::Device(device) = from {
+                    group.entry.forks.note_heard(device, epoch + 1);
+                }
                 if let Some(newcomer) = newcomer {
                     self.let_in(turn, cx.dir, id, newcomer)?;
                 }
@@ -335,6 +338,9 @@ impl Conversations {
             followed @ (Followed::Yes | Followed::With(_) | Followed::Differently) => {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
                 let differs = followed == Followed::Differently;
+                if let Teller::Device(device) = from {
+                    group.entry.forks.note_heard(device, epoch + 1);
+                }
                 if let Followed::With(newcomer) = followed {
                     self.let_in(turn, cx.dir, id, newcomer)?;
                 }

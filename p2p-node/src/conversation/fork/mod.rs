@@ -62,7 +62,7 @@ impl Forks {
     }
 
     /// A member has written in an epoch, or says that it has followed what leads to it.
-    fn note_heard(&mut self, device: DeviceId, epoch: u64) {
+    pub(in crate::conversation) fn note_heard(&mut self, device: DeviceId, epoch: u64) {
         let newest = self.heard.entry(device).or_default();
         *newest = epoch.max(*newest);
     }
