@@ -278,6 +278,39 @@ fn all_who_are_apart_from_the_owner_come_to_it_one_after_the_other() {
     read_each_other(&mut world, chat, &people[2..]);
 }
 
+/// Carol's tablet enters where bob is, and she leaves on it; her other device is where alice is, who does not know the tablet.
+#[test]
+fn who_has_left_on_a_device_that_the_owner_does_not_know_is_out_for_her_too() {
+    let mut world = World::new(986);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    let is_with_alice = move |who: Who| who == alice || who == carol;
+    world.liar = Some(showing(move |s| is_with_alice(s.author) == is_with_alice(s.reader)));
+    for (who, count) in [(alice, PAST_EPOCHS + 1), (bob, PAST_EPOCHS + 2)] {
+        for n in 0..count {
+            let name = format!("{who}-{n}");
+            world.call(who, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+            world.pass(3_000);
+        }
+    }
+    let tablet = world.linked(carol);
+    world.pass(60_000);
+    assert_eq!(world.epoch_in(tablet, chat), world.epoch_in(bob, chat));
+    world.leave(tablet, chat).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.standing(tablet, chat), Some(Standing::Left));
+    assert_eq!(world.standing(carol, chat), Some(Standing::Member));
+    meet(&mut world, &[alice, bob, carol, dave, tablet]);
+    world.pass(40 * 60_000);
+    assert_eq!(world.standing(carol, chat), Some(Standing::Left));
+    read_each_other(&mut world, chat, &[alice, bob, dave]);
+}
+
 /// What a member's modified program says of the group, as if it was where nothing leads to from `reader`; and a way into a group of its own with this policy.
 fn lure(world: &mut World, mallory: Who, chat: ChatId, policy: impl FnOnce(&Policy) -> Policy) -> (SealedBeacon, Way) {
     let mut made = None;

@@ -29,6 +29,7 @@ impl Conversations {
         device: DeviceId,
         beacons: &[SealedBeacon],
     ) {
+        let is_own = cx.dir.account.has_other(&device);
         let newest = |id: &GroupId| beacons.iter().filter(|b| b.group[..] == id[..]).map(|b| b.epoch).max();
         let ids: BTreeSet<GroupId> = beacons.iter().filter_map(|b| GroupId::try_from(&*b.group).ok()).collect();
         let mut out = Vec::new();
@@ -48,10 +49,9 @@ impl Conversations {
             }
             if is_out && out.len() < MAX_FRAME_SEEKS {
                 out.push(Bytes::copy_from_slice(&id));
-            } else if let Some((epoch, role)) = newest(&id).zip(role).filter(|_| !is_out) {
+            } else if let Some(epoch) = newest(&id).filter(|_| !is_out && (is_own || role.is_some())) {
                 // Who could remove us, and our own devices, hear it as of where they are, others as of where we were.
-                let is_own = account == Some(cx.dir.account.id());
-                let epoch = if is_own || role <= Role::Admin { epoch } else { u64::MAX };
+                let epoch = if is_own || role.is_some_and(|role| role <= Role::Admin) { epoch } else { u64::MAX };
                 self.tell_leave(turn, cx, (id, epoch), device);
             }
         }
@@ -89,9 +89,10 @@ impl Conversations {
     /// A device is connected now: it hears of groups that our account has left, and that it may be in.
     pub(super) fn tell_left_to(&mut self, turn: &mut Turn<'_>, cx: &Context<'_>, device: DeviceId) {
         let Some(account) = cx.dir.account_of(&device) else { return };
+        let is_own = cx.dir.account.has_other(&device);
         let may_be_there = |entry: &&GroupEntry| {
             let Some(chat) = entry.chat().filter(|chat| self.has_left_for_good(entry, chat)) else { return false };
-            self.policies.policy(&chat).is_some_and(|policy| policy.role(account.as_bytes()).is_some())
+            is_own || self.policies.policy(&chat).is_some_and(|policy| policy.role(account.as_bytes()).is_some())
         };
         let left: Vec<GroupId> = self.groups.values().filter(may_be_there).map(|entry| entry.id).collect();
         for id in left {
@@ -129,7 +130,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// A member says that its account has left a group. If it has said so as of an epoch that we have not come to, it hears where we are.
+    /// A member says that its account has left a group. If it has said so as of an epoch that we have not come to, it hears where we are. Another device
+    /// of ours need not be in the group where this one is: then this one says it.
     pub(super) fn on_told_leave(
         &mut self,
         turn: &mut Turn<'_>,
@@ -138,15 +140,21 @@ impl Conversations {
         leave: &Bytes,
     ) -> Result<(), EngineError> {
         let Ok(leave) = Leave::from_bytes(leave) else { return Ok(()) };
-        let Some(entry) = self.groups.get_mut(&leave.group).filter(|e| !e.row.dead && e.has_member(&device)) else {
+        let is_own = cx.dir.account.has_other(&device);
+        let Some(entry) = self.groups.get_mut(&leave.group).filter(|e| !e.row.dead) else { return Ok(()) };
+        let is_member = entry.has_member(&device);
+        if !is_own && !is_member {
             return Ok(());
-        };
+        }
         let Some((chat, account)) = entry.chat().zip(cx.dir.account_of(&device)) else { return Ok(()) };
         if entry.epoch() < leave.epoch && entry.forks.may_work(Some(device), turn.now()) {
             let beacons = entry.beacons().collect();
             send(turn, device, beacons);
             return Ok(());
         }
-        self.on_leave(turn, cx.dir, chat, (account, device), &leave)
+        if is_member {
+            return self.on_leave(turn, cx.dir, chat, (account, device), &leave);
+        }
+        self.leave_as_told(turn, cx, chat, device, &leave)
     }
 }

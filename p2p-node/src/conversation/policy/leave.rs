@@ -1,6 +1,6 @@
 //! Leaving a group: our user's word goes to the members, and any of them commits it.
 
-use starling_keys::AccountId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, LEAVE_DOMAIN, Leave, Role};
 
 use super::PolicyEntry;
@@ -10,7 +10,7 @@ use crate::{
         types::ChatId,
     },
     conversation::{Conversations, GroupEntry, context::Context},
-    mls::policy::Denied,
+    mls::policy::{Denied, Place, says_so},
     store::{IntentKind, OfferRow, StandingRow},
     turn::{EngineError, Turn},
 };
@@ -108,6 +108,29 @@ impl Conversations {
         }
         entry.has_come(turn, chat, &own)?;
         self.report_refused(turn, chat, Denied::NoOwner)
+    }
+
+    /// Our user has left a group on another device, which is not in it where this one is: nobody there takes that device's word.
+    pub(in crate::conversation) fn leave_as_told(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        leave: &Leave,
+    ) -> Result<(), EngineError> {
+        let own = cx.dir.account.id();
+        let Some(group) = self.active_group(cx.dir, chat).and_then(|id| self.groups.get(&id)) else { return Ok(()) };
+        let place = Place { group: &group.id, epoch: group.epoch() };
+        let Some(entry) = self.policies.of.get(&chat).filter(|entry| entry.standing() == StandingRow::Member) else {
+            return Ok(());
+        };
+        let member = entry.policy.as_ref().and_then(|policy| policy.member(own.as_bytes()));
+        let is_theirs = leave.device == *device.as_bytes() && member.is_some_and(|m| says_so(leave, m, place));
+        match is_theirs && entry.check_may_leave(&own).is_ok() {
+            true => self.say_leave(turn, cx, chat),
+            false => Ok(()),
+        }
     }
 
     /// Nothing leads into a group any more: who has left it before it was in is not in it.
