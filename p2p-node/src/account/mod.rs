@@ -17,7 +17,7 @@ pub mod storage;
 mod synced;
 mod username;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceChain, DeviceId, Invite, InviteToken};
 use starling_wire::{Profile, SettingKind};
@@ -27,6 +27,7 @@ pub use identity::Identity;
 use crate::{
     api::{Reply, types::Audience},
     home::Homes,
+    net::HomeId,
     store::{META, Reading, SettingsRow, Store},
     turn::{EngineError, Turn},
 };
@@ -49,6 +50,8 @@ pub struct Account {
     pub storage: BTreeMap<u64, storage::StorageQuery>,
     /// When the snapshot is to be stored at our homes, in steady time.
     pub snapshot_due: Option<u64>,
+    /// Homes that have told this device, which was made from the phrase, that they have no snapshot.
+    pub no_snapshot_at: BTreeSet<HomeId>,
 }
 
 impl Account {
@@ -65,6 +68,7 @@ impl Account {
             name_reply: None,
             storage: BTreeMap::new(),
             snapshot_due: None,
+            no_snapshot_at: BTreeSet::new(),
         })
     }
 

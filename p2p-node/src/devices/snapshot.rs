@@ -95,6 +95,9 @@ impl AccountDevices<'_> {
         home: HomeId,
         snapshot: &Snapshot,
     ) -> Result<(), EngineError> {
+        if snapshot.sealed.is_empty() && self.waits_for_other_snapshot(home) {
+            return Ok(());
+        }
         let (known, version) = (self.cx.counters.row.snapshot, snapshot.version.min(MAX_SNAPSHOT_VERSION));
         // What a home says counts where the two are far apart: one of its words was a lie, and only its last one lets ours be stored.
         let is_near = known.abs_diff(version) <= NEAR_SNAPSHOT_VERSIONS;
@@ -132,6 +135,19 @@ impl AccountDevices<'_> {
         }
         self.claim_username(turn, home);
         Ok(())
+    }
+
+    /// A home has no snapshot. It is stored at one of the account's homes: a device that was made from the phrase looks for it at the others, too, as
+    /// it would else store one without contacts. Gives whether it still does.
+    fn waits_for_other_snapshot(&mut self, home: HomeId) -> bool {
+        let has_past = self.cx.account.list().is_some_and(|list| list.len() > 1);
+        if !has_past || self.cx.account.identity.root.is_none() || self.cx.counters.row.snapshot > 0 {
+            return false;
+        }
+        self.cx.account.no_snapshot_at.insert(home);
+        let (account, homes) = (&self.cx.account, &self.cx.homes);
+        let mut others = account.identity.homes.iter().map(|address| address.peer);
+        others.any(|home| !account.no_snapshot_at.contains(&home) && !homes.is_lost_for_long(&home))
     }
 
     pub(super) fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {

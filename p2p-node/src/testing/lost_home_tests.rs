@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use starling_keys::AccountKey;
 use starling_wire::rendezvous::{Refusal, Refused, Response, ResponseBody};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     world::{Treatment, Who, World},
 };
 use crate::{
+    Origin,
     api::types::{ContactState, DeliveryState},
     engine::ContactCommand,
     limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_GROUPS_PER_CHAT, SLOW_HOME_LOST_AFTER_MS},
@@ -122,6 +124,21 @@ fn what_a_dead_home_has_stored_is_sent_again_by_the_other_though_nothing_new_is_
     world.start(alice);
     world.pass(10_000);
     assert_eq!(received(&mut world, alice, bob), ["stored"]);
+}
+
+#[test]
+fn a_device_made_from_the_phrase_waits_for_the_home_that_has_the_contacts() {
+    let (mut world, alice, bob) = apart(5_015, false);
+    world.kill(alice);
+    world.kill_server(0);
+    let root = AccountKey::from_seed(&world.phrases[&world.people[alice].account].seed());
+    let homes = world.servers.iter().map(|server| server.address.clone()).collect();
+    let restored = world.profile_at("alice", Origin::Restored(root), homes);
+    world.pass(20_000);
+    world.revive_server(0);
+    world.pass(60_000);
+    assert!(world.knows(restored, bob));
+    assert!(!world.has_root(restored));
 }
 
 #[test]
