@@ -3,7 +3,10 @@
 
 use starling_wire::Text;
 
-use super::world::{Who, World};
+use super::{
+    servers::At,
+    world::{Who, World},
+};
 use crate::{
     api::{
         error::NodeError,
@@ -24,7 +27,12 @@ impl World {
 
     /// So many people, each a contact of the first.
     pub fn company(&mut self, count: usize) -> Vec<Who> {
-        let people: Vec<Who> = (0..count).map(|n| self.person(&format!("p{n}"))).collect();
+        self.company_at((0..count).map(|_| &[0][..]))
+    }
+
+    /// The same, with homes at these servers.
+    pub fn company_at<'a>(&mut self, homes: impl Iterator<Item = &'a [At]>) -> Vec<Who> {
+        let people: Vec<Who> = homes.enumerate().map(|(n, homes)| self.person_at(&format!("p{n}"), homes)).collect();
         for other in &people[1..] {
             self.befriend(people[0], *other);
         }

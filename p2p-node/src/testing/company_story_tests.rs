@@ -1,21 +1,26 @@
 //! Seeded stories of groups: ten accounts with one to three devices each, that write, invite, remove and leave, link and remove devices, while processes
-//! are killed and the server comes and goes; in some of them the server shows each device another log, and one member's program is a modified one. Afterwards all who are in the group have the same members and read each other; nobody else reads anything.
+//! are killed and the server comes and goes; in some of them the server shows each device another log, and one member's program is a modified one. Of these
+//! every second one has two servers, of which one may lie, and accounts that are recovered with the phrase. Afterwards all who are in the group have the
+//! same members and read each other; nobody else reads anything.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use starling_keys::AccountId;
+use starling_keys::{AccountId, AccountKey};
 use starling_wire::{
     Beacon, LogContent, LogVerb, Role, SealedBeacon, Text, limits::MAX_ITEM_BEACONS, rendezvous::LogRequest,
 };
 
 use super::{
     epoch_tests::{append_in, candidate},
+    forgetful::{Lies, forgetful},
     liar::{Liar, Showing, Shown},
+    servers::At,
     world::{Who, World},
 };
 use crate::{
+    Origin,
     api::types::{ChatId, Standing},
     engine::{AccountCommand, ConversationCommand, GroupCommand},
     home::Pending,
@@ -24,12 +29,16 @@ use crate::{
 struct Story {
     world: World,
     chat: ChatId,
-    /// The first device of each account.
+    /// The first device of each account; after a recovery the one that has recovered it.
     people: Vec<Who>,
-    /// Devices that were linked, with the first one of their account.
-    linked: Vec<(Who, Who)>,
-    /// Linked devices that were removed again.
+    /// Devices that were linked, or that a recovery has removed, with their account's place in `people`.
+    linked: Vec<(Who, usize)>,
+    /// Those of them that were removed again.
     removed: BTreeSet<Who>,
+    /// There are two servers, and accounts are recovered.
+    is_wide: bool,
+    seed: u64,
+    recoveries: usize,
     written: usize,
     /// The one whose program is modified, if there is one.
     mallory: Option<Who>,
@@ -49,6 +58,33 @@ fn policy(showing: Showing) -> Shown {
     }
 }
 
+/// The same; and some of what is kept from a reader stays hidden from it, or comes with its end cut off.
+fn harsher_policy(showing: Showing) -> Shown {
+    let own = showing.author == showing.reader;
+    match showing.die / 16 % 16 {
+        0 | 1 if !own => Shown::Never,
+        2 if !own => Shown::Cut,
+        _ => policy(showing),
+    }
+}
+
+/// The homes of an account in a story with two servers.
+fn homes(of: u64) -> &'static [At] {
+    [&[0][..], &[1, 0], &[1], &[0, 1]][(of % 4) as usize]
+}
+
+/// What the first of two servers says of accounts and inboxes.
+fn lies(seed: u64) -> Lies {
+    let often = |n: u64| u32::try_from(seed / n % 3).unwrap();
+    Lies {
+        old_chain: 8 * often(2),
+        no_chain: 2 * often(3),
+        no_door: 8 * often(5),
+        dropped_item: 2 * often(7),
+        repeated_item: 4 * often(11),
+    }
+}
+
 /// Who is not honest.
 #[derive(Clone, Copy, Default)]
 struct Attackers {
@@ -61,7 +97,11 @@ struct Attackers {
 impl Story {
     fn new(seed: u64, count: usize, attackers: Attackers) -> Self {
         let mut world = World::new(seed);
-        world.liar = attackers.server.then(|| Liar::new(seed, policy));
+        let is_wide = (attackers.member || attackers.server) && !seed.is_multiple_of(2);
+        world.liar = attackers.server.then(|| Liar::new(seed, if is_wide { harsher_policy } else { policy }));
+        if is_wide {
+            world.add_server();
+        }
         if attackers.server {
             // The founder is no new account of the server: what goes into logs that it keeps from others counts, too.
             world.config.limits.account_bytes *= 64;
@@ -70,12 +110,15 @@ impl Story {
             world.config.limits.log_bytes *= 16;
             world.reload_server();
         }
-        let people = world.company(count);
+        let people = match is_wide {
+            false => world.company(count),
+            true => world.company_at((0..count as u64).map(|n| homes(seed / 2 + n))),
+        };
         // Some have several devices before the group is made.
         let mut linked = Vec::new();
-        for who in people.iter().copied() {
+        for (at, who) in people.iter().copied().enumerate() {
             if world.one_of(3) == 0 {
-                linked.push((world.linked(who), who));
+                linked.push((world.linked(who), at));
                 world.pass(20_000);
             }
         }
@@ -83,8 +126,24 @@ impl Story {
         let chat = world.found(people[0], &people[1..=invited]);
         world.pass(2_000);
         let mallory = attackers.member.then_some(people[1]);
+        if is_wide && attackers.server {
+            world.lie = Some(forgetful(seed, lies(seed / 2)));
+        }
         let (removed, beacons, commits) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let mut story = Self { world, chat, people, linked, removed, written: 0, mallory, beacons, commits };
+        let mut story = Self {
+            world,
+            chat,
+            people,
+            linked,
+            removed,
+            is_wide,
+            seed,
+            recoveries: 0,
+            written: 0,
+            mallory,
+            beacons,
+            commits,
+        };
         for at in 1..=invited {
             let who = story.people[at];
             story.wish(who, |chat| GroupCommand::Accept(chat, tokio::sync::oneshot::channel().0));
@@ -102,8 +161,9 @@ impl Story {
         devices[self.world.one_of(devices.len())]
     }
 
-    fn person(&mut self) -> Who {
-        self.people[self.world.one_of(self.people.len())]
+    /// The place of somebody's account.
+    fn account(&mut self) -> usize {
+        self.world.one_of(self.people.len())
     }
 
     /// A user wants something; it happens when the world goes on.
@@ -115,7 +175,12 @@ impl Story {
     }
 
     fn write(&mut self) {
-        let (who, chat) = (self.any(), self.chat);
+        let who = self.any();
+        self.write_on(who);
+    }
+
+    fn write_on(&mut self, who: Who) {
+        let chat = self.chat;
         if !self.world.is_running(who) {
             return;
         }
@@ -126,10 +191,12 @@ impl Story {
     }
 
     fn step(&mut self) {
-        let (who, other) = (self.any(), self.person());
-        let account = self.world.of(other).account;
+        let (who, other) = (self.any(), self.account());
+        let account = self.world.of(self.people[other]).account;
         let reply = || tokio::sync::oneshot::channel().0;
-        match self.world.one_of(if self.mallory.is_some() { 48 } else { 40 }) {
+        let most = if self.mallory.is_some() { 48 } else { 40 };
+        match self.world.one_of(if self.is_wide { most + 4 } else { most }) {
+            at if at >= most => self.lose(other, at - most),
             40.. => self.attack(),
             0..16 => self.write(),
             16..19 => self.wish(who, |chat| GroupCommand::Invite { chat, accounts: vec![account], reply: reply() }),
@@ -148,6 +215,10 @@ impl Story {
                 if !self.world.is_running(who) {
                     self.world.start(who);
                 }
+            }
+            34 if self.is_wide => {
+                let at = self.world.one_of(2);
+                self.world.kill_server(at);
             }
             34 if self.world.server_runs() => self.world.stop_server(),
             34..36 => self.world.start_server(),
@@ -235,24 +306,63 @@ impl Story {
         });
     }
 
-    fn link(&mut self, who: Who) {
-        let count = self.linked.iter().filter(|(_, of)| *of == who).count();
+    /// Somebody writes on a device, and removes it before all have read that; or loses all of them, and uses the phrase.
+    fn lose(&mut self, at: usize, how: usize) {
+        match how {
+            0 if self.recoveries < 2 => self.recover(at),
+            0 => {}
+            _ => {
+                let of_account = |(device, of): &&(Who, usize)| *of == at && !self.removed.contains(device);
+                let Some((device, _)) = self.linked.iter().copied().find(|linked| of_account(&linked)) else { return };
+                for _ in 0..how {
+                    self.write_on(device);
+                }
+                self.remove(device, at);
+            }
+        }
+    }
+
+    /// The phrase is used, while the other devices of the account run, or after they were lost.
+    fn recover(&mut self, at: usize) {
+        let (before, account) = (self.people[at], self.world.of(self.people[at]).account);
+        let others = self.linked.iter().filter(|(_, of)| *of == at).map(|(device, _)| *device);
+        let lost: Vec<Who> = others.chain([before]).collect();
+        if self.world.one_of(2) == 0 {
+            lost.iter().for_each(|who| self.world.kill(*who));
+        }
+        let root = AccountKey::from_seed(&self.world.phrases[&account].seed());
+        let name = self.world.of(before).name.clone();
+        let homes = homes(self.seed / 2 + at as u64).iter().map(|at| self.world.servers[*at].address.clone()).collect();
+        self.people[at] = self.world.profile_at(&name, Origin::Restored(root), homes);
+        self.linked.push((before, at));
+        self.removed.extend(lost);
+        self.recoveries += 1;
+    }
+
+    fn link(&mut self, at: usize) {
+        let who = self.people[at];
+        let count = self.linked.iter().filter(|(_, of)| *of == at).count();
         if self.world.is_running(who)
             && self.world.server_runs()
             && count < 2
             && let Some(device) = self.world.link_within(who, 400)
         {
-            self.linked.push((device, who));
+            self.linked.push((device, at));
         }
     }
 
     fn unlink(&mut self) {
-        let there: Vec<(Who, Who)> =
+        let there: Vec<(Who, usize)> =
             self.linked.iter().copied().filter(|(device, _)| !self.removed.contains(device)).collect();
         if there.is_empty() {
             return;
         }
-        let (device, by) = there[self.world.one_of(there.len())];
+        let (device, at) = there[self.world.one_of(there.len())];
+        self.remove(device, at);
+    }
+
+    fn remove(&mut self, device: Who, at: usize) {
+        let by = self.people[at];
         if !self.world.is_running(by) {
             return;
         }
@@ -266,6 +376,7 @@ impl Story {
         if let Some(liar) = &mut self.world.liar {
             liar.relent();
         }
+        self.world.lie = None;
         self.world.heal();
         // What lies in the logs is compared through inboxes after hours.
         let pause = if self.mallory.is_some() || self.world.liar.is_some() { 2 * 3_600_000 } else { 120_000 };
@@ -273,9 +384,9 @@ impl Story {
             self.world.pass(pause);
         }
         // A process that was killed before its home has taken a removal has removed nobody.
-        for (device, by) in &self.linked {
+        for (device, at) in &self.linked {
             let id = self.world.of(*device).device;
-            if !self.world.chain(*by).has_removed(&id) {
+            if !self.world.chain(self.people[*at]).has_removed(&id) {
                 self.removed.remove(device);
             }
         }
