@@ -332,9 +332,16 @@ impl Conversations {
                 self.ask_to_enter(turn, cx, chat);
             } else if may_give_up {
                 self.give_door_up(turn, chat)?;
-            } else {
+            } else if self.chats.offered(chat).is_some_and(|door| door.entering.is_some()) {
                 // Somebody has made another group meanwhile; whether others have followed us into this one is still to be learned.
                 attempt.gives_up_at = u64::MAX;
+            } else {
+                // Nothing of ours is under way, and there is another group: the door would be read for ever.
+                self.entering.attempts.remove(&chat);
+                if let Some(state) = self.chats.get_mut(&chat) {
+                    state.row.door = state.row.door.as_ref().map(OfferedDoor::given_up);
+                    state.dirty = true;
+                }
             }
         }
         Ok(())
