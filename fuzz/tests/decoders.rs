@@ -14,8 +14,9 @@ use starling_keys::{
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
-    Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder, Leave, LogContent, LogKey,
-    LogVerb, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone,
+    AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder,
+    GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, Policy, PolicyMember, Reasons, Role, SealedBeacon,
+    SeenEntries, Signal, Text, Tombstone,
     direct::{Ack, Apart, DirectFrame, Entry, Way},
     inbox::{InboxBody, InboxItem, Known},
     link::{LinkAnswer, LinkRequest},
@@ -227,11 +228,21 @@ fn policies_and_reasons_of_commits() {
     policy.bury(Tombstone { account: [3; 32], device: [4; 32], staying: vec![[1; 32]] });
     let leave = Leave { account: [1; 32], device: [2; 32], group: [3; 16], epoch: 7, signature: [4; 64] };
     let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()] };
-    let (policy, reasons, leave) = (policy.to_bytes(), reasons.to_bytes(), leave.to_bytes());
+    let mut with_rules = policy.clone().with_rules(GroupKind::Group);
+    if let Some(rules) = &mut with_rules.rules {
+        rules.ban([7; 32]);
+        rules.links.push(JoinLink { id: [8; 16], key: [9; 32], expires: 5, uses: Some(2), approve: true, by: [5; 32] });
+    }
+    let action = AuditAction::Role([3; 32], Role::Admin);
+    let entry = AuditEntry { epoch: 3, at: 9, by: [5; 32], action }.to_bytes();
+    let policies = [policy.to_bytes(), with_rules.to_bytes()];
+    let (reasons, leave) = (reasons.to_bytes(), leave.to_bytes());
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
-        let bytes = mutated(&policy, input);
-        if let Ok(policy) = Policy::from_bytes(&bytes) {
+        for bytes in policies.iter().map(|policy| mutated(policy, input)) {
+            let Ok(policy) = Policy::from_bytes(&bytes) else { continue };
             assert_eq!(policy.to_bytes(), bytes, "there is one form of each");
+            let first = policy.first_audit_entries();
+            assert!(first.iter().all(|entry| AuditEntry::from_bytes(&entry.to_bytes()).as_ref() == Ok(entry)));
             for member in policy.members.clone() {
                 let (mut less, heir) = (policy.clone(), policy.heir(&[member.account]));
                 less.remove(&member.account);
@@ -240,6 +251,10 @@ fn policies_and_reasons_of_commits() {
                 }
                 assert!(less.members.is_empty() || less.is_in_order());
             }
+        }
+        let bytes = mutated(&entry, input);
+        if let Ok(entry) = AuditEntry::from_bytes(&bytes) {
+            assert_eq!(entry.to_bytes(), bytes);
         }
         if let Ok(reasons) = Reasons::from_bytes(&mutated(&reasons, input)) {
             assert_eq!(Reasons::from_bytes(&reasons.to_bytes()), Ok(reasons));

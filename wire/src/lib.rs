@@ -41,8 +41,10 @@ pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use policy::{
-    MAX_GROUP_ACCOUNTS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_TOPIC, POLICY_VERSION,
-    POLICY_WITH_AUTHORS, Policy, PolicyContext, PolicyError, PolicyMember, Role, Tombstone,
+    AuditAction, AuditEntry, AuditHead, GroupKind, GroupRules, GroupSetting, JoinLink, MAX_AUDIT_ENTRY,
+    MAX_GROUP_ACCOUNTS, MAX_GROUP_BANS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_JOIN_LINKS,
+    MAX_LIFETIME, MAX_SLOW_MODE, MAX_TOPIC, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
+    Policy, PolicyContext, PolicyError, PolicyMember, Role, Tombstone,
 };
 pub use pow::{Puzzle, Solution};
 pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};

@@ -1,0 +1,51 @@
+//! What the context of a group holds: its policy, and the record of who has made its last commits.
+
+use prost::Message as _;
+
+use super::{POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Policy, PolicyError, proto};
+use crate::CommitAuthors;
+
+/// Bytes of an encoded policy.
+const MAX_POLICY: usize = 48 * 1024;
+
+/// What the context of a group holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyContext {
+    /// Its policy.
+    pub policy: Policy,
+    /// Who has made its last commits; none in a group of version [`POLICY_VERSION`].
+    pub authors: Option<CommitAuthors>,
+}
+
+impl PolicyContext {
+    /// Encoded. Equal ones have the same bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.policy.to_proto(self.authors.as_ref()).encode_to_vec()
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// As of [`Policy::from_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
+        if bytes.len() > MAX_POLICY {
+            return Err(PolicyError::Malformed);
+        }
+        // Another version may have anything but the number of the version in another way.
+        let version = proto::Version::decode(bytes).map_err(|_| PolicyError::Malformed)?.version;
+        if version > POLICY_WITH_RULES {
+            return Err(PolicyError::Newer);
+        }
+        let encoded = proto::Policy::decode(bytes).map_err(|_| PolicyError::Malformed)?;
+        let authors = match version {
+            POLICY_VERSION => None,
+            POLICY_WITH_AUTHORS | POLICY_WITH_RULES => {
+                Some(CommitAuthors::from_bytes(&encoded.authors).ok_or(PolicyError::Malformed)?)
+            }
+            _ => return Err(PolicyError::Malformed),
+        };
+        let read = Self { policy: Policy::from_proto(encoded)?, authors };
+        // There is one way only to encode it.
+        if read.policy.is_in_order() && read.to_bytes() == bytes { Ok(read) } else { Err(PolicyError::Malformed) }
+    }
+}

@@ -1,0 +1,225 @@
+//! The encoding of policies and of entries of the audit log.
+
+use super::{
+    AuditHead, GroupKind, GroupRules, JoinLink, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
+    PolicyError, PolicyMember, Role, Tombstone, id,
+};
+use crate::CommitAuthors;
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Version {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Policy {
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub conversation: Vec<u8>,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    #[prost(string, tag = "4")]
+    pub topic: String,
+    #[prost(message, repeated, tag = "5")]
+    pub members: Vec<Member>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub removed: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "7")]
+    pub tombstones: Vec<TombstoneOf>,
+    #[prost(bytes = "vec", tag = "8")]
+    pub authors: Vec<u8>,
+    #[prost(message, optional, tag = "9")]
+    pub rules: Option<Rules>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Member {
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub role: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub by: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    pub since: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TombstoneOf {
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub staying: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Rules {
+    #[prost(uint32, tag = "1")]
+    pub kind: u32,
+    #[prost(uint32, repeated, tag = "2")]
+    pub permissions: Vec<u32>,
+    #[prost(uint32, tag = "3")]
+    pub slow_mode: u32,
+    #[prost(uint32, tag = "4")]
+    pub lifetime: u32,
+    #[prost(bool, tag = "5")]
+    pub history: bool,
+    #[prost(message, repeated, tag = "6")]
+    pub links: Vec<Link>,
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub bans: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "8")]
+    pub audit_count: u64,
+    #[prost(bytes = "vec", tag = "9")]
+    pub audit_hash: Vec<u8>,
+    #[prost(uint64, tag = "10")]
+    pub audit_at: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub expires: u64,
+    #[prost(uint32, optional, tag = "4")]
+    pub uses: Option<u32>,
+    #[prost(bool, tag = "5")]
+    pub approve: bool,
+    #[prost(bytes = "vec", tag = "6")]
+    pub by: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AuditEntry {
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub at: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub by: Vec<u8>,
+    #[prost(uint32, tag = "4")]
+    pub action: u32,
+    #[prost(bytes = "vec", tag = "5")]
+    pub subject: Vec<u8>,
+    #[prost(uint32, tag = "6")]
+    pub number: u32,
+    #[prost(string, tag = "7")]
+    pub text: String,
+}
+
+fn ids<const LEN: usize>(encoded: &[Vec<u8>]) -> Result<Vec<[u8; LEN]>, PolicyError> {
+    encoded.iter().map(|one| id(one)).collect()
+}
+
+fn bytes<const LEN: usize>(ids: &[[u8; LEN]]) -> Vec<Vec<u8>> {
+    ids.iter().map(|one| one.to_vec()).collect()
+}
+
+impl super::Policy {
+    pub(super) fn to_proto(&self, authors: Option<&CommitAuthors>) -> Policy {
+        let member = |m: &PolicyMember| Member {
+            account: m.account.to_vec(),
+            role: m.role.rank().into(),
+            by: m.by.to_vec(),
+            since: m.since,
+        };
+        let tombstone = |t: &Tombstone| TombstoneOf {
+            account: t.account.to_vec(),
+            device: t.device.to_vec(),
+            staying: bytes(&t.staying),
+        };
+        Policy {
+            version: match (&self.rules, authors) {
+                (Some(_), _) => POLICY_WITH_RULES,
+                (None, Some(_)) => POLICY_WITH_AUTHORS,
+                (None, None) => POLICY_VERSION,
+            },
+            conversation: self.conversation.to_vec(),
+            name: self.name.clone(),
+            topic: self.topic.clone(),
+            members: self.members.iter().map(member).collect(),
+            removed: bytes(&self.removed),
+            tombstones: self.tombstones.iter().map(tombstone).collect(),
+            authors: authors.map(CommitAuthors::to_bytes).unwrap_or_default(),
+            rules: self.rules.as_ref().map(GroupRules::to_proto),
+        }
+    }
+
+    pub(super) fn from_proto(policy: Policy) -> Result<Self, PolicyError> {
+        let member = |m: &Member| -> Result<PolicyMember, PolicyError> {
+            let role = Role::from_rank(m.role).ok_or(PolicyError::Malformed)?;
+            Ok(PolicyMember { account: id(&m.account)?, role, by: id(&m.by)?, since: m.since })
+        };
+        let tombstone = |t: &TombstoneOf| -> Result<Tombstone, PolicyError> {
+            Ok(Tombstone { account: id(&t.account)?, device: id(&t.device)?, staying: ids(&t.staying)? })
+        };
+        // Each version has just what belongs to it.
+        if (policy.version == POLICY_WITH_RULES) != policy.rules.is_some() {
+            return Err(PolicyError::Malformed);
+        }
+        Ok(Self {
+            conversation: id(&policy.conversation)?,
+            name: policy.name,
+            topic: policy.topic,
+            members: policy.members.iter().map(member).collect::<Result<_, _>>()?,
+            removed: ids(&policy.removed)?,
+            tombstones: policy.tombstones.iter().map(tombstone).collect::<Result<_, _>>()?,
+            rules: policy.rules.as_ref().map(GroupRules::from_proto).transpose()?,
+        })
+    }
+}
+
+impl GroupRules {
+    fn to_proto(&self) -> Rules {
+        let link = |link: &JoinLink| Link {
+            id: link.id.to_vec(),
+            key: link.key.to_vec(),
+            expires: link.expires,
+            uses: link.uses,
+            approve: link.approve,
+            by: link.by.to_vec(),
+        };
+        Rules {
+            kind: self.kind.number(),
+            permissions: self.permissions.to_ranks(),
+            slow_mode: self.slow_mode,
+            lifetime: self.lifetime,
+            history: self.history,
+            links: self.links.iter().map(link).collect(),
+            bans: bytes(&self.bans),
+            audit_count: self.audit.count,
+            audit_hash: self.audit.hash.to_vec(),
+            audit_at: self.audit.at,
+        }
+    }
+
+    fn from_proto(rules: &Rules) -> Result<Self, PolicyError> {
+        let link = |link: &Link| -> Result<JoinLink, PolicyError> {
+            Ok(JoinLink {
+                id: id(&link.id)?,
+                key: id(&link.key)?,
+                expires: link.expires,
+                uses: link.uses,
+                approve: link.approve,
+                by: id(&link.by)?,
+            })
+        };
+        Ok(Self {
+            kind: GroupKind::from_number(rules.kind).ok_or(PolicyError::Malformed)?,
+            permissions: Permissions::from_ranks(&rules.permissions).ok_or(PolicyError::Malformed)?,
+            slow_mode: rules.slow_mode,
+            lifetime: rules.lifetime,
+            history: rules.history,
+            links: rules.links.iter().map(link).collect::<Result<_, _>>()?,
+            bans: ids(&rules.bans)?,
+            audit: AuditHead { count: rules.audit_count, hash: id(&rules.audit_hash)?, at: rules.audit_at },
+        })
+    }
+}

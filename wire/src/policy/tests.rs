@@ -1,0 +1,214 @@
+//! Policies and their encodings.
+
+use super::*;
+use crate::CommitAuthors;
+
+fn policy() -> Policy {
+    let mut policy = Policy::new([1; 16], "ops".into(), [5; 32]);
+    for n in [7, 3, 9] {
+        policy.add(PolicyMember { account: [n; 32], role: Role::Member, by: [5; 32], since: 2 });
+    }
+    policy.remove(&[7; 32]);
+    policy.bury(Tombstone { account: [3; 32], device: [4; 32], staying: vec![[1; 32], [2; 32]] });
+    policy
+}
+
+#[test]
+fn a_policy_is_read_back() {
+    let policy = policy();
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy.clone()));
+    assert_eq!(policy.members.iter().map(|m| m.account[0]).collect::<Vec<_>>(), [3, 5, 9]);
+    assert_eq!((policy.role(&[5; 32]), policy.role(&[7; 32])), (Some(Role::Owner), None));
+    let authors = [None, Some(CommitAuthors::default()), Some(CommitAuthors::default().with(&[3; 32]))];
+    for authors in authors {
+        let context = PolicyContext { policy: policy.clone(), authors };
+        assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context.clone()));
+        // Without the record it is another version, whose rules are others.
+        assert_eq!(Policy::from_bytes(&context.to_bytes()).is_ok(), context.authors.is_none());
+    }
+}
+
+#[test]
+fn a_policy_that_is_not_in_order_is_refused() {
+    let broken: [fn(&mut Policy); 6] = [
+        |p| p.members.reverse(),
+        |p| p.members.iter_mut().for_each(|m| m.role = Role::Admin),
+        |p| p.removed.push([3; 32]),
+        |p| p.name.clear(),
+        |p| p.topic = "x".repeat(MAX_TOPIC + 1),
+        |p| {
+            for n in 10..50 {
+                p.add(PolicyMember { account: [n; 32], role: Role::Member, by: [5; 32], since: 2 });
+            }
+        },
+    ];
+    for change in broken {
+        let mut policy = policy();
+        change(&mut policy);
+        assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError::Malformed));
+    }
+    let versions = [(2, PolicyError::Malformed), (3, PolicyError::Malformed), (4, PolicyError::Newer)];
+    for (version, error) in versions {
+        let other = [&policy().to_bytes()[..], &[0x08, version]].concat();
+        assert_eq!(Policy::from_bytes(&other), Err(error));
+        assert_eq!(PolicyContext::from_bytes(&other), Err(error));
+    }
+    // A newer version may have all but its number in another way.
+    assert_eq!(PolicyContext::from_bytes(&[0x08, 9, 0x10, 1]), Err(PolicyError::Newer));
+}
+
+fn with_rules() -> Policy {
+    let mut policy = policy().with_rules(GroupKind::Group);
+    let rules = policy.rules.as_mut().unwrap();
+    rules.ban([7; 32]);
+    rules.ban([6; 32]);
+    let link = JoinLink { id: [1; 16], key: [2; 32], expires: 5, uses: Some(3), approve: true, by: [5; 32] };
+    rules.links = vec![link.clone(), JoinLink { id: [2; 16], uses: None, ..link }];
+    rules.slow_mode = 30;
+    policy
+}
+
+#[test]
+fn rules_are_read_back() {
+    let policy = with_rules();
+    let rules = policy.rules.clone().unwrap();
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy.clone()));
+    for authors in [CommitAuthors::default(), CommitAuthors::default().with(&[3; 32])] {
+        let context = PolicyContext { policy: policy.clone(), authors: Some(authors.clone()) };
+        assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context.clone()));
+        assert_eq!(Policy::from_bytes(&context.to_bytes()).is_ok(), authors.accounts() == 0);
+    }
+    assert_eq!((policy.version(), rules.bans.clone()), (POLICY_WITH_RULES, vec![[6; 32], [7; 32]]));
+    assert!(policy.bans(&[7; 32]) && !policy.bans(&[3; 32]));
+    let mut rules = rules;
+    for setting in GroupSetting::ALL {
+        assert_eq!(GroupSetting::from_number(setting.number()), Some(setting));
+        assert_eq!(GroupSetting::from_name(setting.name()), Some(setting));
+        rules.set(setting, 1).unwrap();
+        assert_eq!(rules.value(setting), 1);
+        assert_eq!((rules.set(setting, u32::MAX), rules.value(setting)), (None, 1));
+    }
+    assert_eq!(rules.permissions.mention_all, Role::Admin);
+    assert_eq!(rules.set(GroupSetting::Post, Role::Reader.rank().into()), None, "readers read");
+}
+
+#[test]
+fn rules_that_are_not_in_order_are_refused() {
+    let broken: [fn(&mut GroupRules); 9] = [
+        |r| r.bans.reverse(),
+        |r| r.bans = vec![[3; 32]],
+        |r| r.bans = (100..=u8::MAX).map(|n| [n; 32]).collect(),
+        |r| r.links.reverse(),
+        |r| r.links[0].uses = Some(0),
+        |r| r.links = (0..17).map(|n| JoinLink { id: [n; 16], ..r.links[0].clone() }).collect(),
+        |r| r.permissions.post = Role::Reader,
+        |r| r.slow_mode = MAX_SLOW_MODE + 1,
+        |r| r.audit.hash = [1; 32],
+    ];
+    for change in broken {
+        let mut policy = with_rules();
+        change(policy.rules.as_mut().unwrap());
+        assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError::Malformed));
+    }
+}
+
+#[test]
+fn what_a_change_does_stands_in_the_audit_log() {
+    let before = with_rules();
+    let mut after = before.clone();
+    after.topic = "what runs".into();
+    after.remove(&[9; 32]);
+    after.members.iter_mut().for_each(|m| m.role = Role::Owner);
+    after.add(PolicyMember { account: [8; 32], role: Role::Member, by: [5; 32], since: 4 });
+    let rules = after.rules.as_mut().unwrap();
+    rules.unban(&[6; 32]);
+    rules.ban([9; 32]);
+    rules.set(GroupSetting::SlowMode, 60).unwrap();
+    rules.links.remove(0);
+    rules.audit.at = 1_000;
+    let entries = before.audit_entries(&after, &[], [5; 32], 4);
+    let actions: Vec<AuditAction> = entries.iter().map(|entry| entry.action.clone()).collect();
+    assert_eq!(
+        actions,
+        [
+            AuditAction::Topic("what runs".into()),
+            AuditAction::Removed([9; 32]),
+            AuditAction::Role([3; 32], Role::Owner),
+            AuditAction::Invited([8; 32]),
+            AuditAction::Banned([9; 32]),
+            AuditAction::Unbanned([6; 32]),
+            AuditAction::Setting(GroupSetting::SlowMode, 60),
+            AuditAction::LinkEnded([1; 16]),
+        ]
+    );
+    let left = before.audit_entries(&after, &[[9; 32]], [5; 32], 4);
+    assert_eq!(left[1].action, AuditAction::Left([9; 32]));
+    let (mut head, mut other) = (AuditHead::default(), AuditHead::default());
+    for entry in &entries {
+        assert_eq!(AuditEntry::from_bytes(&entry.to_bytes()), Ok(entry.clone()));
+        head = head.with(entry);
+    }
+    for entry in entries.iter().rev() {
+        other = other.with(entry);
+    }
+    assert_eq!((head.count, head.at), (8, 1_000));
+    assert!(head.hash != other.hash, "their order counts");
+    assert!(before.audited_changes(&before, &[]).is_empty());
+    let first = after.first_audit_entries();
+    assert_eq!((first[0].by, &first[0].action, first.len()), ([5; 32], &AuditAction::Made, 3));
+}
+
+#[test]
+fn no_account_fills_the_place_of_others() {
+    let mut policy = policy();
+    for n in 0..=u8::MAX {
+        policy.bury(Tombstone { account: [3; 32], device: [n; 32], staying: Vec::new() });
+    }
+    policy.bury(Tombstone { account: [9; 32], device: [1; 32], staying: Vec::new() });
+    assert_eq!(policy.tombstones.len(), MAX_ACCOUNT_TOMBSTONES + 1);
+    let mut fuller = policy.clone();
+    fuller.tombstones.insert(0, Tombstone { account: [3; 32], device: [0; 32], staying: Vec::new() });
+    assert_eq!(Policy::from_bytes(&fuller.to_bytes()), Err(PolicyError::Malformed));
+    policy.remove(&[3; 32]);
+    assert_eq!(policy.tombstones.len(), 1, "who is gone needs none");
+    policy.removed = (50..=u8::MAX).chain([0]).map(|n| [n; 32]).collect();
+    policy.removed.sort_unstable();
+    for n in 60..=u8::MAX {
+        policy.add(PolicyMember { account: [n; 32], role: Role::Member, by: [5; 32], since: 2 });
+        policy.remove(&[n; 32]);
+        assert!(policy.is_in_order() && policy.removed.contains(&[n; 32]));
+    }
+}
+
+#[test]
+fn a_group_always_has_an_owner() {
+    let policy = policy();
+    assert_eq!(policy.heir(&[]), None);
+    assert_eq!(policy.heir(&[[3; 32]]), None);
+    assert_eq!(policy.heir(&[[5; 32]]), Some([3; 32]));
+    assert_eq!(policy.heir(&[[3; 32], [5; 32]]), Some([9; 32]));
+    assert_eq!(policy.heir(&[[3; 32], [5; 32], [9; 32]]), None);
+}
+
+#[test]
+fn a_full_policy_fits() {
+    let mut policy = policy();
+    policy.members.clear();
+    for n in 0..MAX_GROUP_ACCOUNTS as u8 {
+        policy.add(PolicyMember { account: [n; 32], role: Role::Owner, by: [5; 32], since: u64::MAX });
+    }
+    policy.removed = (100..=u8::MAX).map(|n| [n; 32]).collect();
+    policy.tombstones.clear();
+    for n in 0..=u8::MAX {
+        policy.bury(Tombstone { account: [n % 32; 32], device: [n; 32], staying: vec![[n; 32]] });
+    }
+    assert_eq!(policy.tombstones.len(), MAX_GROUP_TOMBSTONES);
+    let mut rules = GroupRules::new(GroupKind::Channel);
+    rules.bans = (100..100 + MAX_GROUP_BANS as u8).map(|n| [n; 32]).collect();
+    let link = |n| JoinLink { id: [n; 16], key: [n; 32], expires: u64::MAX, uses: None, approve: true, by: [n; 32] };
+    rules.links = (0..MAX_JOIN_LINKS as u8).map(link).collect();
+    policy.rules = Some(rules);
+    let authors = (0..=u8::MAX).fold(CommitAuthors::default(), |authors, n| authors.with(&[n; 32]));
+    let context = PolicyContext { policy, authors: Some(authors) };
+    assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context));
+}
