@@ -282,6 +282,20 @@ pub enum EventKind {
         /// Who.
         member: ContactRef,
     },
+    /// An account was banned from a group; it may be the one of this profile.
+    #[serde(rename = "group.banned")]
+    GroupBanned {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+    },
+    /// A group has other settings, or a ban was lifted: `groups.show` has both.
+    #[serde(rename = "group.policy")]
+    GroupPolicy {
+        /// The group.
+        chat: ChatRef,
+    },
     /// An account has another role in a group.
     #[serde(rename = "group.role")]
     GroupRole {
@@ -414,6 +428,8 @@ impl EventKind {
             Self::GroupJoined { .. } => "group.joined",
             Self::GroupLeft { .. } => "group.left",
             Self::GroupRemoved { .. } => "group.removed",
+            Self::GroupBanned { .. } => "group.banned",
+            Self::GroupPolicy { .. } => "group.policy",
             Self::GroupRole { .. } => "group.role",
             Self::GroupTopic { .. } => "group.topic",
             Self::GroupRefused { .. } => "group.refused",
@@ -443,6 +459,8 @@ impl EventKind {
             | Self::GroupJoined { chat, .. }
             | Self::GroupLeft { chat, .. }
             | Self::GroupRemoved { chat, .. }
+            | Self::GroupBanned { chat, .. }
+            | Self::GroupPolicy { chat }
             | Self::GroupRole { chat, .. }
             | Self::GroupTopic { chat }
             | Self::GroupRefused { chat, .. }

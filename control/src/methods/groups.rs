@@ -44,6 +44,53 @@ requests! {
         account: AccountId,
     }
 
+    /// Bans an account from a group: it is removed, if it is there, and does not come in by any device, link or invitation until the ban is lifted.
+    #[derive(Default)]
+    Ban = "groups.ban" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// Whom.
+        account: AccountId,
+    }
+
+    /// Lifts the ban of an account. It is not let in by that.
+    #[derive(Default)]
+    Unban = "groups.unban" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// Whom.
+        account: AccountId,
+    }
+
+    /// Changes settings of a group; those that are not given stay as they are.
+    #[derive(Default)]
+    Set = "groups.set" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// The lowest role that writes.
+        post: Option<Role>,
+        /// The lowest role that lets others in.
+        invite: Option<Role>,
+        /// The lowest role that removes and bans others, of lower roles.
+        remove: Option<Role>,
+        /// The lowest role that pins messages.
+        pin: Option<Role>,
+        /// The lowest role that deletes what others, of lower roles, have written.
+        delete: Option<Role>,
+        /// The lowest role that changes name, topic and settings.
+        settings: Option<Role>,
+        /// The lowest role that mentions everybody at once.
+        mention_all: Option<Role>,
+        /// The lowest role that calls the group.
+        call: Option<Role>,
+        /// Seconds between two messages of an account; 0 for none.
+        slow_mode: Option<u32>,
+        /// Seconds for which messages are kept; 0 for ever.
+        lifetime: Option<u32>,
+        /// Whether newcomers see what was written before.
+        history: Option<bool>,
+    }
+
     /// Gives an account of a group a role.
     #[derive(Default)]
     SetRole = "groups.role" -> Done => {

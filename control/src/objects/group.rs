@@ -24,8 +24,11 @@ pub struct Group {
     pub invited_by: Option<ContactRef>,
     /// Its accounts, in the order of their ids.
     pub members: Vec<GroupMember>,
-    /// What the roles may do.
+    /// What the roles may do, and what else is set.
     pub policy: GroupPolicy,
+    /// Accounts that are banned.
+    #[serde(default)]
+    pub banned: Vec<ContactRef>,
     /// Something that was wanted of it here is still to be done.
     pub changing: bool,
 }
@@ -46,17 +49,41 @@ pub struct GroupMember {
     pub own: bool,
 }
 
-/// The lowest role that may do each thing.
+/// The lowest role that may do each thing, and what else is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupPolicy {
     /// Writes.
     pub post: Role,
     /// Lets others in.
     pub invite: Role,
-    /// Removes others, of lower roles.
+    /// Removes and bans others, of lower roles.
     pub remove: Role,
-    /// Changes name and topic.
+    /// Pins messages.
+    #[serde(default)]
+    pub pin: Role,
+    /// Deletes what others, of lower roles, have written; null in a group of an older version, where nobody does.
+    #[serde(default)]
+    pub delete: Option<Role>,
+    /// Changes name, topic and settings.
     pub settings: Role,
+    /// Mentions everybody at once.
+    #[serde(default)]
+    pub mention_all: Role,
+    /// Calls the group.
+    #[serde(default)]
+    pub call: Role,
+    /// Seconds between two messages of an account; 0 for none.
+    #[serde(default)]
+    pub slow_mode: u32,
+    /// Seconds for which messages are kept; 0 for ever.
+    #[serde(default)]
+    pub lifetime: u32,
+    /// Whether newcomers see what was written before.
+    #[serde(default)]
+    pub history: bool,
+    /// An older version has made the group: none of this can be changed, nor can anybody be banned.
+    #[serde(default)]
+    pub fixed: bool,
 }
 
 words! {
@@ -87,9 +114,9 @@ words! {
     Role {
         /// Everything.
         Owner = "owner",
-        /// Invites and removes, gives lower roles, changes name and topic.
+        /// Invites and removes, gives lower roles, changes name, topic and settings.
         Admin = "admin",
-        /// Is above members.
+        /// Removes and bans members and readers, and deletes what they have written.
         Moderator = "moderator",
         /// Writes.
         #[default]

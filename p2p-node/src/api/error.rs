@@ -64,10 +64,22 @@ pub enum GroupRefusal {
     /// The change is not one that the group takes.
     #[error("the change is not one that the group takes")]
     Void,
+    /// The account is banned from the group.
+    #[error("the account is banned from the group")]
+    Banned,
+    /// As many accounts are banned as can be.
+    #[error("too many accounts are banned")]
+    TooManyBans,
+    /// The group was made by an older version, and does not know this.
+    #[error("the group was made by an older version, which does not know this")]
+    OldGroup,
+    /// The group is of a newer version.
+    #[error("the group is of a newer version: this program has to be updated")]
+    NewGroup,
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 13] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -77,6 +89,10 @@ impl GroupRefusal {
         Self::Removed,
         Self::TooManyGroups,
         Self::Void,
+        Self::Banned,
+        Self::TooManyBans,
+        Self::OldGroup,
+        Self::NewGroup,
     ];
 
     /// A word for programs, which stays the same; it is also what is stored.
@@ -91,6 +107,10 @@ impl GroupRefusal {
             Self::Removed => "removed",
             Self::TooManyGroups => "too_many_groups",
             Self::Void => "void",
+            Self::Banned => "banned",
+            Self::TooManyBans => "too_many_bans",
+            Self::OldGroup => "old_group",
+            Self::NewGroup => "newer_group",
         }
     }
 
@@ -181,6 +201,8 @@ pub enum Invalid {
     },
     /// A reaction that is more than one emoji.
     Reaction,
+    /// A value that a setting of a group, which is named, cannot have.
+    Setting(&'static str),
     /// A search without words.
     EmptySearch,
     /// A search with too many words.

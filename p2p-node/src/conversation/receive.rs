@@ -247,7 +247,7 @@ impl Conversations {
             self.confirm_group(turn, cx, group)?;
             self.note_unjoined_groups(turn, cx, chat, group)?;
         }
-        let role = self.role_in(chat, &sender.account());
+        let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
@@ -265,7 +265,7 @@ impl Conversations {
                     }
                 }
             }
-            if !may_send(kind, role, &event.body) {
+            if !may_send(kind, role, permissions, &event.body) {
                 tracing::warn!("an event that its sender may not send is void");
                 continue;
             }

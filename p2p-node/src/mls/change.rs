@@ -13,7 +13,8 @@ use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy, PolicyContext};
 use super::{
     AFTER_MEMBERS, GroupError, LiveGroup, Mls,
     pace::Kind,
-    policy::{self, Change, Denied, REASONS},
+    permissions::{audited, first_audited},
+    policy::{self, Change, Denied, Place, REASONS},
     time,
 };
 
@@ -63,7 +64,8 @@ impl Mls {
     /// # Errors
     /// If the library refuses.
     pub fn create_with(&self, id: &[u8], policy: &Policy, now_ms: u64) -> Result<LiveGroup, GroupError> {
-        let context = PolicyContext { policy: policy.clone(), authors: Some(CommitAuthors::default()) };
+        let policy = first_audited(policy, now_ms);
+        let context = PolicyContext { policy, authors: Some(CommitAuthors::default()) };
         let extensions = policy::extensions_with(&context);
         let mut group =
             self.client.create_group_with_id(id.to_vec(), extensions, ExtensionList::new(), Some(time(now_ms)))?;
@@ -139,7 +141,10 @@ impl LiveGroup {
             .collect();
         let before = self.policy().ok_or(GroupError::Malformed)?;
         let authors = self.check_change_pace(&before, change).map_err(|_| GroupError::Malformed)?;
-        let context = PolicyContext { policy: change.policy.clone(), authors };
+        let own = self.member_at(self.leaf()).ok_or(GroupError::Certificate)?.account();
+        let place = (Place { group: self.id(), epoch: self.epoch() }, now_ms);
+        let policy = audited(&before, &change.policy, own, &change.reasons, place);
+        let context = PolicyContext { policy, authors };
         let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
         commit = commit.set_group_context_ext(policy::extensions_with(&context))?;
         for leaf in goes {

@@ -11,7 +11,7 @@ use starling_keys::MAX_DEVICES;
 
 use super::{
     Expected, GroupError, GroupId, LiveGroup, Mls, certificate,
-    policy::{POLICY, REASONS},
+    policy::{Denied, POLICY, REASONS, context_of},
     time,
 };
 
@@ -85,6 +85,10 @@ impl Mls {
         let info = MlsMessage::from_bytes(info)?;
         if info.group_id() != Some(&id[..]) {
             return Err(GroupError::Malformed);
+        }
+        let extensions = info.as_group_info().map(|info| &info.group_context().extensions);
+        if extensions.is_some_and(|extensions| context_of(extensions) == Err(Denied::NewGroup)) {
+            return Err(GroupError::Newer);
         }
         let own = if expected.has_policy() { self.own_leaf(&info) } else { None };
         let builder = self.client.external_commit_builder()?.commit_time(time(now_ms)).with_authenticated_data(note);

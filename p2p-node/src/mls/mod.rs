@@ -6,6 +6,7 @@ mod door;
 #[cfg(test)]
 pub mod modified;
 mod pace;
+mod permissions;
 pub mod policy;
 mod rules;
 mod seal;
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 
 pub use change::Expected;
 pub use door::AFTER_MEMBERS;
+pub use permissions::audit_of;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
@@ -61,6 +63,9 @@ pub enum GroupError {
     /// Bytes that are no MLS message, or not of the kind expected.
     #[error("not an MLS message of this kind")]
     Malformed,
+    /// A group whose rules are not known here.
+    #[error("a group of a newer version")]
+    Newer,
     /// A member is not a device that its account has certified.
     #[error("a member's certificate is wrong")]
     Certificate,
@@ -185,7 +190,7 @@ impl Mls {
             .key_package_repo(packages.clone())
             .identity_provider(Certificates)
             .extension_type(LastResortKeyPackageExt::extension_type())
-            .extension_types([door::DOORS, policy::POLICY])
+            .extension_types([door::DOORS, policy::POLICY, policy::RULES])
             .custom_proposal_type(policy::REASONS)
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();

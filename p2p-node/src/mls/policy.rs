@@ -15,16 +15,20 @@ use mls_rs::{
 use mls_rs_core::extension::Extension;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId, MAX_DEVICES};
 use starling_wire::{
-    CommitAuthors, LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyContext, PolicyMember, Reasons, Role, Tombstone,
+    CommitAuthors, LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyContext, PolicyError, PolicyMember, Reasons,
+    Role, Tombstone,
 };
 
 use super::{
     pace::{Kind, is_too_soon},
+    permissions::{check_audit, check_rules},
     rules::certificate,
 };
 
 /// The group context's extension that has the policy (private use).
 pub(super) const POLICY: ExtensionType = ExtensionType::new(0xf5d1);
+/// No extension of any group: a leaf that lists it knows the policy's version [`starling_wire::POLICY_WITH_RULES`] (private use).
+pub(super) const RULES: ExtensionType = ExtensionType::new(0xf5d3);
 /// The proposal that has a commit's reasons (private use).
 pub(super) const REASONS: ProposalType = ProposalType::new(0xf5d2);
 
@@ -58,6 +62,30 @@ pub enum Denied {
     /// It would have too many devices.
     #[error("the group has no room for more devices")]
     Full,
+    /// The account is banned.
+    #[error("the account is banned from the group")]
+    Banned,
+    /// As many accounts are banned as can be.
+    #[error("too many accounts are banned")]
+    TooManyBans,
+    /// The group is of a version that does not know this.
+    #[error("the group is of an older version, which does not know this")]
+    OldGroup,
+    /// The group is of a version that is not known here.
+    #[error("the group is of a newer version: this program has to be updated")]
+    NewGroup,
+    /// The policy does not say of the audit log what it has to.
+    #[error("a commit leaves out what it does in the audit log")]
+    Audit,
+}
+
+impl From<PolicyError> for Denied {
+    fn from(error: PolicyError) -> Self {
+        match error {
+            PolicyError::Malformed => Self::Malformed,
+            PolicyError::Newer => Self::NewGroup,
+        }
+    }
 }
 
 /// The policy in a group's context, and what stands with it: none in a direct conversation.
@@ -66,7 +94,7 @@ pub enum Denied {
 /// If there is one that cannot be read.
 pub(super) fn context_of(extensions: &ExtensionList) -> Result<Option<PolicyContext>, Denied> {
     let Some(extension) = extensions.get(POLICY) else { return Ok(None) };
-    PolicyContext::from_bytes(&extension.extension_data).map(Some).map_err(|_| Denied::Malformed)
+    Ok(Some(PolicyContext::from_bytes(&extension.extension_data)?))
 }
 
 /// A context's extensions with a policy, and nothing else.
@@ -132,8 +160,9 @@ pub fn check_change(
     if after.conversation != before.conversation || !after.is_in_order() {
         return Err(Denied::Malformed);
     }
+    let permissions = before.permissions();
     let says_otherwise = (&before.name, &before.topic) != (&after.name, &after.topic);
-    if says_otherwise && role > Role::Admin {
+    if says_otherwise && role > permissions.settings {
         return Err(Denied::Role);
     }
     let gone = gone(before, after);
@@ -143,20 +172,22 @@ pub fn check_change(
         match before.member(&member.account) {
             Some(was) if heir == Some(was.account) && *member == heir_of(was) => {}
             Some(was) => check_role(was, member, (author, role))?,
-            None => check_added(member, (author, role), place)?,
+            None => check_added(member, (author, role), permissions.invite, place)?,
         }
     }
     for member in before.members.iter().filter(|m| gone.contains(&m.account)) {
-        check_gone(member, (author, role), reasons, place)?;
+        let may_remove = role <= permissions.remove && role.is_above(member.role);
+        check_gone(member, (author, may_remove), reasons, place)?;
     }
     if after.removed != removed_after(before, after) {
         return Err(Denied::Removed);
     }
+    check_rules(before, after, author, role)?;
     check_buried(before, after, reasons)
 }
 
 /// Accounts that a policy does not have any more.
-fn gone(before: &Policy, after: &Policy) -> Vec<[u8; 32]> {
+pub(super) fn gone(before: &Policy, after: &Policy) -> Vec<[u8; 32]> {
     before.members.iter().map(|m| m.account).filter(|account| after.member(account).is_none()).collect()
 }
 
@@ -201,30 +232,33 @@ fn check_role(was: &PolicyMember, is: &PolicyMember, (author, role): (AccountId,
 }
 
 /// A member that is new.
-fn check_added(member: &PolicyMember, (author, role): (AccountId, Role), place: Place<'_>) -> Result<(), Denied> {
+fn check_added(
+    member: &PolicyMember,
+    (author, role): (AccountId, Role),
+    may_invite: Role,
+    place: Place<'_>,
+) -> Result<(), Denied> {
     if AccountId::from_bytes(&member.account).is_err()
         || member.by != *author.as_bytes()
         || Some(member.since) != place.epoch.checked_add(1)
     {
         return Err(Denied::Malformed);
     }
-    match role {
-        Role::Owner | Role::Admin if role.is_above(member.role) => Ok(()),
-        _ => Err(Denied::Role),
-    }
+    // Members let in others like themselves, where they may let in anybody.
+    let is_equal = role == Role::Member && member.role == Role::Member;
+    if role <= may_invite && (role.is_above(member.role) || is_equal) { Ok(()) } else { Err(Denied::Role) }
 }
 
 /// A member that is not there any more: somebody above it has removed it, or it has left.
 fn check_gone(
     member: &PolicyMember,
-    (author, role): (AccountId, Role),
+    (author, may_remove): (AccountId, bool),
     reasons: &Reasons,
     place: Place<'_>,
 ) -> Result<(), Denied> {
     if member.account == *author.as_bytes() {
         return Err(Denied::Malformed);
     }
-    let may_remove = role <= Role::Admin && role.is_above(member.role);
     let leaves = || reasons.leaves.iter().any(|leave| leave.account == member.account && says_so(leave, member, place));
     if may_remove || leaves() { Ok(()) } else { Err(Denied::Role) }
 }
@@ -356,7 +390,9 @@ pub(super) fn check_commit(
     if !reasons.leaves.iter().all(is_there) {
         return Err(Denied::Reason);
     }
-    check_change(before, after, author, &reasons, Place { group: &context.group_id, epoch: context.epoch })?;
+    let place = Place { group: &context.group_id, epoch: context.epoch };
+    check_change(before, after, author, &reasons, place)?;
+    check_audit(before, after, author, &reasons, place)?;
     // Others remember a device because it is there; its own account, because it may know the door.
     let may_be_there = |t: &Tombstone| {
         let is_it = |c: &Certificate| *c.account().as_bytes() == t.account && *c.device().as_bytes() == t.device;

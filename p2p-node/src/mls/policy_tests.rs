@@ -9,10 +9,13 @@ use starling_keys::{
     AccountId, AccountKey, Certificate, DeviceChain, DeviceKey, RecoveryPhrase,
     chain::{Joining, Rights, SignWith},
 };
-use starling_wire::{LEAVE_DOMAIN, Leave, MAX_AUTHORS, Policy, PolicyContext, PolicyMember, Reasons, Role};
+use starling_wire::{
+    AuditAction, AuditHead, GroupKind, GroupSetting, JoinLink, LEAVE_DOMAIN, Leave, MAX_AUTHORS, Policy, PolicyContext,
+    PolicyMember, Reasons, Role,
+};
 
 use super::{
-    super::{Expected, Judged, KeyPackages, LiveGroup, Mls, modified},
+    super::{Expected, Judged, KeyPackages, LiveGroup, Mls, audit_of, modified},
     *,
 };
 
@@ -57,9 +60,18 @@ struct Company {
 
 impl Company {
     fn of(roles: &[Role]) -> Self {
+        Self::made(roles, |policy| policy)
+    }
+
+    /// One of a group with rules.
+    fn with_rules(roles: &[Role]) -> Self {
+        Self::made(roles, |policy| policy.with_rules(GroupKind::Group))
+    }
+
+    fn made(roles: &[Role], rules: impl FnOnce(Policy) -> Policy) -> Self {
         let owner = account();
         let accounts: Vec<AccountKey> = roles.iter().map(|_| account()).collect();
-        let mut policy = Policy::new(TALK, "ops".into(), *owner.id().as_bytes());
+        let mut policy = rules(Policy::new(TALK, "ops".into(), *owner.id().as_bytes()));
         for (account, role) in accounts.iter().zip(roles) {
             policy.add(member(account, *role, &owner));
         }
@@ -79,6 +91,19 @@ impl Company {
 
     fn policy(&self) -> Policy {
         self.group.policy().unwrap()
+    }
+
+    /// What becomes of an honest commit of the member at a place, with others; of the owner if none is given.
+    fn changes(&self, at: Option<usize>, change: impl FnOnce(&mut Policy)) -> Option<LiveGroup> {
+        let (live, other) = match at {
+            Some(at) => (&self.others[at].2, &self.group),
+            None => (&self.group, &self.others[0].2),
+        };
+        let change = Change { policy: self.with(change), reasons: Reasons::default() };
+        let (commit, after) = live.prepare_change(&change, NOW_MS, Vec::new()).ok()?;
+        let theirs = follow(other, &commit);
+        assert_eq!(theirs.policy(), after.policy());
+        Some(theirs)
     }
 
     fn with(&self, change: impl FnOnce(&mut Policy)) -> Policy {
@@ -594,4 +619,135 @@ fn a_group_of_a_program_without_a_record_of_authors_goes_on() {
     }
     assert!(inside.may_renew() && group.epoch() == 21);
     assert_eq!(context_of(&group.group.context().extensions).unwrap().unwrap().authors, None);
+}
+
+fn set(policy: &mut Policy, setting: GroupSetting, value: u32) {
+    policy.rules.as_mut().unwrap().set(setting, value).unwrap();
+}
+
+fn role_of(role: Role) -> u32 {
+    role.rank().into()
+}
+
+#[test]
+fn settings_are_changed_by_whom_they_name_and_nobody_takes_from_higher_roles() {
+    let company = Company::with_rules(&[Role::Admin, Role::Moderator, Role::Member]);
+    assert!(company.changes(Some(0), |p| set(p, GroupSetting::SlowMode, 30)).is_some());
+    assert!(company.changes(Some(1), |p| set(p, GroupSetting::SlowMode, 30)).is_none());
+    assert!(company.changes(Some(0), |p| set(p, GroupSetting::Post, role_of(Role::Admin))).is_some());
+    assert!(company.changes(Some(0), |p| set(p, GroupSetting::Invite, role_of(Role::Owner))).is_none());
+    assert!(company.changes(Some(2), |p| p.topic = "mine".into()).is_none());
+    let mut company = company;
+    let group = company.changes(None, |p| {
+        set(p, GroupSetting::Invite, role_of(Role::Owner));
+        set(p, GroupSetting::Settings, role_of(Role::Member));
+    });
+    company.group = group.unwrap();
+    assert!(company.policy().rules.unwrap().permissions.settings == Role::Member);
+    // What is for owners alone stays theirs.
+    let policy = company.policy();
+    let admin = company.others[0].0.id();
+    let place = Place { group: GROUP, epoch: company.group.epoch() };
+    let allows = |change: &dyn Fn(&mut Policy)| {
+        let mut after = policy.clone();
+        change(&mut after);
+        check_change(&policy, &after, admin, &Reasons::default(), place)
+    };
+    assert_eq!(allows(&|p| set(p, GroupSetting::Invite, role_of(Role::Member))), Err(Denied::Role));
+    assert_eq!(allows(&|p| set(p, GroupSetting::History, 1)), Ok(()));
+    assert_eq!(allows(&|p| p.rules = None), Err(Denied::Malformed));
+    assert_eq!(allows(&|p| p.rules.as_mut().unwrap().kind = GroupKind::Channel), Err(Denied::Malformed));
+}
+
+#[test]
+fn moderators_remove_and_ban_lower_roles_and_nobody_lets_in_who_is_banned() {
+    let company = Company::with_rules(&[Role::Moderator, Role::Member, Role::Admin]);
+    let [moderator, bob, admin] = [0, 1, 2].map(|at: usize| company.others[at].0.id());
+    let ban = |p: &mut Policy, account: AccountId| {
+        p.remove(account.as_bytes());
+        p.rules.as_mut().unwrap().ban(*account.as_bytes());
+    };
+    assert!(company.changes(Some(0), |p| p.remove(bob.as_bytes())).is_some());
+    assert!(company.changes(Some(0), |p| ban(p, admin)).is_none());
+    assert!(company.changes(Some(1), |p| ban(p, moderator)).is_none());
+    assert!(company.changes(Some(1), |p| p.rules.as_mut().unwrap().ban(*account().id().as_bytes())).is_none());
+    let group = company.changes(Some(0), |p| ban(p, bob)).unwrap();
+    let policy = group.policy().unwrap();
+    let place = Place { group: GROUP, epoch: group.epoch() };
+    let by = *company.owner.id().as_bytes();
+    let mut again = policy.clone();
+    again.add(PolicyMember { account: *bob.as_bytes(), role: Role::Member, by, since: group.epoch() + 1 });
+    let checked = |after: &Policy| check_change(&policy, after, company.owner.id(), &Reasons::default(), place);
+    assert_eq!(checked(&again), Err(Denied::Malformed), "not even by an owner");
+    again.rules.as_mut().unwrap().unban(bob.as_bytes());
+    assert_eq!(checked(&again), Ok(()));
+    assert!(enter(&group, &device(&company.others[1].0).0).is_none());
+}
+
+#[test]
+fn links_are_made_by_who_may_invite_and_used_up_by_nobody_else() {
+    let company = Company::with_rules(&[Role::Admin, Role::Member]);
+    let (admin, bob) = (*company.others[0].0.id().as_bytes(), *company.others[1].0.id().as_bytes());
+    let link = |by| JoinLink { id: [1; 16], key: [2; 32], expires: 0, uses: Some(2), approve: false, by };
+    let put = |p: &mut Policy, link: JoinLink| p.rules.as_mut().unwrap().links = vec![link];
+    assert!(company.changes(Some(1), |p| put(p, link(bob))).is_none());
+    assert!(company.changes(Some(0), |p| put(p, link(bob))).is_none(), "in somebody else's name");
+    let mut company = company;
+    company.group = company.changes(Some(0), |p| put(p, link(admin))).unwrap();
+    let policy = company.policy();
+    let place = Place { group: GROUP, epoch: company.group.epoch() };
+    let checked = |by: &[u8; 32], change: &dyn Fn(&mut Policy)| {
+        let mut after = policy.clone();
+        change(&mut after);
+        check_change(&policy, &after, AccountId::from_bytes(by).unwrap(), &Reasons::default(), place)
+    };
+    let used = JoinLink { uses: Some(1), ..link(admin) };
+    assert_eq!(checked(&admin, &|p| put(p, used.clone())), Err(Denied::Malformed));
+    assert_eq!(checked(&admin, &|p| p.rules.as_mut().unwrap().links.clear()), Ok(()));
+    assert_eq!(checked(&bob, &|p| p.rules.as_mut().unwrap().links.clear()), Err(Denied::Role));
+}
+
+#[test]
+fn every_change_stands_in_the_audit_log_or_is_void() {
+    let company = Company::with_rules(&[Role::Admin, Role::Member]);
+    let (admin, bob) = (company.others[0].0.id(), company.others[1].0.id());
+    let before = company.policy();
+    let head = before.rules.as_ref().unwrap().audit;
+    let first = before.first_audit_entries().iter().fold(AuditHead::default(), AuditHead::with);
+    assert_eq!((head, head.count, head.at), (first, 3, NOW_MS));
+    let group = company.changes(Some(0), |p| p.remove(bob.as_bytes())).unwrap();
+    let after = group.policy().unwrap();
+    let entries = audit_of(&before, &after, admin, group.epoch());
+    assert_eq!(entries.iter().map(|e| e.action.clone()).collect::<Vec<_>>(), [AuditAction::Removed(*bob.as_bytes())]);
+    assert_eq!((entries[0].by, entries[0].epoch), (*admin.as_bytes(), group.epoch()));
+    assert_eq!(entries.iter().fold(head, AuditHead::with), after.rules.unwrap().audit);
+    // A commit that changes something and does not say so, or says something else.
+    let silent = company.with(|p| p.topic = "anything".into());
+    assert!(!company.takes(0, vec![says(&silent)]));
+    let mut false_one = silent.clone();
+    false_one.rules.as_mut().unwrap().audit = AuditHead { count: head.count + 1, hash: [7; 32], at: NOW_MS };
+    assert!(!company.takes(0, vec![says(&false_one)]));
+    let mut forgets = before.clone();
+    forgets.rules.as_mut().unwrap().audit = AuditHead::default();
+    assert!(!company.takes(0, vec![says(&forgets)]));
+}
+
+#[test]
+fn who_leaves_is_told_from_who_was_removed_in_the_audit_log() {
+    let company = Company::with_rules(&[Role::Member, Role::Member]);
+    let (bob, key, _) = &company.others[0];
+    let (epoch, account) = (company.group.epoch(), *bob.id().as_bytes());
+    let signature = key.sign(LEAVE_DOMAIN, &Leave::statement(&account, GROUP, epoch));
+    let leave = Leave { account, device: *key.id().as_bytes(), group: *GROUP, epoch, signature };
+    let before = company.policy();
+    for (reasons, action) in [
+        (Reasons { leaves: vec![leave], ..Reasons::default() }, AuditAction::Left(account)),
+        (Reasons::default(), AuditAction::Removed(account)),
+    ] {
+        let change = Change { policy: company.with(|p| p.remove(&account)), reasons };
+        let (commit, _) = company.group.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
+        let after = follow(&company.others[1].2, &commit);
+        let entries = audit_of(&before, &after.policy().unwrap(), company.owner.id(), after.epoch());
+        assert_eq!((entries.len(), &entries[0].action), (1, &action));
+    }
 }

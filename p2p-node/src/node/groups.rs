@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     api::{
         error::NodeError,
-        types::{ChatId, Group, Role},
+        types::{ChatId, Group, GroupSetting, Role},
     },
     engine::GroupCommand,
 };
@@ -50,6 +50,21 @@ impl Node {
     /// Gives a group a topic.
     pub async fn set_topic(&self, chat: ChatId, topic: String) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::SetTopic { chat, topic, reply }).await
+    }
+
+    /// Bans an account from a group: it is removed, and comes in by nothing until the ban is lifted.
+    pub async fn ban_from(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Ban { chat, account, reply }).await
+    }
+
+    /// Lifts the ban of an account. It may be invited again; it is not let in by this.
+    pub async fn unban_from(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Unban { chat, account, reply }).await
+    }
+
+    /// Gives settings of a group other values.
+    pub async fn set_in_group(&self, chat: ChatId, settings: Vec<(GroupSetting, u32)>) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Set { chat, settings, reply }).await
     }
 
     /// Accepts an invitation into a group: this device enters it, and the account's others do.

@@ -1,6 +1,6 @@
 //! `group`.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, builder::BoolishValueParser};
 use starling_control::objects;
 
 #[derive(Subcommand)]
@@ -49,7 +49,7 @@ pub enum Groups {
         #[arg(value_name = "#GROUP")]
         group: String,
     },
-    /// Remove somebody: they read and write nothing from then on.
+    /// Remove somebody: they read and write nothing from then on. They can be invited again; `ban` keeps them out.
     #[command(after_help = "Example:\n  starling group remove '#ops' @mallory")]
     Remove {
         #[arg(value_name = "#GROUP")]
@@ -57,6 +57,27 @@ pub enum Groups {
         #[arg(value_name = "@WHO")]
         who: String,
     },
+    /// Ban somebody: they are removed, and nobody can let them in, by any device, link or invitation, until `unban`.
+    #[command(after_help = "Example:\n  starling group ban '#ops' @mallory")]
+    Ban {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        #[arg(value_name = "@WHO")]
+        who: String,
+    },
+    /// Lift a ban. It lets nobody in: that takes an invitation.
+    #[command(after_help = "Example:\n  starling group unban '#ops' @mallory")]
+    Unban {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        #[arg(value_name = "@WHO")]
+        who: String,
+    },
+    /// Show what is set in a group, or set it: who may do what, each as the lowest role, and the rest.
+    #[command(
+        after_help = "Examples:\n  starling group settings '#ops'\n  starling group settings '#ops' --post admin --slow-mode 30"
+    )]
+    Settings(Box<Settings>),
     /// Give somebody a role.
     #[command(after_help = "Example:\n  starling group role '#ops' @bob admin")]
     Role {
@@ -80,6 +101,46 @@ pub enum Groups {
         group: String,
         name: String,
     },
+}
+
+/// `group settings`.
+#[derive(Args)]
+pub struct Settings {
+    #[arg(value_name = "#GROUP")]
+    pub group: String,
+    /// Who writes and reacts.
+    #[arg(long, value_name = "ROLE")]
+    pub post: Option<Role>,
+    /// Who lets others in.
+    #[arg(long, value_name = "ROLE")]
+    pub invite: Option<Role>,
+    /// Who removes and bans lower roles.
+    #[arg(long, value_name = "ROLE")]
+    pub remove: Option<Role>,
+    /// Who pins messages.
+    #[arg(long, value_name = "ROLE")]
+    pub pin: Option<Role>,
+    /// Who deletes what lower roles have written.
+    #[arg(long, value_name = "ROLE")]
+    pub delete: Option<Role>,
+    /// Who changes name, topic and settings.
+    #[arg(long, value_name = "ROLE")]
+    pub settings: Option<Role>,
+    /// Who mentions everybody at once.
+    #[arg(long, value_name = "ROLE")]
+    pub mention_all: Option<Role>,
+    /// Who calls the group.
+    #[arg(long, value_name = "ROLE")]
+    pub call: Option<Role>,
+    /// How long everybody waits between two messages; 0 for not at all.
+    #[arg(long, value_name = "SECONDS")]
+    pub slow_mode: Option<u32>,
+    /// How long messages are kept; 0 for ever.
+    #[arg(long, value_name = "SECONDS")]
+    pub lifetime: Option<u32>,
+    /// Whether newcomers see what was written before they came.
+    #[arg(long, value_name = "yes|no", value_parser = BoolishValueParser::new())]
+    pub history: Option<bool>,
 }
 
 /// What somebody may do in a group.

@@ -57,6 +57,9 @@ fn step(reason: &str) -> Option<Step> {
             "make somebody else an owner before: `starling group role '#GROUP' @WHO owner`",
             "make somebody else an owner before: starling group role",
         ),
+        "banned" => ("`starling group unban '#GROUP' @WHO` lifts the ban", "/unban lifts the ban"),
+        "old_group" => ("make another group with `starling group new`", "make another group with /group"),
+        "newer_group" => ("install the newest version of Starling", "install the newest version of Starling"),
         "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
         "store" => (
             "free some space or check the profile's directory, then start again: nothing that was reported is lost",
@@ -114,6 +117,7 @@ fn invalid(what: &Invalid) -> Text {
             ("message_too_long", format!("a message has at most {max} KB, this one has {length} KB"))
         }
         Invalid::TooManyMentions { max } => ("too_many_mentions", format!("a message mentions at most {max} people")),
+        Invalid::Setting(name) => ("setting", format!("the setting {name} cannot have that value")),
         Invalid::Reaction => ("not_one_emoji", "a reaction is one emoji".into()),
         Invalid::EmptySearch => ("empty_search", "there is nothing to search for".into()),
         Invalid::TooManySearchWords { max } => ("too_many_search_words", format!("a search has at most {max} words")),
@@ -329,6 +333,10 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         }
         GroupRefusal::TooManyGroups => "you are in too many groups: leave one first",
         GroupRefusal::Void => "the group does not take that",
+        GroupRefusal::Banned => "they are banned from this group: lift that first",
+        GroupRefusal::TooManyBans => "too many accounts are banned from this group: lift a ban first",
+        GroupRefusal::OldGroup => "this group was made by an older version, and does not know that",
+        GroupRefusal::NewGroup => "this group is of a newer version: update Starling to be in it",
     }
 }
 

@@ -6,7 +6,7 @@ use starling_control::{
     objects,
 };
 use starling_keys::AccountId;
-use starling_node::{Group, Node, NodeError, Role, Unfound};
+use starling_node::{Group, GroupSetting, Node, NodeError, Role, Unfound};
 
 use super::{
     convert::{self, Names},
@@ -98,6 +98,9 @@ macro_rules! serve_done {
 serve_done! {
     groups::Invite: |node, request, group| node.invite_into(group, accounts("accounts", request.accounts)?);
     groups::Remove: |node, request, group| node.remove_from(group, id("account", request.account.as_str())?);
+    groups::Ban: |node, request, group| node.ban_from(group, id("account", request.account.as_str())?);
+    groups::Unban: |node, request, group| node.unban_from(group, id("account", request.account.as_str())?);
+    groups::Set: |node, request, group| node.set_in_group(group, settings(&request));
     groups::SetRole: |node, request, group| {
         node.set_role(group, id("account", request.account.as_str())?, node_role(request.role))
     };
@@ -106,6 +109,25 @@ serve_done! {
     groups::Accept: |node, request, group| node.accept_group(group);
     groups::Decline: |node, request, group| node.decline_group(group);
     groups::Leave: |node, request, group| node.leave_group(group);
+}
+
+/// The settings that a request names, with their values.
+fn settings(request: &groups::Set) -> Vec<(GroupSetting, u32)> {
+    let role = |role: Option<objects::Role>| role.map(|role| u32::from(node_role(role).rank()));
+    let named = [
+        (GroupSetting::Post, role(request.post)),
+        (GroupSetting::Invite, role(request.invite)),
+        (GroupSetting::Remove, role(request.remove)),
+        (GroupSetting::Pin, role(request.pin)),
+        (GroupSetting::Delete, role(request.delete)),
+        (GroupSetting::Settings, role(request.settings)),
+        (GroupSetting::MentionAll, role(request.mention_all)),
+        (GroupSetting::Call, role(request.call)),
+        (GroupSetting::SlowMode, request.slow_mode),
+        (GroupSetting::Lifetime, request.lifetime),
+        (GroupSetting::History, request.history.map(u32::from)),
+    ];
+    named.into_iter().filter_map(|(setting, value)| Some((setting, value?))).collect()
 }
 
 fn node_role(role: objects::Role) -> Role {

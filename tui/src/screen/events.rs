@@ -65,6 +65,8 @@ impl App {
             | EventKind::GroupJoined { .. }
             | EventKind::GroupLeft { .. }
             | EventKind::GroupRemoved { .. }
+            | EventKind::GroupBanned { .. }
+            | EventKind::GroupPolicy { .. }
             | EventKind::GroupRole { .. }
             | EventKind::GroupTopic { .. }
             | EventKind::GroupRefused { .. } => self.group_event(&event),
@@ -202,6 +204,9 @@ impl App {
             }
             EventKind::GroupRemoved { chat, member } => {
                 self.say(format!("#{}: {} was removed.", group(chat), name_of(member)));
+            }
+            EventKind::GroupBanned { chat, member } => {
+                self.say(format!("#{}: {} was banned.", group(chat), name_of(member)));
             }
             EventKind::GroupRole { chat, member, role } => {
                 self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));

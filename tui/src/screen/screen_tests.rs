@@ -603,7 +603,9 @@ fn what_a_server_is_connected_over_is_shown_unless_it_is_quic() {
 fn commands_about_people_are_about_groups_where_one_is_meant() {
     let mut app = app();
     let member: GroupMember = object(json!({ "account": "b", "name": "Bob Smith", "role": "member" }));
-    let ops = object(json!({ "id": "g1", "name": "ops", "standing": "member", "role": "owner" }));
+    let banned = json!([{ "account": "e", "name": "Eve" }]);
+    let ops = json!({ "id": "g1", "name": "ops", "standing": "member", "role": "owner", "banned": banned });
+    let ops = object(ops);
     let dev = object(json!({ "id": "g2", "name": "dev", "standing": "invited" }));
     app.answer(Answer::Groups(Ok(vec![Group { members: vec![member], ..ops }, dev])));
     answer_chats(&mut app, [json!({ "id": "c1", "name": "bob" }), json!({ "id": "g1", "name": "ops" })]);
@@ -620,10 +622,19 @@ fn commands_about_people_are_about_groups_where_one_is_meant() {
         ("/topic", "groups.topic"),
         ("/rename operations", "groups.rename"),
         ("/remove @Bob Smith", "groups.remove"),
+        ("/ban @Bob Smith", "groups.ban"),
+        ("/unban @Eve", "groups.unban"),
+        ("/set slow-mode 30", "groups.set"),
+        ("/set post admin", "groups.set"),
+        ("/set history yes", "groups.set"),
     ];
     for (command, method) in commands {
         app.command(command);
         assert_eq!(calls(&mut app), [method], "{command}");
+    }
+    for command in ["/set post king", "/set colour red", "/set slow-mode soon", "/unban @Bob Smith"] {
+        app.command(command);
+        assert!(calls(&mut app).is_empty(), "{command}");
     }
     for command in ["/role @Bob Smith king", "/role @carol admin", "/remove @carol", "/accept #ops"] {
         app.command(command);

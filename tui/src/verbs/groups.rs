@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use starling_control::{
     lines::{GroupChange, GroupDone},
-    methods::groups::{Accept, Decline, Invite, Leave, List, New, Remove, Rename, SetRole, SetTopic, Show},
+    methods::groups::{
+        Accept, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
+    },
     objects::{AccountId, Group, GroupMember, Role, Standing},
 };
 
 use super::{find, node_of, people::catch_up, print, print_object, say};
 use crate::{
-    cli::{Global, Groups},
+    cli::{Global, GroupSettings, Groups},
     error::{CliError, CliResult},
     rpc::Client,
     terminal::safe_line,
@@ -57,6 +59,21 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             let gone = |group: &Group| !is_member(group, &account, None);
             changed(global, client, &found, (std::slice::from_ref(&account), "removed"), gone).await
         }
+        Groups::Ban { group, who } => {
+            let found = find_group(client, &group).await?;
+            let account = member(client, &found, &who).await?;
+            client.call(Ban { group: found.id.clone(), account: account.clone() }).await?;
+            let is_banned = |group: &Group| group.banned.iter().any(|banned| banned.account == account);
+            changed(global, client, &found, (std::slice::from_ref(&account), "banned"), is_banned).await
+        }
+        Groups::Unban { group, who } => {
+            let found = find_group(client, &group).await?;
+            let account = banned(client, &found, &who).await?;
+            client.call(Unban { group: found.id.clone(), account: account.clone() }).await?;
+            let is_free = |group: &Group| group.banned.iter().all(|banned| banned.account != account);
+            changed(global, client, &found, (std::slice::from_ref(&account), "unbanned"), is_free).await
+        }
+        Groups::Settings(settings) => set(global, client, *settings).await,
         Groups::Role { group, who, role } => {
             let found = find_group(client, &group).await?;
             let account = member(client, &found, &who).await?;
@@ -90,6 +107,79 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             client.call(Rename { group: found.id.clone(), name }).await?;
             done(global, found, "renamed")
         }
+    }
+}
+
+/// Changes what is set in a group; without anything to change, shows it.
+async fn set(global: &Global, client: &Client, settings: GroupSettings) -> CliResult {
+    let found = find_group(client, &settings.group).await?;
+    let role = |role: Option<crate::cli::GroupRole>| role.map(Role::from);
+    let nothing = Set { group: found.id.clone(), ..Set::default() };
+    let wanted = Set {
+        group: found.id.clone(),
+        post: role(settings.post),
+        invite: role(settings.invite),
+        remove: role(settings.remove),
+        pin: role(settings.pin),
+        delete: role(settings.delete),
+        settings: role(settings.settings),
+        mention_all: role(settings.mention_all),
+        call: role(settings.call),
+        slow_mode: settings.slow_mode,
+        lifetime: settings.lifetime,
+        history: settings.history,
+    };
+    if wanted == nothing {
+        return show_settings(global, &found);
+    }
+    client.call(wanted).await?;
+    changed(global, client, &found, (&[], "settings"), |_| true).await
+}
+
+fn show_settings(global: &Global, group: &Group) -> CliResult {
+    let policy = &group.policy;
+    if global.json {
+        return print_object(policy);
+    }
+    let roles = [
+        ("post", Some(policy.post)),
+        ("invite", Some(policy.invite)),
+        ("remove", Some(policy.remove)),
+        ("pin", Some(policy.pin)),
+        ("delete", policy.delete),
+        ("settings", Some(policy.settings)),
+        ("mention-all", Some(policy.mention_all)),
+        ("call", Some(policy.call)),
+    ];
+    for (name, role) in roles {
+        print(format!("{name:<12}  {}", role.map_or("nobody", Role::as_str)))?;
+    }
+    let seconds = |seconds: u32, none: &str| if seconds == 0 { none.to_owned() } else { format!("{seconds} s") };
+    print(format!("slow-mode     {}", seconds(policy.slow_mode, "off")))?;
+    print(format!("lifetime      {}", seconds(policy.lifetime, "for ever")))?;
+    print(format!("history       {}", if policy.history { "yes" } else { "no" }))?;
+    for banned in &group.banned {
+        let name = banned.name.as_deref().unwrap_or(banned.account.as_str());
+        print(format!("banned        {}", safe_line(name)))?;
+    }
+    if policy.fixed {
+        say(global, "An older version has made this group: none of this can be changed in it.");
+    }
+    Ok(())
+}
+
+/// Somebody who is banned from a group: by name, or by account.
+async fn banned(client: &Client, group: &Group, who: &str) -> CliResult<AccountId> {
+    let name = who.strip_prefix('@').unwrap_or(who);
+    let is_meant = |known: &str| starling_text::same(known, name);
+    let mut found = group
+        .banned
+        .iter()
+        .filter(|b| b.account.as_str() == name || b.name.as_deref().is_some_and(is_meant))
+        .map(|b| b.account.clone());
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        _ => Ok(find(client, who).await?.account),
     }
 }
 
@@ -150,7 +240,7 @@ async fn changed(
             let name = safe_line(&group.name);
             print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached"))
         }
-        (false, "role") => print("done"),
+        (false, "role" | "settings") => print("done"),
         (false, done) => print(done),
     }
 }

@@ -429,6 +429,8 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::GroupJoined { chat, member } => format!("[{}] {} has come", name(&chat.name), contact(member)),
         EventKind::GroupLeft { chat, member } => format!("[{}] {} has left", name(&chat.name), contact(member)),
         EventKind::GroupRemoved { chat, member } => format!("[{}] {} was removed", name(&chat.name), contact(member)),
+        EventKind::GroupBanned { chat, member } => format!("[{}] {} was banned", name(&chat.name), contact(member)),
+        EventKind::GroupPolicy { chat } => format!("[{}] the group has other settings", name(&chat.name)),
         EventKind::GroupRole { chat, member, role } => {
             format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())
         }

@@ -63,6 +63,10 @@ stored_enum! {
         /// What a home keeps of our account's contacts and settings cannot be read by this device, which has come to the account: the home's address, in
         /// the text.
         AccountUnreadable = 25,
+        /// An account was banned from a group.
+        GroupBanned = 26,
+        /// A group has other settings, or the ban of an account was lifted.
+        GroupPolicy = 27,
     }
 }
 

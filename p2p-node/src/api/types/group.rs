@@ -1,7 +1,7 @@
 //! Groups, as users see them.
 
 use starling_keys::AccountId;
-pub use starling_wire::Role;
+pub use starling_wire::{GroupKind, GroupRules, GroupSetting, Permissions, Role};
 
 use super::{ChatId, stored_enum};
 
@@ -56,6 +56,8 @@ pub struct Group {
     pub invited_by: Option<AccountId>,
     /// Its accounts, in the order of their ids. Empty where that is not known (yet).
     pub members: Vec<GroupAccount>,
+    /// What its accounts may do beside that; none in groups of older versions, and where it is not known (yet).
+    pub rules: Option<GroupRules>,
     /// Something that the user wants of it is still to be done.
     pub changing: bool,
 }

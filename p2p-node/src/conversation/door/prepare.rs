@@ -8,7 +8,7 @@ use crate::{
     contacts::Directory,
     conversation::{Conversations, context::Context},
     limits::MAX_DIRECT_CHAIN,
-    mls::{Expected, LiveGroup},
+    mls::{Expected, GroupError, LiveGroup},
     roster::Authors,
     store::{EnteringRow, OfferedDoor},
     turn::{EngineError, Turn},
@@ -74,6 +74,9 @@ impl Conversations {
             Ok(_) => Prepared::Nowhere,
             Err(error) => {
                 tracing::warn!(%error, "a door that leads nowhere");
+                if matches!(error, GroupError::Newer) {
+                    self.report_newer(turn, chat)?;
+                }
                 Prepared::Nowhere
             }
         })

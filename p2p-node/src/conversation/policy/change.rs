@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Policy, PolicyMember, Reasons, Role, limits::MAX_ENTRY};
+use starling_wire::{GroupSetting, MAX_GROUP_BANS, Policy, PolicyMember, Reasons, Role, limits::MAX_ENTRY};
 
 use super::{IntentRow, Policies, PolicyEntry, commands::invited};
 use crate::{
@@ -33,7 +33,11 @@ impl From<Denied> for GroupRefusal {
             Denied::NoOwner => Self::LastOwner,
             Denied::Full => Self::Full,
             Denied::Removed => Self::Removed,
-            Denied::Malformed | Denied::Tombstone | Denied::Reason | Denied::TooSoon => Self::Void,
+            Denied::Banned => Self::Banned,
+            Denied::TooManyBans => Self::TooManyBans,
+            Denied::OldGroup => Self::OldGroup,
+            Denied::NewGroup => Self::NewGroup,
+            Denied::Malformed | Denied::Tombstone | Denied::Reason | Denied::TooSoon | Denied::Audit => Self::Void,
         }
     }
 }
@@ -59,6 +63,15 @@ fn changed(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> 
         }
         (IntentKind::Name, _) => after.name.clone_from(&intent.text),
         (IntentKind::Topic, _) => after.topic.clone_from(&intent.text),
+        (IntentKind::Ban, Some(account)) => {
+            after.remove(&account);
+            after.rules.as_mut()?.ban(account);
+        }
+        (IntentKind::Unban, Some(account)) => after.rules.as_mut()?.unban(&account),
+        (IntentKind::Setting, _) => {
+            let setting = GroupSetting::from_number(intent.setting)?;
+            after.rules.as_mut()?.set(setting, intent.value)?;
+        }
         (IntentKind::Invite | IntentKind::Bury, _) | (_, None) => {}
     }
     // Who is none of its accounts is not removed from it.
@@ -73,6 +86,20 @@ fn is_stale(policy: &Policy, intent: &IntentRow) -> bool {
     intent.kind() == IntentKind::Invite && !intent.again && intent.account().is_some_and(was_removed)
 }
 
+/// Whether an intent is about what groups of older versions do not have.
+fn needs_rules(intent: &IntentRow) -> bool {
+    matches!(intent.kind(), IntentKind::Ban | IntentKind::Unban | IntentKind::Setting)
+}
+
+/// Why an intent cannot be, whatever it would make of the policy.
+fn check_intent(policy: &Policy, intent: &IntentRow) -> Result<(), Denied> {
+    match policy.rules {
+        None if needs_rules(intent) => Err(Denied::OldGroup),
+        _ if is_stale(policy, intent) => Err(Denied::Removed),
+        _ => Ok(()),
+    }
+}
+
 /// Why a change cannot be: a group without an owner is told apart from others.
 fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> Result<(), Denied> {
     if !change.policy.members.iter().any(|m| m.role == Role::Owner) {
@@ -80,6 +107,12 @@ fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> 
     }
     if change.policy.members.len() > starling_wire::MAX_GROUP_ACCOUNTS {
         return Err(Denied::Full);
+    }
+    if change.policy.members.iter().any(|m| change.policy.bans(&m.account)) {
+        return Err(Denied::Banned);
+    }
+    if change.policy.rules.as_ref().is_some_and(|rules| rules.bans.len() > MAX_GROUP_BANS) {
+        return Err(Denied::TooManyBans);
     }
     check_change(before, &change.policy, own, &change.reasons, place)
 }
@@ -115,14 +148,19 @@ impl PolicyEntry {
         let Some(before) = &self.policy else { return wanted };
         let mut policy = before.clone();
         for intent in self.row.intents.iter().filter(|intent| intent.kind() != IntentKind::Bury) {
-            let Some(after) = with_intent(before, &policy, intent, &own, place.epoch) else {
+            let after = with_intent(before, &policy, intent, &own, place.epoch);
+            if let Err(denied) = check_intent(before, intent)
+                && (after.is_some() || needs_rules(intent))
+            {
+                wanted.refused.push((intent.clone(), denied));
+                continue;
+            }
+            let Some(after) = after else {
                 wanted.settled.push(intent.clone());
                 continue;
             };
             let change = Change { policy: after, reasons: Reasons::default() };
-            let checked =
-                if is_stale(before, intent) { Err(Denied::Removed) } else { check(before, &change, own, place) };
-            match checked {
+            match check(before, &change, own, place) {
                 Ok(()) => policy = change.policy,
                 Err(denied) => wanted.refused.push((intent.clone(), denied)),
             }
@@ -180,6 +218,9 @@ impl Conversations {
             let about_somebody = matches!(intent.kind(), IntentKind::Remove | IntentKind::Role);
             if about_somebody && intent.account().is_none_or(|account| policy.role(account.as_bytes()).is_none()) {
                 return refused(GroupRefusal::NotInGroup);
+            }
+            if policy.rules.is_none() && needs_rules(intent) {
+                return refused(GroupRefusal::OldGroup);
             }
             if let Some(after) = with_intent(policy, policy, intent, &own, place.epoch) {
                 let change = Change { policy: after, reasons: Reasons::default() };
@@ -358,6 +399,19 @@ impl Conversations {
             }
         }
         Ok(true)
+    }
+
+    /// The user is told, once, that this program has to be updated to be in a group.
+    pub(in crate::conversation) fn report_newer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
+        let entry = self.policies.of.get_mut(&chat);
+        match entry.is_some_and(|entry| !std::mem::replace(&mut entry.told_newer, true)) {
+            true => self.report_refused(turn, chat, Denied::NewGroup),
+            false => Ok(()),
+        }
     }
 
     /// The user is told that a change of a group cannot be made.

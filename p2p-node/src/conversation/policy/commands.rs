@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use starling_keys::AccountId;
-use starling_wire::{MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
+use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
@@ -31,6 +31,9 @@ pub enum GroupCommand {
     SetRole { chat: ChatId, account: AccountId, role: Role, reply: Reply<()> },
     Rename { chat: ChatId, name: String, reply: Reply<()> },
     SetTopic { chat: ChatId, topic: String, reply: Reply<()> },
+    Ban { chat: ChatId, account: AccountId, reply: Reply<()> },
+    Unban { chat: ChatId, account: AccountId, reply: Reply<()> },
+    Set { chat: ChatId, settings: Vec<(GroupSetting, u32)>, reply: Reply<()> },
     Accept(ChatId, Reply<()>),
     Decline(ChatId, Reply<()>),
     Leave(ChatId, Reply<()>),
@@ -53,6 +56,9 @@ impl GroupCommand {
             | Self::SetRole { reply, .. }
             | Self::Rename { reply, .. }
             | Self::SetTopic { reply, .. }
+            | Self::Ban { reply, .. }
+            | Self::Unban { reply, .. }
+            | Self::Set { reply, .. }
             | Self::Accept(_, reply)
             | Self::Decline(_, reply)
             | Self::Leave(_, reply) => fail(reply, error),
@@ -63,6 +69,16 @@ impl GroupCommand {
 /// The name of a group, as the user gives it.
 fn checked_group_name(name: &str) -> Result<String, NodeError> {
     starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
+}
+
+/// What the user wants of a group's settings. A value that a setting cannot have is refused at once.
+fn settings_intents(settings: &[(GroupSetting, u32)]) -> Result<Vec<IntentRow>, NodeError> {
+    let intent = |(setting, value): &(GroupSetting, u32)| -> Result<IntentRow, NodeError> {
+        GroupRules::new(GroupKind::Group).set(*setting, *value).ok_or(Invalid::Setting(setting.name()))?;
+        let (kind, setting) = (IntentKind::Setting.into(), setting.number());
+        Ok(IntentRow { kind, setting, value: *value, ..IntentRow::default() })
+    };
+    settings.iter().map(intent).collect()
 }
 
 fn refused<T>(why: GroupRefusal) -> Result<T, NodeError> {
@@ -138,6 +154,16 @@ impl Conversations {
                 let too_long = Invalid::MessageTooLong { length: intent.text.len(), max: MAX_TOPIC };
                 (reply, if fits { self.want(cx.dir, chat, vec![intent]) } else { Err(too_long.into()) })
             }
+            GroupCommand::Ban { chat, account, reply } => {
+                (reply, self.want(cx.dir, chat, vec![about(IntentKind::Ban, &account)]))
+            }
+            GroupCommand::Unban { chat, account, reply } => {
+                (reply, self.want(cx.dir, chat, vec![about(IntentKind::Unban, &account)]))
+            }
+            GroupCommand::Set { chat, settings, reply } => {
+                let intents = settings_intents(&settings);
+                (reply, intents.and_then(|intents| self.want(cx.dir, chat, intents)))
+            }
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
             GroupCommand::Leave(chat, reply) => (reply, self.leave(turn, cx, chat)?),
@@ -172,7 +198,7 @@ impl Conversations {
         let home = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first());
         let Some(home) = home.map(ToString::to_string) else { return Ok(Err(Unreachable::Home.into())) };
         let chat = ChatId(turn.rng().random());
-        let mut policy = Policy::new(chat.0, name, *own.as_bytes());
+        let mut policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(GroupKind::Group);
         for account in &invite {
             let (account, by) = (*account.as_bytes(), *own.as_bytes());
             policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });

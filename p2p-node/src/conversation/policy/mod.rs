@@ -15,7 +15,7 @@ mod shown;
 pub(in crate::conversation) use moved::shuts_out;
 
 use starling_keys::AccountId;
-use starling_wire::{Body, Leave, Policy, Role};
+use starling_wire::{Body, Leave, Permissions, Policy, Role};
 
 use super::{ChatState, Chats, Conversations, group::GroupId};
 use crate::{
@@ -49,6 +49,8 @@ pub struct PolicyEntry {
     rests_until: u64,
     /// It is entered again then.
     enters_again: bool,
+    /// The user was told that this program has to be updated.
+    told_newer: bool,
     dirty: bool,
 }
 
@@ -185,13 +187,18 @@ impl Policies {
         entry.is_some_and(|entry| !entry.row.barred.is_empty())
     }
 
+    /// Who may do what in a group.
+    pub(super) fn permissions(&self, chat: &ChatId) -> Permissions {
+        self.policy(chat).map_or(Permissions::FORMER, Policy::permissions)
+    }
+
     /// Whether our user may write in a group.
     pub(super) fn check_may_write(&self, chat: &ChatId, own: &AccountId) -> Result<(), NodeError> {
         let entry = self.of.get(chat).ok_or(NotFound::Chat)?;
         let refused = |why| Err(NotAllowed::Group(why).into());
         match (entry.standing(), self.role(chat, own)) {
             // What is written while it is entered waits.
-            (StandingRow::Member | StandingRow::Entering, Some(role)) if role > Role::Member => {
+            (StandingRow::Member | StandingRow::Entering, Some(role)) if role > self.permissions(chat).post => {
                 refused(GroupRefusal::Role)
             }
             (StandingRow::Member | StandingRow::Entering, _) => Ok(()),
@@ -231,14 +238,14 @@ impl ChatState {
 }
 
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
-pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, body: &Body) -> bool {
+pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, policy: Permissions, body: &Body) -> bool {
     match (kind, body) {
         (ChatKind::Direct, Body::Leave(_)) => false,
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,
         (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Delete(_) | Body::Reaction(_)) => {
-            role.is_some_and(|role| role <= Role::Member)
+            role.is_some_and(|role| role <= policy.post)
         }
         (ChatKind::Group, _) => role.is_some(),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Leave, Policy};
+use starling_wire::{Body, GroupSetting, Leave, Policy, PolicyMember};
 
 use super::{IntentRow, PolicyEntry};
 use crate::{
@@ -53,8 +53,18 @@ impl PolicyEntry {
         if (&before.name, &before.topic) != (&now.name, &now.topic) {
             group_event(turn, DurableEventKind::GroupChanged, chat, &[], &now.name)?;
         }
-        let gone = before.members.iter().filter(|m| now.member(&m.account).is_none());
-        for member in gone {
+        let rules = before.rules.as_ref().zip(now.rules.as_ref());
+        if let Some((was, is)) = rules {
+            for account in is.bans.iter().filter(|account| !was.bans(account)) {
+                group_event(turn, DurableEventKind::GroupBanned, chat, account, "")?;
+            }
+            let is_set = GroupSetting::ALL.into_iter().any(|setting| was.value(setting) != is.value(setting));
+            if is_set || was.bans.iter().any(|account| !is.bans(account)) {
+                group_event(turn, DurableEventKind::GroupPolicy, chat, &[], "")?;
+            }
+        }
+        let is_gone = |m: &&PolicyMember| now.member(&m.account).is_none() && !now.bans(&m.account);
+        for member in before.members.iter().filter(is_gone) {
             let left = self.leaves().any(|leave| leave.account == member.account);
             let kind = if left { DurableEventKind::GroupLeft } else { DurableEventKind::GroupRemoved };
             group_event(turn, kind, chat, &member.account, "")?;
@@ -305,7 +315,9 @@ impl Conversations {
         }
         let left = standing == Some(StandingRow::Leaving);
         if !left {
-            group_event(turn, DurableEventKind::GroupRemoved, chat, own.as_bytes(), "")?;
+            let is_banned = policy.bans(own.as_bytes());
+            let kind = if is_banned { DurableEventKind::GroupBanned } else { DurableEventKind::GroupRemoved };
+            group_event(turn, kind, chat, own.as_bytes(), "")?;
         }
         self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })
     }

@@ -50,6 +50,7 @@ impl Conversations {
             standing: Standing::from_stored(u32::try_from(i32::from(entry.standing())).unwrap_or_default()),
             invited_by: offer.and_then(|offer| AccountId::from_bytes(&offer.by).ok()),
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
+            rules: policy.and_then(|policy| policy.rules.clone()),
             changing: !entry.row.intents.is_empty(),
         }
     }

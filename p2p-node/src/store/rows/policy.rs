@@ -111,6 +111,12 @@ pub struct IntentRow {
     /// The user knew that the account had been removed.
     #[prost(bool, tag = "6")]
     pub again: bool,
+    /// The setting, by its number.
+    #[prost(uint32, tag = "7")]
+    pub setting: u32,
+    /// The value that it is to have.
+    #[prost(uint32, tag = "8")]
+    pub value: u32,
 }
 
 /// Kinds of them.
@@ -129,6 +135,12 @@ pub enum IntentKind {
     Topic = 4,
     /// Buries a device of ours that was removed from our account.
     Bury = 5,
+    /// Bans an account, and removes it if it is there.
+    Ban = 6,
+    /// Lifts the ban of an account.
+    Unban = 7,
+    /// Gives a setting a value.
+    Setting = 8,
 }
 
 /// A way into a group that somebody has offered.

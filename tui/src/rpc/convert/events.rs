@@ -17,7 +17,7 @@ use super::{
     account::{history_copy, status},
     calls::{call, note},
     cursor, id, now_ms,
-    people::{role, standing},
+    people::{group_policy, role, standing},
     presence, state, time, via,
 };
 use crate::error::refused_in_group;
@@ -103,14 +103,14 @@ impl Names {
             role: group.role().map(role),
             invited_by: group.invited_by.map(|by| self.contact(by, "")),
             members: group.members.iter().map(member).collect(),
-            policy: objects::GroupPolicy {
-                post: objects::Role::Member,
-                invite: objects::Role::Admin,
-                remove: objects::Role::Admin,
-                settings: objects::Role::Admin,
-            },
+            policy: group_policy(group),
+            banned: group.rules.iter().flat_map(|rules| &rules.bans).filter_map(|a| self.banned(a)).collect(),
             changing: group.changing,
         }
+    }
+
+    fn banned(&self, account: &[u8; 32]) -> Option<ContactRef> {
+        AccountId::from_bytes(account).ok().map(|account| self.contact(account, ""))
     }
 
     fn author(&self, m: &Message) -> Author {
@@ -172,6 +172,8 @@ impl Names {
             | DurableEventKind::GroupJoined
             | DurableEventKind::GroupLeft
             | DurableEventKind::GroupRemoved
+            | DurableEventKind::GroupBanned
+            | DurableEventKind::GroupPolicy
             | DurableEventKind::GroupRole
             | DurableEventKind::GroupChanged
             | DurableEventKind::GroupRefused => self.of_group(n)?,
@@ -248,6 +250,8 @@ impl Names {
                 let word = |role: &Role| self::role(*role).as_str() == n.text;
                 EventKind::GroupRole { chat, member: member()?, role: role(Role::ALL.into_iter().find(word)?) }
             }
+            DurableEventKind::GroupBanned => EventKind::GroupBanned { chat, member: member()? },
+            DurableEventKind::GroupPolicy => EventKind::GroupPolicy { chat },
             DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
             _ => {
                 let why = GroupRefusal::from_code(&n.text).unwrap_or(GroupRefusal::Void);

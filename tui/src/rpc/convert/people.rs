@@ -2,7 +2,7 @@
 
 use starling_control::objects::{self, ChatKind, Path};
 use starling_keys::SafetyNumber;
-use starling_node::{Chat, Contact, ContactState, Request, Role, Standing};
+use starling_node::{Chat, Contact, ContactState, Group, Permissions, Request, Role, Standing};
 
 use super::{id, known_time, path, presence, time};
 use crate::error::problem;
@@ -45,6 +45,26 @@ pub(super) fn role(role: Role) -> objects::Role {
         Role::Moderator => objects::Role::Moderator,
         Role::Member => objects::Role::Member,
         Role::Reader => objects::Role::Reader,
+    }
+}
+
+/// What the roles of a group may do, and what else is set in it.
+pub(super) fn group_policy(group: &Group) -> objects::GroupPolicy {
+    let rules = group.rules.as_ref();
+    let permissions = rules.map_or(Permissions::FORMER, |rules| rules.permissions);
+    objects::GroupPolicy {
+        post: role(permissions.post),
+        invite: role(permissions.invite),
+        remove: role(permissions.remove),
+        pin: role(permissions.pin),
+        delete: rules.map(|rules| role(rules.permissions.delete)),
+        settings: role(permissions.settings),
+        mention_all: role(permissions.mention_all),
+        call: role(permissions.call),
+        slow_mode: rules.map_or(0, |rules| rules.slow_mode),
+        lifetime: rules.map_or(0, |rules| rules.lifetime),
+        history: rules.is_some_and(|rules| rules.history),
+        fixed: rules.is_none(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Groups: making them, coming in, going.
 
 use starling_control::{
-    methods::groups::{Accept, Decline, Invite, New, Remove, Rename, SetRole, SetTopic},
+    methods::groups::{Accept, Ban, Decline, Invite, New, Remove, Rename, Set, SetRole, SetTopic, Unban},
     objects::{AccountId, ChatId, Group, Role, Standing},
 };
 
@@ -14,6 +14,18 @@ use super::{
 pub const ACTIONS: &[Action] = &[
     command("group", "NAME [@WHO…]", "make a group and invite contacts into it", make),
     command("role", "@WHO ROLE", "give a member of this group a role", set_role),
+    command("ban", "@WHO", "remove somebody, and keep them out until the ban is lifted", |app, name| {
+        if let Some((group, account)) = member(app, name) {
+            app.change(Ban { group, account });
+        }
+    }),
+    command("unban", "@WHO", "lift a ban: they can be invited again", unban),
+    command(
+        "set",
+        "WHAT VALUE",
+        "change a setting of this group: post, invite, remove, delete, slow-mode, history …",
+        set,
+    ),
     command("topic", "TEXT", "say what this group is about; empty for nothing", |app, topic| {
         if let Some(group) = open_group(app) {
             app.change(SetTopic { group, topic: topic.to_owned() });
@@ -63,10 +75,12 @@ pub(super) fn rename(app: &mut App, name: &str) -> bool {
     true
 }
 
+/// All roles, the highest first.
+const ROLES: [Role; 5] = [Role::Owner, Role::Admin, Role::Moderator, Role::Member, Role::Reader];
+
 fn set_role(app: &mut App, line: &str) {
     let (name, word) = line.rsplit_once(' ').unwrap_or((line, ""));
-    let roles = [Role::Owner, Role::Admin, Role::Moderator, Role::Member, Role::Reader];
-    match roles.into_iter().find(|role| role.as_str() == word) {
+    match ROLES.into_iter().find(|role| role.as_str() == word) {
         Some(role) => {
             if let Some((group, account)) = member(app, name.trim()) {
                 app.change(SetRole { group, account, role });
@@ -74,6 +88,57 @@ fn set_role(app: &mut App, line: &str) {
         }
         None => app.warn("Usage: /role @WHO owner, admin, moderator, member or reader".into()),
     }
+}
+
+fn unban(app: &mut App, name: &str) {
+    let Some(group) = open_group(app) else { return };
+    let name = name.trim_start_matches('@');
+    let is_meant = |known: &str| starling_text::same(known, name);
+    let banned = app.directory.group(&group).and_then(|g| {
+        let mut banned = g.banned.iter();
+        let found = banned.find(|b| b.account.as_str() == name || b.name.as_deref().is_some_and(is_meant));
+        found.map(|b| b.account.clone())
+    });
+    match banned {
+        Some(account) => app.change(Unban { group, account }),
+        None => app.warn(format!("{name} is not banned from this group.")),
+    }
+}
+
+fn set(app: &mut App, line: &str) {
+    let Some(group) = open_group(app) else { return };
+    match settings(group, line) {
+        Some(wanted) => app.change(wanted),
+        None => app.warn(
+            "Usage: /set post, invite, remove, pin, delete, settings, mention-all or call ROLE; \
+             /set slow-mode or lifetime SECONDS; /set history yes or no"
+                .into(),
+        ),
+    }
+}
+
+/// What a line asks to be set in a group: what, and its value.
+fn settings(group: ChatId, line: &str) -> Option<Set> {
+    let (what, value) = line.trim().split_once(' ')?;
+    let value = value.trim();
+    let mut wanted = Set { group, ..Set::default() };
+    let role = || ROLES.into_iter().find(|role| role.as_str() == value);
+    let seconds = || value.parse().ok();
+    match what.replace('_', "-").as_str() {
+        "post" => wanted.post = Some(role()?),
+        "invite" => wanted.invite = Some(role()?),
+        "remove" => wanted.remove = Some(role()?),
+        "pin" => wanted.pin = Some(role()?),
+        "delete" => wanted.delete = Some(role()?),
+        "settings" => wanted.settings = Some(role()?),
+        "mention-all" => wanted.mention_all = Some(role()?),
+        "call" => wanted.call = Some(role()?),
+        "slow-mode" => wanted.slow_mode = Some(seconds()?),
+        "lifetime" => wanted.lifetime = Some(seconds()?),
+        "history" if value == "yes" || value == "no" => wanted.history = Some(value == "yes"),
+        _ => return None,
+    }
+    Some(wanted)
 }
 
 /// Somebody in the group that is open. Warns if there is none.
