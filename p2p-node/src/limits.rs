@@ -328,6 +328,8 @@ pub const MAX_LEAVES: usize = 32;
 pub const INTRODUCE_AFTER_MS: u64 = 2_000;
 /// So long after a device of an account that could have said who it is, its next device does.
 pub const INTRODUCE_TURN_MS: u64 = 30_000;
+/// Parts of an audit log that are handed to who has come, the newest first: some thousand entries. What is older is missing there, and said to be.
+pub const MAX_AUDIT_PARTS: usize = 16;
 /// A device that cannot enter a group looks again after this time …
 pub const ENTER_AGAIN_MS: u64 = 10_000;
 /// … doubled so many times at most.

@@ -34,8 +34,8 @@ pub use candidate::{Candidate, CandidateError, LogContent};
 pub use door::{Door, DoorError};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
-    Batch, Body, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError, EventId, KnownChain,
-    MAX_CHAINS, Profile, Reaction, Receipt, RemovedDeviceUse, Text,
+    AuditPart, Batch, Body, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError, EventId,
+    KnownChain, MAX_AUDIT_PART, MAX_CHAINS, Profile, Reaction, Receipt, RemovedDeviceUse, Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Done, requests};
-use crate::objects::{AccountId, ChatId, Group, Role};
+use crate::objects::{AccountId, AuditLog, ChatId, Group, Role};
 
 requests! {
     /// The groups that this account is or was in, and invitations into others, by name.
@@ -15,6 +15,13 @@ requests! {
     Show = "groups.show" -> Group => {
         /// The group: its name, with or without `#`, or its id, with or without `id:`.
         group: String,
+    }
+
+    /// Who has changed a group's membership, roles and settings, and when. Every member can read it, and nobody can change it.
+    #[derive(Default)]
+    Audit = "groups.audit" -> AuditLog => {
+        /// The group.
+        group: ChatId,
     }
 
     /// Makes a group and invites contacts into it.

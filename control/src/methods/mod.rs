@@ -134,6 +134,7 @@ table! {
     chats::Clear,
     groups::List,
     groups::Show,
+    groups::Audit,
     groups::New,
     groups::Invite,
     groups::Remove,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, ChatId, ContactRef};
+use super::{AccountId, ChatId, ContactRef, Time};
 
 /// A group, or an invitation into one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +84,78 @@ pub struct GroupPolicy {
     /// An older version has made the group: none of this can be changed, nor can anybody be banned.
     #[serde(default)]
     pub fixed: bool,
+}
+
+/// The audit log of a group: who has changed membership, roles and policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditLog {
+    /// Whether all of it is here.
+    pub complete: bool,
+    /// How many of its first entries are not here (yet): members hand them on.
+    pub missing: u64,
+    /// The others, the oldest first.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// An entry of it. The same on all devices of all members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AuditEntry {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When, as who has done it says.
+    pub at: Time,
+    /// The epoch of the group that began with it.
+    pub epoch: u64,
+    /// Who has done it.
+    pub by: AccountId,
+    /// What.
+    pub action: AuditAction,
+    /// The account that it was done to.
+    pub account: Option<AccountId>,
+    /// The role that the account was given.
+    pub role: Option<Role>,
+    /// The setting that was changed, as `groups.set` calls it.
+    pub setting: Option<String>,
+    /// What it was set to.
+    pub value: Option<String>,
+    /// The new name or topic.
+    pub text: Option<String>,
+    /// The link.
+    pub link: Option<String>,
+}
+
+words! {
+    /// What was done in a group.
+    #[derive(Default)]
+    AuditAction {
+        /// It was made.
+        #[default]
+        Made = "made",
+        /// It was given a name.
+        Renamed = "renamed",
+        /// It was given a topic.
+        Topic = "topic",
+        /// An account was let in.
+        Invited = "invited",
+        /// An account was given a role.
+        Role = "role",
+        /// An account was removed.
+        Removed = "removed",
+        /// An account has left.
+        Left = "left",
+        /// An account was banned.
+        Banned = "banned",
+        /// The ban of an account was lifted.
+        Unbanned = "unbanned",
+        /// A setting was changed.
+        Setting = "setting",
+        /// A link was made.
+        LinkMade = "link_made",
+        /// A link was ended.
+        LinkEnded = "link_ended",
+        /// A link was used.
+        LinkUsed = "link_used",
+    }
 }
 
 words! {

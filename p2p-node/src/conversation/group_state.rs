@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{Body, Candidate, Devices, Event, LogContent, Policy, SeenEntries};
 
 use super::{
@@ -279,6 +279,9 @@ impl OpenGroup<'_> {
             let live = &self.state.live;
             let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
             let author = after.unwrap_or_else(|| live.leaf());
+            if let Some(pending) = &self.state.pending {
+                self.keep_audit_to(turn, &pending.after, self.own_account())?;
+            }
             self.keep_parent(turn, commit, author, told)?;
             self.adopt_pending();
             self.entry.row.updated_ms = turn.wall();
@@ -288,6 +291,7 @@ impl OpenGroup<'_> {
         match (self.state.live.judge(commit), left) {
             (Judged::Valid(next, by), left) => {
                 let newcomer = Newcomer::of(&by);
+                self.keep_audit_to(turn, &next, by.author.as_ref().map(Certificate::account))?;
                 let seen = SeenEntries::from_bytes(by.note.into()).unwrap_or_default();
                 let ours = self.entry.current_log().and_then(|log| log.seen.as_ref());
                 let differs = ours.is_some_and(|ours| ours.contradicts(&seen));
@@ -310,6 +314,7 @@ impl OpenGroup<'_> {
             // Our own.
             (Judged::Underivable, Some(left)) => {
                 let author = self.state.live.place_of(&left.live, self.state.live.leaf());
+                self.keep_audit_to(turn, &left.live, self.own_account())?;
                 self.keep_parent(turn, commit, author, told)?;
                 self.restore(turn, commit, left)?;
                 self.forget_pending();
@@ -318,10 +323,26 @@ impl OpenGroup<'_> {
                 self.entry.write_door(true);
                 Ok(Followed::Yes)
             }
-            (Judged::Removed(removal), _) => Ok(Followed::Removed(Box::new(removal.policy))),
+            (Judged::Removed(removal), _) => {
+                let author = removal.author.as_ref().map(Certificate::account);
+                let policies = (self.policy(), &removal.policy);
+                self.keep_audit(turn, (policies.0.as_ref(), Some(policies.1)), (author, self.state.live.epoch() + 1))?;
+                Ok(Followed::Removed(Box::new(removal.policy)))
+            }
             (Judged::Void, _) => Ok(Followed::Void),
             (Judged::Underivable, None) => Ok(Followed::Lost),
         }
+    }
+
+    /// Stores what a commit of an account adds to the group's audit log that leads to its next epoch.
+    fn keep_audit_to(&self, turn: &Turn<'_>, next: &LiveGroup, author: Option<AccountId>) -> Result<(), EngineError> {
+        let (before, after) = (self.policy(), next.policy());
+        self.keep_audit(turn, (before.as_ref(), after.as_ref()), (author, next.epoch()))
+    }
+
+    fn own_account(&self) -> Option<AccountId> {
+        let live = &self.state.live;
+        live.member_at(live.leaf()).map(|own| own.account())
     }
 
     /// Whether a commit would count, if it stands in the log of the current epoch and no valid one before it.

@@ -266,6 +266,7 @@ impl Engine {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.conversations.on_leave(turn, dir, chat, (account, device), &leave)?;
             }
+            EventFact::Audit { chat, part } => self.conversations.on_audit_part(turn, chat, &part)?,
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, said, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };

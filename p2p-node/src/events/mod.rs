@@ -7,6 +7,7 @@
 //!
 //! A new kind is a file here and one in `wire/src/event`, and a line in [`kind`].
 
+mod audit;
 pub mod call;
 pub mod copied;
 mod cut;
@@ -160,6 +161,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Cut(cut) => cut,
         Body::Leave(leave) => leave,
         Body::RemovedDeviceUse(used) => used,
+        Body::Audit(part) => part,
         Body::Unknown => return None,
     })
 }

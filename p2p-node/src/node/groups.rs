@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     api::{
         error::NodeError,
-        types::{ChatId, Group, GroupSetting, Role},
+        types::{AuditLog, ChatId, Group, GroupSetting, Role},
     },
     engine::GroupCommand,
 };
@@ -65,6 +65,11 @@ impl Node {
     /// Gives settings of a group other values.
     pub async fn set_in_group(&self, chat: ChatId, settings: Vec<(GroupSetting, u32)>) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Set { chat, settings, reply }).await
+    }
+
+    /// The audit log of a group, as far as it is here.
+    pub async fn audit_of(&self, chat: ChatId) -> Result<AuditLog, NodeError> {
+        self.call(|reply| GroupCommand::Audit(chat, reply)).await
     }
 
     /// Accepts an invitation into a group: this device enters it, and the account's others do.

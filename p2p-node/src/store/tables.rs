@@ -105,8 +105,11 @@ pub const POLICIES: Table = Table::of("policies");
 /// Members of groups that are no contacts, by account.
 pub const ACQUAINTANCES: Table = Table::of("acquaintances");
 
+/// Entries of the audit logs of groups, by chat id and number.
+pub const AUDIT: Table = Table::of("audit");
+
 /// All of them.
-pub(super) const TABLES: [Table; 24] = [
+pub(super) const TABLES: [Table; 25] = [
     META,
     CONTACTS,
     CHATS,
@@ -131,4 +134,5 @@ pub(super) const TABLES: [Table; 24] = [
     SETTINGS,
     POLICIES,
     ACQUAINTANCES,
+    AUDIT,
 ];

@@ -243,6 +243,13 @@ pub enum EventFact {
         /// What it says.
         leave: starling_wire::Leave,
     },
+    /// A member hands on a part of a group's audit log.
+    Audit {
+        /// Where.
+        chat: ChatId,
+        /// The part.
+        part: starling_wire::AuditPart,
+    },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),
     /// An account, ours or another, has sent what it knows of a device chain; it is not checked.

@@ -78,6 +78,12 @@ pub enum Groups {
         after_help = "Examples:\n  starling group settings '#ops'\n  starling group settings '#ops' --post admin --slow-mode 30"
     )]
     Settings(Box<Settings>),
+    /// Who has changed membership, roles and settings, and when. Every member reads the same, and nobody can change it.
+    #[command(after_help = "Example:\n  starling group audit '#ops' --json")]
+    Audit {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+    },
     /// Give somebody a role.
     #[command(after_help = "Example:\n  starling group role '#ops' @bob admin")]
     Role {

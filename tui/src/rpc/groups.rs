@@ -67,6 +67,14 @@ impl Serve<groups::Show> for Session {
     }
 }
 
+impl Serve<groups::Audit> for Session {
+    async fn serve(&self, request: groups::Audit) -> Result<objects::AuditLog, Error> {
+        let group = id("group", request.group.as_str())?;
+        let log = self.served.node.audit_of(group).await.map_err(CliError::from)?;
+        Ok(convert::audit_log(&log))
+    }
+}
+
 impl Serve<groups::New> for Session {
     async fn serve(&self, request: groups::New) -> Result<groups::Made, Error> {
         let node = &self.served.node;

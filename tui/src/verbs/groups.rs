@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{
-        Accept, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
+        Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
     },
-    objects::{AccountId, Group, GroupMember, Role, Standing},
+    objects::{AccountId, AuditAction, AuditEntry, AuditLog, Group, GroupMember, Role, Standing},
 };
 
 use super::{find, node_of, people::catch_up, print, print_object, say};
@@ -72,6 +72,11 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             client.call(Unban { group: found.id.clone(), account: account.clone() }).await?;
             let is_free = |group: &Group| group.banned.iter().all(|banned| banned.account != account);
             changed(global, client, &found, (std::slice::from_ref(&account), "unbanned"), is_free).await
+        }
+        Groups::Audit { group } => {
+            let found = find_group(client, &group).await?;
+            let log = client.call(Audit { group: found.id.clone() }).await?;
+            show_audit(global, &found, &log)
         }
         Groups::Settings(settings) => set(global, client, *settings).await,
         Groups::Role { group, who, role } => {
@@ -166,6 +171,50 @@ fn show_settings(global: &Global, group: &Group) -> CliResult {
         say(global, "An older version has made this group: none of this can be changed in it.");
     }
     Ok(())
+}
+
+fn show_audit(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
+    if global.json {
+        return print_object(log);
+    }
+    if !log.complete {
+        say(global, format!("{} earlier entries are missing here: other members hand them on.", log.missing));
+    }
+    for entry in &log.entries {
+        print(format!("{:>4}  {}  {}", entry.number, entry.at.as_str(), words_of_audit(group, entry)))?;
+    }
+    Ok(())
+}
+
+/// What an entry of the audit log says, with the names that are known here.
+fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
+    let name = |account: &AccountId| {
+        let member = group.members.iter().find(|m| m.account == *account).map(|m| m.name.as_str());
+        let banned = || group.banned.iter().find(|b| b.account == *account).and_then(|b| b.name.as_deref());
+        safe_line(member.or_else(banned).unwrap_or(account.as_str()))
+    };
+    let by = name(&entry.by);
+    let whom = entry.account.as_ref().map(name).unwrap_or_default();
+    let text = || safe_line(entry.text.as_deref().unwrap_or_default());
+    let link = || entry.link.as_deref().unwrap_or_default();
+    match entry.action {
+        AuditAction::Made => format!("{by} made the group"),
+        AuditAction::Renamed => format!("{by} named it {}", text()),
+        AuditAction::Topic => format!("{by} set the topic: {}", text()),
+        AuditAction::Invited => format!("{by} let in {whom}"),
+        AuditAction::Role => format!("{by} made {whom} {}", entry.role.map_or("", Role::as_str)),
+        AuditAction::Removed => format!("{by} removed {whom}"),
+        AuditAction::Left => format!("{whom} left"),
+        AuditAction::Banned => format!("{by} banned {whom}"),
+        AuditAction::Unbanned => format!("{by} lifted the ban of {whom}"),
+        AuditAction::Setting => {
+            let setting = entry.setting.as_deref().unwrap_or_default();
+            format!("{by} set {setting} to {}", entry.value.as_deref().unwrap_or_default())
+        }
+        AuditAction::LinkMade => format!("{by} made the link {}", link()),
+        AuditAction::LinkEnded => format!("{by} ended the link {}", link()),
+        AuditAction::LinkUsed => format!("{by} came by the link {}", link()),
+    }
 }
 
 /// Somebody who is banned from a group: by name, or by account.

@@ -3,6 +3,7 @@
 //! Each kind of event has a file with its type and codec. A new kind is a file, a variant of [`Body`] and of the protocol buffer's `oneof`, and
 //! a line in each of the two functions between them.
 
+mod audit;
 pub mod call;
 mod cut;
 mod delete;
@@ -23,6 +24,7 @@ use crate::{
     limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS},
 };
 
+pub use audit::{AuditPart, MAX_AUDIT_PART};
 pub use call::Call;
 pub use cut::{Cut, CutMessage};
 pub use delete::Delete;
@@ -134,6 +136,8 @@ pub enum Body {
     Leave(Leave),
     /// A device that the other account has removed was used at the sender's.
     RemovedDeviceUse(RemovedDeviceUse),
+    /// A part of the group's audit log, for who has come.
+    Audit(AuditPart),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -179,7 +183,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16")]
         pub body: Option<Body>,
     }
 
@@ -210,6 +214,8 @@ mod proto {
         Leave(crate::reasons::LeaveProto),
         #[prost(message, tag = "15")]
         RemovedDeviceUse(super::removed_device_use::proto::RemovedDeviceUse),
+        #[prost(message, tag = "16")]
+        Audit(super::audit::proto::AuditPart),
     }
 }
 
@@ -237,6 +243,7 @@ impl Body {
             Self::Cut(cut) => proto::Body::Cut(cut.to_proto()),
             Self::Leave(leave) => proto::Body::Leave(leave.to_proto()),
             Self::RemovedDeviceUse(used) => proto::Body::RemovedDeviceUse(used.to_proto()),
+            Self::Audit(part) => proto::Body::Audit(part.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -257,6 +264,7 @@ impl Body {
             Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
             Some(proto::Body::Leave(leave)) => Self::Leave(Leave::from_proto(&leave)?),
             Some(proto::Body::RemovedDeviceUse(used)) => Self::RemovedDeviceUse(RemovedDeviceUse::from_proto(&used)?),
+            Some(proto::Body::Audit(part)) => Self::Audit(AuditPart::from_proto(part)?),
             None => Self::Unknown,
         })
     }
@@ -358,6 +366,7 @@ mod tests {
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),
+            Body::Audit(AuditPart { first: 3, before: [4; 32], entries: vec![bytes::Bytes::from_static(b"entry")] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },

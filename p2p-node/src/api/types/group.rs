@@ -1,7 +1,7 @@
 //! Groups, as users see them.
 
 use starling_keys::AccountId;
-pub use starling_wire::{GroupKind, GroupRules, GroupSetting, Permissions, Role};
+pub use starling_wire::{AuditAction, AuditEntry, GroupKind, GroupRules, GroupSetting, Permissions, Role};
 
 use super::{ChatId, stored_enum};
 
@@ -60,6 +60,15 @@ pub struct Group {
     pub rules: Option<GroupRules>,
     /// Something that the user wants of it is still to be done.
     pub changing: bool,
+}
+
+/// The audit log of a group: who has changed membership, roles and policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLog {
+    /// Its entries, the oldest first; those that are missing go before them.
+    pub entries: Vec<AuditEntry>,
+    /// How many of the first entries are not here (yet).
+    pub missing: u64,
 }
 
 impl Group {

@@ -18,7 +18,10 @@ pub use device::{
     Usable,
 };
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
-pub use group::{Group, GroupAccount, GroupKind, GroupRules, GroupSetting, Permissions, Role, Standing};
+pub use group::{
+    AuditAction, AuditEntry, AuditLog, Group, GroupAccount, GroupKind, GroupRules, GroupSetting, Permissions, Role,
+    Standing,
+};
 pub use ids::{ChatId, InvalidId, MessageId};
 pub use status::{HomeStatus, Status};
 pub use storage::{Storage, StoredLogs};

@@ -17,7 +17,10 @@ use crate::{
         group_state::{Newcomer, OpenGroup, commit_of, log_row},
         group_store::{epoch_key, value},
         outbox::{LOST_EPOCH, OutItem, outbox_key},
-        policy,
+        policy::{
+            self,
+            audit::{AuditRows, rows_of},
+        },
     },
     home::Pending,
     limits::RECEIPT_DELAY_MS,
@@ -60,6 +63,8 @@ pub struct Winner {
     shuts_out: bool,
     /// Who has entered by it.
     pub newcomer: Option<Newcomer>,
+    /// What it adds to the group's audit log.
+    audit: AuditRows,
 }
 
 /// Which of two commits that lead on from one epoch all go on from: the one with the lower place, and of one author the one with the lower hash. In a
@@ -160,8 +165,10 @@ impl OpenGroup<'_> {
             _ => return Ok(Weighed::Loses(log_row(live)?)),
         }
         let policies = from_policy.zip(live.policy());
-        let shuts_out = policies.is_some_and(|(before, after)| policy::shuts_out(&before, &after));
-        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer };
+        let shuts_out = policies.as_ref().is_some_and(|(before, after)| policy::shuts_out(before, after));
+        let audit = policies.zip(by).map(|((before, after), by)| rows_of(&before, &after, by.account(), live.epoch()));
+        let audit = audit.unwrap_or_default();
+        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer, audit };
         Ok(Weighed::Wins(Box::new(winner)))
     }
 
@@ -224,9 +231,10 @@ impl OpenGroup<'_> {
     /// Goes back to an epoch and on from there by another commit. What was encrypted in the epochs that are left does not count any more; nothing
     /// is encrypted in the epoch itself. Gives the logs that are left.
     pub fn switch(&mut self, turn: &Turn<'_>, epoch: u64, winner: Winner) -> Result<Vec<LogRow>, EngineError> {
-        let Winner { goes_on, commit, author, mut parent, is_own, shuts_out, .. } = winner;
+        let Winner { goes_on, commit, author, mut parent, is_own, shuts_out, audit, .. } = winner;
         tracing::warn!(epoch, "a group was split: all go on from another commit");
         let left = self.left_way(turn, epoch)?;
+        self.entry.keep_audit_rows(turn, &audit)?;
         let entry = &mut *self.entry;
         let (kept, lost): (Vec<LogRow>, Vec<LogRow>) = entry.logs.drain(..).partition(|log| log.epoch <= epoch);
         entry.logs = kept;

@@ -423,7 +423,7 @@ impl Conversations {
 }
 
 /// After how many milliseconds a device commits what any member may: in an order that is another for each epoch, one after the other.
-fn turn_of(group: &GroupEntry, device: &DeviceId) -> u64 {
+pub(super) fn turn_of(group: &GroupEntry, device: &DeviceId) -> u64 {
     let epoch = group.epoch().to_be_bytes();
     let key = |device: &DeviceId| *blake3::hash(&[&group.id[..], &epoch, device.as_bytes()].concat()).as_bytes();
     let own = key(device);

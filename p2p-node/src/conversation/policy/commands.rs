@@ -10,7 +10,7 @@ use crate::{
         Reply,
         error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable},
         fail,
-        types::{ChatId, ChatKind, ContactState, Group},
+        types::{AuditLog, ChatId, ChatKind, ContactState, Group},
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
@@ -33,6 +33,7 @@ pub enum GroupCommand {
     SetTopic { chat: ChatId, topic: String, reply: Reply<()> },
     Ban { chat: ChatId, account: AccountId, reply: Reply<()> },
     Unban { chat: ChatId, account: AccountId, reply: Reply<()> },
+    Audit(ChatId, Reply<AuditLog>),
     Set { chat: ChatId, settings: Vec<(GroupSetting, u32)>, reply: Reply<()> },
     Accept(ChatId, Reply<()>),
     Decline(ChatId, Reply<()>),
@@ -42,7 +43,7 @@ pub enum GroupCommand {
 impl GroupCommand {
     /// Whether a device that its account has given up may still do this.
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
-        matches!(self, Self::List(_) | Self::Acquaintances(_))
+        matches!(self, Self::List(_) | Self::Acquaintances(_) | Self::Audit(..))
     }
 
     /// Fails the command.
@@ -50,6 +51,7 @@ impl GroupCommand {
         match self {
             Self::List(reply) => fail(reply, error),
             Self::Acquaintances(reply) => fail(reply, error),
+            Self::Audit(_, reply) => fail(reply, error),
             Self::New { reply, .. } => fail(reply, error),
             Self::Invite { reply, .. }
             | Self::Remove { reply, .. }
@@ -114,6 +116,11 @@ impl Conversations {
             }
             GroupCommand::Acquaintances(reply) => {
                 turn.reply(reply, Ok(cx.dir.contacts.acquaintances.names()));
+                return Ok(());
+            }
+            GroupCommand::Audit(chat, reply) => {
+                let log = self.audit_log(turn, chat)?;
+                turn.reply(reply, log);
                 return Ok(());
             }
             GroupCommand::New { name, invite, reply } => {
@@ -235,6 +242,7 @@ impl Conversations {
         let made = GroupEntry::new(group, live, row)?;
         self.add_group(turn, cx, chat, made)?;
         self.policy_moved(turn, cx, group, false)?;
+        self.begin_audit(turn, chat)?;
         self.read_logs(turn, cx, group);
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! *intents*: they are durable until a commit has done them, or they have become impossible; whichever commit wins, the next is made anew of what is left.
 
 mod again;
+pub(in crate::conversation) mod audit;
 mod change;
 pub mod commands;
 mod leave;
@@ -45,6 +46,8 @@ pub struct PolicyEntry {
     turn_at: Option<u64>,
     /// When others are told who we are, in steady time.
     introduce_at: Option<u64>,
+    /// When the audit log is handed on, in steady time.
+    hand_on_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.
     rests_until: u64,
     /// It is entered again then.
@@ -82,6 +85,8 @@ impl PolicyEntry {
     /// Notes what the user wants.
     fn want(&mut self, intent: IntentRow) {
         if !self.row.intents.contains(&intent) {
+            // What was wanted before, and would be undone by it, is not wanted any more.
+            self.row.intents.retain(|before| !intent.supersedes(before));
             self.row.intents.push(intent);
             self.dirty = true;
         }
@@ -99,6 +104,17 @@ impl IntentRow {
 
     fn account(&self) -> Option<AccountId> {
         AccountId::from_bytes(&self.account).ok()
+    }
+
+    /// Whether it says something else of what an earlier one is about.
+    fn supersedes(&self, before: &Self) -> bool {
+        use IntentKind::{Ban, Name, Role, Setting, Topic, Unban};
+        match (self.kind(), before.kind()) {
+            (Name, Name) | (Topic, Topic) => true,
+            (Setting, Setting) => self.setting == before.setting,
+            (Role, Role) | (Ban, Unban) | (Unban, Ban) => self.account == before.account,
+            _ => false,
+        }
     }
 }
 
@@ -126,7 +142,7 @@ impl Policies {
             let Some(entry) = self.of.settle(&chat) else { continue };
             // What is due by now waits for something else.
             let again = entry.enters_again.then_some(entry.rests_until);
-            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(again);
+            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at).chain(again);
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {
@@ -240,7 +256,7 @@ impl ChatState {
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
 pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, policy: Permissions, body: &Body) -> bool {
     match (kind, body) {
-        (ChatKind::Direct, Body::Leave(_)) => false,
+        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_)) => false,
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,

@@ -223,8 +223,12 @@ impl Conversations {
         for chat in self.policies.of.touched() {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
             let enters_again = entry.enters_again && entry.rests_until <= turn.now();
+            let hands_on = entry.row.hand_on && entry.hand_on_at.is_none_or(|at| at <= turn.now());
             if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
                 self.introduce(turn, cx, chat);
+            }
+            if hands_on {
+                self.hand_on(turn, cx, chat)?;
             }
             if enters_again && let Some(id) = self.active_group(cx.dir, chat) {
                 match self.apart.seeks(&id) {
@@ -278,7 +282,7 @@ impl Conversations {
             return Ok(());
         }
         entry.set_standing(standing);
-        (entry.turn_at, entry.introduce_at) = (None, None);
+        (entry.turn_at, entry.introduce_at, entry.hand_on_at) = (None, None, None);
         entry.row.intents.clear();
         entry.row.invited.clear();
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();

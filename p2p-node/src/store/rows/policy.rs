@@ -46,6 +46,20 @@ pub struct PolicyRow {
     /// Somebody else may soon have to wait for a commit of another account.
     #[prost(bool, tag = "13")]
     pub is_waited_for: bool,
+    /// Somebody has come who has nothing of the audit log.
+    #[prost(bool, tag = "14")]
+    pub hand_on: bool,
+}
+
+/// An entry of a group's audit log. By chat id and number.
+#[derive(Clone, PartialEq, Message)]
+pub struct AuditRow {
+    /// The entry, encoded.
+    #[prost(bytes = "vec", tag = "1")]
+    pub entry: Vec<u8>,
+    /// The hash of all before it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub before: Vec<u8>,
 }
 
 /// An account that was removed from a group.
