@@ -58,6 +58,7 @@ impl Conversations {
             counters: &mut state.row,
             roster: &mut state.roster,
             authors: &self.authors,
+            policy: self.policies.policy(&chat),
             this: dir.account.device().tag(),
             now_ms: turn.agreed_ms(),
             facts: Vec::new(),

@@ -12,7 +12,7 @@ use crate::{
         types::{Audience, ChatId, MessageId},
     },
     contacts::Directory,
-    conversation::{Chats, Conversations, context::Context},
+    conversation::{Chats, Conversations, GroupEntry, context::Context},
     events::{self, At, Target},
     turn::{EngineError, Turn},
 };
@@ -37,8 +37,30 @@ impl Conversations {
         if let Err(error) = self.ready_to_write(turn, cx, chat)?.and_then(|()| check_texts(&texts)) {
             return Ok(Err(error));
         }
+        if let Err(retry_after_ms) = self.keep_own_pace(turn, cx.dir, chat, texts.len()) {
+            return Ok(Err(NodeError::RateLimited { retry_after_ms }));
+        }
         let write = |text| Ok(MessageId(self.write_event(turn, cx, chat, Body::Text(text))?));
         Ok(Ok(texts.into_iter().map(write).collect::<Result<_, EngineError>>()?))
+    }
+
+    /// Whether our user may write so many messages now, in slow mode; if not, after how many milliseconds.
+    fn keep_own_pace(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId, count: usize) -> Result<(), u64> {
+        let own = dir.account.id();
+        let (slow_ms, now_ms) = (self.policies.slow_ms(&chat, self.role_in(chat, &own)), turn.agreed_ms());
+        let epoch = self.active_group(dir, chat).and_then(|id| self.groups.get(&id)).map_or(0, GroupEntry::epoch);
+        let Some(state) = self.chats.get_mut(&chat).filter(|state| state.is_group() && slow_ms > 0) else {
+            return Ok(());
+        };
+        match state.roster.waits(own, now_ms, slow_ms) {
+            0 if count == 1 => {
+                state.roster.keeps_pace(own, epoch, now_ms, slow_ms);
+                state.dirty = true;
+                Ok(())
+            }
+            0 => Err(slow_ms),
+            wait => Err(wait),
+        }
     }
 
     pub(crate) fn edit(
@@ -88,7 +110,10 @@ impl Conversations {
         chat: ChatId,
         body: Body,
     ) -> Result<Result<(), NodeError>, EngineError> {
-        if let Err(error) = self.ready_to_write(turn, cx, chat)? {
+        let permissions = self.policies.permissions(&chat);
+        let lowest =
+            if matches!(body, Body::Delete(_)) { permissions.post.max(permissions.delete) } else { permissions.post };
+        if let Err(error) = self.ready_to(turn, cx, chat, lowest)? {
             return Ok(Err(error));
         }
         let origin = self.authors.own_origin(turn, cx.dir)?;

@@ -11,7 +11,7 @@ use starling_wire::{Batch, Body, Clock, EventId, direct::Entry};
 
 use crate::{
     api::types::{Attempt, ChatId, ChatKind, Via},
-    conversation::{ChatState, Conversations, context::Context, group::GroupId, policy::may_send},
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, policy::may_send},
     events::At,
     limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
     mls::Processed,
@@ -248,6 +248,8 @@ impl Conversations {
             self.note_unjoined_groups(turn, cx, chat, group)?;
         }
         let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
+        let slow_ms = if kind == ChatKind::Group { self.policies.slow_ms(&chat, role) } else { 0 };
+        let epoch = self.groups.get(&group).map_or(0, GroupEntry::epoch);
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
@@ -267,6 +269,14 @@ impl Conversations {
             }
             if !may_send(kind, role, permissions, &event.body) {
                 tracing::warn!("an event that its sender may not send is void");
+                continue;
+            }
+            let slow_ms = if matches!(event.body, Body::Text(_)) { slow_ms } else { 0 };
+            if slow_ms > 0
+                && let Some(state) = self.chats.get_mut(&chat)
+                && !state.roster.keeps_pace(sender.account(), epoch, event.id.clock.ms(), slow_ms)
+            {
+                tracing::warn!("a message that came too soon in slow mode is void");
                 continue;
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{
-    Batch, Body, Clock, Event, EventId,
+    Batch, Body, Clock, Event, EventId, Role,
     direct::{DirectFrame, Entry},
     limits::MAX_BATCH_EVENTS,
 };
@@ -31,9 +31,14 @@ pub fn timeline_key(chat: ChatId, id: EventId) -> Vec<u8> {
 impl Conversations {
     /// Whether the user may write to a chat now. What is written while it has no group waits for one.
     pub(crate) fn check_may_write(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
+        self.check_may(dir, chat, self.policies.permissions(&chat).post)
+    }
+
+    /// The same of something that takes a role in a group, or one above it.
+    pub(super) fn check_may(&self, dir: Directory<'_>, chat: ChatId, lowest: Role) -> Result<(), NodeError> {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;
         if state.is_group() {
-            self.policies.check_may_write(&chat, &dir.account.id())?;
+            self.policies.check_may_write(&chat, &dir.account.id(), lowest)?;
         }
         for account in state.roster.others().filter(|_| !state.is_group()) {
             check_person(dir.contacts.people.get(&account).ok_or(NotFound::Contact)?)?;

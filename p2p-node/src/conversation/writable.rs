@@ -1,5 +1,7 @@
 //! Which of its groups a conversation is written in.
 
+use starling_wire::Role;
+
 use crate::{
     api::{
         error::{NodeError, NotFound, Unreachable},
@@ -61,11 +63,22 @@ impl Conversations {
         cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<Result<(), NodeError>, EngineError> {
+        self.ready_to(turn, cx, chat, self.policies.permissions(&chat).post)
+    }
+
+    /// The same of something that takes a role in a group, or one above it.
+    pub(super) fn ready_to(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        lowest: Role,
+    ) -> Result<Result<(), NodeError>, EngineError> {
         // Looked at once for all that is written in a turn.
         if self.chats.get(&chat).is_some_and(|state| state.pending.is_empty()) {
             self.readable_group(turn, cx, chat)?;
         }
-        Ok(self.check_may_write(cx.dir, chat))
+        Ok(self.check_may(cx.dir, chat, lowest))
     }
 
     /// Groups beyond what is kept for one conversation: never the newest, which others may be about to join, nor the one that is written to; and of the

@@ -1,4 +1,4 @@
-//! A message was deleted for everyone by its author. That is final.
+//! A message was deleted for everyone by its author, or in a group by somebody whose role allows that. That is final.
 
 use starling_wire::{Body, Delete, Event, EventId, Text};
 

@@ -7,8 +7,8 @@ use insta::assert_snapshot;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use starling_keys::{AccountId, AccountKey, DeviceId, DeviceKey};
 use starling_wire::{
-    Body, Call, CallEnd, CallId, CallSignal, Clock, Delete, Delivered, Devices, Edit, EventId, Profile, Reaction,
-    Receipt, Text,
+    Body, Call, CallEnd, CallId, CallSignal, Clock, Delete, Delivered, Devices, Edit, EventId, GroupKind, Policy,
+    PolicyMember, Profile, Reaction, Receipt, Role, Text,
 };
 
 use super::{At, Draft, Fold, Origin, Stored, Summary, call, fold, summary};
@@ -56,6 +56,7 @@ struct Device {
     counters: ChatRow,
     roster: Roster,
     authors: Authors,
+    policy: Option<Policy>,
     facts: Vec<EventFact>,
 }
 
@@ -104,6 +105,7 @@ impl Device {
             counters: ChatRow::default(),
             roster: Roster::of(account(person), &others),
             authors,
+            policy: None,
             facts: Vec::new(),
         }
     }
@@ -117,6 +119,7 @@ impl Device {
             counters: &mut self.counters,
             roster: &mut self.roster,
             authors: &self.authors,
+            policy: self.policy.as_ref(),
             this: device(self.person, self.device).tag(),
             now_ms,
             facts: Vec::new(),
@@ -359,6 +362,32 @@ fn a_message_is_deleted_for_everyone_within_two_days_only_by_the_clocks_of_the_e
     let bob = told(&story, Device::new(1, 0, 2));
     assert!(!bob.rows[&old].deleted);
     assert!(bob.early.is_empty());
+}
+
+#[test]
+fn who_moderates_a_group_deletes_what_lower_roles_have_written_at_any_time() {
+    let mut story = Story::default();
+    let (of_owner, of_member) = (story.text(0, 0, "by the owner"), story.text(2, 0, "by a member"));
+    story.second += 2 * DELETE_WINDOW_MS / 1000;
+    let by_member = story.text(2, 0, "another");
+    story.say(2, 0, Body::Delete(Delete { target: of_owner }));
+    story.say(1, 0, Body::Delete(Delete { target: of_owner }));
+    story.say(1, 0, Body::Delete(Delete { target: of_member }));
+    let owner = *account(0).as_bytes();
+    let mut policy = Policy::new([7; 16], "ops".into(), owner);
+    for (person, role) in [(1, Role::Moderator), (2, Role::Member)] {
+        policy.add(PolicyMember { account: *account(person).as_bytes(), role, by: owner, since: 0 });
+    }
+    // A group of an older version knows none of it.
+    for (policy, deletes) in [(policy.clone(), false), (policy.with_rules(GroupKind::Group), true)] {
+        for person in 0..3 {
+            let mut device = Device::new(person, 0, 3);
+            device.policy = Some(policy.clone());
+            let seen = told(&story, device);
+            let deleted = [of_owner, of_member, by_member].map(|id| seen.rows[&id].deleted);
+            assert_eq!(deleted, [false, deletes, false]);
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use starling_wire::{Clock, EventId};
+use starling_keys::AccountId;
+use starling_wire::{Clock, EventId, Policy, Role};
 
 use super::{Draft, Summary, Target, summary};
 use crate::{
@@ -39,6 +40,8 @@ pub struct Fold<'a> {
     pub roster: &'a mut Roster,
     /// Who authors are.
     pub authors: &'a Authors,
+    /// What its accounts may do, if it is a group.
+    pub policy: Option<&'a Policy>,
     /// The tag of this device.
     pub this: [u8; 8],
     /// The time as devices agree on it, in milliseconds since 1970.
@@ -50,6 +53,14 @@ pub struct Fold<'a> {
 }
 
 impl Fold<'_> {
+    /// Whether an account may delete what another has written: by its role, which is above the other's.
+    pub fn moderates(&self, account: &AccountId, other: &AccountId) -> bool {
+        let Some(policy) = self.policy.filter(|policy| policy.rules.is_some()) else { return false };
+        let is_above = |role: Role| policy.role(other.as_bytes()).is_none_or(|theirs| role.is_above(theirs));
+        let role = policy.role(account.as_bytes());
+        role.is_some_and(|role| role <= policy.permissions().delete && is_above(role))
+    }
+
     /// A row of the timeline.
     pub fn row(&self, id: EventId) -> Result<Option<EventRow>, StoreError> {
         match self.draft.row(id) {

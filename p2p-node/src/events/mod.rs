@@ -178,7 +178,19 @@ pub fn summary(row: &EventRow) -> Option<Summary> {
 pub fn check(fold: &Fold<'_>, at: &At<'_>) -> Result<(Option<Target>, Result<(), Refusal>), StoreError> {
     let Some(kind) = kind(at.body) else { return Ok((None, Ok(()))) };
     let target = kind.target().map(|id| fold.target(id)).transpose()?;
-    let allowed = kind.authorize(at, target.as_ref());
+    let allowed = match (kind.authorize(at, target.as_ref()), at.body, &target) {
+        // Others' messages are deleted by role, at any time.
+        (Err(Refusal::NotTheAuthor), Body::Delete(_), Some(Target::Message { row, by }))
+            if fold.moderates(&at.origin.account, by) =>
+        {
+            if row.deleted {
+                Err(Refusal::Deleted)
+            } else {
+                Ok(())
+            }
+        }
+        (allowed, ..) => allowed,
+    };
     Ok((target, allowed))
 }
 

@@ -2,6 +2,7 @@
 //! received or read costs the same whatever the number of the others.
 
 mod authors;
+mod pace;
 
 use starling_keys::{AccountId, Certificate, DeviceId};
 

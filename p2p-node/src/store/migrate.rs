@@ -166,7 +166,7 @@ pub fn from_1_to_2(store: &Store, txn: &Txn<'_>) -> Result<(), StoreError> {
                     ..DeviceRow::default()
                 })
                 .collect();
-            let member = MemberRow { account: account.as_bytes().to_vec(), own, read, devices };
+            let member = MemberRow { account: account.as_bytes().to_vec(), own, read, devices, ..MemberRow::default() };
             txn.put(MEMBERS, &store.member_key(&key, account.as_bytes()), &member)?;
         }
         txn.put(CHATS, &key, &row)?;

@@ -208,15 +208,20 @@ impl Policies {
         self.policy(chat).map_or(Permissions::FORMER, Policy::permissions)
     }
 
-    /// Whether our user may write in a group.
-    pub(super) fn check_may_write(&self, chat: &ChatId, own: &AccountId) -> Result<(), NodeError> {
+    /// How long somebody waits between two messages in a group, in milliseconds; not who may remove others.
+    pub(super) fn slow_ms(&self, chat: &ChatId, role: Option<Role>) -> u64 {
+        let Some(rules) = self.policy(chat).and_then(|policy| policy.rules.as_ref()) else { return 0 };
+        let waits = role.is_none_or(|role| role > rules.permissions.remove);
+        if waits { u64::from(rules.slow_mode) * 1_000 } else { 0 }
+    }
+
+    /// Whether our user may do something in a group that takes a role, or one above it.
+    pub(super) fn check_may_write(&self, chat: &ChatId, own: &AccountId, lowest: Role) -> Result<(), NodeError> {
         let entry = self.of.get(chat).ok_or(NotFound::Chat)?;
         let refused = |why| Err(NotAllowed::Group(why).into());
         match (entry.standing(), self.role(chat, own)) {
             // What is written while it is entered waits.
-            (StandingRow::Member | StandingRow::Entering, Some(role)) if role > self.permissions(chat).post => {
-                refused(GroupRefusal::Role)
-            }
+            (StandingRow::Member | StandingRow::Entering, Some(role)) if role > lowest => refused(GroupRefusal::Role),
             (StandingRow::Member | StandingRow::Entering, _) => Ok(()),
             _ => refused(GroupRefusal::NotAMember),
         }
@@ -260,9 +265,11 @@ pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, poli
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,
-        (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Delete(_) | Body::Reaction(_)) => {
+        (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Reaction(_)) => {
             role.is_some_and(|role| role <= policy.post)
         }
+        // Of whom follows from the message.
+        (ChatKind::Group, Body::Delete(_)) => role.is_some_and(|role| role <= policy.post.max(policy.delete)),
         (ChatKind::Group, _) => role.is_some(),
     }
 }

@@ -95,6 +95,12 @@ pub struct MemberRow {
     /// What is known of each of its devices.
     #[prost(message, repeated, tag = "4")]
     pub devices: Vec<DeviceRow>,
+    /// In slow mode, the time from which it waits before it writes again, in milliseconds since 1970; 0 if it need not.
+    #[prost(uint64, tag = "5")]
+    pub paced_ms: u64,
+    /// The epoch in which that was.
+    #[prost(uint64, tag = "6")]
+    pub paced_epoch: u64,
 }
 
 /// Who has written an event. By number.
