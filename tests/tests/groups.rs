@@ -154,3 +154,46 @@ fn the_devices_of_a_member_are_all_in_the_group_and_survive_being_killed() {
         sees(&world, who, &all);
     }
 }
+
+/// The audit log of a group, as somebody sees it.
+fn audit(world: &World, who: &str) -> Value {
+    world.json(who, &["group", "audit", GROUP])
+}
+
+#[test]
+fn settings_bans_and_the_audit_log_are_the_same_for_all() {
+    let world = five();
+    let _running: Vec<Process> = ["alice", "bob", "carol", "dave"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob", "@carol"]);
+    for who in ["bob", "carol"] {
+        accept(&world, who);
+    }
+    world.json("alice", &["group", "role", GROUP, "@bob", "moderator"]);
+    until("bob is a moderator", || (show(&world, "bob")["role"] == "moderator").then_some(()));
+    world.json("alice", &["group", "settings", GROUP, "--slow-mode", "3600", "--history", "yes"]);
+    until("the settings at carol", || (show(&world, "carol")["policy"]["slow_mode"] == 3600).then_some(()));
+    assert_eq!(world.json("carol", &["group", "settings", GROUP])["history"], true);
+    let (exit, _) = world.error("carol", &["group", "settings", GROUP, "--slow-mode", "0"]);
+    assert_eq!(exit, 6, "a member changes no settings");
+    world.json("carol", &["send", GROUP, "one an hour", "--wait", "delivered"]);
+    let (exit, error) = world.error("carol", &["send", GROUP, "and another"]);
+    assert_eq!(exit, 8, "{error}");
+    world.json("bob", &["group", "ban", GROUP, "@carol"]);
+    until("carol is out", || (show(&world, "carol")["standing"] == "removed").then_some(()));
+    let (exit, _) = world.error("alice", &["group", "invite", GROUP, "@carol"]);
+    assert_eq!(exit, 6, "who is banned is not invited");
+    world.json("bob", &["group", "unban", GROUP, "carol"]);
+    world.json("alice", &["group", "invite", GROUP, "@dave"]);
+    accept(&world, "dave");
+    until("dave has the audit log", || (audit(&world, "dave")["complete"] == true).then_some(()));
+    let log = audit(&world, "alice");
+    let actions: Vec<&str> =
+        log["entries"].as_array().unwrap().iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions[0], "made");
+    for action in ["role", "setting", "removed", "banned", "unbanned"] {
+        assert!(actions.contains(&action), "{action}: {actions:?}");
+    }
+    for who in ["bob", "dave"] {
+        until(&format!("the audit log at {who}"), || (audit(&world, who) == log).then_some(()));
+    }
+}
