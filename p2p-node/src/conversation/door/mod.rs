@@ -129,9 +129,8 @@ impl Conversations {
         let chat = self.groups.get(&id).and_then(GroupEntry::chat);
         if let Some(chat) = chat.filter(|chat| self.chats.is_group_chat(*chat)) {
             self.let_into_group(turn, chat, id, &newcomer)?;
-            if !newcomer.again {
-                self.hand_on_soon(turn, dir, id);
-            }
+            // Who comes again may have missed commits.
+            self.hand_on_soon(turn, dir, id);
             turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });
         } else if let Some(chat) = chat {
             // It may be one that its account has removed, or has not listed yet.
