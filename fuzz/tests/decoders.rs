@@ -1,7 +1,7 @@
 //! Each decoder of outside bytes: it may refuse, but not panic, hang or make much of little; and what it takes it takes again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::time::Duration;
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use bolero::check;
 use bytes::{Bytes, BytesMut};
@@ -15,12 +15,13 @@ use starling_keys::{
 };
 use starling_wire::{
     AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder,
-    GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, Policy, PolicyMember, Reasons, Role, SealedBeacon,
-    SeenEntries, Signal, Text, Tombstone,
+    GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, PartNames, Piece, Policy, PolicyMember, Reasons, Role,
+    SealedBeacon, SeenEntries, Signal, Text, Tombstone, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Way},
     inbox::{InboxBody, InboxItem, Known},
+    limits::MAX_LARGE,
     link::{LinkAnswer, LinkRequest},
-    pad,
+    pad, part_name,
     rendezvous::{Request, RequestBody, Response},
     snapshot::SealedSnapshot,
     streams::{read_message, write_message},
@@ -207,6 +208,36 @@ fn contents_of_log_entries() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(content) = LogContent::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(LogContent::from_bytes(content.to_bytes().into()), Ok(content));
+        }
+    });
+}
+
+/// Parts of a commit or door, among others in whatever order: what is put together is what was cut, or nothing.
+#[test]
+fn parts_of_what_is_large() {
+    let body = Bytes::from((0..=255).cycle().take(3_000).collect::<Vec<u8>>());
+    let parts = cut(&body, 700);
+    let names = PartNames::of(&parts);
+    let valid = Piece::Names(names.clone()).to_bytes();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let mut known: BTreeMap<[u8; 32], Bytes> = BTreeMap::new();
+        for at in input.iter().map(|at| usize::from(*at)) {
+            let part = parts.get(at).cloned().unwrap_or_else(|| Bytes::from(mutated(&parts[at % parts.len()], input)));
+            known.insert(part_name(&part), part);
+        }
+        let find = |name: &[u8; 32]| Ok::<_, Infallible>(known.get(name).cloned());
+        let Ok(joined) = names.join(find);
+        assert_eq!(joined.is_some(), names.iter().all(|name| known.contains_key(name)));
+        assert!(joined.is_none_or(|joined| joined == body));
+        match Piece::from_bytes(&mutated(&valid, input).into()) {
+            Some(Ok(piece)) => {
+                assert_eq!(Piece::from_bytes(&piece.to_bytes().into()), Some(Ok(piece.clone())));
+                if let Piece::Names(names) = piece {
+                    let Ok(joined) = names.join(find);
+                    assert!(joined.is_none_or(|joined| joined.len() <= MAX_LARGE));
+                }
+            }
+            Some(Err(_)) | None => {}
         }
     });
 }

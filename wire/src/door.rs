@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::limits::MAX_ENTRY;
+use crate::limits::MAX_LARGE;
 
 /// The way into one epoch of a group. It stands in a log of its own, sealed under a secret that the devices of the group's accounts hold.
 #[derive(Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Door {
     pub epoch: u64,
     /// The secret of the epoch's log.
     pub secret: [u8; 32],
-    /// An `MLSMessage` with the `GroupInfo` of the epoch and its ratchet tree.
+    /// An `MLSMessage` with the `GroupInfo` of the epoch and its ratchet tree: of many devices it takes more than an entry, and is stored in parts.
     pub info: Bytes,
 }
 
@@ -49,10 +49,10 @@ impl Door {
     /// Reads what [`Door::to_bytes`] has made. Whether the `GroupInfo` is one is not looked at.
     ///
     /// # Errors
-    /// If it is none, or if its `GroupInfo` is empty or larger than [`MAX_ENTRY`].
+    /// If it is none, or if its `GroupInfo` is empty or larger than [`MAX_LARGE`].
     pub fn from_bytes(bytes: Bytes) -> Result<Self, DoorError> {
         let Encoded { epoch, secret, info } = Encoded::decode(bytes).map_err(|_| DoorError)?;
-        if info.is_empty() || info.len() > MAX_ENTRY {
+        if info.is_empty() || info.len() > MAX_LARGE {
             return Err(DoorError);
         }
         Ok(Self { epoch, secret: secret[..].try_into().map_err(|_| DoorError)?, info })
@@ -70,7 +70,7 @@ mod tests {
         let encoded = |secret: usize, info: usize| {
             Encoded { epoch: 7, secret: vec![1; secret].into(), info: vec![1; info].into() }.encode_to_vec()
         };
-        for bytes in [encoded(31, 1), encoded(32, 0), encoded(32, MAX_ENTRY + 1), vec![0xff; 64]] {
+        for bytes in [encoded(31, 1), encoded(32, 0), encoded(32, MAX_LARGE + 1), vec![0xff; 64]] {
             assert_eq!(Door::from_bytes(bytes.into()), Err(DoorError));
         }
         assert_eq!(format!("{door:?}"), "Door(epoch 7)", "its secret is not shown");

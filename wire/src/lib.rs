@@ -17,6 +17,7 @@ pub mod limits;
 pub mod link;
 mod log;
 mod name;
+mod parts;
 mod policy;
 mod pow;
 mod reasons;
@@ -40,11 +41,13 @@ pub use event::{
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
+pub use parts::{PartNames, PartsError, Piece, cut, part_name};
 pub use policy::{
     AuditAction, AuditEntry, AuditHead, GroupKind, GroupRules, GroupSetting, JoinLink, MAX_AUDIT_ENTRY,
     MAX_GROUP_ACCOUNTS, MAX_GROUP_BANS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_JOIN_LINKS,
-    MAX_LIFETIME, MAX_SLOW_MODE, MAX_TOPIC, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
-    Policy, PolicyContext, PolicyError, PolicyMember, Role, Tombstone,
+    MAX_LARGE_GROUP_ACCOUNTS, MAX_LARGE_GROUP_LEAVES, MAX_LIFETIME, MAX_SLOW_MODE, MAX_TOPIC, POLICY_VERSION,
+    POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions, Policy, PolicyContext, PolicyError, PolicyMember, Role,
+    Tombstone,
 };
 pub use pow::{Puzzle, Solution};
 pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};

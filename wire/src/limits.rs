@@ -18,6 +18,16 @@ pub const MAX_BATCH_EVENTS: usize = 512;
 pub const MAX_BATCH_BYTES: usize = 96 * 1024;
 /// Largest MLS message that is carried as one entry: a batch with its framing, or a commit.
 pub const MAX_ENTRY: usize = 128 * 1024;
+/// Largest commit or door that is stored in parts: the door of 2,000 devices with post-quantum keys, at 1.7 KB each, and the largest policy.
+pub const MAX_LARGE: usize = 4 * 1024 * 1024;
+/// Largest part: with its mark it is padded to 128 KiB.
+pub const MAX_PART: usize = 127 * 1024;
+/// Most parts of one commit or door: those of the largest.
+pub const MAX_PARTS: usize = MAX_LARGE.div_ceil(MAX_PART);
+/// Largest part as a log keeps it, padded and sealed.
+pub const MAX_PART_ENTRY: usize = 128 * 1024 + 64;
+/// Parts that count in a log, from its beginning: more than a server takes, so that what a reader keeps is bounded, and the same for all.
+pub const MAX_LOG_PARTS: u32 = 512;
 /// Largest frame on a direct stream: a few entries.
 pub const MAX_DIRECT_FRAME: usize = 512 * 1024;
 /// Most entries in one direct frame.

@@ -297,6 +297,9 @@ pub struct ServerHello {
     /// The server knows [`RequestBody::Ping`], and waits for no answers to pings of its own on connections over QUIC.
     #[prost(bool, tag = "12")]
     pub pings: bool,
+    /// The server knows [`LogRequest::part`].
+    #[prost(bool, tag = "13")]
+    pub parts: bool,
 }
 
 impl ServerHello {
@@ -487,6 +490,10 @@ pub struct LogRequest {
     /// To read: who asks is not counted among the readers. The signature does not cover it, so that servers of before, which count all, check it as they do.
     #[prost(bool, tag = "14")]
     pub unseen: bool,
+    /// The entries that are appended are parts of candidates, of [`crate::limits::MAX_PART_ENTRY`] bytes at most. They are not deleted one by one,
+    /// and take room of the commits' share.
+    #[prost(bool, tag = "15")]
+    pub part: bool,
 }
 
 impl LogRequest {
@@ -512,7 +519,7 @@ impl LogRequest {
                 hasher.update(secret);
             }
         }
-        for (name, flag) in [("candidate", self.candidate), ("insist", self.insist)] {
+        for (name, flag) in [("candidate", self.candidate), ("insist", self.insist), ("part", self.part)] {
             if flag {
                 hasher.update(name.as_bytes());
             }

@@ -5,8 +5,8 @@ use prost::Message as _;
 use super::{POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Policy, PolicyError, proto};
 use crate::CommitAuthors;
 
-/// Bytes of an encoded policy.
-const MAX_POLICY: usize = 48 * 1024;
+/// Bytes of an encoded policy: of 1,000 accounts, and of as many that were removed as are remembered.
+const MAX_POLICY: usize = 160 * 1024;
 
 /// What the context of a group holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 use prost::Message as _;
 
+use crate::limits::{MAX_ENTRY, MAX_LARGE};
+
 pub use audit::{AuditAction, AuditEntry, AuditHead, MAX_AUDIT_ENTRY};
 pub use context::PolicyContext;
 pub use link::{JoinLink, MAX_JOIN_LINKS};
@@ -24,10 +26,14 @@ pub use rules::{GroupKind, GroupRules, GroupSetting, MAX_GROUP_BANS, MAX_LIFETIM
 /// An account's id.
 type Account = [u8; 32];
 
-/// Accounts of one group: its commits and its tree have to fit an entry of a log.
+/// Accounts of a group whose commits and tree have to fit an entry of a log.
 pub const MAX_GROUP_ACCOUNTS: usize = 32;
-/// Devices of one group, for the same reason: a commit into a tree without inner nodes has 1.2 KB for each, a door 1.7 KB.
+/// Devices of one, for the same reason: a commit into a tree without inner nodes has 1.2 KB for each, a door 1.7 KB.
 pub const MAX_GROUP_LEAVES: usize = 64;
+/// Accounts of a [large](Policy::large) group: the policy has 76 bytes for each, is hashed with each message, and comes with each of its changes.
+pub const MAX_LARGE_GROUP_ACCOUNTS: usize = 1_000;
+/// Devices of one: its door is 3.4 MB then, and a commit into a tree without inner nodes 2.4 MB.
+pub const MAX_LARGE_GROUP_LEAVES: usize = 2_000;
 /// Accounts and devices that were removed from a group and are remembered. Who would be one more is not removed: another group has to be made.
 pub const MAX_GROUP_TOMBSTONES: usize = 256;
 /// Of these, devices of one account: no account fills the place of others.
@@ -60,6 +66,9 @@ pub struct Policy {
     pub tombstones: Vec<Tombstone>,
     /// What they may do; none in groups of the versions before [`POLICY_WITH_RULES`].
     pub rules: Option<GroupRules>,
+    /// Commits and doors of the group may be stored in parts, so that more may be in it. It is so from the beginning, or never: programs that know no
+    /// parts cannot read such a policy, and so are in no such group. Only a group with rules is.
+    pub large: bool,
 }
 
 /// Why a policy was refused.
@@ -86,13 +95,29 @@ impl Policy {
     pub fn new(conversation: [u8; 16], name: String, owner: Account) -> Self {
         let member = PolicyMember { account: owner, role: Role::Owner, by: owner, since: 0 };
         let (topic, members) = (String::new(), vec![member]);
-        Self { conversation, name, topic, members, removed: Vec::new(), tombstones: Vec::new(), rules: None }
+        let (removed, tombstones) = (Vec::new(), Vec::new());
+        Self { conversation, name, topic, members, removed, tombstones, rules: None, large: false }
     }
 
     /// With the rules of a new group of a kind.
     #[must_use]
     pub fn with_rules(self, kind: GroupKind) -> Self {
         Self { rules: Some(GroupRules::new(kind)), ..self }
+    }
+
+    /// Most accounts of the group.
+    pub fn most_accounts(&self) -> usize {
+        if self.large { MAX_LARGE_GROUP_ACCOUNTS } else { MAX_GROUP_ACCOUNTS }
+    }
+
+    /// Most devices in it.
+    pub fn most_leaves(&self) -> usize {
+        if self.large { MAX_LARGE_GROUP_LEAVES } else { MAX_GROUP_LEAVES }
+    }
+
+    /// Bytes of its largest commit.
+    pub fn largest_commit(&self) -> usize {
+        if self.large { MAX_LARGE } else { MAX_ENTRY }
     }
 
     /// Who may do what.
@@ -135,7 +160,7 @@ impl Policy {
         self.name.len() <= MAX_GROUP_NAME
             && !self.name.is_empty()
             && self.topic.len() <= MAX_TOPIC
-            && accounts.len() <= MAX_GROUP_ACCOUNTS
+            && accounts.len() <= self.most_accounts()
             && self.removed.len() <= MAX_GROUP_TOMBSTONES
             && tombstones.len() <= MAX_GROUP_TOMBSTONES
             && is_sorted_set(&accounts)

@@ -32,6 +32,8 @@ pub struct Policy {
     pub authors: Vec<u8>,
     #[prost(message, optional, tag = "9")]
     pub rules: Option<Rules>,
+    #[prost(bool, tag = "10")]
+    pub large: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -149,6 +151,7 @@ impl super::Policy {
             tombstones: self.tombstones.iter().map(tombstone).collect(),
             authors: authors.map(CommitAuthors::to_bytes).unwrap_or_default(),
             rules: self.rules.as_ref().map(GroupRules::to_proto),
+            large: self.large,
         }
     }
 
@@ -161,7 +164,8 @@ impl super::Policy {
             Ok(Tombstone { account: id(&t.account)?, device: id(&t.device)?, staying: ids(&t.staying)? })
         };
         // Each version has just what belongs to it.
-        if (policy.version == POLICY_WITH_RULES) != policy.rules.is_some() {
+        let is_with_rules = policy.version == POLICY_WITH_RULES;
+        if is_with_rules != policy.rules.is_some() || policy.large && !is_with_rules {
             return Err(PolicyError::Malformed);
         }
         Ok(Self {
@@ -172,6 +176,7 @@ impl super::Policy {
             removed: ids(&policy.removed)?,
             tombstones: policy.tombstones.iter().map(tombstone).collect::<Result<_, _>>()?,
             rules: policy.rules.as_ref().map(GroupRules::from_proto).transpose()?,
+            large: policy.large,
         })
     }
 }

@@ -191,6 +191,37 @@ fn a_group_always_has_an_owner() {
 }
 
 #[test]
+fn a_large_group_has_room_for_more_and_its_policy_fits() {
+    let account = |n: u16| {
+        let mut account = [0xa5; 32];
+        account[..2].copy_from_slice(&n.to_be_bytes());
+        account
+    };
+    let policy = Policy::new([1; 16], "x".repeat(MAX_GROUP_NAME), account(0)).with_rules(GroupKind::Group);
+    let mut policy = Policy { large: true, ..policy };
+    policy.topic = "x".repeat(MAX_TOPIC);
+    for n in 1..u16::try_from(MAX_LARGE_GROUP_ACCOUNTS).unwrap() {
+        policy.add(PolicyMember { account: account(n), role: Role::Reader, by: account(0), since: u64::MAX });
+    }
+    policy.removed = (2_000..2_000 + MAX_GROUP_TOMBSTONES as u16).map(account).collect();
+    for n in 0..MAX_GROUP_TOMBSTONES as u16 {
+        policy.bury(Tombstone { account: account(n), device: [7; 32], staying: (1..=4).map(|d| [d; 32]).collect() });
+    }
+    let rules = policy.rules.as_mut().unwrap();
+    rules.bans = (2_000..2_000 + MAX_GROUP_BANS as u16).map(account).collect();
+    let link = |n| JoinLink { id: [n; 16], key: [n; 32], expires: u64::MAX, uses: None, approve: true, by: [n; 32] };
+    rules.links = (0..MAX_JOIN_LINKS as u8).map(link).collect();
+    let context = PolicyContext { policy: policy.clone(), authors: Some(CommitAuthors::default()) };
+    assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context.clone()));
+    let small = PolicyContext { policy: Policy { large: false, ..policy.clone() }, ..context.clone() };
+    assert_eq!(PolicyContext::from_bytes(&small.to_bytes()), Err(PolicyError::Malformed));
+    let ruleless = PolicyContext { policy: Policy { rules: None, ..policy.clone() }, ..context };
+    assert_eq!(PolicyContext::from_bytes(&ruleless.to_bytes()), Err(PolicyError::Malformed));
+    policy.add(PolicyMember { account: account(5_000), role: Role::Reader, by: account(0), since: 1 });
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError::Malformed));
+}
+
+#[test]
 fn a_full_policy_fits() {
     let mut policy = policy();
     policy.members.clear();
