@@ -1,13 +1,15 @@
 //! Logs of a conversation's epochs: the order of commits, and how one log follows another.
 
 use bytes::Bytes;
+use starling_keys::MAX_DEVICES;
 use starling_wire::{
     LogVerb,
+    limits::{MAX_LOG_PARTS, MAX_PART_ENTRY, MAX_PARTS},
     rendezvous::{Behind, LogEntry, LogRequest, Refusal, ResponseBody},
 };
 
 use crate::{
-    limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG},
+    limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, PARTS_PER_AUTHOR, PARTS_PER_LOG},
     local::LocalServer,
     testing::{Client, Person, entry, log, refusal, server},
 };
@@ -109,6 +111,59 @@ async fn large_garbage_commits_leave_a_full_log_room_for_those_of_others() {
     assert_eq!(mallory.commit(&log(1), &large, 1, true).await, ResponseBody::Appended(2));
     assert_eq!(refusal(&mallory.commit(&log(1), &large, 2, true).await), Refusal::Full);
     assert_eq!(alice.commit(&log(1), &large, 2, true).await, ResponseBody::Appended(3));
+}
+
+#[tokio::test]
+async fn parts_of_a_commit_stay_and_hold_nobody_up() {
+    let (_server, mut alice, mut bob) = two_members().await;
+    assert_eq!(bob.parts(&log(1), &[b"one", b"two"]).await, ResponseBody::Appended(2));
+    // Half a commit is none.
+    assert_eq!(append_after(&mut alice, 0, "a message").await, ResponseBody::Appended(3));
+    assert_eq!(alice.commit(&log(1), b"hers", 0, false).await, ResponseBody::Appended(4));
+    assert_eq!(bob.parts(&log(1), &[b"three"]).await, behind(5, &[(4, "hers")]), "it is stored all the same");
+    assert_eq!(bob.commit(&log(1), b"names", 4, false).await, ResponseBody::Appended(6));
+    for client in [&mut alice, &mut bob] {
+        client.trim(&log(1), &[1, 2, 3, 5]).await;
+    }
+    let stays = [entry(1, "one"), entry(2, "two"), entry(4, "hers"), entry(5, "three"), entry(6, "names")];
+    assert_eq!(alice.read(&log(1)).await, stays);
+}
+
+#[tokio::test]
+async fn parts_are_bounded_and_take_no_room_of_messages() {
+    let server = server(|config| config.limits.log_bytes = 4 * 1024);
+    let mut alice = Client::registered(&server, &Person::new(1, 1), 0).await;
+    let mut mallory = Client::connect(&server, Person::new(2, 1).device(0)).await;
+    let mut bob = Client::connect(&server, Person::new(3, 1).device(0)).await;
+    alice.open(&log(1)).await;
+    assert_eq!(mallory.parts(&log(1), &[&[1; 100 * 1024]]).await, ResponseBody::Appended(1));
+    assert_eq!(alice.append(&log(1), &[&[2; 1024]]).await, ResponseBody::Appended(2));
+    let mut stored = 1;
+    while !matches!(mallory.parts(&log(1), &[b"garbage"]).await, ResponseBody::Refused(_)) {
+        stored += 1;
+    }
+    assert_eq!(stored, PARTS_PER_AUTHOR);
+    assert_eq!(alice.append(&log(1), &[&[2; 1024]]).await, ResponseBody::Appended(stored + 2));
+    assert!(!matches!(alice.parts(&log(1), &[b"hers"]).await, ResponseBody::Refused(_)));
+    assert!(!matches!(bob.commit(&log(1), b"a small one", 0, true).await, ResponseBody::Refused(_)));
+}
+
+#[tokio::test]
+async fn what_is_no_part_is_refused_as_one() {
+    let (_server, mut alice, _) = two_members().await;
+    let large = vec![0; MAX_PART_ENTRY + 1];
+    assert_eq!(refusal(&alice.parts(&log(1), &[&large]).await), Refusal::Malformed);
+    for (candidate, receipt) in [(true, false), (false, true)] {
+        let entries = vec![Bytes::from("x")];
+        let request = LogRequest { entries, candidate, receipt, part: true, ..LogRequest::default() };
+        assert_eq!(refusal(&alice.log(&log(1), LogVerb::Append, request).await), Refusal::Malformed);
+    }
+}
+
+#[test]
+fn readers_count_all_parts_that_a_log_can_have() {
+    let of_owner = MAX_DEVICES as u64 * PARTS_PER_AUTHOR;
+    assert!(PARTS_PER_LOG + of_owner <= u64::from(MAX_LOG_PARTS) && PARTS_PER_AUTHOR >= MAX_PARTS as u64);
 }
 
 #[tokio::test]

@@ -78,6 +78,8 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("CANDIDATE_OVERDRAFT", "commits in a log", size(CANDIDATE_OVERDRAFT)),
         ("CANDIDATES_PER_AUTHOR", "commits in a log", count(CANDIDATES_PER_AUTHOR)),
         ("CANDIDATES_PER_LOG", "commits in a log", count(CANDIDATES_PER_LOG)),
+        ("PARTS_PER_AUTHOR", "parts of commits in a log", count(PARTS_PER_AUTHOR)),
+        ("PARTS_PER_LOG", "parts of commits in a log", count(PARTS_PER_LOG)),
         ("RECEIPTS_OVERDRAFT", "messages of a writer", format!("{RECEIPTS_OVERDRAFT} entries")),
         ("RECEIPT_BYTES", "messages of a writer", size(RECEIPT_BYTES)),
         ("RECEIPT_BYTES", "messages of a writer", size(RECEIPTS_OVERDRAFT * RECEIPT_BYTES)),
@@ -127,6 +129,7 @@ fn of_other_crates() -> Vec<(&'static str, String)> {
         ("bytes of one thing", format!("a key package {package}")),
         // Sealing and padding add up to 64 KiB.
         ("bytes of one thing", format!("an entry {}", size(wire::MAX_ENTRY as u64 + 64 * 1024))),
+        ("parts of commits in a log", format!("of {} bytes", count(wire::MAX_PART_ENTRY))),
         ("bytes of one thing", format!("an item {}", size(wire::MAX_INBOX_ITEM as u64))),
         ("bytes of one thing", format!("a signal {} bytes", count(wire::MAX_SIGNAL + 64))),
         ("bytes of one thing", size(wire::MAX_RENDEZVOUS_FRAME as u64)),

@@ -149,6 +149,12 @@ impl Client {
             .await
     }
 
+    /// Appends parts of a commit.
+    pub async fn parts(&mut self, key: &LogKey, parts: &[&[u8]]) -> ResponseBody {
+        let entries = parts.iter().map(|part| Bytes::copy_from_slice(part)).collect();
+        self.log(key, LogVerb::Append, LogRequest { entries, part: true, ..LogRequest::default() }).await
+    }
+
     /// A request to the log after another, as members of its conversation may make it before it is there.
     pub fn behind(&self, parent: &LogKey, key: &LogKey, request: LogRequest) -> LogRequest {
         parent.followed_by(&self.hello.nonce, &key.address(), request)

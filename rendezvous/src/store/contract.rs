@@ -10,14 +10,15 @@ use starling_wire::rendezvous::{LogSignal, Page, Response, ResponseBody};
 use tokio::sync::mpsc;
 
 use super::{
-    Author, Batch, Bounds, Budget, CandidateBounds, Collection, Counters, Entry, Fanout, Head, Missed, Records,
-    Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic, Writer,
+    Author, Batch, Bounds, Budget, CandidateBounds, Collection, Counters, Entry, Fanout, Head, Missed, NOBODYS,
+    Records, Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic, Writer,
 };
 
 const OWNER: [u8; 32] = [7; 32];
 const ROOMY: Bounds =
     Bounds { entries: 100, bytes: 10_000, expires_at: 1_000, share: Share::WHOLE, candidates: CANDIDATES };
-const CANDIDATES: CandidateBounds = CandidateBounds { each: 3, each_bytes: 10, others: 4 };
+const CANDIDATES: CandidateBounds =
+    CandidateBounds { each: 3, each_bytes: 10, others: 4, parts_each: 3, parts_of_others: 4 };
 const AUTHOR: Author = Author { tag: 1, is_owner: false };
 
 /// All of them, each with a store of its own.
@@ -25,6 +26,7 @@ pub async fn all(mut new_store: impl FnMut() -> Store) {
     appends_are_numbered_and_all_or_nothing(&*new_store().streams).await;
     candidates_are_counted_and_stay(&*new_store().streams).await;
     each_author_has_its_own_candidates(&*new_store().streams).await;
+    each_author_has_its_own_parts(&*new_store().streams).await;
     removed_entries_are_gone_and_numbers_go_on(&*new_store().streams).await;
     pages_end_at_their_bounds(&*new_store().streams).await;
     a_class_has_its_share_and_its_oldest_give_way(&*new_store().streams).await;
@@ -242,6 +244,36 @@ pub async fn each_author_has_its_own_candidates(streams: &dyn Streams) {
     assert!(append(2, true, "f").await);
     streams.expire(None, ROOMY.expires_at).await.unwrap();
     assert!(append(1, false, "b").await, "all have expired");
+}
+
+/// They are no candidates, and take no room of those, or of messages; nobody deletes one before it expires.
+pub async fn each_author_has_its_own_parts(streams: &dyn Streams) {
+    let id = log(1);
+    streams.open(id, OWNER, None, 10 * ROOMY.expires_at).await.unwrap();
+    let append = async |tag: u64, is_owner: bool, parts: &[&str]| {
+        let batch = Batch { part: Some(Author { tag, is_owner }), eraser: Some(NOBODYS), ..texts(parts) };
+        streams.append(id, None, batch, ROOMY).await.is_ok()
+    };
+    assert!(!append(1, false, &["a", "b", "c", "d"]).await, "all or nothing");
+    assert!(append(1, false, &["a", "a part of more than ten bytes"]).await);
+    assert!(append(1, false, &["c"]).await);
+    assert!(!append(1, false, &["d"]).await, "its share is full");
+    assert!(append(2, false, &["e"]).await);
+    assert!(!append(3, false, &["f"]).await, "there are four of others");
+    assert!(append(1, true, &["g", "h", "i"]).await);
+    assert!(!append(1, true, &["j"]).await);
+    let commit = Batch { candidate: Some(Author { tag: 1, is_owner: false }), ..texts(&["names"]) };
+    streams.append(id, None, commit, ROOMY).await.unwrap();
+    let head = streams.append(id, None, texts(&["k"]), ROOMY).await.unwrap().head;
+    assert_eq!(head.candidates_between(0, u64::MAX).collect::<Vec<_>>(), [8]);
+    assert_eq!((head.of_authors().0, head.messages()), (8, (1, 1)));
+    for eraser in [None, Some([1; 32])] {
+        let all = Selection::Each { sequences: (1..=8).collect(), eraser };
+        assert_eq!(streams.remove(id, all).await.unwrap().entries, 0);
+    }
+    streams.expire(None, ROOMY.expires_at).await.unwrap();
+    assert_eq!(whole(streams, id).await, []);
+    assert!(append(1, false, &["a", "b", "c"]).await, "all have expired");
 }
 
 /// With its candidates; what is opened there afterwards is another.

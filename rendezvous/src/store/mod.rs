@@ -33,8 +33,8 @@ pub use self::{
     fanout::{Fanout, LocalFanout, Missed, Outbox, SubscriberId, Topic},
     records::{Collection, Record, Records, Revision, discard, load, replace, update},
     streams::{
-        Appended, Author, Batch, Bounds, CandidateBounds, Entry, Expired, Head, Kind, MAX_CLASS, Page, Removed,
-        Selection, Share, StreamId, Streams, Totals,
+        Appended, Author, Batch, Bounds, CandidateBounds, Entry, Expired, Head, Kind, MAX_CLASS, NOBODYS, Page,
+        Removed, Selection, Share, StreamId, Streams, Totals,
     },
     values::{Account, Claim, HeldMark, Invite, Snapshot, Token},
     writers::{Writer, WriterCost},

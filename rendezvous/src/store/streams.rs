@@ -102,6 +102,12 @@ pub struct AuthorUse {
     /// Their bytes.
     #[prost(uint64, tag = "4")]
     pub bytes: u64,
+    /// How many parts of candidates.
+    #[prost(uint64, tag = "5")]
+    pub parts: u64,
+    /// Their bytes.
+    #[prost(uint64, tag = "6")]
+    pub part_bytes: u64,
 }
 
 /// What a stream has of a class of entries.
@@ -154,10 +160,20 @@ impl Head {
         Budget::of_stream(id.kind, self.root(id), self.owner(), self.cost(), &self.writers())
     }
 
-    /// Whether there is room for a batch, if it has candidates.
+    /// Whether there is room for a batch, if it has parts of candidates.
+    fn takes_parts(&self, author: Author, new: u64, bounds: &CandidateBounds) -> bool {
+        let own = self.authors.iter().find(|known| known.is(author)).map_or(0, |known| known.parts);
+        let of_others: u64 = self.authors.iter().filter(|known| !known.is_owner).map(|known| known.parts).sum();
+        own + new <= bounds.parts_each && (author.is_owner || of_others + new <= bounds.parts_of_others)
+    }
+
+    /// Whether there is room for a batch, if it has candidates or parts of some.
     pub(super) fn takes_candidates(&self, batch: &Batch, bounds: &CandidateBounds) -> bool {
-        let Some(author) = batch.candidate else { return true };
         let new = batch.entries.len() as u64;
+        if let Some(author) = batch.part {
+            return self.takes_parts(author, new, bounds);
+        }
+        let Some(author) = batch.candidate else { return true };
         let own = self.authors.iter().find(|known| known.is(author));
         let (count, bytes) = own.map_or((0, 0), |known| (known.count, known.bytes));
         // Those of earlier versions have no author.
@@ -168,26 +184,42 @@ impl Head {
             && (author.is_owner || of_others + new <= bounds.others)
     }
 
-    /// Counts the candidates of a batch that is appended after `last`.
+    /// Counts the candidates of a batch that is appended after `last`, or parts of some.
     pub(super) fn count_candidates(&mut self, batch: &Batch) {
-        let Some(author) = batch.candidate else { return };
+        let Some(author) = batch.candidate.or(batch.part) else { return };
         let new = batch.entries.len() as u64;
-        self.candidates.extend((self.last + 1..).take(batch.entries.len()));
+        if batch.candidate.is_some() {
+            self.candidates.extend((self.last + 1..).take(batch.entries.len()));
+        }
         if !self.authors.iter().any(|known| known.is(author)) {
             self.authors.push(AuthorUse { tag: author.tag, is_owner: author.is_owner, ..AuthorUse::default() });
         }
         for known in self.authors.iter_mut().filter(|known| known.is(author)) {
-            known.count += new;
-            known.bytes += batch.bytes();
+            let (count, bytes) = match batch.candidate {
+                Some(_) => (&mut known.count, &mut known.bytes),
+                None => (&mut known.parts, &mut known.part_bytes),
+            };
+            *count += new;
+            *bytes += batch.bytes();
         }
     }
 
-    /// A candidate has expired. Shares are free again once all have: those of one log expire together.
+    /// An entry is gone. If it was the last candidate, which has expired, shares are free again: those of one log expire together, and parts before
+    /// what names them.
     pub(super) fn forget_candidate(&mut self, sequence: u64) {
+        let candidates = self.candidates.len();
         self.candidates.retain(|candidate| *candidate != sequence);
-        if self.candidates.is_empty() {
+        let was_last = self.candidates.is_empty() && candidates > 0;
+        if was_last || self.count == 0 {
             self.authors.clear();
         }
+    }
+
+    /// Candidates and their parts, as far as they count against the shares of authors: how many, and their bytes.
+    pub fn of_authors(&self) -> (u64, u64) {
+        let parts: u64 = self.authors.iter().map(|author| author.parts).sum();
+        let bytes = self.authors.iter().map(|author| author.bytes + author.part_bytes).sum();
+        (self.candidates.len() as u64 + parts, bytes)
     }
 
     /// Counts an entry that is added (or, with `added` false, removed).
@@ -237,7 +269,12 @@ pub struct Batch {
     pub eraser: Option<Key>,
     /// They are candidates of this author, which nobody deletes one by one.
     pub candidate: Option<Author>,
+    /// They are parts of candidates of this author. That nobody deletes them one by one is up to their eraser: [`NOBODYS`].
+    pub part: Option<Author>,
 }
+
+/// The eraser of entries that nobody deletes one by one: it is the hash of no secret.
+pub const NOBODYS: Key = [0; 32];
 
 /// Who has appended a candidate, as far as that tells authors of one stream from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +300,10 @@ pub struct CandidateBounds {
     pub each_bytes: u64,
     /// Most of all who are no devices of the owner.
     pub others: u64,
+    /// Most parts of one author.
+    pub parts_each: u64,
+    /// Most parts of all who are no devices of the owner.
+    pub parts_of_others: u64,
 }
 
 /// The last class of entries.

@@ -6,7 +6,7 @@ use super::streams::{Batch, Head, MAX_CLASS, entries_cost};
 
 /// Classes of a log's messages, one for each writer; more writers than that share some.
 const MESSAGES: RangeInclusive<u8> = 1..=95;
-/// Classes of its commits.
+/// Classes of its commits, and of their parts.
 const COMMITS: RangeInclusive<u8> = 96..=MAX_CLASS;
 
 /// Who appends to a log.
@@ -39,7 +39,8 @@ impl Head {
     /// The class of new entries: of a writer its own, or one that nobody has.
     pub fn class_of(&self, batch: &Batch) -> u8 {
         let Some(writer) = batch.writer else { return batch.class };
-        let range = if batch.candidate.is_some() { COMMITS } else { MESSAGES };
+        let is_of_commits = batch.candidate.or(batch.part).is_some();
+        let range = if is_of_commits { COMMITS } else { MESSAGES };
         let mut taken = range.clone().map(|class| (class, self.writer_in(class)));
         let own = taken.clone().find(|(_, tag)| *tag == Some(writer.tag));
         let free = || taken.find(|(_, tag)| tag.is_none());
@@ -72,10 +73,10 @@ impl Head {
         named.map(cost).collect()
     }
 
-    /// Messages and their bytes: entries that are no commits of a known author.
+    /// Messages and their bytes: entries that are no commits of a known author, and no parts of one.
     pub fn messages(&self) -> (u64, u64) {
-        let bytes: u64 = self.authors.iter().map(|author| author.bytes).sum();
-        (self.count.saturating_sub(self.candidates.len() as u64), self.bytes.saturating_sub(bytes))
+        let (count, bytes) = self.of_authors();
+        (self.count.saturating_sub(count), self.bytes.saturating_sub(bytes))
     }
 
     /// What writers had before, and have no more.

@@ -6,7 +6,7 @@ pub mod quota;
 use bytes::Bytes;
 use starling_wire::{
     LogVerb, eraser_of,
-    limits::{MAX_ENTRY, MAX_SIGNAL},
+    limits::{MAX_ENTRY, MAX_PART_ENTRY, MAX_SIGNAL},
     rendezvous::{Behind, LogRequest, LogSignal, LogUse, Logs, Refusal, ResponseBody},
     verify_log, verify_permit,
 };
@@ -23,7 +23,7 @@ use crate::{
         APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, LOGS_PER_REQUEST, MAX_FOLLOWED, PAGE_BYTES,
         PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES,
     },
-    store::{Author, Batch, Entry, Head, Key, Kind, Page, Selection, StoreError, StreamId, Writer},
+    store::{Author, Batch, Entry, Head, Key, Kind, NOBODYS, Page, Selection, StoreError, StreamId, Writer},
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -86,7 +86,7 @@ async fn opened(session: &Session, address: Key, request: &LogRequest) -> Result
     let (parent, head) = parent(session, address, request).await?;
     let owner = head.owner().ok_or(Refusal::NotFound)?;
     let mut allowance = services.log_allowance(Some(owner)).await?;
-    if request.receipt || request.candidate {
+    if request.receipt || request.candidate || request.part {
         allowance.limit = allowance.limit.beyond(Head::default().cost());
     }
     let root = head.root(&StreamId::log(parent));
@@ -143,17 +143,27 @@ impl<'a> Appender<'a> {
     }
 
     /// Whose share of a conversation they take: all devices of an account have one.
-    fn writer(&self, root: Key, is_candidate: bool) -> Writer {
-        let place = [&root[..], &[u8::from(is_candidate)]].concat();
+    fn writer(&self, root: Key, is_of_commits: bool) -> Writer {
+        let place = [&root[..], &[u8::from(is_of_commits)]].concat();
         let known = self.account.unwrap_or_default();
         let tag = self.tag("starling 2026 rendezvous log writers v1", &place, known);
         Writer { tag, is_owner: self.is_owner }
     }
 }
 
+/// Parts of candidates are nothing else, and have a size of their own.
+fn check_parts(request: &LogRequest) -> Result<(), Rejected> {
+    let is_large = |entry: &Bytes| entry.len() > MAX_PART_ENTRY;
+    match request.part && (request.candidate || request.receipt || request.entries.iter().any(is_large)) {
+        true => Err(Refusal::Malformed.into()),
+        false => Ok(()),
+    }
+}
+
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let address = signed(session, &request, LogVerb::Append)?;
     check_entries(&request.entries, if request.candidate { 1 } else { APPEND_ENTRIES })?;
+    check_parts(&request)?;
     let account = session.not_banned().await?;
     let services = &session.services;
     let id = StreamId::log(address);
@@ -168,13 +178,17 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
     let batch = Batch {
         entries: request.entries.clone(),
         class: 0,
-        writer: Some(appender.writer(head.root(&id), request.candidate)),
-        eraser: optional_key(&request.eraser)?,
+        writer: Some(appender.writer(head.root(&id), request.candidate || request.part)),
+        eraser: if request.part { Some(NOBODYS) } else { optional_key(&request.eraser)? },
         candidate: request.candidate.then(|| appender.author(&address)),
+        part: request.part.then(|| appender.author(&address)),
     };
     let mut allowance = services.log_allowance(head.owner()).await?;
     allowance.limit = allowance.limit.of_writer(appender.is_owner);
-    if request.candidate {
+    if request.part {
+        // They have shares of their own, and count against those of the conversation.
+        (allowance.stream.entries, allowance.stream.bytes) = (u64::MAX, u64::MAX);
+    } else if request.candidate {
         if !request.insist {
             let behind = unread(services, id, &head, request.after, u64::MAX).await?;
             if !behind.candidates.is_empty() {
@@ -183,11 +197,13 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
         }
         // A full log can still be left, also if others have filled their shares.
         let overdraft = CANDIDATE_OVERDRAFT.saturating_mul(head.authors.len() as u64 + 1);
+        allowance = allowance.beside_commits(&head);
         allowance.stream.entries = u64::MAX;
         allowance.stream.bytes = allowance.stream.bytes.saturating_add(overdraft);
         allowance.limit = allowance.limit.beyond(overdraft);
     } else {
         allowance.stream.share = messages_share(&allowance.stream, &head, &batch, appender.is_owner);
+        allowance = allowance.beside_commits(&head);
     }
     if request.receipt {
         let small = matches!(request.entries.as_slice(), [entry] if entry.len() as u64 <= RECEIPT_BYTES);

@@ -16,7 +16,8 @@ use crate::{
     clock::now_ms,
     limits::{
         CANDIDATE_OVERDRAFT, CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, CONVERSATION_FLOOR, FULL_AGE_DAYS,
-        INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES, NEW_ACCOUNT_SHARE, RECEIPT_BYTES, RECEIPTS_OVERDRAFT, YOUNG_PART,
+        INBOXES_PER_ACCOUNT, KEY_PACKAGE_DEVICES, NEW_ACCOUNT_SHARE, PARTS_PER_AUTHOR, PARTS_PER_LOG, RECEIPT_BYTES,
+        RECEIPTS_OVERDRAFT, YOUNG_PART,
     },
     services::Services,
     store::{
@@ -37,6 +38,14 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// What commits take of a log is none of the room for messages in it.
+    pub fn beside_commits(mut self, head: &Head) -> Self {
+        let (entries, bytes) = head.of_authors();
+        self.stream.entries = self.stream.entries.saturating_add(entries);
+        self.stream.bytes = self.stream.bytes.saturating_add(bytes);
+        self
+    }
+
     /// A receipt may go a little over all bounds.
     pub fn for_receipt(mut self) -> Self {
         let (entries, bytes) = (RECEIPTS_OVERDRAFT, RECEIPTS_OVERDRAFT * RECEIPT_BYTES);
@@ -165,6 +174,8 @@ impl Services {
             each: CANDIDATES_PER_AUTHOR,
             each_bytes: CANDIDATE_OVERDRAFT,
             others: CANDIDATES_PER_LOG,
+            parts_each: PARTS_PER_AUTHOR,
+            parts_of_others: PARTS_PER_LOG,
         };
         let stream = self.bounds(limits.log_entries, limits.log_bytes, candidates);
         let conversation = limits.conversation_bytes;
