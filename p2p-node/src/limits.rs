@@ -14,6 +14,12 @@ pub const LOG_AFTER_MS: u64 = 2_000;
 pub const APPEND_ENTRIES: usize = 64;
 /// Bytes in one append.
 pub const APPEND_BYTES: usize = 512 * 1024;
+/// Commits and doors of large groups that have more bytes are stored in parts; in tests those of ten devices are.
+pub const WHOLE_BYTES: usize = if cfg!(test) { 12 * 1024 } else { starling_wire::limits::MAX_ENTRY };
+/// Bytes of such a part.
+pub const PART_BYTES: usize = if cfg!(test) { 8 * 1024 - 64 } else { starling_wire::limits::MAX_PART };
+/// Parts in one append: the server takes 768 KiB.
+pub const PARTS_AT_ONCE: usize = 5;
 /// Unacknowledged for so long on a live stream: sent again.
 pub const RESEND_AFTER_MS: u64 = 20_000;
 /// A message that nobody took in this time has failed (the life of a log's entries).
@@ -68,8 +74,8 @@ pub const MAX_DELETE_DELAY_MS: u64 = 60 * 86_400_000;
 pub const READ_ENDED_MS: u64 = 86_400_000;
 /// The state from which a commit was followed is kept for so long, so that a fork can be healed: the keys of that epoch are not forgotten before.
 pub const PARENT_LIFE_MS: u64 = 7 * 86_400_000;
-/// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows with the members; a larger one is not kept.
-pub const MAX_PARENT_BYTES: usize = 1024 * 1024;
+/// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows by 2 KB with each; a larger one is not kept.
+pub const MAX_PARENT_BYTES: usize = 12 * 1024 * 1024;
 /// Commits of ours that are kept when another was followed from an epoch, with the states after them.
 pub const MAX_LEFT_COMMITS: usize = 8;
 /// Commits that one member, or a group's logs, may have us judge or send in this time because of a fork; each costs some milliseconds …
@@ -187,8 +193,16 @@ pub const ENTERED_AT_ONCE: usize = 16;
 pub const MAX_DOORS_TRIED: usize = 8;
 /// How long the logs of a group wait for an account to list a device that has entered: its commit says as much, or the account's home does.
 pub const UNLISTED_DEVICE_MS: u64 = 60_000;
-/// Pages of a door's log that it reads: each member has one entry there, of 64 KiB at most.
-pub const MAX_DOOR_PAGES: u32 = 8;
+/// Pages of a door's log that it reads: as much as a log has by default.
+pub const MAX_DOOR_PAGES: u32 = 64;
+/// Parts of doors that are kept while its log is read: those of several doors may be mixed.
+pub const MAX_DOOR_PARTS: usize = 4 * starling_wire::limits::MAX_PARTS;
+/// Bytes of the doors that were read and not tried yet, together.
+pub const MAX_DOOR_BYTES: usize = 2 * starling_wire::limits::MAX_LARGE;
+/// Entries before a new door that are deleted with it: the server takes so many numbers.
+pub const DOOR_TRIM: u64 = 1_024;
+/// The largest door that is shown on a stream: it has to fit a frame.
+pub const MAX_SHOWN_DOOR: usize = 384 * 1024;
 /// A conversation whose group does not fit the devices of both sides gets another after this time, with jitter.
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.
@@ -337,8 +351,16 @@ pub const MAX_ENTER_BACKOFF: u32 = 8;
 /// A group is entered again at most once in this time: each time is a commit for all its members.
 pub const REENTER_MS: u64 = 600_000;
 /// What was done of what the user wanted in a group and may have to be done again.
-pub const MAX_DONE_INTENTS: usize = 64;
+pub const MAX_DONE_INTENTS: usize = 192;
 /// What everybody in a group has not got after so long is not kept for them any more, if a log has it: some devices never come back.
 pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
+/// Accounts that one commit lets in …
+pub const INVITED_AT_ONCE: usize = 64;
+/// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.
+pub const REMOVED_AT_ONCE: usize = 16;
+/// In groups of more devices than this …
+pub const RENEWED_AT_ONCE: usize = 8;
+/// … renewals that are due at the same time are spread over so long for each device, so that they do not race.
+pub const RENEWAL_SPREAD_MS: u64 = 10_000;

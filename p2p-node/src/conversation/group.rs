@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
-use starling_wire::{LogKey, pad, unpad};
+use starling_wire::{LogKey, limits::MAX_LOG_PARTS, pad, unpad};
 
 use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
@@ -74,6 +74,13 @@ impl LogKeys {
     }
 }
 
+/// The secret that deletes entries of a large group's door: whoever writes a door there deletes those before it, also of others. Who knows the secret
+/// of a door could as well fill its log with false ones.
+pub fn door_eraser(secret: &[u8]) -> Option<[u8; 32]> {
+    let secret = StorageKey::from_bytes(secret.try_into().ok()?);
+    Some(*secret.derive("door eraser").as_bytes())
+}
+
 /// What is under way to read a group's logs at its home.
 #[derive(Default)]
 pub struct LogReads {
@@ -107,6 +114,10 @@ pub struct LogAppends {
     pub most: usize,
     /// In this epoch our keys are not renewed: others have to commit first.
     pub no_renewal_in: Option<u64>,
+    /// Our keys are renewed at this time, in steady time: they are due, as others' may be.
+    pub renews_at: Option<u64>,
+    /// So many parts of our commit are in the log.
+    pub parts: usize,
 }
 
 impl Default for LogAppends {
@@ -120,6 +131,8 @@ impl Default for LogAppends {
             retry_at: 0,
             most: APPEND_ENTRIES,
             no_renewal_in: None,
+            renews_at: None,
+            parts: 0,
         }
     }
 }
@@ -137,6 +150,8 @@ pub struct GroupEntry {
     pub append: LogAppends,
     /// The way into the current epoch is being written.
     pub writing_door: bool,
+    /// A part of it was refused.
+    pub door_refused: bool,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
@@ -163,6 +178,7 @@ impl GroupEntry {
             read: LogReads::default(),
             append: LogAppends::default(),
             writing_door: false,
+            door_refused: false,
             logs: Vec::new(),
             forks: Forks::default(),
             unsaved: Unsaved::default(),
@@ -205,6 +221,15 @@ impl GroupEntry {
         log.seen.get_or_insert_default().note(sequence, sealed);
         self.unsaved.logs.insert(epoch);
         true
+    }
+
+    /// A part of a commit was read in the log of an epoch; `false` if there were so many before it that it counts for nobody.
+    pub fn count_part(&mut self, epoch: u64) -> bool {
+        let Some(log) = self.logs.iter_mut().find(|log| log.epoch == epoch) else { return false };
+        let counts = log.parts < MAX_LOG_PARTS;
+        log.parts += u32::from(counts);
+        self.unsaved.logs.insert(epoch);
+        counts
     }
 
     /// The earlier logs that are not read any more, at this time by the clock: one is left when a second log has followed it, or some time after

@@ -28,7 +28,7 @@ pub(super) const EXPORT: &str = "starling epoch v1";
 pub struct PendingCommit {
     pub after: LiveGroup,
     pub value: GroupValue,
-    /// Sealed for the log of the epoch that it ends.
+    /// Sealed for the log of the epoch that it ends, as a whole, also where it is sent in parts.
     pub entry: Bytes,
     pub next: LogRow,
 }
@@ -155,8 +155,14 @@ pub fn commit_of(content: Vec<u8>) -> Option<Bytes> {
     Some(match LogContent::from_bytes(content.into()).ok()? {
         LogContent::Candidate(candidate) => candidate.commit,
         LogContent::Message(message) => message,
-        LogContent::Beacon(_) => return None,
+        LogContent::Beacon(_) | LogContent::Part(_) | LogContent::LargeCandidate(_) => return None,
     })
+}
+
+/// Whether a log's entry is a candidate whose commit is in parts before it.
+pub fn is_in_parts(content: &[u8]) -> bool {
+    let content = LogContent::from_bytes(Bytes::copy_from_slice(content));
+    matches!(content, Ok(LogContent::LargeCandidate(_)))
 }
 
 /// A group together with its encryption state.
@@ -201,11 +207,15 @@ impl OpenGroup<'_> {
         self.state.pending.as_ref().map(|pending| &pending.entry)
     }
 
+    /// The same, as it is.
+    pub(super) fn pending_commit(&self) -> Option<Bytes> {
+        let keys = self.entry.current_keys();
+        self.pending().zip(keys).and_then(|(entry, keys)| commit_of(keys.open_entry(entry)?))
+    }
+
     /// Whether a commit is our own that waits to win, whoever has put it into the log.
     pub(super) fn is_pending(&self, commit: &[u8]) -> bool {
-        let keys = self.entry.current_keys();
-        let own = self.pending().zip(keys).and_then(|(entry, keys)| commit_of(keys.open_entry(entry)?));
-        own.is_some_and(|own| own == commit)
+        self.pending_commit().is_some_and(|own| own == commit)
     }
 
     /// The policy of the group; none in a direct conversation.
@@ -263,7 +273,7 @@ impl OpenGroup<'_> {
         self.state.live.reset_value(current);
         let next = log_row(&after)?;
         self.state.pending = Some(PendingCommit { after, value, entry, next });
-        self.entry.has_pending = true;
+        (self.entry.has_pending, self.entry.append.parts) = (true, 0);
         (self.entry.unsaved.mls, self.entry.unsaved.pending) = (true, true);
         Ok(size)
     }
@@ -356,6 +366,7 @@ impl OpenGroup<'_> {
         self.state.live = pending.after;
         self.state.live.reset_value(pending.value);
         self.state.since_update = 0;
+        self.entry.append.renews_at = None;
         self.enter_epoch(pending.next);
         self.entry.write_door(true);
     }
@@ -370,7 +381,7 @@ impl OpenGroup<'_> {
     /// After a commit: a new log.
     pub(super) fn enter_epoch(&mut self, log: LogRow) {
         (self.entry.append.committing, self.entry.append.refusals, self.entry.append.behind) = (false, 0, false);
-        self.entry.append.no_renewal_in = None;
+        (self.entry.append.no_renewal_in, self.entry.append.parts) = (None, 0);
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);
         self.entry.members = self.state.members();

@@ -16,8 +16,8 @@ use crate::{
     limits::STATE_MESSAGES,
     mls::{GroupValue, Mls},
     store::{
-        EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PENDING_COMMITS, PendingRow, Reading,
-        StoreError, prefix,
+        EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PARTS, PENDING_COMMITS, PendingRow,
+        Reading, StoreError, prefix,
     },
     turn::{EngineError, Turn},
 };
@@ -130,7 +130,10 @@ impl GroupEntry {
             let key = epoch_key(&self.id, *epoch);
             match self.logs.iter().find(|log| log.epoch == *epoch) {
                 Some(log) => turn.put(LOGS, &key, log)?,
-                None => turn.delete(LOGS, &key)?,
+                None => {
+                    turn.delete(LOGS, &key)?;
+                    turn.delete_range(PARTS, prefix(&key))?;
+                }
             }
         }
         Ok(changed || mls || pending || !logs.is_empty())
@@ -287,7 +290,7 @@ pub fn delete(turn: &Turn<'_>, id: &GroupId) -> Result<(), StoreError> {
     for table in [GROUPS, MLS, PENDING_COMMITS] {
         turn.delete(table, id)?;
     }
-    for table in [EPOCHS, PARENTS, LOGS] {
+    for table in [EPOCHS, PARENTS, LOGS, PARTS] {
         turn.delete_range(table, prefix(id))?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::{
 impl Conversations {
     pub(crate) fn on_log_request_lost(&mut self, turn: &mut Turn<'_>, pending: LogPending) {
         match pending {
-            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 if let Some(entry) = self.groups.get_mut(&id) {
                     (entry.append.opening, entry.append.committing) = (false, false);
                     entry.read.under_way.clear();
@@ -29,8 +29,12 @@ impl Conversations {
             }
             LogPending::Announce(id, epoch) => self.groups.not_announced(turn, (id, epoch), None),
             LogPending::Trim(trimming) => self.logged.not_trimmed(&trimming),
-            LogPending::Door(id, _) => self.groups.door_not_written(turn, id, None),
-            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) => self.enter_lost(chat),
+            LogPending::Door(id, ..) => self.groups.door_not_written(turn, id, None),
+            // What names them is lost, too.
+            LogPending::DoorParts(_) => {}
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
+                self.enter_lost(chat);
+            }
         }
     }
 }
@@ -59,9 +63,11 @@ impl Conversations {
             (LogPending::Announce(id, epoch), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
                 self.groups.on_announced(id, epoch);
             }
-            (LogPending::Door(id, epoch), ResponseBody::Appended(last)) => {
-                self.groups.door_written(turn, cx, (id, epoch), last);
+            (LogPending::Door(id, epoch, count), ResponseBody::Appended(last)) => {
+                let in_parts = self.may_have_parts(id);
+                self.groups.door_written(turn, cx, (id, epoch), (last, count), in_parts);
             }
+            (LogPending::DoorParts(_), ResponseBody::Appended(_)) => {}
             (LogPending::ReadDoor(chat), ResponseBody::Page(page)) => {
                 self.on_door_page(turn, cx, (chat, home), page)?;
             }
@@ -70,6 +76,12 @@ impl Conversations {
             }
             (LogPending::Enter(chat, commit), ResponseBody::Behind(behind)) => {
                 self.on_enter_answer(turn, cx, (chat, commit), Err(behind))?;
+            }
+            (LogPending::EnterParts(chat, commit, upto), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
+                self.on_enter_parts(turn, cx, (chat, commit), upto);
+            }
+            (LogPending::Parts(id, commit, upto), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
+                self.on_parts_appended(turn, cx, (id, commit), upto)?;
             }
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => {
@@ -105,11 +117,12 @@ impl Conversations {
                 self.groups.not_announced(turn, (id, epoch), Some(refused));
                 cx.homes.retry_later(turn, refused);
             }
-            LogPending::Door(id, _) => {
+            LogPending::DoorParts(id) => self.groups.door_refused(id),
+            LogPending::Door(id, ..) => {
                 self.groups.door_not_written(turn, id, Some(refused));
                 cx.homes.retry_later(turn, refused);
             }
-            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) => {
+            LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
                 self.enter_refused(turn, chat, refused)?;
                 cx.homes.retry_later(turn, refused);
             }
@@ -118,7 +131,7 @@ impl Conversations {
             {
                 self.groups.forget_log(id, epoch);
             }
-            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) => {
+            LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 self.log_stopped(turn, cx, id, true);
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, id);

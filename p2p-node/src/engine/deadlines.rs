@@ -136,7 +136,8 @@ impl Engine {
             let unlisted = entry.read.waits_until.filter(|until| *until != 0);
             // What is due by now is written in this turn.
             let state = self.conversations.groups.states.due(&group).filter(|due| *due > turn.now());
-            let due = retry.into_iter().chain(items).chain(unlisted).chain(state).min();
+            let renews = entry.append.renews_at.filter(|at| *at > turn.now());
+            let due = retry.into_iter().chain(items).chain(unlisted).chain(state).chain(renews).min();
             self.deadlines.wakes.set(Wake::Group(group), due);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }

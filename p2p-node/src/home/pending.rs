@@ -68,7 +68,7 @@ impl Homes {
     pub fn forget_log_requests(&mut self, home: HomeId, group: GroupId, epoch: u64) {
         let is_lost = |pending: &Pending| match pending {
             Pending::Log(LogPending::Read(id, read)) => *id == group && *read > epoch,
-            Pending::Log(LogPending::Commit(id)) => *id == group,
+            Pending::Log(LogPending::Commit(id) | LogPending::Parts(id, ..)) => *id == group,
             _ => false,
         };
         if let Some(state) = self.servers.get_mut(&home) {

@@ -124,16 +124,22 @@ pub enum LogPending {
     Append(Appended),
     /// A commit that wants to win.
     Commit(GroupId),
+    /// Parts of one, by its hash, up to so many from its beginning.
+    Parts(GroupId, [u8; 32], usize),
     /// What we have followed from an epoch, in the log of those who have followed something else.
     Announce(GroupId, u64),
     /// Entries of a log to delete.
     Trim(Trimming),
-    /// The way into a group in an epoch, in the log of its door.
-    Door(GroupId, u64),
+    /// The way into a group in an epoch, in the log of its door: so many entries, with those that went before.
+    Door(GroupId, u64, u64),
+    /// Parts of one that go before.
+    DoorParts(GroupId),
     /// The log of a door that this device enters a conversation's group by.
     ReadDoor(ChatId),
     /// The commit by which it enters.
     Enter(ChatId, [u8; 32]),
+    /// Parts of it, by its hash, up to so many from its beginning.
+    EnterParts(ChatId, [u8; 32], usize),
 }
 
 /// What an append has carried.

@@ -15,8 +15,7 @@ use mls_rs::{
 use mls_rs_core::extension::Extension;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId, MAX_DEVICES};
 use starling_wire::{
-    CommitAuthors, LEAVE_DOMAIN, Leave, MAX_GROUP_LEAVES, Policy, PolicyContext, PolicyError, PolicyMember, Reasons,
-    Role, Tombstone,
+    CommitAuthors, LEAVE_DOMAIN, Leave, Policy, PolicyContext, PolicyError, PolicyMember, Reasons, Role, Tombstone,
 };
 
 use super::{
@@ -157,7 +156,8 @@ pub fn check_change(
     place: Place<'_>,
 ) -> Result<(), Denied> {
     let Some(role) = before.role(author.as_bytes()) else { return Err(Denied::NotAMember) };
-    if after.conversation != before.conversation || !after.is_in_order() {
+    let is_of_same_kind = (after.conversation, after.large) == (before.conversation, before.large);
+    if !is_of_same_kind || !after.is_in_order() {
         return Err(Denied::Malformed);
     }
     let permissions = before.permissions();
@@ -445,7 +445,7 @@ pub(super) fn check_entry(
             Denied::NotAMember
         });
     }
-    let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < MAX_GROUP_LEAVES);
+    let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < policy.most_leaves());
     let kind = if own.is_some() { Kind::Repeatable } else { Kind::Bounded };
     if has_room { Ok(Allowed { author: newcomer.account(), kind, brings: None }) } else { Err(Denied::Full) }
 }

@@ -276,6 +276,7 @@ fn a_commit_that_says_one_thing_and_does_another_is_void() {
     let without_bob = company.with(|p| p.remove(bob.as_bytes()));
     let forgotten = Policy { removed: Vec::new(), ..without_bob.clone() };
     let elsewhere = company.with(|p| p.conversation = [9; 16]);
+    let grown = company.with(|p| p.large = true);
     let ownerless = company.with(|p| p.members.iter_mut().for_each(|m| m.role = Role::Member));
     let early = company.with(|p| p.members.iter_mut().for_each(|m| m.since += 1));
     let unreasoned = company.with(|p| {
@@ -291,6 +292,7 @@ fn a_commit_that_says_one_thing_and_does_another_is_void() {
         vec![says(&without_bob), removes(leaf), removes(leaf_of(&company.group, carol))],
         vec![says(&forgotten), removes(leaf)],
         vec![says(&elsewhere)],
+        vec![says(&grown)],
         vec![says(&ownerless)],
         vec![says(&early)],
         vec![says(&unreasoned)],
@@ -656,6 +658,7 @@ fn settings_are_changed_by_whom_they_name_and_nobody_takes_from_higher_roles() {
     assert_eq!(allows(&|p| set(p, GroupSetting::Invite, role_of(Role::Member))), Err(Denied::Role));
     assert_eq!(allows(&|p| set(p, GroupSetting::History, 1)), Ok(()));
     assert_eq!(allows(&|p| p.rules = None), Err(Denied::Malformed));
+    assert_eq!(allows(&|p| p.large = true), Err(Denied::Malformed), "a group is large from the beginning, or never");
     assert_eq!(allows(&|p| p.rules.as_mut().unwrap().kind = GroupKind::Channel), Err(Denied::Malformed));
 }
 

@@ -48,6 +48,8 @@ impl Table {
 
 /// A conversation's id and the clock of an event: what follows in an event's id tells who has written it.
 const CHAT_AND_CLOCK: usize = 24;
+/// A group's id and an epoch: what follows is the hash of what members have written.
+const GROUP_AND_EPOCH: usize = 24;
 /// A conversation's id and a sequence number: what follows is the address of a log, which its server knows.
 const CHAT_AND_FIRST: usize = 24;
 
@@ -69,6 +71,8 @@ pub const PARENTS: Table = Table::of("parents");
 pub const PENDING_COMMITS: Table = Table::of("pending_commits");
 /// Logs that are read, with how far, by group id and epoch.
 pub const LOGS: Table = Table::of("logs");
+/// Parts of commits that were read in logs, by group id, epoch and the part's name.
+pub const PARTS: Table = Table::hiding("parts", GROUP_AND_EPOCH);
 /// By chat id and event id.
 pub const TIMELINE: Table = Table::hiding("timeline", CHAT_AND_CLOCK);
 /// By first sequence number.
@@ -109,7 +113,7 @@ pub const ACQUAINTANCES: Table = Table::of("acquaintances");
 pub const AUDIT: Table = Table::of("audit");
 
 /// All of them.
-pub(super) const TABLES: [Table; 25] = [
+pub(super) const TABLES: [Table; 26] = [
     META,
     CONTACTS,
     CHATS,
@@ -131,6 +135,7 @@ pub(super) const TABLES: [Table; 25] = [
     PARENTS,
     PENDING_COMMITS,
     LOGS,
+    PARTS,
     SETTINGS,
     POLICIES,
     ACQUAINTANCES,

@@ -28,6 +28,7 @@ mod history_tests;
 mod imports_tests;
 mod invite_tests;
 mod joining_tests;
+mod large_group_tests;
 mod leaving_tests;
 mod liar;
 mod link_cost_tests;

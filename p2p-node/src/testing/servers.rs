@@ -11,7 +11,10 @@ use starling_rendezvous::{
     local::{LocalServer, LocalSession},
     store::StoreError,
 };
-use starling_wire::rendezvous::{Request, RequestBody, Response, ResponseBody};
+use starling_wire::{
+    LogKey, LogVerb,
+    rendezvous::{LogRequest, Request, RequestBody, Response, ResponseBody},
+};
 
 use super::{
     liar::Liar,
@@ -299,6 +302,24 @@ impl World {
     /// Entries of logs and inboxes that the first server keeps.
     pub fn entries_at_server(&self) -> u64 {
         self.runtime.block_on(self.first().entries()).unwrap()
+    }
+
+    /// What the first server has in a log, sealed as it is.
+    pub fn stored_in_log(&self, key: &LogKey) -> Vec<Bytes> {
+        let device = *DeviceKey::from_seed(&visitor_seed(usize::MAX)).id().as_bytes();
+        let mut session = self.runtime.block_on(self.first().connect(device)).unwrap();
+        let Some(ResponseBody::Hello(hello)) = session.hello().body else { panic!("no greeting") };
+        let (mut stored, mut after) = (Vec::new(), 0);
+        loop {
+            let ask = key.request(LogVerb::Read, &hello.nonce, LogRequest { after, ..LogRequest::default() });
+            let response = self.runtime.block_on(session.ask(Request { id: 1, body: Some(ask) }));
+            let Some(ResponseBody::Page(page)) = response.body else { panic!("no page") };
+            after = page.entries.last().map_or(after, |entry| entry.sequence);
+            stored.extend(page.entries.into_iter().map(|entry| entry.sealed));
+            if !page.more {
+                return stored;
+            }
+        }
     }
 
     /// Where the first server says that somebody's homes are.

@@ -1,12 +1,12 @@
 //! Entering: a new device reads the door, commits itself into the group, stores that, and appends it as a candidate. It has entered if no other
 //! candidate stands before its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
-    Candidate, Door, LogContent, LogVerb,
+    Candidate, Door, LogContent, LogVerb, PartNames,
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
@@ -15,7 +15,12 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{
-        Chats, Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_state::commit_of,
+        Chats, Conversations, GroupEntry,
+        context::Context,
+        fork::commit_hash,
+        group::LogKeys,
+        group_state::commit_of,
+        log::{Batch, parts_of},
     },
     home::{LogPending, Pending, Refused},
     limits::{
@@ -148,9 +153,9 @@ impl Conversations {
                 self.stop_entering(chat);
                 return;
             }
-            Some(entering) => send(turn, cx, home, chat, entering, keys),
+            Some(entering) => send(turn, cx, (home, chat), (entering, attempt.sent), keys),
             None => {
-                (attempt.pages, attempt.found) = (0, BTreeMap::new());
+                (attempt.pages, attempt.found, attempt.parts) = (0, BTreeMap::new(), VecDeque::new());
                 let read = LogRequest::default();
                 cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
             }
@@ -176,12 +181,9 @@ impl Conversations {
         }
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
-            let door = keys.open_entry(&entry.sealed).and_then(|bytes| Door::from_bytes(bytes.into()).ok());
-            if let Some(door) = door.filter(|door| !attempt.tried.contains(&door.epoch)) {
-                attempt.found.insert((door.epoch, entry.sequence), door);
-            }
-            if attempt.found.len() > MAX_DOORS_TRIED {
-                attempt.found.pop_first();
+            let door = keys.open_entry(&entry.sealed).and_then(|content| attempt.door_in(content.into()));
+            if let Some(door) = door {
+                attempt.note_found(entry.sequence, door);
             }
         }
         attempt.pages += 1;
@@ -190,7 +192,7 @@ impl Conversations {
             cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
             return Ok(());
         }
-        attempt.asks = None;
+        (attempt.asks, attempt.parts) = (None, VecDeque::new());
         cx.homes.request(turn, home, leave, Pending::Nothing);
         self.try_doors(turn, cx, chat)
     }
@@ -205,6 +207,9 @@ impl Conversations {
             attempt.tried.insert(door.epoch);
             match self.prepare_to_enter(turn, cx, chat, &door, |_| true)? {
                 Prepared::Ready(entering) => {
+                    if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+                        attempt.sent = 0;
+                    }
                     if let Some(state) = self.chats.get_mut(&chat)
                         && let Some(door) = &mut state.row.door
                     {
@@ -254,9 +259,16 @@ impl Conversations {
             attempt.asks = None;
         }
         let keys = LogKeys::of_secret(&entering.secret);
+        // Who does not know all parts cannot name them, and it was sent when all were there: so what names ours is our commit, whoever has appended
+        // it.
+        let parts = parts_of(&entering.commit, entering.in_parts);
+        let named = parts.map(|parts| LogContent::LargeCandidate(PartNames::of(&parts)));
         let is_ours = |sealed: &[u8]| {
-            let commit = keys.as_ref().and_then(|keys| keys.open_entry(sealed)).and_then(commit_of);
-            commit.is_some_and(|commit| commit == entering.commit)
+            let Some(content) = keys.as_ref().and_then(|keys| keys.open_entry(sealed)) else { return false };
+            match &named {
+                Some(named) => LogContent::from_bytes(content.into()).is_ok_and(|content| content == *named),
+                None => commit_of(content).is_some_and(|commit| commit == entering.commit),
+            }
         };
         let stored = match answer {
             Ok(sequence) => Some(sequence),
@@ -286,6 +298,21 @@ impl Conversations {
             (attempt.again_at, attempt.outrun) = (Some(again_at), true);
         }
         Ok(())
+    }
+
+    /// The log has parts of our commit.
+    pub(in crate::conversation) fn on_enter_parts(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, commit): (ChatId, [u8; 32]),
+        upto: usize,
+    ) {
+        let entering = self.chats.offered(chat).and_then(|door| door.entering.as_ref());
+        let is_this = entering.is_some_and(|entering| commit_hash(&entering.commit) == commit);
+        let Some(attempt) = self.entering.attempts.get_mut(&chat).filter(|_| is_this) else { return };
+        (attempt.asks, attempt.sent) = (None, attempt.sent.max(upto));
+        self.ask_to_enter(turn, cx, chat);
     }
 
     /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
@@ -400,27 +427,26 @@ impl Chats {
     }
 }
 
-/// Appends the commit that was stored. The log of its epoch may not be there yet: the one of the door, which is, stands before it.
+/// Appends the commit that was stored, or the next of its parts, if it is in parts of which the log has `sent`. The log of its epoch may not be there
+/// yet: the one of the door, which is, stands before it.
 fn send(
     turn: &mut Turn<'_>,
     cx: &mut Context<'_>,
-    home: HomeId,
-    chat: ChatId,
-    entering: &EnteringRow,
+    (home, chat): (HomeId, ChatId),
+    (entering, sent): (&EnteringRow, usize),
     door: LogKeys,
 ) -> bool {
     let Some(mut keys) = LogKeys::of_secret(&entering.secret) else { return false };
     keys.parent = Some(door.key);
+    let hash = commit_hash(&entering.commit);
+    if let Some(parts) = parts_of(&entering.commit, entering.in_parts) {
+        let Batch { request, upto } = Batch::next(&keys, &parts, sent);
+        let pending = upto.map_or(LogPending::Enter(chat, hash), |upto| LogPending::EnterParts(chat, hash, upto));
+        return cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, pending);
+    }
     let candidate = LogContent::Candidate(Candidate { commit: entering.commit.clone() });
     let entries = vec![keys.seal_entry(&candidate.to_bytes())];
     // Nothing of the log was read: any candidate in it stands before ours, and then this is not stored.
     let request = LogRequest { entries, candidate: true, ..LogRequest::default() };
-    cx.homes.request_log(
-        turn,
-        home,
-        &keys,
-        LogVerb::Append,
-        request,
-        LogPending::Enter(chat, commit_hash(&entering.commit)),
-    )
+    cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Enter(chat, hash))
 }

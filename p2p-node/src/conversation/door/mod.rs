@@ -8,16 +8,20 @@ mod entering;
 mod prepare;
 mod unlisted;
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use starling_keys::DeviceId;
-use starling_wire::{Door, LogVerb, rendezvous::LogRequest};
+use starling_wire::{Door, LogVerb, PartNames, Piece, eraser_of, limits::MAX_LARGE, rendezvous::LogRequest};
 
 pub use entering::Entering;
 
 use super::{
     Conversations, Groups,
     context::Context,
-    group::{GroupEntry, GroupId, LogKeys},
+    group::{GroupEntry, GroupId, LogKeys, door_eraser},
     group_state::{Newcomer, OpenGroup},
+    log::parts_of,
     outbox::LOST_EPOCH,
     regroup::mend_after_ms,
 };
@@ -25,7 +29,7 @@ use crate::{
     api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
+    limits::{DOOR_TRIM, MAX_DIRECT_CHAIN, PARTS_AT_ONCE, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Fact, Turn},
@@ -229,50 +233,98 @@ impl Conversations {
         if !takes {
             return Ok(());
         }
+        let may_have_parts = self.may_have_parts(id);
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        let keys = group.entry.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
-        let Some(((mut keys, door), parent)) = keys.zip(group.way_in()?).zip(group.entry.known_keys()) else {
+        let secret = group.entry.row.door.as_ref().map(|door| door.secret.clone()).unwrap_or_default();
+        let way_in = group.way_in()?.map(|door| (door.epoch, Bytes::from(door.to_bytes())));
+        let way_in = way_in.filter(|(_, door)| door.len() <= MAX_LARGE);
+        let keys = LogKeys::of_secret(&secret);
+        let Some(((mut keys, (epoch, door)), parent)) = keys.zip(way_in).zip(group.entry.known_keys()) else {
             // A member would not follow who enters.
             group.entry.write_door(false);
             group.entry.touch();
             return Ok(());
         };
         keys.parent = Some(parent.key);
-        let request = LogRequest { entries: vec![keys.seal_entry(&door.to_bytes())], ..LogRequest::default() };
-        group.entry.writing_door = true;
-        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Door(id, door.epoch));
+        (group.entry.writing_door, group.entry.door_refused) = (true, false);
+        let entries: Vec<Bytes> =
+            door_entries(&door, may_have_parts).iter().map(|entry| keys.seal_entry(entry)).collect();
+        let eraser = door_eraser(&secret).filter(|_| may_have_parts).map(|secret| eraser_of(&secret));
+        let eraser = eraser.map(|eraser| Bytes::copy_from_slice(&eraser)).unwrap_or_default();
+        let mut batches = entries.chunks(PARTS_AT_ONCE).peekable();
+        while let Some(batch) = batches.next() {
+            let request = LogRequest { entries: batch.to_vec(), eraser: eraser.clone(), ..LogRequest::default() };
+            let pending = match batches.peek() {
+                Some(_) => LogPending::DoorParts(id),
+                None => LogPending::Door(id, epoch, entries.len() as u64),
+            };
+            cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, pending);
+        }
         Ok(())
     }
 }
 
+/// What a door's log has of a door: the door, or its parts and what names them.
+fn door_entries(door: &Bytes, may_have_parts: bool) -> Vec<Vec<u8>> {
+    let Some(parts) = parts_of(door, may_have_parts) else { return vec![door.to_vec()] };
+    let names = Piece::Names(PartNames::of(&parts));
+    parts.into_iter().map(Piece::Part).chain([names]).map(|piece| piece.to_bytes()).collect()
+}
+
+/// Entries of a large group's door that are deleted when one of `count` entries was written, the last with this number: but for twice as many before
+/// it, as somebody else may just have written one, and one that is read is not deleted under its reader's eyes.
+fn old_door_entries(sequence: u64, count: u64) -> Range<u64> {
+    let end = (sequence + 1).saturating_sub(3 * count).max(1);
+    end.saturating_sub(DOOR_TRIM).max(1)..end
+}
+
 impl Groups {
-    /// The way into an epoch is written: the one before it is not needed any more.
+    /// The way into an epoch is written, as so many entries up to the one with this number: the one before it is not needed any more.
     pub(super) fn door_written(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         (id, epoch): (GroupId, u64),
-        sequence: u64,
+        (sequence, count): (u64, u64),
+        is_large: bool,
     ) {
         let home = self.home_of(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.writing_door = false;
+        if std::mem::take(&mut entry.door_refused) {
+            // It lacks parts.
+            entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS);
+            return;
+        }
         let is_current = entry.epoch() == epoch;
         let Some(door) = &mut entry.row.door else { return };
         door.due &= !is_current;
         let before = std::mem::replace(&mut door.sequence, sequence);
         let keys = LogKeys::of_secret(&door.secret);
+        let erasing = door_eraser(&door.secret).filter(|_| is_large);
+        let old: Vec<u64> = match is_large {
+            true => old_door_entries(sequence, count).collect(),
+            false => Some(before).filter(|before| *before != 0).into_iter().collect(),
+        };
         entry.touch();
-        if let Some((home, keys)) = home.zip(keys).filter(|_| before != 0) {
-            let request = LogRequest { sequences: vec![before], ..LogRequest::default() };
+        if let Some((home, keys)) = home.zip(keys).filter(|_| !old.is_empty()) {
+            let erasing = erasing.map(|secret| Bytes::copy_from_slice(&secret)).unwrap_or_default();
+            let request = LogRequest { sequences: old, erasing, ..LogRequest::default() };
             cx.homes.request_log(turn, home, &keys, LogVerb::Trim, request, Pending::Nothing);
+        }
+    }
+
+    /// A part of a way in was refused, of which more are on their way.
+    pub(super) fn door_refused(&mut self, id: GroupId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.door_refused = true;
         }
     }
 
     /// It is not written, or only later.
     pub(super) fn door_not_written(&mut self, turn: &Turn<'_>, id: GroupId, refused: Option<&Refused>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        entry.writing_door = false;
+        (entry.writing_door, entry.door_refused) = (false, false);
         match refused {
             Some(refused) if !refused.is_busy() => {
                 // New devices are then let in by another group.

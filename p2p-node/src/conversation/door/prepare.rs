@@ -7,7 +7,7 @@ use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::{Conversations, context::Context},
-    limits::MAX_DIRECT_CHAIN,
+    limits::{MAX_DIRECT_CHAIN, WHOLE_BYTES},
     mls::{Expected, GroupError, LiveGroup},
     roster::Authors,
     store::{EnteringRow, OfferedDoor},
@@ -58,6 +58,8 @@ impl Conversations {
             cx.mls.forget(&id);
             return Ok(Prepared::ToStrangers);
         }
+        let policy = entered.as_ref().ok().and_then(|entered| entered.live.policy());
+        let (large, most) = policy.map_or((false, MAX_ENTRY), |policy| (policy.large, policy.largest_commit()));
         let does_fit = entered.as_ref().is_ok_and(|entered| fits(&entered.live));
         let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));
         match inside {
@@ -65,7 +67,8 @@ impl Conversations {
             None => cx.mls.forget(&id),
         }
         Ok(match entered {
-            Ok((value, commit)) if does_fit && commit.len() <= MAX_ENTRY => Prepared::Ready(EnteringRow {
+            Ok((value, commit)) if does_fit && commit.len() <= most => Prepared::Ready(EnteringRow {
+                in_parts: large && commit.len() > WHOLE_BYTES,
                 epoch: door.epoch,
                 secret: door.secret.to_vec(),
                 state: value.state.to_vec(),

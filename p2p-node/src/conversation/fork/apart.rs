@@ -12,7 +12,7 @@ use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
 use starling_wire::{
     Door, Policy, Role,
     direct::{self as wire, DirectFrame, Way},
-    limits::{MAX_ENTRY, MAX_FRAME_SEEKS},
+    limits::MAX_FRAME_SEEKS,
 };
 
 use super::beacons::{Teller, send};
@@ -24,7 +24,7 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{MAX_SEEKS, MAX_SHOWN_WAITING, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS, SHOWN_WAY_MS},
+    limits::{MAX_SEEKS, MAX_SHOWN_DOOR, MAX_SHOWN_WAITING, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS, SHOWN_WAY_MS},
     mls::{LiveGroup, policy::admits},
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
@@ -372,7 +372,7 @@ impl Conversations {
         let Some((door, secret)) = group.way_in()?.zip(secret) else { return Ok(()) };
         let epoch = door.epoch;
         let door = door.to_bytes();
-        if door.len() > MAX_ENTRY {
+        if door.len() > MAX_SHOWN_DOOR {
             tracing::debug!("the way into a group is too large to be shown");
             return Ok(());
         }

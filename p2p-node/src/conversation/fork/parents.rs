@@ -83,7 +83,8 @@ impl GroupEntry {
         self.row.parents.iter_mut().find(|mark| mark.epoch == epoch)
     }
 
-    /// What this device has followed from an epoch, as others are told: `most` commits at most, as far as they fit.
+    /// What this device has followed from an epoch, as others are told: `most` commits at most, as far as they fit. A commit in parts does not: where
+    /// it was followed its log says.
     pub(super) fn followed_from(
         &self,
         turn: &Turn<'_>,
@@ -94,7 +95,7 @@ impl GroupEntry {
         for epoch in (epoch..self.epoch()).take(most) {
             let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.id, epoch))? else { break };
             let size = path.iter().map(Bytes::len).sum::<usize>() + row.commit.len();
-            if size > MAX_ENTRY - BEACON_OVERHEAD && !path.is_empty() {
+            if row.commit.len() > MAX_ENTRY || (size > MAX_ENTRY - BEACON_OVERHEAD && !path.is_empty()) {
                 break;
             }
             path.push(row.commit.clone());

@@ -11,7 +11,7 @@ use crate::{
         ChatState, Chats, Conversations,
         context::Context,
         group::GroupId,
-        group_state::commit_of,
+        group_state::{commit_of, is_in_parts},
         outbox::{OutItem, outbox_key},
     },
     home::{Appended, LogPending, LogPlace, Trimming},
@@ -244,11 +244,13 @@ impl Conversations {
         behind: &Behind,
     ) -> Result<(), EngineError> {
         let LogPlace { group: id, .. } = appended.place;
+        let may_have_parts = self.may_have_parts(id);
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let keys = group.entry.keys_of(appended.epoch);
         let counts = |sealed: &[u8]| {
             let content = keys.as_ref().and_then(|keys| keys.open_entry(sealed))?;
-            Some(group.would_count(&commit_of(content)?))
+            // What is in parts may count: that is known once they were read.
+            Some((may_have_parts && is_in_parts(&content)) || group.would_count(&commit_of(content)?))
         };
         let passed = group.entry.epoch() != appended.epoch;
         if !passed && !behind.more && !behind.candidates.iter().any(|c| counts(&c.sealed) == Some(true)) {

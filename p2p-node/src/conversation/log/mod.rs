@@ -1,10 +1,12 @@
 //! Epoch logs at a rendezvous: requests to them, and when they are used.
 
 mod append;
+mod parts;
 mod read;
 mod receipts;
 mod renewal;
 
+pub(super) use parts::{Batch, parts_of};
 pub use renewal::renewal_due;
 
 use bytes::Bytes;
@@ -43,11 +45,11 @@ impl Homes {
             return false;
         };
         let secret = self.eraser_secret(&keys.address);
-        if verb == LogVerb::Append {
+        if verb == LogVerb::Append && request.eraser.is_empty() {
             request.eraser = Bytes::copy_from_slice(&eraser_of(&secret));
         }
         request.unseen = self.unseen && verb == LogVerb::Read;
-        if !request.sequences.is_empty() {
+        if !request.sequences.is_empty() && request.erasing.is_empty() {
             request.erasing = Bytes::copy_from_slice(&secret);
         }
         if let Some(parent) = keys.parent.as_ref().filter(|_| matches!(verb, LogVerb::Append | LogVerb::Read)) {

@@ -194,13 +194,25 @@ impl Conversations {
                     let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
                     // Commits of version 0.1 are not marked.
                     let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
-                    if taken == Taken::Commit || is_ours {
+                    if (taken == Taken::Commit || is_ours) && message.len() <= MAX_ENTRY {
                         self.on_commit(turn, cx, (id, epoch), &message)?;
                     }
                     taken
                 }
                 Some(Ok(LogContent::Candidate(Candidate { commit }))) => {
-                    self.on_commit(turn, cx, (id, epoch), &commit)?;
+                    if commit.len() <= MAX_ENTRY {
+                        self.on_commit(turn, cx, (id, epoch), &commit)?;
+                    }
+                    Taken::Commit
+                }
+                Some(Ok(LogContent::Part(part))) => {
+                    self.keep_part(turn, (id, epoch), entry.sequence, part)?;
+                    Taken::Nothing
+                }
+                Some(Ok(LogContent::LargeCandidate(names))) => {
+                    if let Some(commit) = self.join_parts(turn, (id, epoch), entry.sequence, &names)? {
+                        self.on_commit(turn, cx, (id, epoch), &commit)?;
+                    }
                     Taken::Commit
                 }
                 Some(Ok(LogContent::Beacon(beacon))) => {
@@ -234,9 +246,6 @@ impl Conversations {
         commit: &Bytes,
     ) -> Result<(), EngineError> {
         let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead || entry.row.left) else { return Ok(()) };
-        if commit.len() > MAX_ENTRY {
-            return Ok(());
-        }
         if entry.was_told(epoch) {
             return self.on_told_commit(turn, cx, Teller::Winner, (id, epoch), std::slice::from_ref(commit));
         }

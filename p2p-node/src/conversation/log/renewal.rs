@@ -1,7 +1,9 @@
 //! Renewing keys: when a commit is appended to a log, and what becomes of a log that is lost.
 
+use starling_keys::DeviceId;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
+use super::parts_of;
 use crate::{
     conversation::{
         Conversations,
@@ -9,7 +11,10 @@ use crate::{
         group::{GroupEntry, GroupId},
     },
     home::LogPending,
-    limits::{MAX_COMMIT_REFUSALS, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS},
+    limits::{
+        MAX_COMMIT_REFUSALS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
+        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+    },
     net::HomeId,
     turn::{Counters, EngineError, Turn},
 };
@@ -41,6 +46,11 @@ impl Conversations {
         let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
         if !entry.has_pending {
             if !due {
+                entry.append.renews_at = None;
+                return Ok(());
+            }
+            let spread = renewal_spread_ms(entry, &cx.dir.account.device());
+            if *entry.append.renews_at.get_or_insert(turn.now() + spread) > turn.now() {
                 return Ok(());
             }
             let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
@@ -64,7 +74,12 @@ impl Conversations {
         home: HomeId,
         id: GroupId,
     ) -> Result<(), EngineError> {
+        let may_have_parts = self.may_have_parts(id);
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        let commit = if may_have_parts { group.pending_commit() } else { None };
+        if let Some((commit, parts)) = commit.and_then(|commit| parts_of(&commit, true).map(|parts| (commit, parts))) {
+            return self.append_parts(turn, cx, (home, id), (&commit, &parts));
+        }
         let (Some(entry), Some(log), Some(keys)) =
             (group.pending(), group.entry.current_log(), group.entry.current_keys())
         else {
@@ -138,8 +153,20 @@ impl Conversations {
 pub fn renewal_due(counters: &Counters, entry: &GroupEntry) -> Option<u64> {
     let away = counters.away_ms > UPDATE_AFTER_AWAY_MS;
     let ready = entry.read.caught_up && !entry.append.committing && entry.row.confirmed;
-    let ready = ready && entry.append.no_renewal_in != Some(entry.epoch());
+    let ready = ready && entry.append.no_renewal_in != Some(entry.epoch()) && entry.append.renews_at.is_none();
     ready.then(|| entry.row.updated_ms + renew_after_ms(entry.id, away) + 1)
+}
+
+/// After how many milliseconds a device of a group with many renews its keys once that is due: those of many may be due at the same time, as after a
+/// server was away for long, and only one commit of all that are made in an epoch counts.
+fn renewal_spread_ms(group: &GroupEntry, device: &DeviceId) -> u64 {
+    let members = group.members.len() as u64;
+    if group.members.len() <= RENEWED_AT_ONCE {
+        return 0;
+    }
+    let hash = blake3::hash(&[&group.id[..], device.as_bytes()].concat());
+    let place = hash.as_bytes().iter().take(8).fold(0_u64, |place, byte| place << 8 | u64::from(*byte));
+    place % (members * RENEWAL_SPREAD_MS)
 }
 
 /// For how long a group keeps its keys, in milliseconds. It differs from group to group, so that both sides do not commit at once.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{GroupSetting, MAX_GROUP_BANS, Policy, PolicyMember, Reasons, Role, limits::MAX_ENTRY};
+use starling_wire::{GroupSetting, MAX_GROUP_BANS, Policy, PolicyMember, Reasons, Role};
 
 use super::{IntentRow, Policies, PolicyEntry, commands::invited};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         context::Context,
         group::{GroupId, GroupMember},
     },
-    limits::{MAX_DONE_INTENTS, REGROUP_TURN_MS},
+    limits::{INVITED_AT_ONCE, MAX_DONE_INTENTS, REGROUP_TURN_MS, REMOVED_AT_ONCE},
     mls::{
         PAST_EPOCHS,
         policy::{Change, Denied, Place, check_change, let_leave, may_bury, removed_after, tombstone_by},
@@ -105,7 +105,7 @@ fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> 
     if !change.policy.members.iter().any(|m| m.role == Role::Owner) {
         return Err(Denied::NoOwner);
     }
-    if change.policy.members.len() > starling_wire::MAX_GROUP_ACCOUNTS {
+    if change.policy.members.len() > change.policy.most_accounts() {
         return Err(Denied::Full);
     }
     if change.policy.members.iter().any(|m| change.policy.bans(&m.account)) {
@@ -147,7 +147,12 @@ impl PolicyEntry {
         let mut wanted = Wanted { change: None, settled: Vec::new(), refused: Vec::new() };
         let Some(before) = &self.policy else { return wanted };
         let mut policy = before.clone();
+        let (mut invited, mut removed) = (0, 0);
         for intent in self.row.intents.iter().filter(|intent| intent.kind() != IntentKind::Bury) {
+            if invited >= INVITED_AT_ONCE || removed >= REMOVED_AT_ONCE {
+                // The rest follows in the next commits, in its order.
+                break;
+            }
             let after = with_intent(before, &policy, intent, &own, place.epoch);
             if let Err(denied) = check_intent(before, intent)
                 && (after.is_some() || needs_rules(intent))
@@ -161,7 +166,11 @@ impl PolicyEntry {
             };
             let change = Change { policy: after, reasons: Reasons::default() };
             match check(before, &change, own, place) {
-                Ok(()) => policy = change.policy,
+                Ok(()) => {
+                    invited += usize::from(intent.kind() == IntentKind::Invite);
+                    removed += usize::from(matches!(intent.kind(), IntentKind::Remove | IntentKind::Ban));
+                    policy = change.policy;
+                }
                 Err(denied) => wanted.refused.push((intent.clone(), denied)),
             }
         }
@@ -378,7 +387,7 @@ impl Conversations {
             return Ok(false);
         }
         match group.prepare_change(turn.agreed_ms(), change) {
-            Ok(size) if size <= MAX_ENTRY => {
+            Ok(size) if size <= change.policy.largest_commit() => {
                 group.entry.append.committing = true;
                 return Ok(true);
             }
@@ -455,6 +464,36 @@ mod tests {
             let wanted = entry.wanted_by_user(own, place);
             assert_eq!((wanted.change.is_some(), wanted.refused.len()), (again, usize::from(!again)));
         }
+    }
+
+    #[test]
+    fn many_changes_go_out_in_commits_of_bounded_size() {
+        let account = |n: u8| starling_keys::AccountKey::from_seed(&[n; 32]).id();
+        let own = account(0);
+        let mut entry = PolicyEntry::default();
+        entry.set_policy(Policy { large: true, ..Policy::new([1; 16], "ops".into(), *own.as_bytes()) });
+        for n in 1..=150 {
+            entry.want(IntentRow::about(IntentKind::Invite, &account(n)));
+        }
+        let role = Role::Reader.rank().into();
+        entry.want(IntentRow { role, ..IntentRow::about(IntentKind::Role, &account(150)) });
+        for n in 1..=20 {
+            entry.want(IntentRow::about(IntentKind::Remove, &account(n)));
+        }
+        let (mut epoch, mut sizes) = (1, Vec::new());
+        loop {
+            let wanted = entry.wanted_by_user(own, Place { group: &[2; 16], epoch });
+            assert!(wanted.refused.is_empty());
+            entry.row.intents.retain(|intent| !wanted.settled.contains(intent));
+            let Some(change) = wanted.change else { break };
+            sizes.push(change.policy.members.len());
+            entry.set_policy(change.policy);
+            epoch += 1;
+        }
+        // The third commit has the last who are invited, and whoever of those that go has room in it.
+        assert_eq!(sizes, [65, 129, 151 - REMOVED_AT_ONCE, 131]);
+        assert!(entry.row.intents.is_empty());
+        assert_eq!(entry.policy.as_ref().and_then(|p| p.role(account(150).as_bytes())), Some(Role::Reader));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use starling_keys::AccountId;
-use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_GROUP_ACCOUNTS, MAX_TOPIC, Policy, PolicyMember, Role};
+use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_TOPIC, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
@@ -191,9 +191,6 @@ impl Conversations {
         invite.sort();
         invite.dedup();
         invite.retain(|account| *account != own);
-        if invite.len() >= MAX_GROUP_ACCOUNTS {
-            return Ok(refused(GroupRefusal::Full));
-        }
         if !self.policies.has_room() {
             return Ok(refused(GroupRefusal::TooManyGroups));
         }
@@ -203,9 +200,16 @@ impl Conversations {
         };
         let homes = &cx.dir.account.identity.homes;
         let home = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first());
+        // At a server that keeps no parts of commits a group stays as small as its commits have to be.
+        let hello = home.and_then(|home| cx.homes.servers.get(&home.peer)?.hello.as_ref());
+        let large = hello.is_none_or(|hello| hello.parts);
         let Some(home) = home.map(ToString::to_string) else { return Ok(Err(Unreachable::Home.into())) };
         let chat = ChatId(turn.rng().random());
-        let mut policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(GroupKind::Group);
+        let policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(GroupKind::Group);
+        let mut policy = Policy { large, ..policy };
+        if invite.len() >= policy.most_accounts() {
+            return Ok(refused(GroupRefusal::Full));
+        }
         for account in &invite {
             let (account, by) = (*account.as_bytes(), *own.as_bytes());
             policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });

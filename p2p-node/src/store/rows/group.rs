@@ -117,6 +117,9 @@ pub struct EnteringRow {
     /// The commit.
     #[prost(bytes = "bytes", tag = "4")]
     pub commit: Bytes,
+    /// It is stored in parts.
+    #[prost(bool, tag = "5")]
+    pub in_parts: bool,
 }
 
 /// An epoch from which a commit was followed, and whose state is kept for a time: what is needed of it without that state.
@@ -288,6 +291,21 @@ pub struct LogRow {
     /// The last entries that were read.
     #[prost(message, optional, tag = "7")]
     pub seen: Option<SeenEntries>,
+    /// So many parts of commits were read in it.
+    #[prost(uint32, tag = "8")]
+    pub parts: u32,
+}
+
+/// A part of a commit that was read in a log. By group id, epoch and name.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PartRow {
+    /// The number under which the log has it first.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// The part.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub part: Bytes,
 }
 
 /// Entries that a log has taken from us in one append, until they are deleted there. By chat id, first sequence number, log address and number of

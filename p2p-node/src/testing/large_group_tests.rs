@@ -1,0 +1,191 @@
+//! Groups whose commits and doors do not fit an entry of a log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use bytes::Bytes;
+use starling_wire::{LogContent, MAX_GROUP_ACCOUNTS, PartNames, Piece, Role, cut, limits::MAX_LOG_PARTS};
+
+use super::{
+    epoch_tests::append_in,
+    world::{Who, World},
+};
+use crate::{
+    api::types::{ChatId, Standing},
+    conversation::group::LogKeys,
+    engine::GroupCommand,
+    limits::{REMOVED_AT_ONCE, WHOLE_BYTES},
+};
+
+/// A commit of somebody that its program neither keeps nor follows.
+fn spare_commit(world: &mut World, who: Who, chat: ChatId) -> Bytes {
+    let mut made = None;
+    world.begin_modified(who, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        made = group.commits_in_a_row(1, now).unwrap().pop().map(|(_, commit)| commit);
+    });
+    made.unwrap()
+}
+
+fn epoch(world: &World, who: Who, chat: ChatId) -> u64 {
+    world.epoch_in(who, chat).unwrap().0
+}
+
+/// How many parts somebody has read in the logs of a group that it follows.
+fn parts_read(world: &World, who: Who, chat: ChatId) -> u32 {
+    let engine = world.engine(who);
+    let id = engine.active_group(chat).unwrap();
+    engine.conversations.groups.get(&id).unwrap().logs.iter().map(|log| log.parts).sum()
+}
+
+/// What is in the log of a group's door, as who knows its secret reads it: doors, and parts of some.
+fn door_pieces(world: &mut World, who: Who, chat: ChatId) -> Vec<Vec<u8>> {
+    let mut keys = None;
+    world.begin_modified(who, |engine, _| {
+        let id = engine.active_group(chat).unwrap();
+        let door = engine.conversations.groups.get(&id).unwrap().row.door.clone().unwrap();
+        keys = LogKeys::of_secret(&door.secret);
+    });
+    let keys = keys.unwrap();
+    world.stored_in_log(&keys.key).iter().filter_map(|sealed| keys.open_entry(sealed)).collect()
+}
+
+#[test]
+fn what_does_not_fit_an_entry_goes_in_parts() {
+    let mut world = World::new(50);
+    let people = world.company(16);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    world.pass(60_000);
+    let topic = "x".repeat(1_024);
+    world.call(alice, |reply| GroupCommand::SetTopic { chat, topic: topic.clone(), reply }).unwrap();
+    world.pass(5_000);
+    for who in &people {
+        assert_eq!(world.standing(*who, chat), Some(Standing::Member), "{who}");
+        assert_eq!(world.epoch_in(*who, chat), world.epoch_in(alice, chat), "{who}");
+        assert_eq!(world.group_seen(*who, chat).unwrap().topic, topic, "{who}");
+    }
+    assert!(parts_read(&world, bob, chat) > 0, "the commit with the topic has no {WHOLE_BYTES} bytes");
+    world.say_in(bob, chat, "all here").unwrap();
+    world.pass(5_000);
+    assert!(people.iter().all(|who| world.texts_in(*who, chat) == ["all here"]));
+    // Of all the doors that were written the last ones are left.
+    let pieces = door_pieces(&mut world, alice, chat);
+    let names = pieces.iter().filter(|piece| {
+        let piece = Bytes::copy_from_slice(piece);
+        matches!(Piece::from_bytes(&piece), Some(Ok(Piece::Names(_))))
+    });
+    assert!((1..=4).contains(&names.count()), "{} entries", pieces.len());
+}
+
+#[test]
+fn parts_that_are_missing_late_or_changed_make_no_commit() {
+    let mut world = World::new(51);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let there = [bob, carol, dave];
+    let chat = world.group_of(&people);
+    world.pass(30_000);
+    let before = epoch(&world, bob, chat);
+    world.kill(carol);
+    let commit = spare_commit(&mut world, alice, chat);
+    let parts = cut(&commit, commit.len() / 3 + 1);
+    let names = |parts: &[Bytes]| LogContent::LargeCandidate(PartNames::of(parts));
+    let garbage = Bytes::from(vec![7; 5_000]);
+    let append = |world: &mut World, candidate: bool, content: &LogContent| {
+        assert!(append_in(world, alice, chat, candidate, content));
+    };
+    // What is named before it stands there is not there: for nobody, also for who reads the log later.
+    append(&mut world, true, &names(&parts));
+    append(&mut world, false, &LogContent::Part(parts[0].clone()));
+    append(&mut world, true, &names(&parts));
+    append(&mut world, false, &LogContent::Part(parts[2].clone()));
+    for _ in 0..3 {
+        append(&mut world, false, &LogContent::Part(garbage.clone()));
+    }
+    append(&mut world, true, &names(&[garbage.clone(), garbage.clone()]));
+    append(&mut world, true, &names(&[parts[0].clone(), parts[0].clone(), parts[2].clone()]));
+    append(&mut world, true, &names(&[parts[2].clone(), garbage, parts[0].clone()]));
+    append(&mut world, true, &names(&parts));
+    world.pass(20_000);
+    // Half a commit holds nobody up.
+    world.say_in(bob, chat, "still here").unwrap();
+    world.pass(20_000);
+    assert_eq!(world.texts_in(dave, chat), ["still here"]);
+    assert_eq!([epoch(&world, bob, chat), epoch(&world, dave, chat)], [before; 2]);
+    // Parts that were read are kept over a restart.
+    world.kill(dave);
+    append(&mut world, false, &LogContent::Part(parts[1].clone()));
+    world.start(dave);
+    world.pass(20_000);
+    assert_eq!([epoch(&world, bob, chat), epoch(&world, dave, chat)], [before; 2]);
+    append(&mut world, true, &names(&parts));
+    world.pass(60_000);
+    world.start(carol);
+    world.pass(60_000);
+    for who in there {
+        assert!(epoch(&world, who, chat) > before, "{who}");
+        assert_eq!(world.epoch_in(who, chat), world.epoch_in(bob, chat), "{who}");
+        assert_eq!(world.texts_in(who, chat), ["still here"], "{who}");
+    }
+    world.say_in(carol, chat, "after it").unwrap();
+    world.pass(20_000);
+    assert!(there.iter().all(|who| world.texts_in(*who, chat).last().unwrap() == "after it"));
+}
+
+#[test]
+fn endless_parts_fill_nobodys_profile() {
+    let mut world = World::new(52);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    for n in 0..4_u8 {
+        let content = LogContent::Part(Bytes::from(vec![n; 64]));
+        assert!(append_in(&mut world, people[2], chat, false, &content));
+    }
+    world.begin_modified(people[1], |engine, _| {
+        let id = engine.active_group(chat).unwrap();
+        let group = engine.conversations.groups.get_mut(&id).unwrap();
+        let current = group.epoch();
+        while group.count_part(current) {}
+    });
+    assert!(append_in(&mut world, people[2], chat, false, &LogContent::Part(Bytes::from("one more"))));
+    world.pass(5_000);
+    assert_eq!(parts_read(&world, people[1], chat), MAX_LOG_PARTS);
+    world.say_in(people[2], chat, "enough").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.texts_in(people[1], chat), ["enough"]);
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn more_accounts_than_fit_an_entry_are_in_a_group() {
+    let mut world = World::new(53);
+    let people = world.company(MAX_GROUP_ACCOUNTS + 8);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people[..2]);
+    world.wish_in(alice, chat, &people[2..]).unwrap();
+    world.pass(10_000);
+    for who in &people[2..] {
+        world.accept(*who, chat).unwrap();
+    }
+    for _ in 0..20 {
+        world.pass(30_000);
+    }
+    for who in &people {
+        assert_eq!(world.epoch_in(*who, chat), world.epoch_in(alice, chat), "{who}");
+        assert_eq!(world.epoch_in(*who, chat).unwrap().1, people.len(), "{who}");
+    }
+    // They go in several commits, in which others have something to say, too.
+    let (there, gone) = people.split_at(people.len() - REMOVED_AT_ONCE - 4);
+    for who in gone {
+        world.wish_out(alice, chat, *who).unwrap();
+    }
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(120_000);
+    world.say_in(bob, chat, "fewer").unwrap();
+    world.pass(20_000);
+    for who in there {
+        assert_eq!(world.epoch_in(*who, chat).unwrap().1, there.len(), "{who}");
+        assert_eq!(world.texts_in(*who, chat), ["fewer"], "{who}");
+    }
+    assert!(gone.iter().all(|who| world.texts_in(*who, chat).is_empty()));
+}
