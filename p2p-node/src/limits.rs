@@ -340,6 +340,8 @@ pub const MAX_INVITATIONS: usize = 64;
 pub const MAX_LEAVES: usize = 32;
 /// Who we are is told to those who have come into a group after this time, once for all who come within it.
 pub const INTRODUCE_AFTER_MS: u64 = 2_000;
+/// … for each so many accounts: in large groups others come one after the other for long.
+pub const INTRODUCED_AT_ONCE: usize = 32;
 /// So long after a device of an account that could have said who it is, its next device does.
 pub const INTRODUCE_TURN_MS: u64 = 30_000;
 /// Parts of an audit log that are handed to who has come, the newest first: some thousand entries. What is older is missing there, and said to be.
@@ -354,6 +356,10 @@ pub const REENTER_MS: u64 = 600_000;
 pub const MAX_DONE_INTENTS: usize = 192;
 /// What everybody in a group has not got after so long is not kept for them any more, if a log has it: some devices never come back.
 pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
+/// In groups of more accounts nobody says what it has got: each message would be answered by as many receipts, each about all devices.
+pub const ACKNOWLEDGING_ACCOUNTS: usize = 32;
+/// What a log has is kept there for so long, as all may yet go on from another commit: nobody says that it has it.
+pub const LARGE_OUTBOX_LIFE_MS: u64 = 3_600_000;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
 /// Accounts that one commit lets in …

@@ -6,7 +6,7 @@ use starling_wire::{Body, Clock, Event, EventId, Text};
 use crate::{
     api::types::{ChatId, DeliveryState},
     conversation::{ChatState, Chats, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
-    limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
+    limits::{ACKNOWLEDGING_ACCOUNTS, GROUP_OUTBOX_LIFE_MS, LARGE_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
     turn::{EngineError, EventFact, Turn},
@@ -59,6 +59,20 @@ impl OutItem {
 }
 
 impl ChatState {
+    /// Whether its members say what they have got.
+    pub fn acknowledges(&self) -> bool {
+        !self.is_group() || self.roster.accounts().count() <= ACKNOWLEDGING_ACCOUNTS
+    }
+
+    /// How long entries of the outbox are kept, in milliseconds after they were written: those that the log of a group has, and others.
+    pub fn outbox_lives_ms(&self) -> [u64; 2] {
+        match (self.is_group(), self.acknowledges()) {
+            (false, _) => [OUTBOX_LIFE_MS; 2],
+            (true, true) => [GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS],
+            (true, false) => [LARGE_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS],
+        }
+    }
+
     /// How many messages were not sent yet. What else has a number (a name, a call) waits unseen.
     pub fn queued_messages(&self) -> u64 {
         let sent = self.row.sent_upto;
@@ -235,9 +249,9 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let now = turn.wall().min(turn.agreed_ms());
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let (group, sent) = (state.is_group(), state.row.sent_upto);
+        let (group, sent, [logged_life, other_life]) = (state.is_group(), state.row.sent_upto, state.outbox_lives_ms());
         let is_logged = |item: &OutItem| group && item.last <= sent;
-        let life = |item: &OutItem| if is_logged(item) { GROUP_OUTBOX_LIFE_MS } else { OUTBOX_LIFE_MS };
+        let life = |item: &OutItem| if is_logged(item) { logged_life } else { other_life };
         let over = |i: &&OutItem| i.created_ms + life(i) < now;
         let expired: Vec<OutItem> = state.outbox.iter().filter(over).cloned().collect();
         for item in expired {
@@ -271,5 +285,26 @@ impl Chats {
             turn.put(OUTBOX, &key, &row)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_keys::AccountKey;
+
+    use super::*;
+    use crate::{api::types::ChatKind, roster::Roster};
+
+    #[test]
+    fn in_large_groups_nobody_says_what_it_has_got() {
+        let accounts: Vec<_> =
+            (0..=ACKNOWLEDGING_ACCOUNTS as u8).map(|n| AccountKey::from_seed(&[n; 32]).id()).collect();
+        let of =
+            |kind, others: usize| ChatState::new(ChatId([1; 16]), kind, Roster::of(accounts[0], &accounts[1..=others]));
+        let large = of(ChatKind::Group, ACKNOWLEDGING_ACCOUNTS);
+        assert!(!large.acknowledges());
+        assert_eq!(large.outbox_lives_ms(), [LARGE_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS], "what no log has waits for long");
+        assert!(of(ChatKind::Group, ACKNOWLEDGING_ACCOUNTS - 1).acknowledges());
+        assert!(of(ChatKind::Direct, 1).acknowledges());
     }
 }

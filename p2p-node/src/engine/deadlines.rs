@@ -8,7 +8,6 @@ use super::Engine;
 use crate::{
     api::types::ChatId,
     conversation::{ChatState, GroupEntry, group::GroupId, log::renewal_due},
-    limits::{GROUP_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     turn::{EngineError, Now, Schedule, Turn},
 };
 
@@ -157,6 +156,7 @@ impl Engine {
 fn expiry(chat: &ChatState) -> Option<u64> {
     // They are in the order in which they were written, unless the clock was set back meanwhile.
     let ends = chat.outbox.front().into_iter().chain(chat.outbox.back());
-    let life = if chat.is_group() { GROUP_OUTBOX_LIFE_MS } else { OUTBOX_LIFE_MS };
-    ends.map(|item| item.created_ms + life + 1).min()
+    let [logged_life, other_life] = chat.outbox_lives_ms();
+    let life = |last: u64| if last <= chat.row.sent_upto { logged_life } else { other_life };
+    ends.map(|item| item.created_ms + life(item.last) + 1).min()
 }

@@ -182,6 +182,8 @@ impl Conversations {
             return Ok(());
         }
         let logged = state.row.logged_upto;
+        // Where nobody says what it has got, all that is kept would be written again, by everybody.
+        let owed_at = owed_at.filter(|_| state.acknowledges());
         let row = state.roster.device_mut(newcomer.account, &newcomer.device);
         match owed_at {
             Some(at) if at <= turn.now() => {

@@ -60,6 +60,9 @@ impl Conversations {
             return Ok(());
         }
         state.receipt_due = None;
+        if !state.acknowledges() {
+            return Ok(());
+        }
         let Some(group) = self.active_group(cx.dir, chat) else {
             return Ok(());
         };

@@ -14,7 +14,7 @@ use crate::{
     conversation::{
         Conversations, GroupEntry, context::Context, group::GroupId, group_state::OpenGroup, policy::change::turn_of,
     },
-    limits::{INTRODUCE_AFTER_MS, MAX_AUDIT_PARTS},
+    limits::MAX_AUDIT_PARTS,
     mls::audit_of,
     store::{AUDIT, AuditRow, Reading, StandingRow},
     turn::{EngineError, Turn},
@@ -108,12 +108,13 @@ impl Conversations {
     /// A device has come that has nothing of the log: one of those that are there hands it on, one after the other until one has.
     pub(in crate::conversation) fn hand_on_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, id: GroupId) {
         let Some((group, chat)) = self.groups.get(&id).and_then(|group| Some((group, group.chat()?))) else { return };
-        let at = turn.now() + INTRODUCE_AFTER_MS + turn_of(group, &dir.account.device());
+        let turns = turn_of(group, &dir.account.device());
         if self.audit_head(chat).is_none() {
             return;
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             (entry.row.hand_on, entry.dirty) = (true, true);
+            let at = turn.now() + entry.introduce_after_ms() + turns;
             entry.hand_on_at.get_or_insert(at);
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     api::types::{ChatId, DurableEventKind, TransientEvent},
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
-    limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, MAX_LEAVES},
+    limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
     mls::policy::{Place, says_so},
     store::{EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Fact, Turn},
@@ -83,6 +83,12 @@ impl PolicyEntry {
         turn.fact(Fact::ContactsChanged);
         let name = self.policy.as_ref().map_or("", |policy| &policy.name);
         group_event(turn, DurableEventKind::GroupJoined, chat, own.as_bytes(), name)
+    }
+
+    /// After how many milliseconds those who have come are told what they lack, once for all who come within them.
+    pub(super) fn introduce_after_ms(&self) -> u64 {
+        let accounts = self.policy.as_ref().map_or(0, |policy| policy.members.len());
+        INTRODUCE_AFTER_MS * accounts.div_ceil(INTRODUCED_AT_ONCE).max(1) as u64
     }
 }
 
@@ -212,10 +218,11 @@ impl Conversations {
             .map_or(0, |g| g.members.iter().filter(|m| m.account == own && m.device < dir.account.device()).count());
         let Some(entry) = self.policies.of.get_mut(&chat) else { return };
         (entry.row.introduce, entry.dirty) = (true, true);
-        let spread = u64::from(dir.account.device().tag()[0]) * INTRODUCE_AFTER_MS / 256;
+        let after = entry.introduce_after_ms();
+        let spread = u64::from(dir.account.device().tag()[0]) * after / 256;
         // Another device of ours that is there comes first, and then this one need not.
         let turns = before as u64 * INTRODUCE_TURN_MS;
-        entry.introduce_at.get_or_insert(turn.now() + INTRODUCE_AFTER_MS + spread + turns);
+        entry.introduce_at.get_or_insert(turn.now() + after + spread + turns);
     }
 
     /// Tells the members of groups who we are, where that is due; and leaves those that know that we do.
