@@ -114,9 +114,11 @@ impl Lead {
         self.messages <= self.reserved
     }
 
-    /// When the state is to be written, in steady time.
+    /// When the state is to be written, in steady time: the more keys it has reserved, the later.
     pub fn due(&self) -> Option<u64> {
-        Some(if self.messages < STATE_MESSAGES { self.since_ms? + STATE_WITHIN_MS } else { 0 })
+        let most = self.reserved.max(STATE_MESSAGES);
+        let within = STATE_WITHIN_MS * u64::from(most / STATE_MESSAGES);
+        Some(if self.messages < most { self.since_ms? + within } else { 0 })
     }
 
     /// Whether what is stored is not just this state.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::STATE_MESSAGES,
+    limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES},
     mls::{GroupValue, Mls},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PARTS, PENDING_COMMITS, PendingRow,
@@ -120,7 +120,7 @@ impl GroupEntry {
         if let Some(state) = states.settle(&self.id) {
             mls |= state.lead.due().is_some_and(|due| due <= turn.now());
             if mls {
-                state.save(turn, &self.id, STATE_MESSAGES)?;
+                state.save(turn, &self.id, reserved_keys(self.members.len()))?;
             }
             if pending {
                 state.save_pending(turn, &self.id)?;
@@ -138,6 +138,12 @@ impl GroupEntry {
         }
         Ok(changed || mls || pending || !logs.is_empty())
     }
+}
+
+/// How many keys of ours a state reserves that is written for a group of so many devices.
+fn reserved_keys(devices: usize) -> u32 {
+    let times = (1 + devices / STATE_DEVICES).min(MAX_STATE_LEAD);
+    STATE_MESSAGES * times as u32
 }
 
 impl PendingCommit {
@@ -294,4 +300,16 @@ pub fn delete(turn: &Turn<'_>, id: &GroupId) -> Result<(), StoreError> {
         turn.delete_range(table, prefix(id))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_states_are_written_more_seldom() {
+        assert_eq!([2, 63, 64, 512, 2_000].map(reserved_keys), [1, 1, 2, 8, 8].map(|times| times * STATE_MESSAGES));
+        // Members follow over 1,024 keys.
+        assert!(reserved_keys(usize::MAX - 1) < 1_024);
+    }
 }
