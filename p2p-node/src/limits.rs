@@ -53,7 +53,7 @@ pub const STATE_WITHIN_MS: u64 = 10_000;
 /// A state has 2 KB for each device: of so many more devices it is written that much more seldom …
 pub const STATE_DEVICES: usize = 64;
 /// … but not more seldom than so many times: members have to follow us over the keys that are passed over.
-pub const MAX_STATE_LEAD: usize = 8;
+pub const MAX_STATE_LEAD: usize = 4;
 /// Groups kept for one conversation: the newest are used.
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
 /// Groups that one welcome replaces, and that are remembered as replaced before they were joined.

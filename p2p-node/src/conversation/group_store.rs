@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn large_states_are_written_more_seldom() {
-        assert_eq!([2, 63, 64, 512, 2_000].map(reserved_keys), [1, 1, 2, 8, 8].map(|times| times * STATE_MESSAGES));
+        assert_eq!([2, 63, 64, 512, 2_000].map(reserved_keys), [1, 1, 2, 4, 4].map(|times| times * STATE_MESSAGES));
         // Members follow over 1,024 keys.
         assert!(reserved_keys(usize::MAX - 1) < 1_024);
     }
