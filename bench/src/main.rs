@@ -1,5 +1,5 @@
-//! `starling-bench dm`, `profile`, `send`, `history`, `link`, `chain`, `rendezvous`, `attack` and `call`: what a message, a large profile, a command, a connected client and a call cost,
-//! beside the floor of the same machine in the same run.
+//! `starling-bench dm`, `profile`, `send`, `history`, `link`, `chain`, `group`, `rendezvous`, `attack` and `call`: what a message, a large profile, a
+//! command, a connected client, a group and a call cost, beside the floor of the same machine in the same run.
 
 /// Takes the place of the standard macro, which would panic with a message: no line of a report can forget it.
 macro_rules! println {
@@ -12,6 +12,7 @@ mod chain;
 mod client;
 mod dm;
 mod floor;
+mod group;
 mod history;
 mod link;
 mod measure;
@@ -79,6 +80,21 @@ enum Bench {
     },
     /// Device chains of many entries.
     Chain,
+    /// Groups of several sizes: delivery to all, members who come and go, catching up.
+    Group {
+        /// Members of each.
+        #[arg(long, value_delimiter = ',', default_values_t = [2, 16, 32])]
+        members: Vec<usize>,
+        /// Messages sent one at a time, to each size.
+        #[arg(long, default_value_t = 100)]
+        single: usize,
+        /// Messages in a burst, and that a member has missed.
+        #[arg(long, default_value_t = 2_000)]
+        burst: usize,
+        /// Bytes of each.
+        #[arg(long, default_value_t = 1_024)]
+        size: usize,
+    },
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
         /// Idle clients.
@@ -144,6 +160,7 @@ fn main() -> anyhow::Result<()> {
             Bench::Link { conversations } => Box::pin(link::run(conversations)).await,
             Bench::Crowd { dir, home, invite, count } => Box::pin(link::crowd(dir, home, invite, count)).await,
             Bench::Chain => chain::run(),
+            Bench::Group { members, single, burst, size } => Box::pin(group::run(&members, single, burst, size)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,

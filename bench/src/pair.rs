@@ -56,13 +56,14 @@ pub fn create(dir: &Path, name: &str, home: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn open(dir: &Path) -> anyhow::Result<Node> {
+/// Opens one.
+pub async fn open(dir: &Path) -> anyhow::Result<Node> {
     let net = NetConfig { listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse()?], mdns: false, proxy: None };
     Ok(Node::open(dir, &storage_key(), net).await?)
 }
 
 /// Waits until something holds, looking again at each change of the node.
-async fn until<T>(node: &Node, mut found: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub async fn until<T>(node: &Node, mut found: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let mut last_event = node.last_event();
     let mut transient = node.transient_events();
     loop {
@@ -115,7 +116,8 @@ pub struct Burst {
     pub wire_bytes: f64,
 }
 
-fn text(size: usize, n: usize) -> Text {
+/// A message of so many bytes that ends with its number.
+pub fn text(size: usize, n: usize) -> Text {
     // Not by a width: the formatter would write 4,096 single characters, which costs more than sealing them.
     let mut text = "0".repeat(size.saturating_sub(12));
     text.push_str(&format!("{n:012}"));
