@@ -118,6 +118,8 @@ pub struct LogAppends {
     pub renews_at: Option<u64>,
     /// So many parts of our commit are in the log.
     pub parts: usize,
+    /// More of them are on their way.
+    pub parts_under_way: bool,
 }
 
 impl Default for LogAppends {
@@ -133,6 +135,7 @@ impl Default for LogAppends {
             no_renewal_in: None,
             renews_at: None,
             parts: 0,
+            parts_under_way: false,
         }
     }
 }

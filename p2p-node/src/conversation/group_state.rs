@@ -275,7 +275,7 @@ impl OpenGroup<'_> {
         self.state.live.reset_value(current);
         let next = log_row(&after)?;
         self.state.pending = Some(PendingCommit { after, value, entry, next });
-        (self.entry.has_pending, self.entry.append.parts) = (true, 0);
+        (self.entry.has_pending, self.entry.append.parts, self.entry.append.parts_under_way) = (true, 0, false);
         (self.entry.unsaved.mls, self.entry.unsaved.pending) = (true, true);
         Ok(size)
     }

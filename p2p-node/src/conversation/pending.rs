@@ -18,6 +18,7 @@ impl Conversations {
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 if let Some(entry) = self.groups.get_mut(&id) {
                     (entry.append.opening, entry.append.committing) = (false, false);
+                    entry.append.parts_under_way = false;
                     entry.read.under_way.clear();
                 }
             }

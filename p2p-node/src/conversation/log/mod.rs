@@ -78,7 +78,7 @@ impl Conversations {
                 (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
                     (false, false, false, false);
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
-                entry.writing_door = false;
+                (entry.writing_door, entry.append.parts_under_way) = (false, false);
             }
             self.groups.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);

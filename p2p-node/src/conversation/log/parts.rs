@@ -106,7 +106,7 @@ impl Conversations {
         (home, id): (HomeId, GroupId),
         (commit, parts): (&Bytes, &[Bytes]),
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.append.parts_under_way) else { return Ok(()) };
         let Some((log, keys)) = entry.current_log().zip(entry.current_keys()) else { return Ok(()) };
         let (epoch, after) = (log.epoch, log.cursor);
         // What was read there was sent before, also if its answer was lost.
@@ -118,6 +118,7 @@ impl Conversations {
         let Batch { mut request, upto } = Batch::next(&keys, parts, entry.append.parts);
         request.after = after;
         request.insist = request.candidate && entry.append.refusals >= MAX_COMMIT_REFUSALS;
+        entry.append.parts_under_way = upto.is_some();
         let pending = upto.map_or(LogPending::Commit(id), |upto| LogPending::Parts(id, commit_hash(commit), upto));
         cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, pending);
         Ok(())
@@ -132,6 +133,7 @@ impl Conversations {
         upto: usize,
     ) -> Result<(), EngineError> {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
+        group.entry.append.parts_under_way = false;
         // It may have been given up meanwhile, as another has won.
         if group.pending_commit().is_some_and(|pending| commit_hash(&pending) == commit) {
             let append = &mut group.entry.append;

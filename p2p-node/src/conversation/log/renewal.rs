@@ -132,7 +132,7 @@ impl Conversations {
     pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, wait: bool) {
         let now = turn.now();
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.append.under_way = false;
+            (entry.append.under_way, entry.append.parts_under_way) = (false, false);
             entry.append.opening = false;
             entry.read.under_way.clear();
             if wait {
