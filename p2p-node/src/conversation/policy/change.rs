@@ -223,6 +223,8 @@ impl Conversations {
             return refused(GroupRefusal::NotAMember);
         };
         let (own, place) = (dir.account.id(), Place { group: &group.id, epoch: group.epoch() });
+        // All together: so it is known at once whether there is room for as many.
+        let mut after = policy.clone();
         for intent in intents {
             let about_somebody = matches!(intent.kind(), IntentKind::Remove | IntentKind::Role);
             if about_somebody && intent.account().is_none_or(|account| policy.role(account.as_bytes()).is_none()) {
@@ -231,10 +233,12 @@ impl Conversations {
             if policy.rules.is_none() && needs_rules(intent) {
                 return refused(GroupRefusal::OldGroup);
             }
-            if let Some(after) = with_intent(policy, policy, intent, &own, place.epoch) {
-                let change = Change { policy: after, reasons: Reasons::default() };
-                check(policy, &change, own, place).map_err(|why| NotAllowed::Group(why.into()))?;
-            }
+            after = changed(&after, intent, &own, place.epoch).unwrap_or(after);
+        }
+        if after != *policy {
+            after.removed = removed_after(policy, &after);
+            let change = Change { policy: after, reasons: Reasons::default() };
+            check(policy, &change, own, place).map_err(|why| NotAllowed::Group(why.into()))?;
         }
         Ok(())
     }
