@@ -15,8 +15,8 @@ use starling_keys::{
 };
 use starling_wire::{
     AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder,
-    GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, PartNames, Piece, Policy, PolicyMember, Reasons, Role,
-    SealedBeacon, SeenEntries, Signal, Text, Tombstone, cut,
+    GossipKey, GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, PartNames, Piece, Policy, PolicyMember,
+    Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone, TopicId, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Way},
     inbox::{InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
@@ -184,6 +184,25 @@ fn inbox_items() {
             body.beacons.into_iter().for_each(|beacon| drop(Beacon::from_bytes(beacon.sealed)));
         }
         let _ = InboxBody::from_bytes(input);
+    });
+}
+
+#[test]
+fn gossip_envelopes_and_topics() {
+    let key = GossipKey::from_secret(&[1; 32]);
+    let valid = key.seal(&pad(b"a message".to_vec())).unwrap();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        let bytes = mutated(&valid, input);
+        if let Ok(entry) = key.open(&bytes) {
+            assert_eq!(key.seal(&entry).unwrap(), bytes, "there is one envelope of an entry");
+        }
+        if let Some(envelope) = key.seal(input) {
+            assert_eq!(key.open(&envelope).unwrap(), input);
+        }
+        let text = String::from_utf8_lossy(input);
+        if let Some(topic) = TopicId::from_text(&text) {
+            assert_eq!(topic.to_text(), text);
+        }
     });
 }
 

@@ -10,6 +10,7 @@ pub mod direct;
 mod door;
 mod event;
 mod frame;
+mod gossip;
 pub mod history;
 pub mod inbox;
 mod label;
@@ -39,6 +40,7 @@ pub use event::{
     KnownChain, MAX_AUDIT_PART, MAX_CHAINS, Profile, Reaction, Receipt, RemovedDeviceUse, Text,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
+pub use gossip::{EnvelopeError, GossipKey, TopicId, envelope_id};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use parts::{PartNames, PartsError, Piece, cut, part_name};

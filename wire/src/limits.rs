@@ -28,6 +28,10 @@ pub const MAX_PARTS: usize = MAX_LARGE.div_ceil(MAX_PART);
 pub const MAX_PART_ENTRY: usize = 128 * 1024 + 64;
 /// Parts that count in a log, from its beginning: more than a server takes, so that what a reader keeps is bounded, and the same for all.
 pub const MAX_LOG_PARTS: u32 = 512;
+/// Largest sealed entry that members pass on to one another: one that is padded to 64 KiB. Larger ones are read in the log.
+pub const MAX_GOSSIP_ENTRY: usize = 64 * 1024 + 64;
+/// Largest envelope of such an entry.
+pub const MAX_ENVELOPE: usize = MAX_GOSSIP_ENTRY + 33;
 /// Largest frame on a direct stream: a few entries.
 pub const MAX_DIRECT_FRAME: usize = 512 * 1024;
 /// Most entries in one direct frame.
