@@ -24,6 +24,7 @@ impl Engine {
             }
             NetEvent::DirectDown(device) => self.delivery.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
+            NetEvent::Gossip { .. } | NetEvent::GossipPeer(..) => {}
             NetEvent::HomeUp(home, hello, _) if !hello.is_current() => {
                 // It understands no request of ours; what waits for it waits on.
                 let lost = self.homes.home_down(turn, home, ConnectionProblem::OlderVersion);

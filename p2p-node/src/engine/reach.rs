@@ -70,7 +70,7 @@ impl Engine {
                     self.account.own_devices.addresses.get(&device).cloned().unwrap_or_default(),
                 ),
             };
-            targets.insert(device, Target { relays, addresses });
+            targets.insert(device, Target { relays, addresses, ..Target::default() });
         }
         let lan = self.lan_keys(targets.keys());
         if Some(&lan) != self.reach.lan.as_ref() {

@@ -6,6 +6,7 @@
 
 mod connectivity;
 mod direct;
+pub mod gossip;
 mod problem;
 mod proxy;
 mod rendezvous;
@@ -14,18 +15,23 @@ mod swarm;
 mod transport;
 mod turn;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
+use bytes::Bytes;
 use libp2p::{Multiaddr, PeerId};
 use starling_keys::{DeviceId, RendezvousAddr};
 use starling_media::transport::tunnel::TunnelEnds;
 use starling_wire::{
-    Puzzle,
+    Puzzle, TopicId,
     direct::DirectFrame,
     rendezvous::{RequestBody, Response, ServerHello},
 };
 use tokio::sync::oneshot;
 
+use crate::mls::GroupId;
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
@@ -44,6 +50,17 @@ pub struct Target {
     pub relays: Vec<RendezvousAddr>,
     /// Where it was last reachable.
     pub addresses: Vec<Multiaddr>,
+    /// The groups that it takes part in with us, among those whose entries we pass on.
+    pub groups: BTreeSet<GroupId>,
+    /// It is a member of these groups, and nothing else of ours: only what is written there is passed on, and it is dialled if too few others are there.
+    pub gossip_only: bool,
+}
+
+impl Target {
+    /// Whether the way to it, and what it is reached for, are those of another.
+    pub fn is_reached_as(&self, other: &Self) -> bool {
+        (&self.relays, &self.addresses, self.gossip_only) == (&other.relays, &other.addresses, other.gossip_only)
+    }
 }
 
 /// A secret of a device and its contacts, that its names on a LAN follow from.
@@ -118,6 +135,10 @@ pub enum NetCommand {
     Check,
     /// A frame for a device.
     Direct(DeviceId, DirectFrame),
+    /// Take part in a topic, with these members; or no longer.
+    Topic(TopicId, Option<gossip::Topic>),
+    /// Pass an envelope on, on a topic that we take part in.
+    Publish(TopicId, Bytes),
     /// Open a stream of TURN to a rendezvous that is connected. If there is none, the sender is dropped.
     Turn(HomeId, oneshot::Sender<TunnelEnds>),
     /// A request to a rendezvous, under a number that the engine chose.
@@ -165,6 +186,17 @@ pub enum NetEvent {
     DirectSilent(DeviceId, bool),
     /// A frame of a device.
     Direct(DeviceId, DirectFrame),
+    /// A member of a group has passed on an entry of its log.
+    Gossip {
+        /// The topic.
+        topic: TopicId,
+        /// Who has brought it, which need not be who has written it.
+        from: DeviceId,
+        /// The entry, sealed.
+        entry: Bytes,
+    },
+    /// A member can be reached on a topic, after it could not be.
+    GossipPeer(TopicId, DeviceId),
     /// A rendezvous has greeted us, on a connection that goes over this, as far as is known.
     HomeUp(HomeId, ServerHello, Option<Transport>),
     /// A rendezvous does not answer, or answers again. The connection may still be good.

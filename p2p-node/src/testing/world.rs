@@ -477,6 +477,8 @@ impl World {
             | NetCommand::Stun(..)
             | NetCommand::Turn(..)
             | NetCommand::Leave
+            | NetCommand::Topic(..)
+            | NetCommand::Publish(..)
             | NetCommand::Watch(_)
             | NetCommand::Lan(_) => {}
             NetCommand::Check => {

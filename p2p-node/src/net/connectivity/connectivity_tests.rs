@@ -14,6 +14,8 @@ mod changes;
 mod last_resort;
 #[path = "liveness_tests.rs"]
 mod liveness;
+#[path = "members_tests.rs"]
+mod member_decisions;
 #[path = "visits_tests.rs"]
 mod visits;
 
@@ -35,7 +37,7 @@ fn address(n: u32) -> Multiaddr {
 }
 
 fn target(n: u32) -> Target {
-    Target { relays: vec![], addresses: vec![address(n)] }
+    Target { relays: vec![], addresses: vec![address(n)], ..Target::default() }
 }
 
 fn home(n: u32) -> (HomeId, RendezvousAddr) {
@@ -482,7 +484,10 @@ fn relays_are_dialled_through_only_while_they_are_connected() {
     let mut world = World::new(12);
     let id = world.home(9, false);
     let (_, relay) = home(9);
-    world.input(Input::Targets(HashMap::from([(device(1), Target { relays: vec![relay], addresses: vec![] })])));
+    world.input(Input::Targets(HashMap::from([(
+        device(1),
+        Target { relays: vec![relay], addresses: vec![], ..Target::default() },
+    )])));
     assert!(world.dials_to(1).is_empty());
     let dial = *world.dials.first_key_value().unwrap().0;
     world.connect(9, false, Some(dial));
@@ -579,7 +584,11 @@ fn nothing_is_dialled_after_leaving() {
 #[test]
 fn addresses_that_others_name_lead_into_no_network_that_is_not_theirs_too() {
     let mut world = World::without_networks(70);
-    let inside = Target { relays: vec![], addresses: vec![address(1), "/ip4/127.0.0.1/tcp/6379".parse().unwrap()] };
+    let inside = Target {
+        relays: vec![],
+        addresses: vec![address(1), "/ip4/127.0.0.1/tcp/6379".parse().unwrap()],
+        ..Target::default()
+    };
     world.input(Input::Targets(HashMap::from([(device(1), inside)])));
     world.input(Input::Found { peer: peer(1), address: "/ip4/172.16.0.9/tcp/8080".parse().unwrap() });
     // The rendezvous of a contact.

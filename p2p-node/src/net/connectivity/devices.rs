@@ -16,7 +16,12 @@ use super::{
 
 impl Connectivity {
     pub(super) fn set_targets(&mut self, now: Instant, mut targets: HashMap<DeviceId, Target>) {
-        let gone: Vec<DeviceId> = self.devices.keys().filter(|id| !targets.contains_key(id)).copied().collect();
+        // Streams to somebody who is no more than a member now end, too.
+        let ends = |id: &DeviceId, device: &Device| {
+            targets.get(id).is_none_or(|target| target.gossip_only && !device.target.gossip_only)
+        };
+        let gone: Vec<DeviceId> =
+            self.devices.iter().filter(|(id, device)| ends(*id, *device)).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(device) = self.devices.remove(&id) {
                 self.act(Action::DropStreams(id));
@@ -29,8 +34,11 @@ impl Connectivity {
             if let Some(target) = targets.remove(id)
                 && device.target != target
             {
+                let moved = !device.target.is_reached_as(&target);
                 device.target = target;
-                device.backoff.expedite(now);
+                if moved {
+                    device.backoff.expedite(now);
+                }
                 self.agenda.set(Errand::Device(*id), device.due());
             }
         }
@@ -42,11 +50,13 @@ impl Connectivity {
             // It may be connected already, as a rendezvous or by a connection that we have not closed yet.
             self.prefer_best(peer);
         }
+        self.index_members();
         self.admit_known();
     }
 
     pub(super) fn schedule_device(&mut self, id: &DeviceId) {
-        let due = self.devices.get(id).and_then(Device::due);
+        let is_reached = |device: &Device| device.target.gossip_only && self.is_connected(&device.peer);
+        let due = self.devices.get(id).filter(|device| !is_reached(device)).and_then(Device::due);
         self.agenda.set(Errand::Device(*id), due);
     }
 
@@ -66,6 +76,9 @@ impl Connectivity {
     }
 
     pub(super) fn try_device(&mut self, now: Instant, id: DeviceId) {
+        if self.devices.get(&id).is_some_and(|device| device.target.gossip_only) {
+            return self.try_member(now, id);
+        }
         let has_home = self.homes.values().any(|home| home.reserve && home.is_up());
         let Some(device) = self.devices.get_mut(&id) else { return };
         device.tried(now, has_home, &mut self.rng);
@@ -126,6 +139,9 @@ impl Connectivity {
         let Some(all) = self.connections.get(&peer) else { return };
         let Some(best) = all.best() else { return };
         let Some((id, device)) = device_of(&peer).and_then(|id| Some((id, self.devices.get(&id)?))) else { return };
+        if device.target.gossip_only {
+            return self.prefer_direct(&peer);
+        }
         // A stream that is being opened on a connection which died with the peer's process would take ten seconds to fail: another one is opened.
         let in_use = device.out.is_some_and(|(current, _)| all.rank(&current) <= all.rank(&best));
         if device.opening != Some(best.id) && !in_use {

@@ -283,7 +283,7 @@ fn a_relay_that_is_no_home_any_more_is_kept_by_who_is_reached_through_it() {
     world.home(9, false);
     world.connect(9, false, None);
     let (_, relay) = home(9);
-    world.input(Input::Targets(HashMap::from([(device(1), Target { relays: vec![relay], addresses: vec![] })])));
+    world.input(Input::Targets(HashMap::from([(device(1), Target { relays: vec![relay], ..Target::default() })])));
     world.connect(1, true, None);
     world.open_streams();
     world.fail_dials();
@@ -352,7 +352,7 @@ fn what_a_device_does_not_answer_takes_another_path_after_five_seconds() {
     world.open_streams();
     world.input(Input::Targets(HashMap::from([(
         device(1),
-        Target { relays: vec![relay], addresses: vec![address(1)] },
+        Target { relays: vec![relay], addresses: vec![address(1)], ..Target::default() },
     )])));
     world.fail_dials();
     let dead = world.connect(1, false, None);

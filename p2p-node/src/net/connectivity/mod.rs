@@ -13,6 +13,7 @@ mod changes;
 mod devices;
 mod homes;
 mod liveness;
+mod members;
 mod peers;
 mod reach;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
 use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
-use crate::net::ConnectionProblem;
+use crate::{mls::GroupId, net::ConnectionProblem};
 use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
 use liveness::Probes;
@@ -177,6 +178,8 @@ pub struct Connectivity {
     devices: BTreeMap<DeviceId, Device>,
     homes: BTreeMap<HomeId, Home>,
     connections: HashMap<PeerId, Connections>,
+    /// The devices of each group that takes part in something with us.
+    members: BTreeMap<GroupId, Vec<DeviceId>>,
     dials: HashMap<DialId, DialFor>,
     last_dial: u64,
     agenda: Agenda<Errand>,
@@ -199,6 +202,7 @@ impl Connectivity {
             devices: BTreeMap::new(),
             homes: BTreeMap::new(),
             connections: HashMap::new(),
+            members: BTreeMap::new(),
             dials: HashMap::new(),
             last_dial: 0,
             agenda: Agenda::default(),
@@ -294,7 +298,7 @@ impl Connectivity {
 
     /// Whether streams of a device are taken.
     pub fn admits(&self, device: &DeviceId) -> bool {
-        self.devices.contains_key(device)
+        self.devices.get(device).is_some_and(|device| !device.target.gossip_only)
     }
 
     /// The connection of the stream that is used to write to a device.

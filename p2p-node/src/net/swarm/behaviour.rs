@@ -17,7 +17,7 @@ use starling_wire::{
     streams::{self, Gate},
 };
 
-use super::{confine::Confine, proxied};
+use super::{confine::Confine, gossip::Gossip, proxied};
 use crate::net::Proxy;
 
 /// How often AutoNAT looks whether there is an address to test, which it does with a timer that wakes the machine up. Until one is confirmed, contacts
@@ -34,6 +34,7 @@ pub(super) struct Behaviour {
     pub limits: connection_limits::Behaviour,
     pub confine: Confine,
     pub streams: streams::Behaviour,
+    pub gossip: Gossip,
     pub relay: relay::client::Behaviour,
     pub dcutr: dcutr::Behaviour,
     pub autonat: autonat::v2::client::Behaviour,
@@ -61,6 +62,7 @@ pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Beha
             confine: Confine::default(),
             // Until the engine has said who our contacts are, nobody gets in.
             streams: streams::Behaviour::new(&[DIRECT_PROTOCOL], Gate::Only(HashSet::new())),
+            gossip: Gossip::new()?,
             relay,
             dcutr: dcutr::Behaviour::new(peer),
             autonat: autonat::v2::client::Behaviour::new(

@@ -439,6 +439,8 @@ impl Driver {
                     self.report(Input::StreamStalled(device)).await;
                 }
             }
+            NetCommand::Topic(id, topic) => self.swarm.behaviour_mut().gossip.set(id, topic),
+            NetCommand::Publish(id, envelope) => self.swarm.behaviour_mut().gossip.publish(id, &envelope),
             NetCommand::Turn(home, reply) => {
                 // A rendezvous has its key as a device has.
                 let Some(peer) = DeviceId::from_bytes(&home).ok().and_then(|key| peer_of(&key)) else { return };

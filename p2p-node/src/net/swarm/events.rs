@@ -12,6 +12,7 @@ use super::{
     behaviour::BehaviourEvent,
     cause::dial_problem,
     driver::{Dial, Driver},
+    gossip,
     lan::Found,
     paths::{Path, Picture},
     watch::Changed,
@@ -113,6 +114,14 @@ impl Driver {
         Some(dial)
     }
 
+    /// A member has passed on an entry. While the engine has too much to do it is dropped, and not passed on: the swarm does not wait for what the log
+    /// has, too.
+    fn on_entry(&mut self, entry: &gossip::Entry) {
+        let event = NetEvent::Gossip { topic: entry.topic, entry: entry.sealed.clone() };
+        let taken = self.engine.try_send(event).is_ok();
+        self.swarm.behaviour_mut().gossip.settle(entry, taken);
+    }
+
     async fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Streams(streams::Event::Inbound { peer, stream, connection, .. }) => {
@@ -120,6 +129,11 @@ impl Driver {
                     self.read_from_device(device, stream, connection);
                     self.report(Input::StreamIn { device, connection }).await;
                 }
+            }
+            BehaviourEvent::Gossip(gossip::Event::Entry(entry)) => self.on_entry(&entry),
+            BehaviourEvent::Gossip(gossip::Event::Peer(topic)) => {
+                // Who is met while the engine has too much to do is met again.
+                let _ = self.engine.try_send(NetEvent::GossipPeer(topic));
             }
             BehaviourEvent::Dcutr(dcutr::Event { remote_peer_id, result: Ok(_) }) => {
                 self.report(Input::HolePunched(remote_peer_id)).await;

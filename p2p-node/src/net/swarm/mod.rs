@@ -11,6 +11,7 @@ mod cause_tests;
 mod confine;
 mod driver;
 mod events;
+mod gossip;
 mod introduction;
 mod lan;
 mod lan_query;

@@ -32,7 +32,7 @@ async fn wait_for(inputs: &mut mpsc::Receiver<NetEvent>, fits: impl Fn(&NetEvent
 }
 
 fn targets(device: DeviceId, addresses: Vec<Multiaddr>) -> NetCommand {
-    NetCommand::Targets(HashMap::from([(device, Target { relays: vec![], addresses })]))
+    NetCommand::Targets(HashMap::from([(device, Target { relays: vec![], addresses, ..Target::default() })]))
 }
 
 /// Loopback is dialled only beside a home there; nobody answers at this one.

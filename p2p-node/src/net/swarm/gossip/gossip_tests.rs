@@ -1,0 +1,166 @@
+//! gossipsub on loopback: what members pass on to one another, and what others do not get.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::UdpSocket,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use libp2p::Multiaddr;
+use starling_keys::{DeviceId, DeviceKey, RendezvousAddr};
+use starling_wire::{GossipKey, TopicId};
+use tokio::sync::mpsc;
+
+use crate::net::{
+    NetCommand, NetConfig, NetEvent, NetHandle, Target, WantedHome, gossip::Topic, peer_of, swarm::start,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A device with its swarm.
+struct Device {
+    id: DeviceId,
+    address: Multiaddr,
+    to: NetHandle,
+    from: mpsc::Receiver<NetEvent>,
+}
+
+impl Device {
+    fn new(seed: u8) -> Self {
+        let key = DeviceKey::from_seed(&[seed; 32]);
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{port}/quic-v1").parse().unwrap();
+        let (engine, from) = mpsc::channel(64);
+        let config = NetConfig { listen: vec![address.clone()], mdns: false, proxy: None };
+        let to = start(&key, &config, engine).unwrap();
+        // Loopback is dialled only beside a home there; nobody answers at this one.
+        let home = peer_of(&DeviceKey::from_seed(&[9; 32]).id()).unwrap();
+        let home: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/1/p2p/{home}").parse().unwrap();
+        let wanted = WantedHome { addresses: vec![home.clone()], own: true, ..WantedHome::default() };
+        to.send(NetCommand::Homes(HashMap::from([(home.peer, wanted)])));
+        Self { id: key.id(), address, to, from }
+    }
+
+    /// Connects with others, with whom there is nothing but gossip.
+    fn knows(&self, others: &[&Device]) {
+        let target = |other: &&Device| {
+            let addresses = vec![other.address.clone()];
+            (other.id, Target { addresses, groups: BTreeSet::from([[1; 16]]), gossip_only: true, ..Target::default() })
+        };
+        self.to.send(NetCommand::Targets(others.iter().map(target).collect()));
+    }
+
+    fn joins(&self, key: &GossipKey, members: &[&Device]) {
+        let members = members.iter().map(|member| member.id).filter(|id| *id != self.id).collect();
+        let topic = Some(Topic { key: key.clone(), members });
+        self.to.send(NetCommand::Topic(key.topic(), topic));
+    }
+
+    async fn wait_for(&mut self, fits: impl Fn(&NetEvent) -> bool) -> NetEvent {
+        let look = async {
+            loop {
+                let event = self.from.recv().await.expect("the swarm has stopped");
+                if fits(&event) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("waited in vain")
+    }
+
+    async fn hears(&mut self, on: TopicId, text: &[u8]) {
+        let is_it = |e: &NetEvent| matches!(e, NetEvent::Gossip { topic, entry, .. } if *topic == on && entry == text);
+        self.wait_for(is_it).await;
+    }
+
+    async fn meets(&mut self, on: TopicId, other: DeviceId) {
+        let is_it = |e: &NetEvent| matches!(e, NetEvent::GossipPeer(topic, device) if *topic == on && *device == other);
+        self.wait_for(is_it).await;
+    }
+
+    fn says(&self, key: &GossipKey, text: &[u8]) {
+        self.to.send(NetCommand::Publish(key.topic(), key.seal(text).unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn what_one_writes_goes_over_members_to_those_it_is_not_connected_with() {
+    let (mut alice, mut bob, mut carol) = (Device::new(11), Device::new(12), Device::new(13));
+    let key = GossipKey::from_secret(&[1; 32]);
+    alice.knows(&[&bob]);
+    bob.knows(&[&alice, &carol]);
+    carol.knows(&[&bob]);
+    for device in [&alice, &bob, &carol] {
+        device.joins(&key, &[&alice, &bob, &carol]);
+    }
+    let (bobs, topic) = (bob.id, key.topic());
+    alice.meets(topic, bobs).await;
+    carol.meets(topic, bobs).await;
+    // The first may be written before the mesh is there: then it is heard of within a second.
+    alice.says(&key, b"one");
+    bob.hears(topic, b"one").await;
+    carol.hears(topic, b"one").await;
+    carol.says(&key, b"two");
+    alice.hears(topic, b"two").await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_no_member_neither_hears_nor_is_heard() {
+    let (mut alice, mut bob, mut eve) = (Device::new(14), Device::new(15), Device::new(16));
+    let (key, other) = (GossipKey::from_secret(&[1; 32]), GossipKey::from_secret(&[2; 32]));
+    alice.knows(&[&bob, &eve]);
+    bob.knows(&[&alice]);
+    eve.knows(&[&alice]);
+    for device in [&alice, &bob] {
+        device.joins(&key, &[&alice, &bob]);
+    }
+    // Eve shares another topic with alice, and has overheard the first.
+    for device in [&alice, &eve] {
+        device.joins(&other, &[&alice, &eve]);
+    }
+    let (alices, eves) = (alice.id, eve.id);
+    alice.meets(other.topic(), eves).await;
+    bob.meets(key.topic(), alices).await;
+    eve.joins(&key, &[&alice, &bob, &eve]);
+    bob.says(&key, b"before");
+    alice.hears(key.topic(), b"before").await;
+    eve.says(&key, b"hi");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bob.says(&key, b"after");
+    alice.hears(key.topic(), b"after").await;
+    // Nothing of it has come to her.
+    while let Ok(event) = eve.from.try_recv() {
+        assert!(!matches!(event, NetEvent::Gossip { .. }), "{event:?}");
+    }
+    let bytes: Bytes = key.seal(b"hi").unwrap();
+    assert!(key.open(&bytes).is_ok(), "she could make envelopes of it");
+    while let Ok(event) = bob.from.try_recv() {
+        assert!(!matches!(event, NetEvent::Gossip { .. }), "{event:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_hears_of_a_topic_later_is_met_all_the_same() {
+    let (mut alice, mut bob) = (Device::new(17), Device::new(18));
+    let key = GossipKey::from_secret(&[3; 32]);
+    alice.knows(&[&bob]);
+    bob.knows(&[&alice]);
+    alice.joins(&key, &[&alice, &bob]);
+    // They are connected for a time before bob knows of the topic: what alice has opened waits.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bob.joins(&key, &[&alice, &bob]);
+    let (topic, alices, bobs) = (key.topic(), alice.id, bob.id);
+    alice.meets(topic, bobs).await;
+    bob.meets(topic, alices).await;
+    bob.says(&key, b"here");
+    alice.hears(topic, b"here").await;
+    // And no longer once it is left.
+    alice.to.send(NetCommand::Topic(topic, None));
+    bob.says(&key, b"gone");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while let Ok(event) = alice.from.try_recv() {
+        assert!(!matches!(event, NetEvent::Gossip { .. }), "{event:?}");
+    }
+}

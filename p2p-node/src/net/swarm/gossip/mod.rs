@@ -1,0 +1,411 @@
+//! gossipsub among the members of groups, and nobody else.
+//!
+//! gossipsub itself tells every peer that it is connected with which topics there are, and takes everybody for a subscriber who says so. So this
+//! behaviour stands between it and the swarm: gossipsub knows of connections to members alone, for as long as they share a topic with us. A peer that
+//! subscribes to a topic of whose epoch it is no member has overheard it: with that one nothing is exchanged any more.
+//!
+//! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] before gossipsub looks at it, and by the `Inspector` after that.
+
+#[cfg(test)]
+mod gossip_tests;
+mod handler;
+mod settings;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, TopicHash},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionId, FromSwarm, NetworkBehaviour,
+        NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished,
+    },
+};
+use starling_keys::DeviceId;
+use starling_wire::TopicId;
+
+use self::handler::{Accept, Handler, Word};
+use super::behaviour::BuildError;
+use crate::net::{
+    device_of,
+    gossip::{Inspector, Topic, Verdict},
+    peer_of,
+};
+
+/// Frames that one peer may send in a second: each has one envelope in most cases, or says who has which …
+const FRAMES_PER_SECOND: u64 = 1_000;
+/// … and at once.
+const FRAME_BURST: u64 = 4_000;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A member has passed on an entry. It waits for [`Gossip::settle`].
+    Entry(Entry),
+    /// A member can be reached on a topic.
+    Peer(TopicId, DeviceId),
+}
+
+/// An entry that a member has passed on.
+#[derive(Debug)]
+pub struct Entry {
+    /// The topic.
+    pub topic: TopicId,
+    /// Who has brought it.
+    pub from: DeviceId,
+    /// The entry, sealed.
+    pub sealed: Bytes,
+    message: MessageId,
+    source: PeerId,
+}
+
+/// A connection to a peer.
+struct Link {
+    id: ConnectionId,
+    endpoint: ConnectedPoint,
+    /// gossipsub knows of it.
+    open: bool,
+}
+
+/// What is known of a peer.
+struct Peer {
+    links: Vec<Link>,
+    /// Frames that it may still send, and up to when that has grown.
+    frames: (u64, Instant),
+}
+
+impl Peer {
+    fn new() -> Self {
+        Self { links: Vec::new(), frames: (FRAME_BURST, Instant::now()) }
+    }
+
+    fn open_links(&self) -> usize {
+        self.links.iter().filter(|link| link.open).count()
+    }
+
+    fn may_send(&mut self, now: Instant) -> bool {
+        let (left, since) = &mut self.frames;
+        let passed = now.saturating_duration_since(*since).as_millis().min(60_000) as u64;
+        if passed > 0 {
+            (*left, *since) = ((*left + passed * FRAMES_PER_SECOND / 1_000).min(FRAME_BURST), now);
+        }
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
+    }
+}
+
+/// The behaviour.
+pub struct Gossip {
+    inner: gossipsub::Behaviour,
+    accept: Accept,
+    inspector: Inspector,
+    peers: HashMap<PeerId, Peer>,
+    /// How many of their connections gossipsub knows of.
+    open: usize,
+    /// The peers of the members of all topics.
+    members: HashSet<PeerId>,
+    /// Those with whom nothing is exchanged, though they are members of something.
+    shut_out: HashSet<PeerId>,
+    actions: VecDeque<ToSwarm<Event, Word>>,
+    waker: Option<Waker>,
+}
+
+impl Gossip {
+    /// One that takes part in nothing.
+    ///
+    /// # Errors
+    /// If our settings of gossipsub are not valid.
+    pub fn new() -> Result<Self, BuildError> {
+        // What accepts streams follows from the settings, and only a handler says what it is.
+        let (nobody, nowhere) = (PeerId::random(), Multiaddr::empty());
+        let of_nobody = settings::build()?.handle_established_inbound_connection(
+            ConnectionId::new_unchecked(0),
+            nobody,
+            &nowhere,
+            &nowhere,
+        )?;
+        Ok(Self {
+            inner: settings::build()?,
+            accept: of_nobody.listen_protocol().upgrade().clone(),
+            inspector: Inspector::default(),
+            peers: HashMap::new(),
+            open: 0,
+            members: HashSet::new(),
+            shut_out: HashSet::new(),
+            actions: VecDeque::new(),
+            waker: None,
+        })
+    }
+
+    /// Takes part in a topic, with these members; or no longer.
+    pub fn set(&mut self, id: TopicId, topic: Option<Topic>) {
+        let name = IdentTopic::new(id.to_text());
+        let (known, stays) = (self.inspector.has(&id), topic.is_some());
+        self.inspector.set(id, topic);
+        self.members = self.inspector.members().iter().filter_map(peer_of).collect();
+        self.shut_out.retain(|peer| self.members.contains(peer));
+        if !stays {
+            self.inner.unsubscribe(&name);
+        }
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.admit(peer);
+        }
+        if stays && !known {
+            if let Err(error) = self.inner.set_topic_params(name.clone(), settings::topic_scores()) {
+                tracing::warn!(error, "a topic has no scores");
+            }
+            if let Err(error) = self.inner.subscribe(&name) {
+                tracing::warn!(%error, "a topic cannot be subscribed to");
+            }
+        }
+        if stays {
+            self.look_at_subscribers(id, &name.hash());
+        }
+        self.wake();
+    }
+
+    /// Passes an envelope of ours on.
+    pub fn publish(&mut self, id: TopicId, envelope: &Bytes) {
+        if !self.inspector.has(&id) {
+            return;
+        }
+        self.inspector.note_sent(&id, envelope);
+        if let Err(error) = self.inner.publish(TopicHash::from_raw(id.to_text()), envelope.to_vec()) {
+            tracing::debug!(%error, "nobody takes an envelope now");
+        }
+        self.wake();
+    }
+
+    /// Whether an entry was taken over: only then it is passed on to others.
+    pub fn settle(&mut self, entry: &Entry, taken: bool) {
+        let acceptance = if taken { MessageAcceptance::Accept } else { MessageAcceptance::Ignore };
+        self.report(&entry.message, &entry.source, acceptance);
+    }
+
+    fn report(&mut self, message: &MessageId, source: &PeerId, acceptance: MessageAcceptance) {
+        self.inner.report_message_validation_result(message, source, acceptance);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Those who had subscribed to a topic before we did, or before its members were others, are met now; or they are no members of it.
+    fn look_at_subscribers(&mut self, id: TopicId, name: &TopicHash) {
+        let mut subscribers = Vec::new();
+        for (peer, topics) in self.inner.all_peers() {
+            if topics.into_iter().any(|topic| topic == name) {
+                subscribers.push(*peer);
+            }
+        }
+        for peer in subscribers {
+            if let Some(device) = self.on_subscribed(peer, id) {
+                self.actions.push_back(ToSwarm::GenerateEvent(Event::Peer(id, device)));
+            }
+        }
+    }
+
+    /// A peer has subscribed to a topic. Gives the device, if it is a member of it.
+    fn on_subscribed(&mut self, peer: PeerId, id: TopicId) -> Option<DeviceId> {
+        let device = device_of(&peer);
+        match device.and_then(|device| self.inspector.is_member(&id, &device)) {
+            Some(true) => device,
+            // It may be ahead of us: what we do not take part in we cannot judge.
+            None => None,
+            Some(false) => {
+                tracing::warn!("a device has subscribed to what it is no member of");
+                self.shut_out.insert(peer);
+                self.admit(peer);
+                None
+            }
+        }
+    }
+
+    /// Tells gossipsub of the connections to a peer that is a member, and takes those of others away from it.
+    fn admit(&mut self, peer: PeerId) {
+        let admitted = self.members.contains(&peer) && !self.shut_out.contains(&peer);
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        let mut others = known.open_links();
+        for link in known.links.iter_mut().filter(|link| link.open != admitted) {
+            let word = if admitted {
+                match open(&mut self.inner, peer, link, others) {
+                    Ok(handler) => Word::Open(Box::new(handler)),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection without gossip");
+                        continue;
+                    }
+                }
+            } else {
+                close(&mut self.inner, peer, link, others - 1);
+                Word::Shut
+            };
+            link.open = admitted;
+            if admitted {
+                (others, self.open) = (others + 1, self.open + 1);
+            } else {
+                (others, self.open) = (others - 1, self.open - 1);
+            }
+            let handler = NotifyHandler::One(link.id);
+            self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: word });
+        }
+    }
+
+    /// What gossipsub says.
+    fn on_event(&mut self, event: gossipsub::Event) -> Option<Event> {
+        match event {
+            gossipsub::Event::Message { propagation_source: source, message_id: message, message: said } => {
+                let (topic, from) = (TopicId::from_text(said.topic.as_str()), device_of(&source));
+                let Some((topic, from)) = topic.zip(from) else {
+                    self.report(&message, &source, MessageAcceptance::Reject);
+                    return None;
+                };
+                let sealed = match self.inspector.judge(Instant::now(), &from, &topic, &said.data) {
+                    Verdict::Accept(sealed) => sealed,
+                    Verdict::Ignore => {
+                        self.report(&message, &source, MessageAcceptance::Ignore);
+                        return None;
+                    }
+                    Verdict::Reject => {
+                        self.report(&message, &source, MessageAcceptance::Reject);
+                        return None;
+                    }
+                };
+                Some(Event::Entry(Entry { topic, from, sealed, message, source }))
+            }
+            gossipsub::Event::Subscribed { peer_id, topic, .. } => {
+                let topic = TopicId::from_text(topic.as_str())?;
+                self.on_subscribed(peer_id, topic).map(|device| Event::Peer(topic, device))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Tells gossipsub of a connection. Gives what handles it there.
+fn open(
+    inner: &mut gossipsub::Behaviour,
+    peer: PeerId,
+    link: &Link,
+    others: usize,
+) -> Result<handler::Inner, ConnectionDenied> {
+    let address = link.endpoint.get_remote_address();
+    let handler = if link.endpoint.is_dialer() {
+        inner.handle_established_outbound_connection(link.id, peer, address, Endpoint::Dialer, PortUse::Reuse)?
+    } else {
+        inner.handle_established_inbound_connection(link.id, peer, address, address)?
+    };
+    inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+        peer_id: peer,
+        connection_id: link.id,
+        endpoint: &link.endpoint,
+        failed_addresses: &[],
+        other_established: others,
+    }));
+    Ok(handler)
+}
+
+/// Takes a connection away from gossipsub.
+fn close(inner: &mut gossipsub::Behaviour, peer: PeerId, link: &Link, remaining: usize) {
+    inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+        peer_id: peer,
+        connection_id: link.id,
+        endpoint: &link.endpoint,
+        cause: None,
+        remaining_established: remaining,
+    }));
+}
+
+impl NetworkBehaviour for Gossip {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::shut(self.accept.clone()))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::shut(self.accept.clone()))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
+                let link = Link { id: connection_id, endpoint: endpoint.clone(), open: false };
+                self.peers.entry(peer_id).or_insert_with(Peer::new).links.push(link);
+                self.admit(peer_id);
+                self.wake();
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                let Some(peer) = self.peers.get_mut(&peer_id) else { return };
+                let Some(at) = peer.links.iter().position(|link| link.id == connection_id) else { return };
+                let link = peer.links.remove(at);
+                if link.open {
+                    self.open -= 1;
+                    close(&mut self.inner, peer_id, &link, peer.open_links());
+                }
+                if peer.links.is_empty() {
+                    self.peers.remove(&peer_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        // What was on its way when the connection was shut is nothing to gossipsub, nor is what comes too fast.
+        let is_open = known.links.iter().any(|link| link.id == id && link.open);
+        if is_open && known.may_send(Instant::now()) {
+            self.inner.on_connection_handler_event(peer, id, event);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Poll::Ready(action);
+            }
+            // Without a neighbour its timers would wake the machine up for nothing.
+            let polled = if self.open > 0 { self.inner.poll(cx) } else { Poll::Pending };
+            match polled {
+                Poll::Ready(ToSwarm::GenerateEvent(event)) => {
+                    if let Some(event) = self.on_event(event) {
+                        return Poll::Ready(ToSwarm::GenerateEvent(event));
+                    }
+                }
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event }) => {
+                    return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event: Word::Inner(event) });
+                }
+                // Whom we connect to others decide.
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    self.waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
