@@ -364,6 +364,30 @@ pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
 pub const ACKNOWLEDGING_ACCOUNTS: usize = 32;
 /// What a log has is kept there for so long, as all may yet go on from another commit: nobody says that it has it.
 pub const LARGE_OUTBOX_LIFE_MS: u64 = 3_600_000;
+/// Topics on which entries of groups are passed on at a time, those of the groups in which something was written last. gossipsub takes 100 of a peer.
+pub const MAX_TOPICS: usize = 96;
+/// Of more groups those are chosen in which something was written last, in steps of this length: two lively ones do not take turns.
+pub const TOPIC_ACTIVITY_MS: u64 = 600_000;
+/// The topic of an epoch is kept for so long after its end: others may not have read of that yet.
+pub const GOSSIP_GRACE_MS: u64 = 60_000;
+/// Entries of a conversation that are kept until its log has them: a day of a lively group whose home is away …
+pub const MAX_GOSSIP_ENTRIES: usize = 2_048;
+/// … from one device, so that it does not take the place of others …
+pub const MAX_GOSSIP_OF_DEVICE: usize = 512;
+/// … and their bytes. More is read in the log.
+pub const MAX_GOSSIP_BYTES: usize = 16 * 1024 * 1024;
+/// What was passed on and is not in the log after so long any member appends …
+pub const APPEND_FOR_OTHERS_MS: u64 = 60_000;
+/// … one after the other, so long apart …
+pub const APPEND_TURN_MS: u64 = 2_000;
+/// … and not before the log could be read for so long: its author appends it at once.
+pub const GOSSIP_READ_MS: u64 = 5_000;
+/// A message whose epoch is over, and that its author has not written again after so long, is marked.
+pub const GOSSIP_UNDONE_MS: u64 = 600_000;
+/// What a log that is away lacks is passed on again to who comes, at most this often …
+pub const GOSSIP_AGAIN_MS: u64 = 10_000;
+/// … and the oldest so many entries of this device, and of others.
+pub const MAX_GOSSIP_AGAIN: usize = 64;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
 /// Accounts that one commit lets in …

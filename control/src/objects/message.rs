@@ -117,6 +117,8 @@ words! {
         Log = "log",
         /// Copied from another device of the account.
         Copy = "copy",
+        /// From a member of the group, before the group's log has it. With the state `failed` it does not count.
+        Gossip = "gossip",
     }
 }
 

@@ -60,6 +60,7 @@ impl Conversations {
             authors: &self.authors,
             policy: self.policies.policy(&chat),
             this: dir.account.device().tag(),
+            provisional: &state.provisional,
             now_ms: turn.agreed_ms(),
             facts: Vec::new(),
             changed: false,

@@ -155,7 +155,8 @@ impl Conversations {
         }
         let rows = self.rows_of(turn, chat, device)?;
         let earlier = |(id, row): &&(EventId, EventRow)| {
-            id.clock.ms() < before_ms && self.authors.account(row.author) == Some(account)
+            let is_final = row.via != Via::Gossip.stored();
+            id.clock.ms() < before_ms && is_final && self.authors.account(row.author) == Some(account)
         };
         Ok(rows.iter().find(earlier).map_or(0, |(id, _)| id.sequence))
     }

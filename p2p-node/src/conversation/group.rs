@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
-use starling_wire::{LogKey, limits::MAX_LOG_PARTS, pad, unpad};
+use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS, pad, unpad};
 
 use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
@@ -27,6 +27,8 @@ pub struct LogKeys {
     pub key: LogKey,
     /// That of the epoch before, if nobody may have written in this one yet.
     pub parent: Option<LogKey>,
+    /// What members pass its entries on to one another with.
+    pub gossip: GossipKey,
     seal: StorageKey,
     signal: StorageKey,
 }
@@ -47,6 +49,7 @@ impl LogKeys {
             address: key.address(),
             key,
             parent: None,
+            gossip: GossipKey::from_secret(secret.derive("gossip").as_bytes()),
             seal: secret.derive("log entries"),
             signal: secret.derive("signals"),
         }

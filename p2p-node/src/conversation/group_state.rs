@@ -204,6 +204,11 @@ impl OpenGroup<'_> {
         processed
     }
 
+    /// What a message is, without taking it: the state stays as it is, and the message can be taken later.
+    pub fn preview(&mut self, message: &[u8]) -> Processed {
+        self.state.live.preview(message)
+    }
+
     /// Our commit that waits to win, sealed for the log.
     pub fn pending(&self) -> Option<&Bytes> {
         self.state.pending.as_ref().map(|pending| &pending.entry)

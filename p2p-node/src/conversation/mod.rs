@@ -9,6 +9,7 @@ mod context;
 mod cut;
 pub mod door;
 pub mod fork;
+pub mod gossip;
 pub mod group;
 mod group_homes;
 pub mod group_state;
@@ -67,6 +68,8 @@ pub struct Conversations {
     pub logged: logged::LoggedEntries,
     /// What is known of groups beside their MLS groups.
     pub policies: policy::Policies,
+    /// What members of groups pass on to one another.
+    pub gossip: gossip::Gossip,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
     /// Members that are where nothing leads to from here.
@@ -87,6 +90,8 @@ pub struct ChatState {
     pub draft: Draft,
     /// Events that wait until they are due.
     pub held: BTreeSet<EventId>,
+    /// Messages that came by gossip and are not final.
+    pub provisional: BTreeSet<EventId>,
     /// When a receipt is to be sent.
     pub receipt_due: Option<u64>,
     pub presence_sent_ms: u64,
@@ -110,6 +115,7 @@ impl Conversations {
         conversations.load_groups(read, mls)?;
         conversations.policies = policy::Policies::load(read)?;
         conversations.logged = logged::LoggedEntries::load(read)?;
+        conversations.gossip = gossip::Gossip::load(read, &mut conversations.chats)?;
         Ok(conversations)
     }
 
@@ -136,7 +142,13 @@ impl Conversations {
 
     /// When something is due, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        let dues = [self.regroup.next_due(), self.entering.next_due(), self.policies.next_due(), self.apart.next_due()];
+        let dues = [
+            self.regroup.next_due(),
+            self.entering.next_due(),
+            self.policies.next_due(),
+            self.apart.next_due(),
+            self.gossip.next_due(),
+        ];
         dues.into_iter().flatten().min()
     }
 }
@@ -223,6 +235,7 @@ impl ChatState {
             pending: Vec::new(),
             draft: Draft::default(),
             held: BTreeSet::new(),
+            provisional: BTreeSet::new(),
             receipt_due: None,
             presence_sent_ms: 0,
             hastened_ms: 0,

@@ -57,13 +57,18 @@ impl SeenMessages {
         true
     }
 
+    /// Whether these bytes were processed.
+    pub fn contains(&self, bytes: &[u8]) -> bool {
+        self.hashes.contains(&short_hash(bytes))
+    }
+
     /// These bytes count as new again.
     pub fn forget(&mut self, bytes: &[u8]) {
         self.hashes.remove(&short_hash(bytes));
     }
 }
 
-fn short_hash(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn short_hash(bytes: &[u8]) -> [u8; 16] {
     let mut hash = [0; 16];
     hash.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     hash
@@ -199,7 +204,7 @@ impl Conversations {
     }
 
     /// What kind of conversation a batch is for, if its sender counts there.
-    fn kind_for(&self, cx: &Context<'_>, chat: ChatId, sender: &Certificate) -> Option<ChatKind> {
+    pub(super) fn kind_for(&self, cx: &Context<'_>, chat: ChatId, sender: &Certificate) -> Option<ChatKind> {
         let device = sender.device();
         let state = self.chats.get(&chat)?;
         if !state.roster.accounts().any(|account| account == sender.account()) {
@@ -253,6 +258,7 @@ impl Conversations {
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
+        let mut confirmed = Vec::new();
         for event in batch.events {
             cx.counters.clock.observe(event.id.clock, latest, MAX_CLOCK_AHEAD_MS);
             if event.id.sequence != 0 {
@@ -280,7 +286,11 @@ impl Conversations {
                 continue;
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
+            if self.chats.get(&chat).is_some_and(|state| state.provisional.contains(&event.id)) {
+                confirmed.push(event.id);
+            }
         }
+        self.gossip_confirmed(turn, chat, &confirmed)?;
         turn.facts([EventFact::Arrived(chat)]);
         if copied {
             tracing::warn!("a device has sent two events with one number: it is there twice, or was put back");

@@ -145,6 +145,7 @@ impl Engine {
         let (conversations, mut cx) = self.conversing();
         conversations.pump_policies(turn, &mut cx)?;
         conversations.flush_pending(turn, &mut cx)?;
+        conversations.pump_gossip(turn, &mut cx)?;
         conversations.pump_logs(turn, &mut cx)?;
         let dir = Directory { account: &self.account, contacts: &self.contacts };
         self.delivery.pump(turn, &mut self.conversations, dir)?;
@@ -194,6 +195,7 @@ impl Engine {
         let (conversations, mut cx) = self.conversing();
         conversations.enter_on_time(turn, &mut cx)?;
         conversations.policies_on_time(turn);
+        conversations.gossip_on_time(turn);
         conversations.seek_on_time(turn, &mut cx)?;
         self.devices().snapshot_on_time(turn)?;
         self.sync().announce_added(turn);

@@ -24,7 +24,16 @@ impl Engine {
             }
             NetEvent::DirectDown(device) => self.delivery.link_down(turn, device),
             NetEvent::Direct(device, frame) => self.on_frame(turn, device, frame)?,
-            NetEvent::Gossip { .. } | NetEvent::GossipPeer(..) => {}
+            // What others pass on is not for a device that its account has given up.
+            NetEvent::Gossip { .. } | NetEvent::GossipPeer(..) if self.counters.row.superseded => {}
+            NetEvent::Gossip { topic, entry } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_gossip(turn, &mut cx, topic, &entry)?;
+            }
+            NetEvent::GossipPeer(topic) => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_gossip_peer(turn, &mut cx, topic)?;
+            }
             NetEvent::HomeUp(home, hello, _) if !hello.is_current() => {
                 // It understands no request of ours; what waits for it waits on.
                 let lost = self.homes.home_down(turn, home, ConnectionProblem::OlderVersion);

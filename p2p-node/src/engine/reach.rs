@@ -1,14 +1,17 @@
 //! Whom and which servers the network is to be connected to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use libp2p::Multiaddr;
 use starling_keys::{DeviceId, RendezvousAddr};
 
 use super::Engine;
 use crate::{
-    api::{Reply, types::Status},
-    contacts::Directory,
+    api::{
+        Reply,
+        types::{ContactState, Status},
+    },
+    contacts::{Directory, Person},
     home::Pending,
     net::{HomeId, LanKey, LanKeys, NetCommand, Target, WantedHome},
     turn::{Effect, EngineError, Turn},
@@ -72,6 +75,7 @@ impl Engine {
             };
             targets.insert(device, Target { relays, addresses, ..Target::default() });
         }
+        self.add_members(&mut targets);
         let lan = self.lan_keys(targets.keys());
         if Some(&lan) != self.reach.lan.as_ref() {
             self.reach.lan = Some(lan.clone());
@@ -93,6 +97,24 @@ impl Engine {
         }
         self.on_requests_lost(turn, lost);
         self.route_facts(turn)
+    }
+
+    /// Adds the members of groups in which we take part in what is passed on. Who is no contact is reached through the homes of its account that we
+    /// are connected to.
+    fn add_members(&self, targets: &mut HashMap<DeviceId, Target>) {
+        for (group, device, account) in self.conversations.gossip.members() {
+            if let Some(target) = targets.get_mut(&device) {
+                target.groups.insert(group);
+                continue;
+            }
+            let is_blocked = |person: &Person| person.state() == ContactState::Blocked;
+            if account == self.account.id() || self.contacts.people.get(&account).is_some_and(is_blocked) {
+                continue;
+            }
+            let relays = self.directory().list_of(&account).map(|list| list.homes.clone()).unwrap_or_default();
+            let groups = BTreeSet::from([group]);
+            targets.insert(device, Target { relays, groups, gossip_only: true, ..Target::default() });
+        }
     }
 
     /// How we are, and these devices are, recognised on a LAN.

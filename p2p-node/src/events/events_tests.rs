@@ -1,7 +1,11 @@
 //! Timelines that fixed and random sequences of events are folded into.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::LazyLock,
+};
 
 use insta::assert_snapshot;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -121,6 +125,7 @@ impl Device {
             authors: &self.authors,
             policy: self.policy.as_ref(),
             this: device(self.person, self.device).tag(),
+            provisional: &BTreeSet::new(),
             now_ms,
             facts: Vec::new(),
             changed: false,

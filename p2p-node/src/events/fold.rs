@@ -1,6 +1,6 @@
 //! What an event may look at and change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::AccountId;
 use starling_wire::{Clock, EventId, Policy, Role};
@@ -44,6 +44,8 @@ pub struct Fold<'a> {
     pub policy: Option<&'a Policy>,
     /// The tag of this device.
     pub this: [u8; 8],
+    /// Messages that came by gossip and are not final.
+    pub provisional: &'a BTreeSet<EventId>,
     /// The time as devices agree on it, in milliseconds since 1970.
     pub now_ms: u64,
     /// What follows for others.

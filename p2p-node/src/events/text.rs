@@ -4,7 +4,7 @@ use starling_wire::{Event, Text};
 
 use super::{At, Fold, Kind, Refusal, Summary, Target, copied};
 use crate::{
-    api::types::DurableEventKind,
+    api::types::{DurableEventKind, Via},
     store::{EventRow, StoreError},
     turn::EventFact,
 };
@@ -19,6 +19,9 @@ impl Kind for Text {
             // It counts already: whether it is unread, and what was said of it.
             copied::authenticate(fold, at)?;
             return Ok(());
+        }
+        if fold.provisional.contains(&at.id) {
+            return confirm(fold, at);
         }
         let mut row = EventRow {
             body: Event::encode_body(at.body),
@@ -39,4 +42,23 @@ impl Kind for Text {
     fn summary(&self) -> Option<Summary> {
         Some(Summary::Message(self.clone()))
     }
+}
+
+/// A message that came by gossip stands in the log, too: it is final, and what the log says counts. It was counted and told when it came.
+fn confirm(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> {
+    // One that the user has deleted here stays deleted.
+    let Some(mut row) = fold.row(at.id)? else { return Ok(()) };
+    let is_same = fold.authors.account(row.author) == Some(at.origin.account);
+    if !is_same || row.via != Via::Gossip.stored() {
+        return Ok(());
+    }
+    let body = Event::encode_body(at.body);
+    if !row.deleted && row.body != body {
+        // Its author has passed on one text and logged another.
+        row.body = body;
+        fold.draft.tell(DurableEventKind::Edited, at.id);
+    }
+    (row.author, row.via, row.undone) = (at.origin.author, at.origin.via.stored(), false);
+    fold.draft.put(at.id, row);
+    Ok(())
 }

@@ -138,6 +138,10 @@ impl Making<'_> {
         let Some((chat, id)) = place_of(key) else { return Ok(true) };
         let Some((state, with)) = self.source.conversation(chat) else { return Ok(true) };
         let Some(row) = row()? else { return Ok(true) };
+        if Via::from_stored(row.via) == Via::Gossip {
+            // Whether it counts the log says, to each device.
+            return Ok(true);
+        }
         // What nobody else has yet comes by itself, and what failed never came to anybody.
         let is_ours = Via::from_stored(row.via) == Via::Own && self.source.conversations.authors.is_own(row.author);
         let unsent = |state| matches!(state, DeliveryState::Queued | DeliveryState::Failed);

@@ -376,6 +376,15 @@ impl LiveGroup {
 
     /// Takes an application message of this group. A commit is recognised, and not followed.
     pub fn process(&mut self, bytes: &[u8]) -> Processed {
+        self.read(bytes, true)
+    }
+
+    /// What a message is, without taking it: no key is used up.
+    pub fn preview(&mut self, bytes: &[u8]) -> Processed {
+        self.read(bytes, false)
+    }
+
+    fn read(&mut self, bytes: &[u8], take: bool) -> Processed {
         let Ok(message) = MlsMessage::from_bytes(bytes) else {
             return Processed::Garbage;
         };
@@ -391,7 +400,9 @@ impl LiveGroup {
         match next.process_incoming_message(message) {
             Ok(ReceivedMessage::ApplicationMessage(m)) => {
                 let Some(sender) = self.sender(m.sender_index) else { return Processed::Garbage };
-                self.group = next;
+                if take {
+                    self.group = next;
+                }
                 Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()), epoch }
             }
             Ok(ReceivedMessage::Commit(_)) => Processed::Commit,

@@ -52,7 +52,8 @@ pub struct Target {
     pub addresses: Vec<Multiaddr>,
     /// The groups that it takes part in with us, among those whose entries we pass on.
     pub groups: BTreeSet<GroupId>,
-    /// It is a member of these groups, and nothing else of ours: only what is written there is passed on, and it is dialled if too few others are there.
+    /// It is a member of these groups, and nothing else of ours: only what is written there is passed on, and it is dialled if too few others are
+    /// there.
     pub gossip_only: bool,
 }
 
@@ -190,13 +191,11 @@ pub enum NetEvent {
     Gossip {
         /// The topic.
         topic: TopicId,
-        /// Who has brought it, which need not be who has written it.
-        from: DeviceId,
         /// The entry, sealed.
         entry: Bytes,
     },
-    /// A member can be reached on a topic, after it could not be.
-    GossipPeer(TopicId, DeviceId),
+    /// Another member can be reached on a topic, after it could not be.
+    GossipPeer(TopicId),
     /// A rendezvous has greeted us, on a connection that goes over this, as far as is known.
     HomeUp(HomeId, ServerHello, Option<Transport>),
     /// A rendezvous does not answer, or answers again. The connection may still be good.

@@ -112,8 +112,11 @@ pub const ACQUAINTANCES: Table = Table::of("acquaintances");
 /// Entries of the audit logs of groups, by chat id and number.
 pub const AUDIT: Table = Table::of("audit");
 
+/// Entries that members of groups have passed on, until the groups' logs have them, by chat id and the hash of the message.
+pub const GOSSIPED: Table = Table::of("gossip");
+
 /// All of them.
-pub(super) const TABLES: [Table; 26] = [
+pub(super) const TABLES: [Table; 27] = [
     META,
     CONTACTS,
     CHATS,
@@ -140,4 +143,5 @@ pub(super) const TABLES: [Table; 26] = [
     POLICIES,
     ACQUAINTANCES,
     AUDIT,
+    GOSSIPED,
 ];

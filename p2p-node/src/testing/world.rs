@@ -41,7 +41,7 @@ use crate::{
     call_media::{CallCommand, CallInput},
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input},
     mls::GroupId,
-    net::{HomeId, NetCommand, NetEvent},
+    net::{HomeId, NetCommand, NetEvent, Target},
     node::create_profile_at,
     store::{
         CHATS, CONTACTS, ChatRow, ContactRow, IdentityRow, MEMBERS, META, MemberRow, Reading, Store, Table, prefix,
@@ -458,7 +458,10 @@ impl World {
             matches!(command, NetCommand::Direct(..) | NetCommand::Request(..) | NetCommand::RequestWithWork(..));
         *self.sent.entry(who).or_default() += u64::from(leaves);
         match command {
-            NetCommand::Targets(targets) => self.people[who].targets = targets.into_keys().collect(),
+            NetCommand::Targets(targets) => {
+                let talks = |(device, target): (DeviceId, Target)| (!target.gossip_only).then_some(device);
+                self.people[who].targets = targets.into_iter().filter_map(talks).collect();
+            }
             NetCommand::Homes(homes) => {
                 let wanted = |at: &At| homes.contains_key(&self.servers[*at].address.peer);
                 let wants: BTreeSet<At> = (0..self.servers.len()).filter(wanted).collect();

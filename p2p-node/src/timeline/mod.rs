@@ -106,7 +106,9 @@ pub fn page(
                 .filter(|r| !r.emoji.is_empty())
                 .map(|r| (r.emoji.clone(), r.account == own_account))
                 .collect(),
-            state: if author.own && Via::from_stored(row.via) == Via::Own {
+            state: if row.undone {
+                DeliveryState::Failed
+            } else if author.own && Via::from_stored(row.via) == Via::Own {
                 state_of(&chat_row, progress, id)
             } else if author.own {
                 state_elsewhere(elsewhere.get(&id.device).copied().unwrap_or_default(), progress, id)

@@ -48,6 +48,8 @@ stored_enum! {
         Log = 3,
         /// Copied from another device of ours.
         Copy = 4,
+        /// From a member of the group: its log does not have it yet. If it does not come to count its state is [`DeliveryState::Failed`].
+        Gossip = 5,
     }
 }
 

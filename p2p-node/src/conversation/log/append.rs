@@ -53,6 +53,29 @@ impl Conversations {
         self.show_sent(turn, cx, chat)
     }
 
+    /// A message of ours stands in a group's log. If this device has not had the answer to its append yet, or another member has appended it, it is
+    /// in the log all the same.
+    pub(super) fn own_logged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        (place, epoch): (LogPlace, u64),
+        message: &[u8],
+    ) -> Result<(), EngineError> {
+        let (chat, group) = (place.chat, place.group);
+        let Some(state) = self.chats.get(&chat).filter(|state| state.is_group()) else { return Ok(()) };
+        let next = state.outbox.get(state.outbox.partition_point(|item| item.last <= state.row.logged_upto));
+        let Some(item) = next.filter(|item| item.group == group && item.epoch == epoch) else { return Ok(()) };
+        let items = vec![(item.first, item.last)];
+        let row = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, item.first))?;
+        if row.is_none_or(|row| row.message[..] != *message) {
+            return Ok(());
+        }
+        let replaced = Trimming::new();
+        let appended = Appended { place, epoch, items, told: Vec::new(), read: 0, delivered: 0, replaced };
+        self.events_appended(turn, cx, &appended)
+    }
+
     /// A server has taken a welcome into a group.
     pub(crate) fn welcome_sent(
         &mut self,

@@ -188,15 +188,18 @@ impl Conversations {
                 continue;
             }
             let place = self.groups.log_place(id, epoch);
+            let mut own = None;
             let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
             let taken = match content {
                 Some(Ok(LogContent::Message(message))) => {
                     let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
+                    self.gossip_logged(turn, id, &message)?;
                     // Commits of version 0.1 are not marked.
                     let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
                     if (taken == Taken::Commit || is_ours) && message.len() <= MAX_ENTRY {
                         self.on_commit(turn, cx, (id, epoch), &message)?;
                     }
+                    own = Some(message).filter(|_| taken == Taken::Own && !is_ours);
                     taken
                 }
                 Some(Ok(LogContent::Candidate(Candidate { commit }))) => {
@@ -226,7 +229,12 @@ impl Conversations {
             };
             let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
             match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit)) {
-                Some(place) if matches!(taken, Taken::Own) => self.found_own(turn, &place, entry.sequence)?,
+                Some(place) if matches!(taken, Taken::Own) => {
+                    self.found_own(turn, &place, entry.sequence)?;
+                    if let Some(message) = own {
+                        self.own_logged(turn, cx, (place, epoch), &message)?;
+                    }
+                }
                 Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
                     self.logged.found_needless(turn, &place, entry.sequence)?;
                     self.trim_chat(turn, cx.homes, place.chat);

@@ -21,7 +21,7 @@ impl Connectivity {
             targets.get(id).is_none_or(|target| target.gossip_only && !device.target.gossip_only)
         };
         let gone: Vec<DeviceId> =
-            self.devices.iter().filter(|(id, device)| ends(*id, *device)).map(|(id, _)| *id).collect();
+            self.devices.iter().filter(|(id, device)| ends(id, device)).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(device) = self.devices.remove(&id) {
                 self.act(Action::DropStreams(id));

@@ -9,7 +9,8 @@ use starling_keys::DeviceId;
 use super::{Action, Connectivity, DialFor, Errand, peers::Device};
 use crate::mls::GroupId;
 
-/// Connected members of a group beyond which no others are dialled: as many as gossipsub has in a mesh. Everybody dials as many, so all hang together.
+/// Connected members of a group beyond which no others are dialled: as many as gossipsub has in a mesh. Everybody dials as many, so all hang
+/// together.
 pub const ENOUGH_MEMBERS: usize = 6;
 /// Dials to such members under way at a time: they may be many, and most of them away.
 pub const MAX_MEMBER_DIALS: usize = 8;

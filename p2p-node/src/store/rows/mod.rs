@@ -3,6 +3,7 @@
 mod account;
 mod contacts;
 mod conversation;
+mod gossip;
 mod group;
 mod policy;
 mod timeline;
@@ -10,6 +11,7 @@ mod timeline;
 pub use account::*;
 pub use contacts::*;
 pub use conversation::*;
+pub use gossip::*;
 pub use group::*;
 pub use policy::*;
 pub use timeline::*;

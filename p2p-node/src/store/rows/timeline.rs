@@ -32,6 +32,9 @@ pub struct EventRow {
     /// It is no event, but a line about a device of its author.
     #[prost(message, optional, tag = "10")]
     pub device_note: Option<DeviceNoteRow>,
+    /// It came by gossip, and does not count, as far as can be seen.
+    #[prost(bool, tag = "11")]
+    pub undone: bool,
 }
 
 /// What has happened to a device of an account.

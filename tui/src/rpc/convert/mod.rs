@@ -87,6 +87,7 @@ fn via(via: Via) -> objects::Via {
         Via::Relay => objects::Via::Relay,
         Via::Log => objects::Via::Log,
         Via::Copy => objects::Via::Copy,
+        Via::Gossip => objects::Via::Gossip,
     }
 }
 

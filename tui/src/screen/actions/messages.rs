@@ -188,6 +188,8 @@ fn show_info(app: &mut App, message: &Message) {
         Via::Log => "waited at the rendezvous",
         Via::Copy => "copied from another of your devices",
         Via::Own => "written here",
+        Via::Gossip if message.state() == DeliveryState::Failed => "passed on by a member; the log has no place for it",
+        Via::Gossip => "passed on by a member; not in the log yet",
     };
     let mut lines = vec![String::new(), format!("{day}, {time}"), via.to_owned()];
     if message.is_own() {

@@ -141,6 +141,9 @@ fn tail(message: &Message, time: Option<&str>, theme: &Theme) -> Vec<Span<'stati
         };
         tail.push(Span::styled(mark, style));
         tail.extend(time.map(|time| Span::styled(format!(" {time}"), theme.dim)));
+    } else if message.state() == DeliveryState::Failed {
+        // A member has passed it on, and the group's log has no place for it.
+        tail.push(Span::styled("⚠ does not count", theme.bad));
     }
     tail
 }

@@ -1,0 +1,324 @@
+//! What members of a group pass on to one another: entries of its log, before the log has them or while it cannot be reached.
+//!
+//! The log says what counts, and in which order. What comes by gossip is shown at once, and kept here until the log has it: it uses up no key, takes
+//! no number and is acknowledged to nobody. When it is read in the log it is taken as everything that stands there, and what was shown becomes
+//! final; if it does not come to count it is marked. Nothing is believed of a neighbour: envelopes were opened before they come here
+//! (`net/gossip.rs`), and who has written an entry follows from its encryption.
+
+mod append;
+mod settle;
+mod take;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use starling_keys::{AccountId, DeviceId};
+use starling_wire::{Clock, EventId, GossipKey, TopicId};
+
+use super::{Chats, Conversations, context::Context, group::GroupId};
+use crate::{
+    api::types::ChatId,
+    limits::{GOSSIP_GRACE_MS, MAX_TOPICS, TOPIC_ACTIVITY_MS},
+    net::{NetCommand, gossip::Topic},
+    store::{GOSSIPED, GossipRow, Reading, StoreError, prefix},
+    turn::{Effect, EngineError, Fact, Schedule, Turn},
+};
+
+/// The hash of a message, as its copies are known by.
+type MessageHash = [u8; 16];
+
+/// What is passed on in groups.
+#[derive(Default)]
+pub struct Gossip {
+    /// The topic of each group's conversation.
+    wanted: BTreeMap<ChatId, Wanted>,
+    /// What the network was told to take part in.
+    told: BTreeMap<TopicId, Told>,
+    /// One of the topics, or which of them are chosen, may be another.
+    changed: bool,
+    /// What the log does not have yet.
+    held: BTreeMap<ChatId, Held>,
+    /// When something is to be done, in steady time.
+    due: Schedule<ChatId>,
+}
+
+/// The topics of a group.
+struct Wanted {
+    group: GroupId,
+    current: Place,
+    /// That of the epoch before, and until when it is kept: others may not have read of the commit yet.
+    before: Option<(Place, u64)>,
+    /// When something was written last, in blocks of [`TOPIC_ACTIVITY_MS`].
+    activity: u64,
+}
+
+/// The topic of an epoch.
+struct Place {
+    epoch: u64,
+    /// The address of the epoch's log, which tells it from others of this number.
+    address: Vec<u8>,
+    key: GossipKey,
+    /// The other devices that are in the epoch.
+    members: BTreeMap<DeviceId, AccountId>,
+}
+
+impl Place {
+    fn topic(&self) -> TopicId {
+        self.key.topic()
+    }
+}
+
+/// A topic that the network takes part in.
+struct Told {
+    chat: ChatId,
+    group: GroupId,
+    epoch: u64,
+    members: BTreeMap<DeviceId, AccountId>,
+}
+
+/// Entries of a conversation that its log does not have yet.
+#[derive(Default)]
+struct Held {
+    entries: BTreeMap<MessageHash, Entry>,
+    bytes: usize,
+    /// Since when the log was read to its end, in steady time: what is still not there is appended some time after that.
+    readable_since: Option<u64>,
+    /// When all of it was passed on again, in steady time.
+    again_at: u64,
+}
+
+/// One of them, as far as it is kept in memory.
+struct Entry {
+    /// Of the epoch in which it was encrypted.
+    topic: TopicId,
+    /// Who has written it.
+    device: DeviceId,
+    /// The messages in it that are shown and not final.
+    ids: BTreeSet<EventId>,
+    len: usize,
+    /// When it came, milliseconds since 1970.
+    at_ms: u64,
+    /// The same in steady time; 0 if that was in an earlier run.
+    since: u64,
+    /// When this device has appended it, in steady time; 0 if it has not.
+    appended_at: u64,
+    /// When its epoch was seen to be over, in steady time; 0 if it is not.
+    over_at: u64,
+    /// It does not count, as far as can be seen.
+    undone: bool,
+}
+
+impl Entry {
+    fn stored(row: &GossipRow) -> Option<Self> {
+        Some(Self {
+            topic: TopicId(row.topic.as_slice().try_into().ok()?),
+            device: DeviceId::from_stored(&row.device).ok()?,
+            ids: row.ids.chunks_exact(EventId::LEN).filter_map(EventId::from_bytes).collect(),
+            len: row.entry.len(),
+            at_ms: row.at_ms,
+            since: 0,
+            appended_at: 0,
+            over_at: 0,
+            undone: row.undone,
+        })
+    }
+}
+
+/// The key of a row.
+fn gossip_key(chat: ChatId, hash: &MessageHash) -> Vec<u8> {
+    [&chat.0[..], hash].concat()
+}
+
+impl Gossip {
+    /// Loads what the logs did not have.
+    pub(super) fn load(read: &impl Reading, chats: &mut Chats) -> Result<Self, StoreError> {
+        let mut gossip = Self::default();
+        for (key, row) in read.range::<GossipRow>(GOSSIPED, prefix(b""), usize::MAX, false)? {
+            let chat = key.get(..16).and_then(|id| id.try_into().ok()).map(ChatId);
+            let hash = key.get(16..).and_then(|hash| MessageHash::try_from(hash).ok());
+            let (Some(chat), Some(hash), Some(entry)) = (chat, hash, Entry::stored(&row)) else {
+                return Err(StoreError::Damaged(GOSSIPED.name()));
+            };
+            if let Some(state) = chats.get_mut(&chat) {
+                state.provisional.extend(&entry.ids);
+            }
+            gossip.hold(chat, hash, entry);
+        }
+        Ok(gossip)
+    }
+
+    fn hold(&mut self, chat: ChatId, hash: MessageHash, entry: Entry) {
+        let held = self.held.entry(chat).or_default();
+        held.bytes += entry.len;
+        held.entries.insert(hash, entry);
+    }
+
+    /// Forgets an entry.
+    fn release(&mut self, chat: ChatId, hash: &MessageHash) -> Option<Entry> {
+        let held = self.held.get_mut(&chat)?;
+        let entry = held.entries.remove(hash)?;
+        held.bytes -= entry.len;
+        if held.entries.is_empty() {
+            self.held.remove(&chat);
+        }
+        Some(entry)
+    }
+
+    /// When something is to be done, in steady time.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.due.next()
+    }
+
+    /// The devices that take part in something with us, with their accounts and the groups.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (GroupId, DeviceId, AccountId)> {
+        self.told
+            .values()
+            .flat_map(|told| told.members.iter().map(move |(device, account)| (told.group, *device, *account)))
+    }
+
+    /// The group of a conversation, if it is in the epoch that this place is of, and its topic is one of those that we take part in.
+    fn current(&self, chat: &ChatId) -> Option<(GroupId, &Place)> {
+        let wanted = self.wanted.get(chat)?;
+        self.told.contains_key(&wanted.current.topic()).then_some((wanted.group, &wanted.current))
+    }
+
+    /// Nothing of a conversation is passed on any more.
+    fn leave(&mut self, chat: &ChatId) {
+        self.changed |= self.wanted.remove(chat).is_some();
+    }
+
+    /// A group is in an epoch. The topic of the epoch before is kept for a time, unless somebody who was there is not any more.
+    fn want(&mut self, now: u64, chat: ChatId, group: GroupId, (current, activity): (Place, u64)) {
+        let known = self.wanted.remove(&chat).filter(|known| known.group == group);
+        let before = known.and_then(|known| {
+            if known.current.address == current.address {
+                return known.before;
+            }
+            let follows = known.current.epoch + 1 == current.epoch;
+            let all_stay = known.current.members.keys().all(|device| current.members.contains_key(device));
+            (follows && all_stay).then_some((known.current, now + GOSSIP_GRACE_MS))
+        });
+        let before = before.filter(|(_, until)| *until > now).map(|(mut place, until)| {
+            place.members.retain(|device, _| current.members.contains_key(device));
+            (place, until)
+        });
+        self.wanted.insert(chat, Wanted { group, current, before, activity });
+        self.changed = true;
+    }
+
+    /// The conversations whose topics we take part in: all, or those in which something was written last.
+    fn chosen(&self) -> Vec<ChatId> {
+        let mut chats: Vec<(&ChatId, &Wanted)> = self.wanted.iter().collect();
+        if chats.len() > MAX_TOPICS {
+            // Of those that are as lively the ones that are there already stay.
+            let rank = |wanted: &Wanted| (wanted.activity, self.told.contains_key(&wanted.current.topic()));
+            chats.sort_by_key(|(chat, wanted)| (std::cmp::Reverse(rank(wanted)), **chat));
+            chats.truncate(MAX_TOPICS);
+        }
+        chats.into_iter().map(|(chat, _)| *chat).collect()
+    }
+
+    /// Tells the network what to take part in, if that has changed.
+    fn tell(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let chosen = self.chosen();
+        let current = chosen.iter().filter_map(|chat| Some((chat, self.wanted.get(chat)?)));
+        let before = current.clone().filter_map(|(chat, wanted)| {
+            let (place, _) = wanted.before.as_ref()?;
+            Some((chat, wanted, place))
+        });
+        // Those of epochs that are over take no place of others.
+        let all = current.map(|(chat, wanted)| (chat, wanted, &wanted.current)).chain(before).take(MAX_TOPICS);
+        let all: BTreeMap<TopicId, (ChatId, &Wanted, &Place)> =
+            all.map(|(chat, wanted, place)| (place.topic(), (*chat, wanted, place))).collect();
+        // Others take no more topics of one device than so many: first some are left.
+        for topic in self.told.keys().filter(|topic| !all.contains_key(*topic)) {
+            turn.emit(Effect::Net(NetCommand::Topic(*topic, None)));
+        }
+        let mut told = BTreeMap::new();
+        for (topic, (chat, wanted, place)) in all {
+            if self.told.get(&topic).is_none_or(|told| told.members != place.members) {
+                let members = place.members.keys().copied().collect();
+                let known = Topic { key: place.key.clone(), members };
+                turn.emit(Effect::Net(NetCommand::Topic(topic, Some(known))));
+            }
+            let (group, epoch, members) = (wanted.group, place.epoch, place.members.clone());
+            told.insert(topic, Told { chat, group, epoch, members });
+        }
+        self.told = told;
+        turn.fact(Fact::ReachChanged);
+    }
+}
+
+impl Conversations {
+    /// The group of a conversation in which entries are passed on.
+    fn gossiping(&self, cx: &Context<'_>, chat: ChatId) -> Option<GroupId> {
+        let state = self.chats.get(&chat)?;
+        let is_ours = !state.row.outdated && !cx.counters.row.outdated && !cx.counters.row.superseded;
+        if !state.is_group() || !is_ours || !self.policies.is_in(&chat) {
+            return None;
+        }
+        self.active_group(cx.dir, chat).filter(|id| self.groups.get(id).is_some_and(|entry| !entry.row.dead))
+    }
+
+    /// Plans which topic a conversation has.
+    fn plan_topic(&mut self, turn: &Turn<'_>, cx: &Context<'_>, chat: ChatId) {
+        let Some(id) = self.gossiping(cx, chat) else { return self.gossip.leave(&chat) };
+        let me = cx.dir.account.device();
+        let Some((entry, state)) = self.groups.get(&id).zip(self.chats.get(&chat)) else { return };
+        let Some(log) = entry.current_log() else { return };
+        let is_removed = |account: &AccountId, device: &DeviceId| {
+            cx.dir.list_of(account).is_some_and(|list| list.has_removed(device))
+        };
+        let members: BTreeMap<DeviceId, AccountId> = entry
+            .members
+            .iter()
+            .filter(|member| member.device != me && !is_removed(&member.account, &member.device))
+            .map(|member| (member.device, member.account))
+            .collect();
+        let activity = Clock(state.row.newest).ms() / TOPIC_ACTIVITY_MS;
+        let is_over = |before: &Option<(Place, u64)>| before.as_ref().is_some_and(|(_, until)| *until <= turn.now());
+        let has_many = self.gossip.wanted.len() > MAX_TOPICS;
+        if let Some(known) = self.gossip.wanted.get_mut(&chat)
+            && known.group == id
+            && known.current.address == log.address
+            && known.current.members == members
+            && !is_over(&known.before)
+        {
+            // It may have become one of those that are taken part in.
+            self.gossip.changed |= has_many && known.activity != activity;
+            known.activity = activity;
+            return;
+        }
+        let Some(keys) = entry.current_keys() else { return };
+        let place = Place { epoch: log.epoch, address: log.address.clone(), key: keys.gossip, members };
+        self.gossip.want(turn.now(), chat, id, (place, activity));
+    }
+
+    /// Conversations in which something is due.
+    pub(crate) fn gossip_on_time(&mut self, turn: &Turn<'_>) {
+        for chat in self.gossip.due.take_due(turn.now()) {
+            self.chats.touch(chat);
+        }
+    }
+
+    /// Passes on what this turn has written, and settles what was passed on to us.
+    pub(crate) fn pump_gossip(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        let touched: Vec<ChatId> =
+            self.touched_chats(cx.dir).into_iter().filter(|chat| self.chats.is_group_chat(*chat)).collect();
+        for chat in &touched {
+            self.plan_topic(turn, cx, *chat);
+        }
+        self.gossip.tell(turn);
+        for chat in touched {
+            self.publish_new(turn, cx, chat);
+            let settles = self.settle_gossip(turn, chat)?;
+            let appends = self.append_for_others(turn, cx, chat)?;
+            let ends = self.gossip.wanted.get(&chat).and_then(|wanted| wanted.before.as_ref()).map(|(_, until)| *until);
+            let due = settles.into_iter().chain(appends).chain(ends).filter(|due| *due > turn.now()).min();
+            self.gossip.due.set(chat, due);
+        }
+        Ok(())
+    }
+}

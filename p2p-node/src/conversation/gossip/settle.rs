@@ -1,0 +1,151 @@
+//! What becomes of messages that came by gossip: final once the log has them where they count, and marked if they do not come to count.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::EventId;
+
+use super::{MessageHash, gossip_key};
+use crate::{
+    api::types::{ChatId, DeliveryState, Via},
+    conversation::{Conversations, group::GroupId, receive::short_hash},
+    events,
+    limits::{GOSSIP_UNDONE_MS, OUTBOX_LIFE_MS},
+    store::{EventRow, GOSSIPED, GossipRow, Reading, TIMELINE},
+    turn::{EngineError, Turn},
+};
+
+impl Conversations {
+    /// Messages were read in the log that may have been shown before: they are final.
+    pub(in crate::conversation) fn gossip_confirmed(
+        &mut self,
+        turn: &Turn<'_>,
+        chat: ChatId,
+        ids: &[EventId],
+    ) -> Result<(), EngineError> {
+        for id in ids {
+            let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
+            if !state.provisional.remove(id) {
+                continue;
+            }
+            let held = self.gossip.held.get_mut(&chat).map(|held| &mut held.entries);
+            let entry = held.into_iter().flatten().find(|(_, entry)| entry.ids.contains(id));
+            let Some((hash, entry)) = entry else { continue };
+            let hash = *hash;
+            entry.ids.remove(id);
+            if entry.ids.is_empty() {
+                self.forget_gossip(turn, chat, &hash)?;
+            } else {
+                self.write_gossip(turn, chat, &hash)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry was read in a log: what it has not brought to count never will.
+    pub(in crate::conversation) fn gossip_logged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: GroupId,
+        message: &Bytes,
+    ) -> Result<(), EngineError> {
+        let chat = self.groups.get(&id).and_then(|group| group.chat());
+        let Some(chat) = chat.filter(|chat| self.gossip.held.contains_key(chat)) else { return Ok(()) };
+        let hash = short_hash(message);
+        self.undo_gossip(turn, chat, &hash)?;
+        self.forget_gossip(turn, chat, &hash)
+    }
+
+    /// Looks at what the log of a conversation does not have yet. Gives when to look again, in steady time.
+    pub(super) fn settle_gossip(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<Option<u64>, EngineError> {
+        if !self.gossip.held.contains_key(&chat) {
+            return Ok(None);
+        }
+        let is_in = self.policies.is_in(&chat);
+        let current = self.gossip.wanted.get(&chat).map(|wanted| {
+            let members: BTreeSet<DeviceId> = wanted.current.members.keys().copied().collect();
+            (wanted.current.topic(), members)
+        });
+        let Some(held) = self.gossip.held.get_mut(&chat) else { return Ok(None) };
+        let (mut undone, mut over, mut due): (Vec<MessageHash>, Vec<MessageHash>, Option<u64>) = Default::default();
+        for (hash, entry) in held.entries.iter_mut().filter(|(_, entry)| !entry.undone) {
+            let Some((topic, members)) = &current else {
+                // What is not final when we leave does not become it. A group that cannot be read now is another matter.
+                if !is_in {
+                    undone.push(*hash);
+                }
+                continue;
+            };
+            if *topic == entry.topic {
+                entry.over_at = 0;
+                continue;
+            }
+            // The epoch is over, and its log does not have it. Its author writes it again, if it may, and is there.
+            if entry.over_at == 0 {
+                entry.over_at = turn.now();
+            }
+            let until = entry.over_at + GOSSIP_UNDONE_MS;
+            if !members.contains(&entry.device) || until <= turn.now() {
+                undone.push(*hash);
+            } else {
+                due = Some(due.map_or(until, |due| due.min(until)));
+            }
+        }
+        let is_old = |at_ms: u64| at_ms.saturating_add(OUTBOX_LIFE_MS) < turn.wall();
+        over.extend(held.entries.iter().filter(|(_, entry)| is_old(entry.at_ms)).map(|(hash, _)| *hash));
+        for hash in undone {
+            self.undo_gossip(turn, chat, &hash)?;
+            self.write_gossip(turn, chat, &hash)?;
+        }
+        for hash in over {
+            self.undo_gossip(turn, chat, &hash)?;
+            self.forget_gossip(turn, chat, &hash)?;
+        }
+        Ok(due)
+    }
+
+    /// Marks the messages of an entry that are not final: they do not count, as far as can be seen. If they come to count later the mark is taken
+    /// away.
+    fn undo_gossip(&mut self, turn: &mut Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
+        let held = self.gossip.held.get_mut(&chat);
+        let Some(entry) = held.and_then(|held| held.entries.get_mut(hash)) else { return Ok(()) };
+        entry.undone = true;
+        let ids = entry.ids.clone();
+        self.chats.write_draft(turn, chat)?;
+        let mut marked = Vec::new();
+        for id in ids {
+            let key = events::key(chat, id);
+            let Some(row) = turn.get::<EventRow>(TIMELINE, &key)? else { continue };
+            if row.via == Via::Gossip.stored() && !row.undone && !row.deleted {
+                turn.put(TIMELINE, &key, &EventRow { undone: true, ..row })?;
+                marked.extend(id.to_bytes());
+            }
+        }
+        turn.state_event(chat, marked, DeliveryState::Failed)
+    }
+
+    /// Writes how an entry stands. One that does not count is not needed any more: its author has it.
+    fn write_gossip(&mut self, turn: &Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
+        let held = self.gossip.held.get_mut(&chat);
+        let Some((entry, bytes)) = held.and_then(|held| Some((held.entries.get_mut(hash)?, &mut held.bytes))) else {
+            return Ok(());
+        };
+        let key = gossip_key(chat, hash);
+        let Some(mut row) = turn.get::<GossipRow>(GOSSIPED, &key)? else { return Ok(()) };
+        (row.ids, row.undone) = (entry.ids.iter().flat_map(|id| id.to_bytes()).collect(), entry.undone);
+        if entry.undone {
+            row.entry = Bytes::new();
+            *bytes -= std::mem::take(&mut entry.len);
+        }
+        Ok(turn.put(GOSSIPED, &key, &row)?)
+    }
+
+    fn forget_gossip(&mut self, turn: &Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
+        let Some(entry) = self.gossip.release(chat, hash) else { return Ok(()) };
+        if let Some(state) = self.chats.get_mut(&chat) {
+            state.provisional.retain(|id| !entry.ids.contains(id));
+        }
+        Ok(turn.delete(GOSSIPED, &gossip_key(chat, hash))?)
+    }
+}
