@@ -23,6 +23,8 @@ mod forgetful;
 mod fork_home_tests;
 mod fork_story_tests;
 mod fork_tests;
+mod gossip_net;
+mod gossip_tests;
 mod group_tests;
 mod history_tests;
 mod imports_tests;

@@ -47,6 +47,7 @@ fn describe(packet: &Packet) -> String {
             let kind = format!("{:?}", request.body);
             line(kind.split('{').next().unwrap_or_default(), &request.encode_to_vec())
         }
+        Packet::Gossip(_, envelope) => line("gossip", envelope),
         Packet::In(input) => match &**input {
             Input::Net(event) => {
                 let whole = format!("{event:?}");

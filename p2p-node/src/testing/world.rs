@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use starling_keys::{
     AccountId, AccountKey, DeviceChain, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase, RendezvousAddr,
@@ -18,13 +19,14 @@ use starling_rendezvous::{
     local::{LocalSession, set_clock},
 };
 use starling_wire::{
-    Text,
+    Text, TopicId,
     rendezvous::{InboxAppend, Refused, Request, RequestBody, Response},
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
+    gossip_net::GossipNet,
     liar::Liar,
     servers::{At, Server},
     trace,
@@ -41,7 +43,7 @@ use crate::{
     call_media::{CallCommand, CallInput},
     engine::{AccountCommand, Command, ContactCommand, ConversationCommand, Engine, Input},
     mls::GroupId,
-    net::{HomeId, NetCommand, NetEvent, Target},
+    net::{HomeId, NetCommand, NetEvent, Target, gossip::Inspector},
     node::create_profile_at,
     store::{
         CHATS, CONTACTS, ChatRow, ContactRow, IdentityRow, MEMBERS, META, MemberRow, Reading, Store, Table, prefix,
@@ -62,6 +64,8 @@ pub(super) enum Wire {
     ToServer(Who, At),
     FromServer(Who, At),
     Between(Who, Who),
+    /// Envelopes between two members of a group.
+    Gossip(Who, Who),
     /// To an engine, from its user and from the world.
     Local(Who),
 }
@@ -81,6 +85,7 @@ pub type Treats = Box<dyn FnMut(At, &RequestBody) -> Option<Treatment>>;
 
 pub(super) enum Packet {
     Request(Box<Request>),
+    Gossip(TopicId, Bytes),
     In(Box<Input>),
 }
 
@@ -97,6 +102,11 @@ pub struct Person {
     /// Those of them that are visited, by the number of the visit.
     pub(super) visits: BTreeMap<At, u64>,
     targets: Vec<DeviceId>,
+    /// The same with members of groups who are no contacts.
+    pub(super) reaches: BTreeSet<DeviceId>,
+    /// What its swarm knows of the topics of groups.
+    pub(super) inspector: Inspector,
+    pub(super) topics: BTreeSet<TopicId>,
     links: Vec<Who>,
     /// Events that are not kept, since they were last looked at.
     pub live: Vec<TransientEvent>,
@@ -121,6 +131,8 @@ pub struct World {
     pub direct: bool,
     /// Those who are connected with nobody, whatever is possible.
     pub apart: BTreeSet<Who>,
+    /// How members of groups pass on what is written there; they do not, unless a story wants it.
+    pub gossip: GossipNet,
     pub now: Now,
     rng: SmallRng,
     /// What the server's answers pass through on their way: a server that lies.
@@ -172,6 +184,7 @@ impl World {
             wires: BTreeMap::new(),
             direct: true,
             apart: BTreeSet::new(),
+            gossip: GossipNet::default(),
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng,
             lie: None,
@@ -358,6 +371,10 @@ impl World {
     pub fn kill(&mut self, who: Who) {
         self.people[who].running = None;
         self.people[who].targets.clear();
+        self.people[who].reaches.clear();
+        self.people[who].inspector = Inspector::default();
+        self.people[who].topics.clear();
+        self.gossip.forget(who);
         self.people[who].wants.clear();
         self.people[who].visits.clear();
         self.drop_sessions(who);
@@ -373,6 +390,7 @@ impl World {
         for (one, other) in [(a, b), (b, a)] {
             self.people[one].links.retain(|w| *w != other);
             self.wires.remove(&Wire::Between(one, other));
+            self.wires.remove(&Wire::Gossip(one, other));
             if linked {
                 let device = self.people[other].device;
                 self.tell(one, NetEvent::DirectDown(device));
@@ -406,7 +424,7 @@ impl World {
                 let wants = |a: &Person, b: &Person| a.targets.contains(&b.device);
                 let (a, b) = (&self.people[who], &self.people[other]);
                 let apart = self.apart.contains(&who) || self.apart.contains(&other);
-                let wanted = wants(a, b) && wants(b, a) && !apart;
+                let wanted = wants(a, b) && wants(b, a) && !apart && self.are_in_one_half(who, other);
                 if wanted && self.direct && !a.links.contains(&other) {
                     let (device_a, device_b) = (a.device, b.device);
                     self.people[who].links.push(other);
@@ -418,9 +436,10 @@ impl World {
                 }
             }
         }
+        self.meet_on_topics();
     }
 
-    fn turn(&mut self, who: Who, inputs: Vec<Input>) {
+    pub(super) fn turn(&mut self, who: Who, inputs: Vec<Input>) {
         let now = self.now;
         let Some((engine, _)) = &mut self.people[who].running else { return };
         let effects = engine.turn(inputs, now).unwrap();
@@ -459,6 +478,7 @@ impl World {
         *self.sent.entry(who).or_default() += u64::from(leaves);
         match command {
             NetCommand::Targets(targets) => {
+                self.people[who].reaches = targets.keys().copied().collect();
                 let talks = |(device, target): (DeviceId, Target)| (!target.gossip_only).then_some(device);
                 self.people[who].targets = targets.into_iter().filter_map(talks).collect();
             }
@@ -480,10 +500,10 @@ impl World {
             | NetCommand::Stun(..)
             | NetCommand::Turn(..)
             | NetCommand::Leave
-            | NetCommand::Topic(..)
-            | NetCommand::Publish(..)
             | NetCommand::Watch(_)
             | NetCommand::Lan(_) => {}
+            NetCommand::Topic(id, topic) => self.set_topic(who, id, topic),
+            NetCommand::Publish(id, envelope) => self.publish(who, id, envelope),
             NetCommand::Check => {
                 for at in self.people[who].sessions.keys().copied().collect::<Vec<_>>() {
                     self.tell(who, NetEvent::HomeAnswered(self.servers[at].address.peer));
@@ -521,13 +541,16 @@ impl World {
         trace::arrived(wire, packets.iter().take(count));
         let mut inputs = Vec::new();
         let mut asks = Vec::new();
+        let mut envelopes = Vec::new();
         for packet in packets.drain(..count) {
             match packet {
                 Packet::Request(request) => asks.push(*request),
+                Packet::Gossip(topic, envelope) => envelopes.push((topic, envelope)),
                 Packet::In(input) => inputs.push(*input),
             }
         }
         match wire {
+            Wire::Gossip(from, to) => self.take_envelopes(from, to, envelopes),
             Wire::ToServer(who, at) => {
                 for request in asks {
                     self.answer(who, at, request);
@@ -936,6 +959,9 @@ impl World {
             wants: BTreeSet::new(),
             visits: BTreeMap::new(),
             targets: Vec::new(),
+            reaches: BTreeSet::new(),
+            inspector: Inspector::default(),
+            topics: BTreeSet::new(),
             links: Vec::new(),
             live: Vec::new(),
             calls: Vec::new(),

@@ -322,3 +322,69 @@ impl Conversations {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use starling_keys::{AccountKey, DeviceKey};
+
+    use super::*;
+
+    fn member(n: u8) -> (DeviceId, AccountId) {
+        (DeviceKey::from_seed(&[n; 32]).id(), AccountKey::from_seed(&[n; 32]).id())
+    }
+
+    fn place(group: u8, epoch: u64, members: &[u8]) -> Place {
+        let (mut secret, members) = ([group; 32], members.iter().map(|n| member(*n)).collect());
+        secret[..8].copy_from_slice(&epoch.to_be_bytes());
+        let key = GossipKey::from_secret(&secret);
+        Place { epoch, address: secret.to_vec(), key, members }
+    }
+
+    fn chat(n: u8) -> ChatId {
+        ChatId([n; 16])
+    }
+
+    #[test]
+    fn the_topic_before_is_kept_for_a_time_unless_somebody_has_gone() {
+        let mut gossip = Gossip::default();
+        let before = |gossip: &Gossip| gossip.wanted[&chat(1)].before.as_ref().map(|(place, _)| place.epoch);
+        gossip.want(0, chat(1), [1; 16], (place(1, 5, &[1, 2]), 0));
+        assert_eq!(before(&gossip), None);
+        gossip.want(10, chat(1), [1; 16], (place(1, 6, &[1, 2, 3]), 0));
+        assert_eq!(before(&gossip), Some(5));
+        // Of the same epoch, with a device that its account has removed: it is no member of the one before, either.
+        gossip.want(20, chat(1), [1; 16], (place(1, 6, &[1, 3]), 0));
+        let members = |place: &Place| place.members.keys().copied().collect::<BTreeSet<_>>();
+        let kept = gossip.wanted[&chat(1)].before.as_ref().map(|(place, _)| members(place));
+        assert_eq!(kept, Some(BTreeSet::from([member(1).0])));
+        gossip.want(30, chat(1), [1; 16], (place(1, 7, &[1]), 0));
+        assert_eq!(before(&gossip), None, "a member was removed");
+        gossip.want(40, chat(1), [1; 16], (place(1, 8, &[1, 2]), 0));
+        gossip.want(40 + GOSSIP_GRACE_MS, chat(1), [1; 16], (place(1, 8, &[1, 2]), 0));
+        assert_eq!(before(&gossip), None, "the time is over");
+        gossip.want(50 + GOSSIP_GRACE_MS, chat(1), [1; 16], (place(1, 4, &[1, 2]), 0));
+        assert_eq!(before(&gossip), None, "it has gone back to where another way begins");
+    }
+
+    #[test]
+    fn of_many_groups_the_liveliest_are_taken_part_in() {
+        let mut gossip = Gossip::default();
+        for n in 0..120 {
+            gossip.want(0, chat(n), [n; 16], (place(n, 1, &[1]), u64::from(n / 10)));
+        }
+        let chosen: BTreeSet<ChatId> = gossip.chosen().into_iter().collect();
+        assert_eq!(chosen.len(), MAX_TOPICS);
+        assert!(chosen.contains(&chat(119)) && chosen.contains(&chat(30)) && !chosen.contains(&chat(0)));
+        // Those of the same time do not take turns.
+        for n in 0..120 {
+            let (group, current) = ([n; 16], place(n, 1, &[1]));
+            let told = Told { chat: chat(n), group, epoch: 1, members: current.members.clone() };
+            if chosen.contains(&chat(n)) {
+                gossip.told.insert(current.topic(), told);
+            }
+        }
+        assert_eq!(gossip.chosen().into_iter().collect::<BTreeSet<_>>(), chosen);
+        gossip.want(1, chat(0), [0; 16], (place(0, 1, &[1]), 50));
+        assert!(gossip.chosen().contains(&chat(0)));
+    }
+}
