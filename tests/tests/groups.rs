@@ -197,3 +197,60 @@ fn settings_bans_and_the_audit_log_are_the_same_for_all() {
         until(&format!("the audit log at {who}"), || (audit(&world, who) == log).then_some(()));
     }
 }
+
+/// Texts of the group's messages and how they came, as somebody sees them.
+fn history(world: &World, who: &str) -> Vec<(String, String)> {
+    let output = String::from_utf8(world.run(who, &["history", GROUP, "--json", "--limit", "50"]).stdout).unwrap();
+    let messages = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |message: &Value, key: &str| message[key].as_str().unwrap_or_default().to_owned();
+    messages.filter(|m| m["device_note"].is_null()).map(|m| (text(&m, "text"), text(&m, "via"))).collect()
+}
+
+#[test]
+fn members_go_on_while_the_home_is_dead_and_its_log_has_all_of_it_later() {
+    let mut world = five();
+    let members = ["alice", "bob", "carol"];
+    let mut running: Vec<Process> = members.iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob", "@carol"]);
+    for who in ["bob", "carol"] {
+        accept(&world, who);
+    }
+    world.json("alice", &["send", GROUP, "before", "--wait", "delivered"]);
+    for who in ["bob", "carol"] {
+        // Only on direct paths do they go on without the server. They are no contacts of each other: alice passes on what they write.
+        until(&format!("a direct path at {who}"), || {
+            (world.json(who, &["contacts", "list"])["path"] == "direct").then_some(())
+        });
+        sees(&world, who, &["before"]);
+    }
+    world.rendezvous = None;
+    let mut texts = vec!["before"];
+    for (who, text) in [("bob", "from bob"), ("carol", "from carol"), ("alice", "from alice"), ("bob", "bob again")] {
+        world.json(who, &["send", GROUP, text]);
+        texts.push(text);
+        for other in members {
+            sees(&world, other, &texts);
+        }
+    }
+    let came = ["alice", "carol", "bob"].map(|who| {
+        let of_bob = history(&world, who).into_iter().find(|(text, _)| text == "from bob");
+        of_bob.unwrap().1
+    });
+    assert_eq!(came, ["gossip", "gossip", "own"]);
+    // What was passed on survives the end of a program.
+    running[2].kill();
+    running[2] = world.daemon("carol");
+    sees(&world, "carol", &texts);
+    world.restart_rendezvous();
+    for who in members {
+        until(&format!("the log at {who}"), || {
+            history(&world, who).iter().all(|(_, via)| via == "log" || via == "own").then_some(())
+        });
+        sees(&world, who, &texts);
+    }
+    world.json("carol", &["send", GROUP, "after", "--wait", "delivered"]);
+    texts.push("after");
+    for who in members {
+        sees(&world, who, &texts);
+    }
+}
