@@ -14,6 +14,8 @@ use libp2p::{
 pub type Inner = THandler<gossipsub::Behaviour>;
 /// What accepts its streams.
 pub type Accept = <Inner as ConnectionHandler>::InboundProtocol;
+/// What opens them.
+type Outbound = <Inner as ConnectionHandler>::OutboundProtocol;
 
 /// What the behaviour says to a connection.
 pub enum Word {
@@ -41,12 +43,27 @@ pub struct Handler {
     inner: Option<Inner>,
     /// The stream that a peer has opened last which is not known to be a member yet: it may have heard of that before us.
     waiting: Option<FullyNegotiatedInbound<Accept, ()>>,
+    /// Streams to the peer that were asked for, and are not there yet …
+    requested: usize,
+    /// … and how many of them nobody waits for any more. gossipsub takes no second one.
+    stale: usize,
 }
 
 impl Handler {
     /// Of a peer that is no member, as far as is known.
     pub fn shut(accept: Accept) -> Self {
-        Self { accept, inner: None, waiting: None }
+        Self { accept, inner: None, waiting: None, requested: 0, stale: 0 }
+    }
+
+    /// Whether a stream that is there now, or has failed, was asked for by one who has gone.
+    fn is_stale(&mut self, event: &ConnectionEvent<'_, Accept, Outbound>) -> bool {
+        if !event.is_outbound() {
+            return false;
+        }
+        self.requested = self.requested.saturating_sub(1);
+        let is_stale = self.stale > 0;
+        self.stale = self.stale.saturating_sub(1);
+        is_stale
     }
 }
 
@@ -54,7 +71,7 @@ impl ConnectionHandler for Handler {
     type FromBehaviour = Word;
     type ToBehaviour = THandlerOutEvent<gossipsub::Behaviour>;
     type InboundProtocol = Accept;
-    type OutboundProtocol = <Inner as ConnectionHandler>::OutboundProtocol;
+    type OutboundProtocol = Outbound;
     type InboundOpenInfo = ();
     type OutboundOpenInfo = ();
 
@@ -72,9 +89,9 @@ impl ConnectionHandler for Handler {
                 if let Some(stream) = self.waiting.take() {
                     inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(stream));
                 }
-                self.inner = Some(inner);
+                (self.inner, self.stale) = (Some(inner), self.requested);
             }
-            Word::Shut => self.inner = None,
+            Word::Shut => (self.inner, self.stale) = (None, self.requested),
             Word::Inner(event) => {
                 if let Some(inner) = &mut self.inner {
                     inner.on_behaviour_event(event);
@@ -93,13 +110,22 @@ impl ConnectionHandler for Handler {
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
         match &mut self.inner {
-            Some(inner) => inner.poll(cx),
+            Some(inner) => {
+                let polled = inner.poll(cx);
+                if matches!(polled, Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { .. })) {
+                    self.requested += 1;
+                }
+                polled
+            }
             // A word of the behaviour wakes the connection's task.
             None => Poll::Pending,
         }
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<Self::InboundProtocol, Self::OutboundProtocol>) {
+        if self.is_stale(&event) {
+            return;
+        }
         match &mut self.inner {
             Some(inner) => inner.on_connection_event(event),
             None => {
