@@ -4,15 +4,20 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::UdpSocket,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use libp2p::Multiaddr;
+use libp2p::{
+    Multiaddr,
+    core::ConnectedPoint,
+    swarm::{ConnectionId, FromSwarm, NetworkBehaviour, behaviour::ConnectionEstablished},
+};
 use starling_keys::{DeviceId, DeviceKey, RendezvousAddr};
 use starling_wire::{GossipKey, TopicId};
 use tokio::sync::mpsc;
 
+use super::{Gossip, RESTS_AFTER};
 use crate::net::{
     NetCommand, NetConfig, NetEvent, NetHandle, Target, WantedHome, gossip::Topic, peer_of, swarm::start,
 };
@@ -75,8 +80,8 @@ impl Device {
         self.wait_for(is_it).await;
     }
 
-    async fn meets(&mut self, on: TopicId, other: DeviceId) {
-        let is_it = |e: &NetEvent| matches!(e, NetEvent::GossipPeer(topic, device) if *topic == on && *device == other);
+    async fn meets(&mut self, on: TopicId) {
+        let is_it = |e: &NetEvent| matches!(e, NetEvent::GossipPeer(topic) if *topic == on);
         self.wait_for(is_it).await;
     }
 
@@ -95,9 +100,9 @@ async fn what_one_writes_goes_over_members_to_those_it_is_not_connected_with() {
     for device in [&alice, &bob, &carol] {
         device.joins(&key, &[&alice, &bob, &carol]);
     }
-    let (bobs, topic) = (bob.id, key.topic());
-    alice.meets(topic, bobs).await;
-    carol.meets(topic, bobs).await;
+    let topic = key.topic();
+    alice.meets(topic).await;
+    carol.meets(topic).await;
     // The first may be written before the mesh is there: then it is heard of within a second.
     alice.says(&key, b"one");
     bob.hears(topic, b"one").await;
@@ -120,9 +125,8 @@ async fn a_device_that_is_no_member_neither_hears_nor_is_heard() {
     for device in [&alice, &eve] {
         device.joins(&other, &[&alice, &eve]);
     }
-    let (alices, eves) = (alice.id, eve.id);
-    alice.meets(other.topic(), eves).await;
-    bob.meets(key.topic(), alices).await;
+    alice.meets(other.topic()).await;
+    bob.meets(key.topic()).await;
     eve.joins(&key, &[&alice, &bob, &eve]);
     bob.says(&key, b"before");
     alice.hears(key.topic(), b"before").await;
@@ -151,9 +155,9 @@ async fn who_hears_of_a_topic_later_is_met_all_the_same() {
     // They are connected for a time before bob knows of the topic: what alice has opened waits.
     tokio::time::sleep(Duration::from_secs(2)).await;
     bob.joins(&key, &[&alice, &bob]);
-    let (topic, alices, bobs) = (key.topic(), alice.id, bob.id);
-    alice.meets(topic, bobs).await;
-    bob.meets(topic, alices).await;
+    let topic = key.topic();
+    alice.meets(topic).await;
+    bob.meets(topic).await;
     bob.says(&key, b"here");
     alice.hears(topic, b"here").await;
     // And no longer once it is left.
@@ -163,4 +167,29 @@ async fn who_hears_of_a_topic_later_is_met_all_the_same() {
     while let Ok(event) = alice.from.try_recv() {
         assert!(!matches!(event, NetEvent::Gossip { .. }), "{event:?}");
     }
+}
+
+#[test]
+fn the_heartbeat_stands_still_without_neighbours_and_at_rest() {
+    let (key, member) = (GossipKey::from_secret(&[4; 32]), DeviceKey::from_seed(&[19; 32]).id());
+    let mut gossip = Gossip::new().unwrap();
+    gossip.set(key.topic(), Some(Topic { key: key.clone(), members: BTreeSet::from([member]) }));
+    assert!(!gossip.is_busy(Instant::now()), "nobody is there");
+    let endpoint = ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
+    let connect = |gossip: &mut Gossip, id, peer_id| {
+        gossip.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id,
+            connection_id: ConnectionId::new_unchecked(id),
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+    };
+    connect(&mut gossip, 1, peer_of(&DeviceKey::from_seed(&[20; 32]).id()).unwrap());
+    assert!(!gossip.is_busy(Instant::now()), "somebody who is no member");
+    connect(&mut gossip, 2, peer_of(&member).unwrap());
+    assert!(gossip.is_busy(Instant::now()));
+    assert!(!gossip.is_busy(Instant::now() + RESTS_AFTER));
+    gossip.set(key.topic(), None);
+    assert!(!gossip.is_busy(Instant::now()), "the topic was left");
 }

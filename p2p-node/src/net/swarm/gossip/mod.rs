@@ -4,6 +4,9 @@
 //! behaviour stands between it and the swarm: gossipsub knows of connections to members alone, for as long as they share a topic with us. A peer that
 //! subscribes to a topic of whose epoch it is no member has overheard it: with that one nothing is exchanged any more.
 //!
+//! Its heartbeat is a timer that would wake the machine up every second. It goes on only while there are neighbours, and for a moment after something
+//! has come from one of them or has gone to one: what it does (telling others what was written, mending the mesh) has no use at rest.
+//!
 //! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] before gossipsub looks at it, and by the `Inspector` after that.
 
 #[cfg(test)]
@@ -14,7 +17,7 @@ mod settings;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -27,7 +30,6 @@ use libp2p::{
         NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished,
     },
 };
-use starling_keys::DeviceId;
 use starling_wire::TopicId;
 
 use self::handler::{Accept, Handler, Word};
@@ -42,6 +44,8 @@ use crate::net::{
 const FRAMES_PER_SECOND: u64 = 1_000;
 /// … and at once.
 const FRAME_BURST: u64 = 4_000;
+/// The heartbeat goes on for so long after something has happened: what was written is told for three beats, and forgotten after five.
+const RESTS_AFTER: Duration = Duration::from_secs(15);
 
 /// What happened.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ pub enum Event {
     /// A member has passed on an entry. It waits for [`Gossip::settle`].
     Entry(Entry),
     /// A member can be reached on a topic.
-    Peer(TopicId, DeviceId),
+    Peer(TopicId),
 }
 
 /// An entry that a member has passed on.
@@ -57,8 +61,6 @@ pub enum Event {
 pub struct Entry {
     /// The topic.
     pub topic: TopicId,
-    /// Who has brought it.
-    pub from: DeviceId,
     /// The entry, sealed.
     pub sealed: Bytes,
     message: MessageId,
@@ -114,6 +116,8 @@ pub struct Gossip {
     /// Those with whom nothing is exchanged, though they are members of something.
     shut_out: HashSet<PeerId>,
     actions: VecDeque<ToSwarm<Event, Word>>,
+    /// Until when gossipsub's timers are of use.
+    busy_until: Instant,
     waker: Option<Waker>,
 }
 
@@ -140,6 +144,7 @@ impl Gossip {
             members: HashSet::new(),
             shut_out: HashSet::new(),
             actions: VecDeque::new(),
+            busy_until: Instant::now(),
             waker: None,
         })
     }
@@ -168,7 +173,7 @@ impl Gossip {
         if stays {
             self.look_at_subscribers(id, &name.hash());
         }
-        self.wake();
+        self.stir();
     }
 
     /// Passes an envelope of ours on.
@@ -180,7 +185,7 @@ impl Gossip {
         if let Err(error) = self.inner.publish(TopicHash::from_raw(id.to_text()), envelope.to_vec()) {
             tracing::debug!(%error, "nobody takes an envelope now");
         }
-        self.wake();
+        self.stir();
     }
 
     /// Whether an entry was taken over: only then it is passed on to others.
@@ -191,7 +196,17 @@ impl Gossip {
 
     fn report(&mut self, message: &MessageId, source: &PeerId, acceptance: MessageAcceptance) {
         self.inner.report_message_validation_result(message, source, acceptance);
+        self.stir();
+    }
+
+    /// Something has happened: gossipsub has something to do, now and for a moment.
+    fn stir(&mut self) {
+        self.busy_until = Instant::now() + RESTS_AFTER;
         self.wake();
+    }
+
+    fn is_busy(&self, now: Instant) -> bool {
+        self.open > 0 && now < self.busy_until
     }
 
     fn wake(&mut self) {
@@ -209,24 +224,24 @@ impl Gossip {
             }
         }
         for peer in subscribers {
-            if let Some(device) = self.on_subscribed(peer, id) {
-                self.actions.push_back(ToSwarm::GenerateEvent(Event::Peer(id, device)));
+            if self.on_subscribed(peer, id) {
+                self.actions.push_back(ToSwarm::GenerateEvent(Event::Peer(id)));
             }
         }
     }
 
-    /// A peer has subscribed to a topic. Gives the device, if it is a member of it.
-    fn on_subscribed(&mut self, peer: PeerId, id: TopicId) -> Option<DeviceId> {
+    /// A peer has subscribed to a topic. Whether it is a member of it.
+    fn on_subscribed(&mut self, peer: PeerId, id: TopicId) -> bool {
         let device = device_of(&peer);
         match device.and_then(|device| self.inspector.is_member(&id, &device)) {
-            Some(true) => device,
+            Some(true) => true,
             // It may be ahead of us: what we do not take part in we cannot judge.
-            None => None,
+            None => false,
             Some(false) => {
                 tracing::warn!("a device has subscribed to what it is no member of");
                 self.shut_out.insert(peer);
                 self.admit(peer);
-                None
+                false
             }
         }
     }
@@ -235,7 +250,7 @@ impl Gossip {
     fn admit(&mut self, peer: PeerId) {
         let admitted = self.members.contains(&peer) && !self.shut_out.contains(&peer);
         let Some(known) = self.peers.get_mut(&peer) else { return };
-        let mut others = known.open_links();
+        let (mut others, mut changed) = (known.open_links(), false);
         for link in known.links.iter_mut().filter(|link| link.open != admitted) {
             let word = if admitted {
                 match open(&mut self.inner, peer, link, others) {
@@ -249,7 +264,7 @@ impl Gossip {
                 close(&mut self.inner, peer, link, others - 1);
                 Word::Shut
             };
-            link.open = admitted;
+            (link.open, changed) = (admitted, true);
             if admitted {
                 (others, self.open) = (others + 1, self.open + 1);
             } else {
@@ -257,6 +272,9 @@ impl Gossip {
             }
             let handler = NotifyHandler::One(link.id);
             self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: word });
+        }
+        if changed {
+            self.stir();
         }
     }
 
@@ -280,11 +298,11 @@ impl Gossip {
                         return None;
                     }
                 };
-                Some(Event::Entry(Entry { topic, from, sealed, message, source }))
+                Some(Event::Entry(Entry { topic, sealed, message, source }))
             }
             gossipsub::Event::Subscribed { peer_id, topic, .. } => {
                 let topic = TopicId::from_text(topic.as_str())?;
-                self.on_subscribed(peer_id, topic).map(|device| Event::Peer(topic, device))
+                self.on_subscribed(peer_id, topic).then_some(Event::Peer(topic))
             }
             _ => None,
         }
@@ -312,6 +330,17 @@ fn open(
         other_established: others,
     }));
     Ok(handler)
+}
+
+/// A heartbeat leaves what it has to say, and its next timer, to another call.
+fn poll_twice(
+    inner: &mut gossipsub::Behaviour,
+    cx: &mut Context<'_>,
+) -> Poll<ToSwarm<gossipsub::Event, THandlerInEvent<gossipsub::Behaviour>>> {
+    match inner.poll(cx) {
+        Poll::Pending => inner.poll(cx),
+        ready @ Poll::Ready(_) => ready,
+    }
 }
 
 /// Takes a connection away from gossipsub.
@@ -356,7 +385,6 @@ impl NetworkBehaviour for Gossip {
                 let link = Link { id: connection_id, endpoint: endpoint.clone(), open: false };
                 self.peers.entry(peer_id).or_insert_with(Peer::new).links.push(link);
                 self.admit(peer_id);
-                self.wake();
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 let Some(peer) = self.peers.get_mut(&peer_id) else { return };
@@ -369,6 +397,9 @@ impl NetworkBehaviour for Gossip {
                 if peer.links.is_empty() {
                     self.peers.remove(&peer_id);
                 }
+                if link.open {
+                    self.stir();
+                }
             }
             _ => {}
         }
@@ -380,6 +411,7 @@ impl NetworkBehaviour for Gossip {
         let is_open = known.links.iter().any(|link| link.id == id && link.open);
         if is_open && known.may_send(Instant::now()) {
             self.inner.on_connection_handler_event(peer, id, event);
+            self.stir();
         }
     }
 
@@ -388,8 +420,7 @@ impl NetworkBehaviour for Gossip {
             if let Some(action) = self.actions.pop_front() {
                 return Poll::Ready(action);
             }
-            // Without a neighbour its timers would wake the machine up for nothing.
-            let polled = if self.open > 0 { self.inner.poll(cx) } else { Poll::Pending };
+            let polled = if self.is_busy(Instant::now()) { poll_twice(&mut self.inner, cx) } else { Poll::Pending };
             match polled {
                 Poll::Ready(ToSwarm::GenerateEvent(event)) => {
                     if let Some(event) = self.on_event(event) {

@@ -18,7 +18,7 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 const QUEUE: usize = 256;
 /// Messages in one frame.
 const MESSAGES: usize = 256;
-/// A neighbour that has brought one false envelope is not listened to for about so long: honest ones bring none.
+/// A neighbour that has brought one false envelope is not listened to for about so long, at rest for longer: honest ones bring none.
 const PENANCE: Duration = Duration::from_secs(600);
 
 fn config() -> Result<Config, BuildError> {
@@ -67,7 +67,7 @@ fn thresholds() -> PeerScoreThresholds {
 
 /// gossipsub, with nothing subscribed.
 pub fn build() -> Result<gossipsub::Behaviour, BuildError> {
-    let mut behaviour = gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config()?)?;
+    let mut behaviour: gossipsub::Behaviour = gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config()?)?;
     behaviour.with_peer_score(scores(), thresholds())?;
     Ok(behaviour)
 }
