@@ -30,6 +30,7 @@ impl Connectivity {
             self.agenda.set(Errand::Device(id), None);
             self.end_liveness(Subject::Device(id));
         }
+        let mut seeks = false;
         for (id, device) in &mut self.devices {
             if let Some(target) = targets.remove(id)
                 && device.target != target
@@ -39,24 +40,30 @@ impl Connectivity {
                 if moved {
                     device.backoff.expedite(now);
                 }
-                self.agenda.set(Errand::Device(*id), device.due());
+                seeks |= device.target.gossip_only;
+                self.agenda.set(Errand::Device(*id), device.due().filter(|_| !device.target.gossip_only));
             }
         }
         for (id, target) in targets {
             // What is no key cannot be connected to.
             let Some(peer) = peer_of(&id) else { continue };
+            seeks |= target.gossip_only;
             self.devices.insert(id, Device::new(peer, target, now));
             self.schedule_device(&id);
             // It may be connected already, as a rendezvous or by a connection that we have not closed yet.
             self.prefer_best(peer);
+            self.watch_member(now, id);
         }
         self.index_members();
+        if seeks {
+            self.seek_members_soon(now);
+        }
         self.admit_known();
     }
 
     pub(super) fn schedule_device(&mut self, id: &DeviceId) {
-        let is_reached = |device: &Device| device.target.gossip_only && self.is_connected(&device.peer);
-        let due = self.devices.get(id).filter(|device| !is_reached(device)).and_then(Device::due);
+        // Members are looked at together.
+        let due = self.devices.get(id).filter(|device| !device.target.gossip_only).and_then(Device::due);
         self.agenda.set(Errand::Device(*id), due);
     }
 
@@ -64,6 +71,9 @@ impl Connectivity {
     pub(super) fn expedite_device(&mut self, now: Instant, id: &DeviceId) {
         if let Some(device) = self.devices.get_mut(id) {
             device.backoff.expedite(now);
+            if device.target.gossip_only {
+                self.seek_members_soon(now);
+            }
             self.schedule_device(id);
         }
     }
@@ -71,14 +81,12 @@ impl Connectivity {
     pub(super) fn expedite_all_devices(&mut self, now: Instant) {
         for (id, device) in &mut self.devices {
             device.backoff.expedite(now);
-            self.agenda.set(Errand::Device(*id), device.due());
+            self.agenda.set(Errand::Device(*id), device.due().filter(|_| !device.target.gossip_only));
         }
+        self.seek_members_soon(now);
     }
 
     pub(super) fn try_device(&mut self, now: Instant, id: DeviceId) {
-        if self.devices.get(&id).is_some_and(|device| device.target.gossip_only) {
-            return self.try_member(now, id);
-        }
         let has_home = self.homes.values().any(|home| home.reserve && home.is_up());
         let Some(device) = self.devices.get_mut(&id) else { return };
         device.tried(now, has_home, &mut self.rng);

@@ -6,6 +6,8 @@
 //! it answers or its connection is given up. So what was sent and is not answered moves to another path after [`ANSWER_DUE`] and the time of a
 //! probe, which is less than five seconds.
 //!
+//! Members of groups with whom there is nothing but gossip are probed as devices are, without a stream, for the sake of the connection alone.
+//!
 //! At rest probes also keep connections over datagrams in the memory of NATs and firewalls: none is silent for longer than the network has shown to
 //! allow ([`Input::Rest`](super::Input::Rest)). Those that are due soon go along with one that is due, so that the machine wakes up once for all.
 //!
@@ -152,7 +154,8 @@ impl Connectivity {
     }
 
     fn probe_all(&mut self, now: Instant) {
-        for subject in self.subjects() {
+        // Of members with whom there is nothing but gossip nobody sees whether they are connected.
+        for subject in self.subjects().into_iter().filter(|subject| !self.is_member(*subject)).collect::<Vec<_>>() {
             self.probe(now, subject);
         }
     }
@@ -346,6 +349,10 @@ impl Connectivity {
     }
 
     fn tell_silent(&mut self, subject: Subject, silent: bool) {
+        if self.is_member(subject) {
+            // Nothing is sent to it that would have to go another way.
+            return;
+        }
         self.act(Action::Tell(match subject {
             Subject::Home(home) => NetEvent::HomeSilent(home, silent),
             Subject::Device(device) => NetEvent::DirectSilent(device, silent),
@@ -411,7 +418,8 @@ impl Connectivity {
 
     /// Shortened at random, so that many clients do not probe in step.
     fn probe_interval(&mut self, subject: Subject, answers: u32) -> Duration {
-        let interval = if self.probes.watched { WATCHED } else { self.unwatched_interval(subject, answers) };
+        let is_watched = self.probes.watched && !self.is_member(subject);
+        let interval = if is_watched { WATCHED } else { self.unwatched_interval(subject, answers) };
         interval.mul_f64(self.rng.random_range(0.8..1.0))
     }
 
@@ -422,7 +430,7 @@ impl Connectivity {
         }
     }
 
-    /// The peer of a session or stream, and the connection that carries it.
+    /// The peer of a session or stream, and the connection that carries it; of a member without a stream, the best one.
     pub(super) fn connection_of(&self, subject: Subject) -> Option<(PeerId, ConnectionId)> {
         match subject {
             Subject::Home(home) => {
@@ -434,7 +442,13 @@ impl Connectivity {
             }
             Subject::Device(device) => {
                 let device = self.devices.get(&device)?;
-                Some((device.peer, device.out?.0.id))
+                let on = match device.out {
+                    Some((connection, _)) => connection.id,
+                    // There is no stream to a member with whom there is nothing but gossip.
+                    None if device.target.gossip_only => self.best(&device.peer)?.id,
+                    None => return None,
+                };
+                Some((device.peer, on))
             }
         }
     }

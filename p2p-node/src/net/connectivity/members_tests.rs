@@ -59,3 +59,48 @@ fn a_relayed_connection_to_a_member_gives_way_to_a_direct_one() {
     let direct = world.connect(1, false, None);
     assert_eq!(world.open.keys().copied().collect::<Vec<_>>(), [direct]);
 }
+
+#[test]
+fn members_who_are_away_are_looked_for_more_and_more_seldom() {
+    let mut world = World::new(4);
+    world.home(99, true);
+    world.connect(99, false, None);
+    world.open_streams();
+    world.input(Input::Targets(members(40)));
+    world.fail_dials();
+    world.pass_with(SECOND * 3_600, &[]);
+    let before = world.log.len();
+    world.pass_with(SECOND * 3_600, &[]);
+    let looks: BTreeSet<Instant> =
+        world.log[before..].iter().filter(|(_, to)| *to != peer(99)).map(|(at, _)| *at).collect();
+    assert!((1..=7).contains(&looks.len()), "{}", looks.len());
+}
+
+#[test]
+fn whom_to_dial_of_many_members_is_no_order_that_all_have() {
+    let first = |seed| {
+        let mut world = World::new(seed);
+        world.keep_dials = true;
+        world.input(Input::Targets(members(40)));
+        world.log.iter().map(|(_, to)| *to).collect::<BTreeSet<PeerId>>()
+    };
+    assert_ne!(first(6), first(7));
+}
+
+#[test]
+fn connections_to_members_are_kept_at_rest_and_closed_once_they_are_dead() {
+    let mut world = World::new(5);
+    world.input(Input::Targets(members(2)));
+    world.fail_dials();
+    world.connect(1, false, None);
+    world.connect(2, false, None);
+    world.input(Input::Watch(true));
+    world.pass_with(SECOND * 600, &[]);
+    let is_first = |(_, subject, _): &&(Instant, Subject, bool)| *subject == Subject::Device(device(1));
+    let probes: Vec<Instant> = world.probe_log.iter().filter(is_first).map(|(at, ..)| *at).collect();
+    assert!(probes.windows(2).all(|pair| pair[1] - pair[0] <= FIRST_REST));
+    assert!((49..=70).contains(&probes.len()), "also while a user looks: {}", probes.len());
+    world.pass_with(SECOND * 60, &[1]);
+    assert_eq!(world.open.values().map(|(to, _)| *to).collect::<Vec<_>>(), [peer(2)]);
+    assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectSilent(..))));
+}

@@ -161,6 +161,7 @@ enum Errand {
     Delay(HomeId),
     Reservation(HomeId),
     Device(DeviceId),
+    Members,
     Probe(Subject),
     LateProbe(HomeId),
 }
@@ -180,6 +181,8 @@ pub struct Connectivity {
     connections: HashMap<PeerId, Connections>,
     /// The devices of each group that takes part in something with us.
     members: BTreeMap<GroupId, Vec<DeviceId>>,
+    /// How often those that are missing were looked for since something has changed.
+    member_looks: u32,
     dials: HashMap<DialId, DialFor>,
     last_dial: u64,
     agenda: Agenda<Errand>,
@@ -203,6 +206,7 @@ impl Connectivity {
             homes: BTreeMap::new(),
             connections: HashMap::new(),
             members: BTreeMap::new(),
+            member_looks: 0,
             dials: HashMap::new(),
             last_dial: 0,
             agenda: Agenda::default(),
@@ -334,6 +338,7 @@ impl Connectivity {
                 Errand::Delay(id) => self.tell_delay(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),
+                Errand::Members => self.seek_members(now),
                 Errand::Probe(subject) => self.probe_due(now, subject),
                 Errand::LateProbe(id) => self.probe_late(now, id),
             }
@@ -394,10 +399,16 @@ impl Connectivity {
             return;
         }
         let Some(id) = device_of(&peer) else { return };
+        self.watch_member(now, id);
         match best {
             Some(_) if self.devices.contains_key(&id) => self.prefer_best(peer),
             Some(_) => self.home_connected(id.as_bytes()),
-            None => self.expedite_device(now, &id),
+            None => {
+                self.expedite_device(now, &id);
+                if self.devices.get(&id).is_some_and(|device| !device.target.groups.is_empty()) {
+                    self.seek_members_soon(now);
+                }
+            }
         }
     }
 
