@@ -6,7 +6,8 @@ use starling_wire::{GossipKey, Role};
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, DeliveryState, DurableEventKind, Message, MessageId, Via},
+    api::types::{ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, Via},
+    engine::GroupCommand,
     limits::{APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS},
 };
 
@@ -246,6 +247,30 @@ fn what_a_removed_member_has_made_is_opened_by_nobody() {
     world.say_in(alice, chat, "without him").unwrap();
     world.pass(5_000);
     assert!(!world.texts_in(bob, chat).contains(&"without him".to_owned()));
+}
+
+#[test]
+fn what_its_author_may_not_write_any_more_is_not_shown() {
+    let (mut world, people, chat) = gossiping(20, 3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    lose_home(&mut world);
+    world.apart.insert(bob);
+    world.pass(1_000);
+    world.say_in(bob, chat, "in vain").unwrap();
+    let (_, topic, envelope) = world.gossip.published.last().cloned().unwrap();
+    world.kill(bob);
+    world.start_server();
+    world.pass(5_000);
+    let settings = vec![(GroupSetting::Post, Role::Admin.rank().into())];
+    world.call(alice, |reply| GroupCommand::Set { chat, settings, reply }).unwrap();
+    world.pass(5_000);
+    // Carol, who may not have heard of that, brings what he wrote before.
+    let taken = world.gossip.taken;
+    world.bring(carol, alice, topic, envelope);
+    world.pass(1_000);
+    assert_eq!(world.gossip.taken, taken + 1, "the topic before is kept for a time");
+    assert!(world.texts_in(alice, chat).is_empty());
+    assert!(world.engine(alice).conversations.chats.get(&chat).unwrap().provisional.is_empty());
 }
 
 #[test]
