@@ -98,6 +98,12 @@ pub enum InviteError {
     /// Made by a newer version.
     #[error("the invite was made by a newer version of Starling: update to read it")]
     Newer,
+    /// It leads into a group, and not to a contact.
+    #[error("this is a link into a group: `starling group join` uses it")]
+    OfGroup,
+    /// It leads to a contact, and not into a group.
+    #[error("this is an invite of a contact: `starling contacts add` uses it")]
+    OfContact,
 }
 
 /// An address with the token that makes both sides contacts at once; without a token, a plain address.
@@ -120,9 +126,7 @@ impl fmt::Display for Invite {
         for home in self.address.homes.iter().take(MAX_HOMES) {
             home.encode(&mut bytes);
         }
-        let checksum = checksum(&bytes);
-        bytes.extend(checksum);
-        write!(f, "{}{}", LINK_SCHEME.to_uppercase(), BASE32_NOPAD.encode(&bytes))
+        f.write_str(&to_link(bytes))
     }
 }
 
@@ -130,22 +134,13 @@ impl FromStr for Invite {
     type Err = InviteError;
 
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN));
-        // What a mail puts into a link that it wraps is no letter of it, either.
-        let text: String = text.chars().filter(|c| !matches!(c, ' ' | '>' | '|')).collect();
-        let text = text.to_uppercase();
-        let payload = text.strip_prefix(&LINK_SCHEME.to_uppercase()).ok_or(InviteError::Scheme)?;
-        let payload = payload.strip_prefix("//").unwrap_or(payload);
-        if !payload.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
-            return Err(InviteError::Character);
-        }
-        let bytes = BASE32_NOPAD.decode(payload.as_bytes()).map_err(|_| InviteError::Damaged)?;
-        if bytes.len() < 2 + CHECKSUM_LEN {
+        let bytes = from_link(text)?;
+        if bytes.len() < 2 {
             return Err(InviteError::Damaged);
         }
-        let (mut rest, sum) = bytes.split_at(bytes.len() - CHECKSUM_LEN);
-        if checksum(rest) != sum {
-            return Err(InviteError::Damaged);
+        let mut rest = &bytes[..];
+        if rest[0] == crate::join::VERSION {
+            return Err(InviteError::OfGroup);
         }
         if rest[0] != VERSION {
             return Err(InviteError::Newer);
@@ -170,6 +165,33 @@ impl FromStr for Invite {
         }
         Ok(Self { address: Address { account, homes }, token })
     }
+}
+
+/// The link with these bytes: `STARLING:` and upper-case base32, with a checksum at its end.
+pub(crate) fn to_link(mut bytes: Vec<u8>) -> String {
+    let sum = checksum(&bytes);
+    bytes.extend(sum);
+    format!("{}{}", LINK_SCHEME.to_uppercase(), BASE32_NOPAD.encode(&bytes))
+}
+
+/// The bytes of a link, however it was pasted, without its checksum, which is right.
+pub(crate) fn from_link(text: &str) -> Result<Vec<u8>, InviteError> {
+    let text = starling_text::unquoted(starling_text::shortened(text, MAX_WRITTEN));
+    // What a mail puts into a link that it wraps is no letter of it, either.
+    let text: String = text.chars().filter(|c| !matches!(c, ' ' | '>' | '|')).collect();
+    let text = text.to_uppercase();
+    let payload = text.strip_prefix(&LINK_SCHEME.to_uppercase()).ok_or(InviteError::Scheme)?;
+    let payload = payload.strip_prefix("//").unwrap_or(payload);
+    if !payload.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
+        return Err(InviteError::Character);
+    }
+    let mut bytes = BASE32_NOPAD.decode(payload.as_bytes()).map_err(|_| InviteError::Damaged)?;
+    let length = bytes.len().checked_sub(CHECKSUM_LEN).ok_or(InviteError::Damaged)?;
+    if checksum(&bytes[..length]) != bytes[length..] {
+        return Err(InviteError::Damaged);
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_LEN] {
