@@ -8,15 +8,15 @@ use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, io::Cursor};
 use prost::Message as _;
 use starling_keys::{
-    AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, Invite, KeyFile, RecoveryPhrase,
+    AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, GroupLink, Invite, KeyFile, RecoveryPhrase,
     RendezvousAddr, ShortCode,
     chain::{self, Age, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
     legacy::{DeviceList, Verified},
 };
 use starling_wire::{
     AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder,
-    GossipKey, GroupKind, JoinLink, Leave, LogContent, LogKey, LogVerb, PartNames, Piece, Policy, PolicyMember,
-    Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone, TopicId, cut,
+    GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb, PartNames,
+    Piece, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Text, Tombstone, TopicId, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Way},
     inbox::{InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
@@ -277,7 +277,8 @@ fn policies_and_reasons_of_commits() {
     policy.add(PolicyMember { account: [3; 32], role: Role::Member, by: [5; 32], since: 2 });
     policy.bury(Tombstone { account: [3; 32], device: [4; 32], staying: vec![[1; 32]] });
     let leave = Leave { account: [1; 32], device: [2; 32], group: [3; 16], epoch: 7, signature: [4; 64] };
-    let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()] };
+    let join = Some(JoinProof { link: [5; 16], at: 6, signature: [7; 64] });
+    let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()], join };
     let mut with_rules = policy.clone().with_rules(GroupKind::Group);
     if let Some(rules) = &mut with_rules.rules {
         rules.ban([7; 32]);
@@ -321,6 +322,37 @@ fn doors() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(door) = Door::from_bytes(mutated(&valid, input).into()) {
             assert_eq!(Door::from_bytes(door.to_bytes().into()), Ok(door));
+        }
+    });
+}
+
+#[test]
+fn cards_and_requests_of_links() {
+    let door = Door { epoch: 7, secret: [1; 32], info: Bytes::from("a group") };
+    let card = LinkCard {
+        epoch: 7,
+        door: Some(door),
+        conversation: [2; 16],
+        group: [3; 16],
+        name: "ops".into(),
+        topic: "what runs".into(),
+        members: 5,
+        by: [4; 32],
+        by_name: "alice".into(),
+        approve: true,
+        expires: 9,
+        ended: true,
+    };
+    let chain = Bytes::from_static(b"chain");
+    let request =
+        JoinRequest { account: [1; 32], device: [2; 32], chain, name: "bob".into(), at: 7, signature: [3; 64] };
+    let (card, request) = (card.to_bytes(), request.to_bytes());
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        if let Ok(card) = LinkCard::from_bytes(mutated(&card, input).into()) {
+            assert_eq!(LinkCard::from_bytes(card.to_bytes().into()), Ok(card));
+        }
+        if let Ok(request) = JoinRequest::from_bytes(mutated(&request, input).into()) {
+            assert_eq!(JoinRequest::from_bytes(request.to_bytes().into()), Ok(request));
         }
     });
 }
@@ -426,7 +458,8 @@ fn what_users_type_and_paste() {
         for seed in seeds {
             let bytes = mutated(seed.as_bytes(), input);
             let text = String::from_utf8_lossy(&bytes);
-            let _ = (text.parse::<Invite>(), text.parse::<ShortCode>(), text.parse::<RendezvousAddr>());
+            let _ = (text.parse::<Invite>(), text.parse::<GroupLink>(), text.parse::<ShortCode>());
+            let _ = text.parse::<RendezvousAddr>();
             let _ = (text.parse::<AccountId>(), RecoveryPhrase::parse(&text));
         }
     });

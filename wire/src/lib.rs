@@ -13,6 +13,7 @@ mod frame;
 mod gossip;
 pub mod history;
 pub mod inbox;
+mod join;
 mod label;
 pub mod limits;
 pub mod link;
@@ -41,6 +42,9 @@ pub use event::{
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use gossip::{EnvelopeError, GossipKey, TopicId, envelope_id};
+pub use join::{
+    JOIN_DOMAIN, JOIN_REQUEST_DOMAIN, JoinError, JoinProof, JoinRequest, Joiner, LinkCard, MAX_REQUEST_CHAIN,
+};
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use parts::{PartNames, PartsError, Piece, cut, part_name};

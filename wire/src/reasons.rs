@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::EventError;
+use crate::{EventError, JoinProof, join::ProofProto};
 
 /// The domain of the signature in a [`Leave`].
 pub const LEAVE_DOMAIN: &str = "starling group leave v1";
@@ -21,6 +21,8 @@ pub struct Reasons {
     pub chains: Vec<Bytes>,
     /// Accounts that leave.
     pub leaves: Vec<Leave>,
+    /// By what link its author comes in.
+    pub join: Option<JoinProof>,
 }
 
 /// A device's word that its account leaves a group.
@@ -52,6 +54,8 @@ mod proto {
         pub chains: Vec<Bytes>,
         #[prost(message, repeated, tag = "2")]
         pub leaves: Vec<Leave>,
+        #[prost(message, optional, tag = "3")]
+        pub join: Option<super::ProofProto>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -116,7 +120,7 @@ impl Leave {
 impl Reasons {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.chains.is_empty() && self.leaves.is_empty()
+        self.chains.is_empty() && self.leaves.is_empty() && self.join.is_none()
     }
 
     /// Whether there is room for one more chain.
@@ -128,7 +132,8 @@ impl Reasons {
     /// Encoded.
     pub fn to_bytes(&self) -> Vec<u8> {
         let leaves = self.leaves.iter().map(Leave::to_proto).collect();
-        proto::Reasons { chains: self.chains.clone(), leaves }.encode_to_vec()
+        let join = self.join.as_ref().map(JoinProof::to_proto);
+        proto::Reasons { chains: self.chains.clone(), leaves, join }.encode_to_vec()
     }
 
     /// Reads them.
@@ -144,7 +149,9 @@ impl Reasons {
             return Err(ReasonsError);
         }
         let leaves = reasons.leaves.iter().map(Leave::from_proto).collect::<Result<_, _>>();
-        Ok(Self { chains: reasons.chains, leaves: leaves.map_err(|_| ReasonsError)? })
+        let join = reasons.join.as_ref().map(JoinProof::from_proto).transpose();
+        let (leaves, join) = (leaves.map_err(|_| ReasonsError)?, join.map_err(|_| ReasonsError)?);
+        Ok(Self { chains: reasons.chains, leaves, join })
     }
 }
 
@@ -155,9 +162,12 @@ mod tests {
     #[test]
     fn reasons_are_read_back() {
         let leave = Leave { account: [1; 32], device: [2; 32], group: [3; 16], epoch: 7, signature: [4; 64] };
-        let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()] };
+        let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()], join: None };
         assert_eq!(Reasons::from_bytes(&reasons.to_bytes()), Ok(reasons.clone()));
         assert_eq!(Leave::from_bytes(&leave.to_bytes()), Ok(leave.clone()));
+        let join = Some(JoinProof { link: [5; 16], at: 6, signature: [7; 64] });
+        let joins = Reasons { join, ..Reasons::default() };
+        assert_eq!((Reasons::from_bytes(&joins.to_bytes()), joins.is_empty()), (Ok(joins.clone()), false));
         let many = Reasons { leaves: vec![leave; MAX_REASON_LEAVES + 1], ..reasons };
         assert_eq!(Reasons::from_bytes(&many.to_bytes()), Err(ReasonsError));
     }

@@ -21,3 +21,22 @@ pub struct JoinLink {
     /// The account that has made it.
     pub by: Account,
 }
+
+impl JoinLink {
+    /// The id of the link with this public key.
+    pub fn id_of(key: &[u8; 32]) -> [u8; 16] {
+        let hash = blake3::derive_key("starling 2026 group link id v1", key);
+        std::array::from_fn(|at| hash[at])
+    }
+
+    /// The secret of the log with the way in by the link with this public key. Members know it, to keep the way up to date, and whoever has the link; nobody
+    /// else does, as the key is in the policy alone.
+    pub fn log_secret(key: &[u8; 32]) -> [u8; 32] {
+        blake3::derive_key("starling 2026 group link log v1", key)
+    }
+
+    /// The secret of the log with the requests to be let in by it.
+    pub fn box_secret(key: &[u8; 32]) -> [u8; 32] {
+        blake3::derive_key("starling 2026 group link requests v1", key)
+    }
+}

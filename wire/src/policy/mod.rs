@@ -197,7 +197,7 @@ impl Policy {
         self.members.insert(at, member);
     }
 
-    /// Without an account. Its devices need not be remembered: they are not told the next door. Of more than [`MAX_GROUP_TOMBSTONES`] accounts that
+    /// Without an account, and the links that it could know. Its devices need not be remembered: they are not told the next door. Of more than [`MAX_GROUP_TOMBSTONES`] accounts that
     /// were removed those are forgotten that come first and do not go now.
     pub fn remove(&mut self, account: &Account) {
         self.remove_all(&[*account]);
@@ -208,6 +208,9 @@ impl Policy {
         let gone: BTreeSet<Account> = accounts.iter().copied().filter(|a| self.member(a).is_some()).collect();
         self.members.retain(|m| !gone.contains(&m.account));
         self.tombstones.retain(|t| !gone.contains(&t.account));
+        if let Some(rules) = self.rules.as_mut().filter(|_| !gone.is_empty()) {
+            rules.end_links(&gone);
+        }
         let mut removed: BTreeSet<Account> = self.removed.iter().copied().chain(gone.iter().copied()).collect();
         while removed.len() > MAX_GROUP_TOMBSTONES
             && let Some(first) = removed.iter().find(|account| !gone.contains(*account)).copied()
@@ -226,7 +229,7 @@ impl Policy {
         stays().min_by_key(|m| (m.role, m.account)).map(|m| m.account)
     }
 
-    /// With a device that was removed, if there is room for it.
+    /// With a device that was removed, if there is room for it; without the links that it could know.
     pub fn bury(&mut self, tombstone: Tombstone) {
         let of_account = self.tombstones.iter().filter(|t| t.account == tombstone.account).count();
         if of_account >= MAX_ACCOUNT_TOMBSTONES || self.member(&tombstone.account).is_none() {
@@ -234,6 +237,9 @@ impl Policy {
         }
         if let Err(at) = self.tombstones.binary_search_by_key(&tombstone.key(), Tombstone::key) {
             self.tombstones.insert(at, tombstone);
+            if let Some(rules) = &mut self.rules {
+                rules.end_links(&BTreeSet::new());
+            }
         }
     }
 }

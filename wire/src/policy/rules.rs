@@ -1,5 +1,7 @@
 //! What the accounts of a group may do beside their roles: kind, permissions, settings, links, bans.
 
+use std::collections::BTreeSet;
+
 use super::{Account, AuditHead, JoinLink, MAX_JOIN_LINKS, Role, is_sorted_set};
 
 /// Accounts that are banned from a group. Who would be one more is not banned: another ban has to be lifted.
@@ -258,6 +260,25 @@ impl GroupRules {
     /// A link, by its id.
     pub fn link(&self, id: &[u8; 16]) -> Option<&JoinLink> {
         self.links.iter().find(|link| link.id == *id)
+    }
+
+    /// With one more link.
+    pub fn add_link(&mut self, link: JoinLink) {
+        let at = self.links.partition_point(|other| other.id < link.id);
+        self.links.insert(at, link);
+    }
+
+    /// With one use of a link less; without the link, if that was its last.
+    pub fn use_link(&mut self, id: &[u8; 16]) {
+        self.links.retain(|link| link.id != *id || link.uses != Some(1));
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == *id) {
+            link.uses = link.uses.map(|uses| uses.saturating_sub(1));
+        }
+    }
+
+    /// Without the links that somebody who goes could know, and use to read of the group; and without those that these accounts have made.
+    pub(super) fn end_links(&mut self, gone: &BTreeSet<Account>) {
+        self.links.retain(|link| link.approve && !gone.contains(&link.by));
     }
 
     /// Whether an account is banned.

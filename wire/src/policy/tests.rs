@@ -159,6 +159,40 @@ fn what_a_change_does_stands_in_the_audit_log() {
 }
 
 #[test]
+fn a_link_is_used_up_and_ends_with_whoever_could_know_it() {
+    let mut policy = with_rules();
+    let open = JoinLink { id: [0; 16], key: [3; 32], expires: 0, uses: Some(2), approve: false, by: [5; 32] };
+    let rules = policy.rules.as_mut().unwrap();
+    rules.add_link(open.clone());
+    rules.add_link(JoinLink { id: [9; 16], approve: true, by: [9; 32], ..open });
+    assert!(policy.is_in_order());
+    let rules = policy.rules.as_mut().unwrap();
+    rules.use_link(&[2; 16]);
+    rules.use_link(&[0; 16]);
+    assert_eq!((rules.link(&[2; 16]).unwrap().uses, rules.link(&[0; 16]).unwrap().uses), (None, Some(1)));
+    let ids = |policy: &Policy| policy.rules.as_ref().unwrap().links.iter().map(|link| link.id[0]).collect::<Vec<_>>();
+    let mut used = policy.clone();
+    used.rules.as_mut().unwrap().use_link(&[0; 16]);
+    assert_eq!(ids(&used), [1, 2, 9]);
+    let mut buried = policy.clone();
+    buried.bury(Tombstone { account: [9; 32], device: [1; 32], staying: Vec::new() });
+    assert_eq!(ids(&buried), [1, 2, 9], "the way in that needs no approval is the one that it could read");
+    let mut removed = policy.clone();
+    removed.remove(&[9; 32]);
+    assert_eq!(ids(&removed), [1, 2], "nor does what it has made count any more");
+    let mut nobody = policy.clone();
+    nobody.remove(&[77; 32]);
+    assert_eq!(nobody, policy);
+}
+
+#[test]
+fn the_secrets_of_a_link_are_apart() {
+    let key = [7; 32];
+    assert_ne!(JoinLink::log_secret(&key), JoinLink::box_secret(&key));
+    assert_ne!(JoinLink::id_of(&key), JoinLink::id_of(&[8; 32]));
+}
+
+#[test]
 fn no_account_fills_the_place_of_others() {
     let mut policy = policy();
     for n in 0..=u8::MAX {
