@@ -81,6 +81,13 @@ impl LiveGroup {
         self.context().map(|context| context.policy)
     }
 
+    /// Whether the last commit was one by which its author's account has come in by a link, into a group that had this policy.
+    pub fn came_by_link(&self, before: &Policy) -> bool {
+        let Some(PolicyContext { policy, authors: Some(authors) }) = self.context() else { return false };
+        let mut new = policy.members.iter().filter(|member| before.role(&member.account).is_none());
+        new.any(|member| authors.made_by(&member.account, 1) > 0)
+    }
+
     fn context(&self) -> Option<PolicyContext> {
         policy::context_of(&self.group.context().extensions).ok()?
     }

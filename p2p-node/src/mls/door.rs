@@ -3,11 +3,15 @@
 use mls_rs::{
     MlsMessage,
     extension::{ExtensionType, built_in::RatchetTreeExt},
-    group::{Roster, proposal::Proposal},
+    group::{
+        Roster,
+        proposal::{CustomProposal, Proposal},
+    },
     identity::SigningIdentity,
     mls_rules::ProposalBundle,
 };
 use starling_keys::MAX_DEVICES;
+use starling_wire::Reasons;
 
 use super::{
     Expected, GroupError, GroupId, LiveGroup, Mls, certificate,
@@ -82,6 +86,18 @@ impl Mls {
         note: Vec<u8>,
         now_ms: u64,
     ) -> Result<Entered, GroupError> {
+        self.enter_with(info, (id, epoch), expected, (note, None), now_ms)
+    }
+
+    /// The same, with the reasons of the commit, if it needs some.
+    pub(super) fn enter_with(
+        &self,
+        info: &[u8],
+        (id, epoch): (&GroupId, u64),
+        expected: Expected,
+        (note, reasons): (Vec<u8>, Option<Reasons>),
+        now_ms: u64,
+    ) -> Result<Entered, GroupError> {
         let info = MlsMessage::from_bytes(info)?;
         if info.group_id() != Some(&id[..]) {
             return Err(GroupError::Malformed);
@@ -93,6 +109,10 @@ impl Mls {
         let own = if expected.has_policy() { self.own_leaf(&info) } else { None };
         let builder = self.client.external_commit_builder()?.commit_time(time(now_ms)).with_authenticated_data(note);
         let builder = if let Some(leaf) = own { builder.with_removal(leaf) } else { builder };
+        let builder = match reasons {
+            Some(reasons) => builder.with_custom_proposal(CustomProposal::new(REASONS, reasons.to_bytes())),
+            None => builder,
+        };
         let (group, commit) = builder.build(info)?;
         let live = self.live(group);
         if live.id() != id || epoch.checked_add(1) != Some(live.epoch()) || !expected.is_met(&live) {

@@ -3,6 +3,7 @@
 
 mod change;
 mod door;
+mod join;
 #[cfg(test)]
 pub mod modified;
 mod pace;
@@ -34,6 +35,7 @@ use zeroize::Zeroizing;
 
 pub use change::Expected;
 pub use door::AFTER_MEMBERS;
+pub use join::{ByLink, came_by_link};
 pub use permissions::audit_of;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
@@ -66,6 +68,9 @@ pub enum GroupError {
     /// A group whose rules are not known here.
     #[error("a group of a newer version")]
     Newer,
+    /// A link does not lead in.
+    #[error("a link into a group: {0}")]
+    Link(policy::Denied),
     /// A member is not a device that its account has certified.
     #[error("a member's certificate is wrong")]
     Certificate,

@@ -42,7 +42,7 @@ fn check_bans(before: &Policy, (was, is): (&GroupRules, &GroupRules), role: Role
     if lifts && !may { Err(Denied::Role) } else { Ok(()) }
 }
 
-/// Links are made by those who may invite, and ended by who has made them, by those who change settings, and by whatever removes somebody.
+/// Links are made by those who may invite, and ended by who has made them, by those who change settings, and by what removes somebody who could know them.
 fn check_links(
     before: &Policy,
     after: &Policy,
@@ -60,8 +60,14 @@ fn check_links(
         }
     }
     let removes = !gone(before, after).is_empty();
+    // Who goes could read the way in by a link that needs no approval, and what somebody has made who goes does not count any more.
+    let buries = after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none());
+    let must_end = |link: &JoinLink| (removes || buries) && !(link.approve && after.member(&link.by).is_some());
+    if is.links.iter().any(|link| was.link(&link.id).is_some() && must_end(link)) {
+        return Err(Denied::Malformed);
+    }
     let mut ended = was.links.iter().filter(|link| is.link(&link.id).is_none());
-    let may_end = |link: &JoinLink| own(link) || removes || role <= was.permissions.settings;
+    let may_end = |link: &JoinLink| own(link) || must_end(link) || role <= was.permissions.settings;
     if ended.all(may_end) { Ok(()) } else { Err(Denied::Role) }
 }
 

@@ -15,10 +15,12 @@ use mls_rs::{
 use mls_rs_core::extension::Extension;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId, MAX_DEVICES};
 use starling_wire::{
-    CommitAuthors, LEAVE_DOMAIN, Leave, Policy, PolicyContext, PolicyError, PolicyMember, Reasons, Role, Tombstone,
+    CommitAuthors, JoinProof, LEAVE_DOMAIN, Leave, Policy, PolicyContext, PolicyError, PolicyMember, Reasons, Role,
+    Tombstone,
 };
 
 use super::{
+    join::joined,
     pace::{Kind, is_too_soon},
     permissions::{check_audit, check_rules},
     rules::certificate,
@@ -64,6 +66,12 @@ pub enum Denied {
     /// The account is banned.
     #[error("the account is banned from the group")]
     Banned,
+    /// The link does not lead into the group: it is none of the group's any more, or somebody has to approve.
+    #[error("the link does not lead into the group (any more)")]
+    Link,
+    /// There are as many links as can be.
+    #[error("the group has too many links")]
+    TooManyLinks,
     /// As many accounts are banned as can be.
     #[error("too many accounts are banned")]
     TooManyBans,
@@ -321,6 +329,8 @@ pub(super) struct Allowed {
     pub kind: Kind,
     /// What it makes of the group's context.
     pub brings: Option<PolicyContext>,
+    /// What follows from it for the policy, where it does not bring that.
+    pub joins: Option<Policy>,
 }
 
 /// What a commit by an account makes of the record of authors. Groups of before there was one have none.
@@ -377,11 +387,15 @@ pub(super) fn check_commit(
     let Some(PolicyContext { policy: after, .. }) = &brings else {
         let is_renewal = removed.is_empty() && reasons.is_none();
         return match is_renewal {
-            true => Ok(Allowed { author, kind: Kind::Renewal, brings }),
+            true => Ok(Allowed { author, kind: Kind::Renewal, brings, joins: None }),
             false => Err(Denied::Malformed),
         };
     };
     let reasons = reasons.unwrap_or_default();
+    // Nobody comes in who is there.
+    if reasons.join.is_some() {
+        return Err(Denied::Malformed);
+    }
     let devices: Vec<(u32, Certificate)> = members(roster).collect();
     let is_there = |leave: &Leave| {
         let of = |c: &Certificate| *c.account().as_bytes() == leave.account && *c.device().as_bytes() == leave.device;
@@ -405,22 +419,27 @@ pub(super) fn check_commit(
     // Just those go that may not be there any more.
     let goes: BTreeSet<u32> = devices.iter().filter(|(_, c)| !admits(after, c)).map(|(leaf, _)| *leaf).collect();
     let kind = Kind::of_change(before, after, &author);
-    if goes == removed { Ok(Allowed { author, kind, brings }) } else { Err(Denied::Malformed) }
+    if goes == removed { Ok(Allowed { author, kind, brings, joins: None }) } else { Err(Denied::Malformed) }
 }
 
-/// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one.
+/// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one. An account that the policy
+/// does not have comes in by a link.
 pub(super) fn check_entry(
     policy: &Policy,
+    context: &GroupContext,
     roster: &Roster<'_>,
     newcomer: &SigningIdentity,
     proposals: &ProposalBundle,
 ) -> Result<Allowed, Denied> {
     let newcomer = certificate(newcomer).ok_or(Denied::NotAMember)?;
-    let mut removed = None;
+    let (mut removed, mut proof) = (None, None);
     for info in proposals.clone().into_proposals() {
         match info.proposal {
             Proposal::ExternalInit(_) => {}
             Proposal::Remove(remove) if removed.is_none() => removed = Some(remove.to_remove()),
+            Proposal::Custom(custom) if custom.proposal_type() == REASONS && proof.is_none() => {
+                proof = Some(link_proof(custom.data())?);
+            }
             _ => return Err(Denied::Malformed),
         }
     }
@@ -438,7 +457,14 @@ pub(super) fn check_entry(
     if own != removed {
         return Err(Denied::Malformed);
     }
-    if !admits(policy, &newcomer) {
+    let place = Place { group: &context.group_id, epoch: context.epoch };
+    let joins = match proof {
+        // Who is in needs no link.
+        Some(_) if policy.role(newcomer.account().as_bytes()).is_some() => return Err(Denied::Malformed),
+        Some(proof) => Some(joined(policy, &newcomer, &proof, place)?),
+        None => None,
+    };
+    if !admits(joins.as_ref().unwrap_or(policy), &newcomer) {
         return Err(if policy.role(newcomer.account().as_bytes()).is_some() {
             Denied::Tombstone
         } else {
@@ -447,7 +473,14 @@ pub(super) fn check_entry(
     }
     let has_room = own_devices < MAX_DEVICES && (own.is_some() || leaves < policy.most_leaves());
     let kind = if own.is_some() { Kind::Repeatable } else { Kind::Bounded };
-    if has_room { Ok(Allowed { author: newcomer.account(), kind, brings: None }) } else { Err(Denied::Full) }
+    if has_room { Ok(Allowed { author: newcomer.account(), kind, brings: None, joins }) } else { Err(Denied::Full) }
+}
+
+/// The proof of a link, which is all that the reasons of somebody who comes in may have.
+fn link_proof(reasons: &[u8]) -> Result<JoinProof, Denied> {
+    let reasons = Reasons::from_bytes(reasons).map_err(|_| Denied::Malformed)?;
+    let is_alone = reasons.chains.is_empty() && reasons.leaves.is_empty();
+    reasons.join.filter(|_| is_alone).ok_or(Denied::Malformed)
 }
 
 /// The devices in a tree.

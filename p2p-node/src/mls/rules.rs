@@ -110,7 +110,7 @@ fn check_with_policy(
             (policy::check_commit(policy, context, roster, author, &proposals)?, Sender::Member(author.index))
         }
         CommitSource::NewMember(newcomer) => {
-            (policy::check_entry(policy, roster, newcomer, &proposals)?, Sender::NewMemberCommit)
+            (policy::check_entry(policy, context, roster, newcomer, &proposals)?, Sender::NewMemberCommit)
         }
     };
     let authors = policy::check_pace(before, roster, &allowed.author, allowed.kind);
@@ -122,7 +122,8 @@ fn check_with_policy(
         (Some(_), _) | (None, None) => {}
         // Of the others it is not sent: everybody comes to the same.
         (None, authors) => {
-            let after = PolicyContext { policy: policy.clone(), authors };
+            let policy = allowed.joins.unwrap_or_else(|| policy.clone());
+            let after = PolicyContext { policy, authors };
             let extensions = Proposal::GroupContextExtensions(policy::extensions_with(&after));
             proposals.add(extensions, sender, ProposalSource::Local);
             // For the library a commit with that one alone needs no path. One with reasons does.
