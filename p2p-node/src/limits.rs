@@ -398,3 +398,11 @@ pub const REMOVED_AT_ONCE: usize = 16;
 pub const RENEWED_AT_ONCE: usize = 8;
 /// … renewals that are due at the same time are spread over so long for each device, so that they do not race.
 pub const RENEWAL_SPREAD_MS: u64 = 10_000;
+/// Accounts that may come in by one link.
+pub const MAX_LINK_USES: u32 = 10_000;
+/// Links that a user looks at at once.
+pub const MAX_LOOKS: usize = 16;
+/// Who comes by a link and finds nothing that leads in gives up after so many times.
+pub const MAX_LINK_FAILURES: u32 = 3;
+/// Requests to be let into a group that a device keeps, the oldest: what more there are wait in the box until some are decided.
+pub const MAX_JOIN_REQUESTS: usize = 128;

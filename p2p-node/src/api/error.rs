@@ -70,6 +70,12 @@ pub enum GroupRefusal {
     /// As many accounts are banned as can be.
     #[error("too many accounts are banned")]
     TooManyBans,
+    /// The link does not lead into the group: it was ended or used up, its time is over, or it was none of the group's.
+    #[error("the link does not lead into the group (any more)")]
+    LinkEnded,
+    /// There are as many links as can be.
+    #[error("the group has too many links")]
+    TooManyLinks,
     /// The group was made by an older version, and does not know this.
     #[error("the group was made by an older version, which does not know this")]
     OldGroup,
@@ -79,7 +85,7 @@ pub enum GroupRefusal {
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -91,6 +97,8 @@ impl GroupRefusal {
         Self::Void,
         Self::Banned,
         Self::TooManyBans,
+        Self::LinkEnded,
+        Self::TooManyLinks,
         Self::OldGroup,
         Self::NewGroup,
     ];
@@ -109,6 +117,8 @@ impl GroupRefusal {
             Self::Void => "void",
             Self::Banned => "banned",
             Self::TooManyBans => "too_many_bans",
+            Self::LinkEnded => "link_ended",
+            Self::TooManyLinks => "too_many_links",
             Self::OldGroup => "old_group",
             Self::NewGroup => "newer_group",
         }
@@ -229,6 +239,8 @@ pub enum Invalid {
         /// The most that it can have.
         max: u32,
     },
+    /// A link into a group that nobody, or more than any group has, could use.
+    LinkUses,
     /// An invite that lives for less than a second.
     InviteLifetime,
     /// An invite of an account without a rendezvous.
@@ -258,6 +270,10 @@ pub enum NotFound {
     Chat,
     /// The group, or an invitation into it.
     Group,
+    /// The link into the group.
+    Link,
+    /// Somebody who asks to be let into the group.
+    JoinRequest,
     /// The message, in its conversation.
     Message,
     /// The contact.
@@ -324,6 +340,8 @@ pub enum Unreachable {
         /// What is wrong with it.
         problem: HomeProblem,
     },
+    /// The rendezvous with the logs of a group.
+    GroupHome,
     /// The device that has made a short code.
     CodeOwner,
     /// Any of their devices: none has left a key package.

@@ -1,7 +1,7 @@
 //! A conversation's group with its epoch logs, as far as it is always in memory: what routes messages to it, and what waits. Its encryption state
 //! is loaded when it is needed (`group_state`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
@@ -158,6 +158,12 @@ pub struct GroupEntry {
     pub writing_door: bool,
     /// A part of it was refused.
     pub door_refused: bool,
+    /// What is being written for whoever has the link with this key.
+    pub writing_card: Option<[u8; 32]>,
+    /// A part of it was refused.
+    pub card_refused: bool,
+    /// The boxes of links that are followed since the home is up, and whether a page of each is under way.
+    pub boxes: BTreeMap<[u8; 32], bool>,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
@@ -185,6 +191,9 @@ impl GroupEntry {
             append: LogAppends::default(),
             writing_door: false,
             door_refused: false,
+            writing_card: None,
+            card_refused: false,
+            boxes: BTreeMap::new(),
             logs: Vec::new(),
             forks: Forks::default(),
             unsaved: Unsaved::default(),

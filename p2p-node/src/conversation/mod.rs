@@ -70,6 +70,8 @@ pub struct Conversations {
     pub policies: policy::Policies,
     /// What members of groups pass on to one another.
     pub gossip: gossip::Gossip,
+    /// Links into groups that are looked at, and the boxes that are followed.
+    pub joins: policy::Joins,
     /// Hashes of what was processed.
     pub seen: receive::SeenMessages,
     /// Members that are where nothing leads to from here.
@@ -146,6 +148,7 @@ impl Conversations {
             self.regroup.next_due(),
             self.entering.next_due(),
             self.policies.next_due(),
+            self.joins.next_due(),
             self.apart.next_due(),
             self.gossip.next_due(),
         ];

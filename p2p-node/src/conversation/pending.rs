@@ -36,6 +36,7 @@ impl Conversations {
             LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
                 self.enter_lost(chat);
             }
+            LogPending::Join(pending) => self.on_join_request_lost(turn, pending),
         }
     }
 }
@@ -84,6 +85,7 @@ impl Conversations {
             (LogPending::Parts(id, commit, upto), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
                 self.on_parts_appended(turn, cx, (id, commit), upto)?;
             }
+            (LogPending::Join(pending), answer) => self.on_join_answer(turn, cx, home, pending, answer)?,
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => {
                 // What was pushed may have come before this answer: then nothing waits for it any more.
@@ -125,6 +127,10 @@ impl Conversations {
             }
             LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
                 self.enter_refused(turn, chat, refused)?;
+                cx.homes.retry_later(turn, refused);
+            }
+            LogPending::Join(pending) => {
+                self.on_join_refusal(turn, pending, refused);
                 cx.homes.retry_later(turn, refused);
             }
             LogPending::Read(id, epoch)

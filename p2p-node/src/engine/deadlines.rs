@@ -125,6 +125,7 @@ impl Engine {
                 (g.append.committing && g.has_pending)
                     || g.announces()
                     || g.has_door_to_write()
+                    || g.card_to_write().is_some()
                     || g.chat().is_some_and(|chat| policies.has_wishes(&chat))
             };
             let waits = |g: &&GroupEntry| has_more(g) && g.append.retry_at > turn.now();

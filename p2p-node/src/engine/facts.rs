@@ -303,6 +303,7 @@ impl Engine {
             let (conversations, mut cx) = self.conversing();
             conversations.logs_up(turn, &mut cx, home);
             conversations.doors_up(turn, &mut cx, home);
+            conversations.looks_up(turn, &mut cx, home);
         }
         self.conversations.trims_up(turn, &mut self.homes, home)?;
         let dir = Directory { account: &self.account, contacts: &self.contacts };

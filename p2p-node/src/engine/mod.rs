@@ -196,6 +196,7 @@ impl Engine {
         conversations.enter_on_time(turn, &mut cx)?;
         conversations.policies_on_time(turn);
         conversations.gossip_on_time(turn);
+        conversations.looks_on_time(turn);
         conversations.seek_on_time(turn, &mut cx)?;
         self.devices().snapshot_on_time(turn)?;
         self.sync().announce_added(turn);

@@ -161,6 +161,9 @@ impl Engine {
         for home in self.conversations.chats.door_homes() {
             want(&home, false);
         }
+        for home in self.conversations.joins.homes() {
+            want(home, false);
+        }
         for home in self.conversations.homes_to_trim(&mut self.homes) {
             want(&home, false);
         }

@@ -22,7 +22,8 @@ pub(crate) use outages::Silence;
 pub use outbound_items::{OutboundItem, Recipient, Sealing, Vouching};
 pub use pending::Refused;
 pub use purpose::{
-    AccountPending, Appended, ContactPending, HomePending, LogPending, LogPlace, LoggedKey, Pending, Trimming,
+    AccountPending, Appended, ContactPending, HomePending, JoinPending, LogPending, LogPlace, LoggedKey, Pending,
+    Trimming,
 };
 
 pub use visits::Subject;

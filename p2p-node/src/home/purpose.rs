@@ -35,6 +35,7 @@ impl Pending {
     pub fn delivers(&self) -> bool {
         match self {
             Self::Account(pending) => matches!(pending, AccountPending::PutSnapshot),
+            Self::Log(LogPending::Join(pending)) => matches!(pending, JoinPending::Card(..) | JoinPending::Ask(_)),
             Self::Log(pending) => matches!(pending, LogPending::Append(_) | LogPending::Trim(_)),
             Self::Home(pending) => matches!(pending, HomePending::OutboundItem(..)),
             Self::Nothing | Self::Contact(_) | Self::CallServers(_) => false,
@@ -140,6 +141,25 @@ pub enum LogPending {
     Enter(ChatId, [u8; 32]),
     /// Parts of it, by its hash, up to so many from its beginning.
     EnterParts(ChatId, [u8; 32], usize),
+    /// Something about links into groups.
+    Join(JoinPending),
+}
+
+/// A request about links into groups that is not answered yet. A link is named by its public key.
+#[derive(Debug)]
+pub enum JoinPending {
+    /// The log of a link that our user looks at.
+    Look(u64),
+    /// Our request to be let into a group, in the box of a link.
+    Ask(ChatId),
+    /// What a group is in an epoch, in the log of a link into it: so many entries, with those that went before.
+    Card(GroupId, u64, [u8; 32], u64),
+    /// Parts of that which go before.
+    CardParts(GroupId),
+    /// A box that is opened.
+    BoxOpened,
+    /// A box that is read.
+    Box(GroupId, [u8; 32]),
 }
 
 /// What an append has carried.

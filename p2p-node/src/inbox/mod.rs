@@ -107,6 +107,11 @@ impl Inbox<'_> {
             return Ok(Err(ItemRefused::Blocked));
         }
         if body.offer.is_some() {
+            let awaits = |offer| self.cx.conversations.awaits_offer(&account, offer);
+            if !self.cx.contacts.people.contains_key(&account) && body.offer.as_ref().is_some_and(awaits) {
+                // Our user has asked to be let in: whoever does that need not be known.
+                return self.on_group_offer(turn, account, &body);
+            }
             let now_s = turn.agreed_ms() / 1000;
             let person = self.cx.contacts.people.get(&account).filter(|person| person.is_linked());
             let Some(person) = person else {

@@ -71,10 +71,11 @@ pub struct ByLink<'a> {
 }
 
 impl Mls {
-    /// As [`Mls::enter`], by a link, which is needed if the account is not in the group's policy yet.
+    /// As [`Mls::enter`], by a link, with an account that is not in the group's policy.
     ///
     /// # Errors
-    /// As of that; [`GroupError::Link`] if the link does not lead in (any more).
+    /// As of that; [`GroupError::Link`] if the link does not lead in (any more). Also if the account is in: its devices come by the group's door, which
+    /// who comes by a link does not know.
     pub fn enter_by_link(
         &self,
         info: &[u8],
@@ -89,9 +90,10 @@ impl Mls {
         let (own, _) = self.client.signing_identity()?;
         let own = certificate(own).ok_or(GroupError::Certificate)?;
         let expected = Expected::Group(by.conversation);
-        let Some(policy) = policy.filter(|policy| policy.role(own.account().as_bytes()).is_none()) else {
-            return self.enter(info, (id, epoch), expected, note, now_ms);
-        };
+        let Some(policy) = policy else { return self.enter(info, (id, epoch), expected, note, now_ms) };
+        if policy.role(own.account().as_bytes()).is_some() {
+            return Err(GroupError::Malformed);
+        }
         let place = Place { group: id, epoch };
         let proof = proof_of(by.secret, &own, place, now_ms);
         joined(&policy, &own, &proof, place).map_err(GroupError::Link)?;

@@ -789,7 +789,8 @@ fn whoever_has_a_link_comes_in_and_all_come_to_the_same() {
     assert!(group.came_by_link(&before) && live.came_by_link(&before) && !company.group.came_by_link(&before));
     // Its other device comes by the door, and uses nothing up.
     let (phone, _) = device(&dave);
-    let (live, commit) = join(&group, &phone, &secret).unwrap();
+    assert!(join(&group, &phone, &secret).is_err());
+    let (live, commit) = enter(&group, &phone).unwrap();
     assert_eq!(live.policy(), follow(&group, &commit).policy());
     assert_eq!(live.policy().unwrap().rules.unwrap().link(&id).unwrap().uses, Some(1));
     assert!(!live.came_by_link(&after));

@@ -1,12 +1,14 @@
 //! Groups, as users of a node make and change them.
 
-use starling_keys::AccountId;
+use starling_keys::{AccountId, GroupLink};
 
 use super::Node;
 use crate::{
     api::{
         error::NodeError,
-        types::{AuditLog, ChatId, Group, GroupSetting, Role},
+        types::{
+            AuditLog, ChatId, Group, GroupRequest, GroupSetting, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, Role,
+        },
     },
     engine::GroupCommand,
 };
@@ -70,6 +72,46 @@ impl Node {
     /// The audit log of a group, as far as it is here.
     pub async fn audit_of(&self, chat: ChatId) -> Result<AuditLog, NodeError> {
         self.call(|reply| GroupCommand::Audit(chat, reply)).await
+    }
+
+    /// Makes a link into a group. It leads in once a commit has made it: then the group is not changing any more.
+    pub async fn new_join_link(&self, chat: ChatId, wanted: NewJoinLink) -> Result<JoinLinkInfo, NodeError> {
+        self.call(|reply| GroupCommand::NewLink { chat, wanted, reply }).await
+    }
+
+    /// The links into a group.
+    pub async fn join_links(&self, chat: ChatId) -> Result<Vec<JoinLinkInfo>, NodeError> {
+        self.call(|reply| GroupCommand::Links(chat, reply)).await
+    }
+
+    /// Ends a link: nobody comes in by it any more.
+    pub async fn end_join_link(&self, chat: ChatId, link: [u8; 16]) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::EndLink { chat, link, reply }).await
+    }
+
+    /// Where a link leads.
+    pub async fn look_at_link(&self, link: GroupLink) -> Result<JoinPreview, NodeError> {
+        self.call(|reply| GroupCommand::LookAtLink(link, reply)).await
+    }
+
+    /// Comes in by a link, or asks to be let in. Events tell the rest.
+    pub async fn join_group(&self, link: GroupLink) -> Result<Joining, NodeError> {
+        self.call(|reply| GroupCommand::Join(link, reply)).await
+    }
+
+    /// Those who ask to be let into a group, the oldest first.
+    pub async fn join_requests(&self, chat: ChatId) -> Result<Vec<GroupRequest>, NodeError> {
+        self.call(|reply| GroupCommand::Requests(chat, reply)).await
+    }
+
+    /// Lets somebody in who asks.
+    pub async fn approve_join(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Approve { chat, account, reply }).await
+    }
+
+    /// Does not let somebody in who asks. They are not told.
+    pub async fn refuse_join(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Refuse { chat, account, reply }).await
     }
 
     /// Accepts an invitation into a group: this device enters it, and the account's others do.

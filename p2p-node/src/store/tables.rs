@@ -115,8 +115,11 @@ pub const AUDIT: Table = Table::of("audit");
 /// Entries that members of groups have passed on, until the groups' logs have them, by chat id and the hash of the message.
 pub const GOSSIPED: Table = Table::of("gossip");
 
+/// Those who ask to be let into groups by a link, by chat id and account.
+pub const JOIN_REQUESTS: Table = Table::of("join_requests");
+
 /// All of them.
-pub(super) const TABLES: [Table; 27] = [
+pub(super) const TABLES: [Table; 28] = [
     META,
     CONTACTS,
     CHATS,
@@ -144,4 +147,5 @@ pub(super) const TABLES: [Table; 27] = [
     ACQUAINTANCES,
     AUDIT,
     GOSSIPED,
+    JOIN_REQUESTS,
 ];

@@ -129,6 +129,7 @@ fn invalid(what: &Invalid) -> Text {
         Invalid::TheirUsername => ("username", "that is no valid user name".into()),
         Invalid::GreetingTooLong { max } => ("greeting_too_long", format!("a greeting has at most {max} bytes")),
         Invalid::InviteUses { max } => ("invite_uses", format!("an invite can be used 1 to {max} times")),
+        Invalid::LinkUses => ("link_uses", "a link can be used 1 to 10000 times".into()),
         Invalid::InviteLifetime => ("invite_lifetime", "an invite has to live for a second at least".into()),
         Invalid::InviteWithoutHome => ("invite_without_home", "an invite needs a rendezvous of this profile".into()),
         Invalid::Code(error) => ("code", error.to_string()),
@@ -149,6 +150,8 @@ fn not_found(what: NotFound) -> Text {
     let (reason, text) = match what {
         NotFound::Chat => ("chat_not_found", "there is no such conversation"),
         NotFound::Group => ("group_not_found", "there is no such group, and no invitation into it"),
+        NotFound::Link => ("link_not_found", "there is no such link, or nothing stands behind it"),
+        NotFound::JoinRequest => ("join_request_not_found", "they do not ask to be let into this group"),
         NotFound::Message => ("message_not_found", "there is no such message in this conversation"),
         NotFound::Contact => ("contact_not_found", "they are not a contact"),
         NotFound::Request => ("request_not_found", "there is no such request"),
@@ -205,6 +208,9 @@ fn unreachable(what: &Unreachable) -> Text {
             "home_for_device_list_unreachable",
             "our rendezvous cannot be reached, and it has to take the new list of devices".into(),
         ),
+        Unreachable::GroupHome => {
+            ("group_home_unreachable", "the rendezvous of the group cannot be reached now: try again later".into())
+        }
         Unreachable::ConnectionLost => ("connection_lost", "the connection to the rendezvous broke: try again".into()),
         Unreachable::TheirHome { problem } => (
             "their_home_unreachable",
@@ -335,6 +341,8 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::Void => "the group does not take that",
         GroupRefusal::Banned => "they are banned from this group: lift that first",
         GroupRefusal::TooManyBans => "too many accounts are banned from this group: lift a ban first",
+        GroupRefusal::LinkEnded => "the link does not lead into the group any more: ask for another",
+        GroupRefusal::TooManyLinks => "this group has too many links: end one first, see `starling group link list`",
         GroupRefusal::OldGroup => "this group was made by an older version, and does not know that",
         GroupRefusal::NewGroup => "this group is of a newer version: update Starling to be in it",
     }

@@ -67,6 +67,11 @@ stored_enum! {
         GroupBanned = 26,
         /// A group has other settings, or the ban of an account was lifted.
         GroupPolicy = 27,
+        /// A link into a group was made or ended, or somebody has come in by it: which of these and the link's id, in the text; who has made it is the
+        /// account.
+        GroupLink = 28,
+        /// Somebody asks to be let into a group: what they call themselves, in the text.
+        GroupRequest = 29,
     }
 }
 

@@ -23,6 +23,8 @@ stored_enum! {
         Removed = 5,
         /// We have declined.
         Declined = 6,
+        /// We have asked to be let in, by a link that somebody has to approve.
+        Asked = 7,
     }
 }
 
@@ -69,6 +71,81 @@ pub struct AuditLog {
     pub entries: Vec<AuditEntry>,
     /// How many of the first entries are not here (yet).
     pub missing: u64,
+}
+
+/// A link into a group that is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewJoinLink {
+    /// How long it leads in, in milliseconds; none for ever.
+    pub lifetime_ms: Option<u64>,
+    /// How many accounts may come in by it; none for any number.
+    pub uses: Option<u32>,
+    /// Whether somebody who may invite has to approve.
+    pub approve: bool,
+}
+
+/// A link into a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinLinkInfo {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The link itself; none of one that was made elsewhere.
+    pub link: Option<String>,
+    /// Who has made it.
+    pub by: AccountId,
+    /// When it ends, milliseconds since 1970, if it does by itself.
+    pub expires_ms: Option<u64>,
+    /// How many accounts may still come in by it; none for any number.
+    pub uses: Option<u32>,
+    /// Whether somebody who may invite has to approve.
+    pub approve: bool,
+}
+
+/// Where a link into a group leads, as any member, and whoever has the link, may claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinPreview {
+    /// The conversation.
+    pub chat: ChatId,
+    /// What it is called.
+    pub name: String,
+    /// What it is about. It may have anything in it.
+    pub topic: String,
+    /// How many accounts it has.
+    pub members: u32,
+    /// Who has made the link.
+    pub by: AccountId,
+    /// What they are called there.
+    pub by_name: String,
+    /// Whether somebody has to approve.
+    pub approve: bool,
+    /// When the link ends, milliseconds since 1970, if it does by itself.
+    pub expires_ms: Option<u64>,
+    /// What we are in the group already, if something.
+    pub standing: Option<Standing>,
+}
+
+/// What has become of coming in by a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// This device enters the group.
+    Enters(ChatId),
+    /// Somebody has to approve: the request is where they find it.
+    Asked(ChatId),
+    /// We are in it already.
+    In(ChatId),
+}
+
+/// Somebody who asks to be let into a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRequest {
+    /// The account.
+    pub account: AccountId,
+    /// What it calls itself.
+    pub name: String,
+    /// When its request was read here, milliseconds since 1970.
+    pub at_ms: u64,
+    /// The id of the link that it has.
+    pub link: [u8; 16],
 }
 
 impl Group {

@@ -1,16 +1,16 @@
 //! Entering: a new device reads the door, commits itself into the group, stores that, and appends it as a candidate. It has entered if no other
 //! candidate stands before its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
-    Candidate, Door, LogContent, LogVerb, PartNames,
+    Candidate, Door, LinkCard, LogContent, LogVerb, PartNames,
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
-use super::{entering::Attempt, prepare::Prepared};
+use super::{entering::Attempt, parts::ReadParts, prepare::Prepared};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -25,9 +25,9 @@ use crate::{
     home::{LogPending, Pending, Refused},
     limits::{
         DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF,
-        RETRY_REFUSED_MS,
+        MAX_LINK_FAILURES, RETRY_REFUSED_MS,
     },
-    mls::LiveGroup,
+    mls::{LiveGroup, policy::Denied},
     net::HomeId,
     store::{EnteringRow, OfferedDoor},
     turn::{EngineError, Fact, Turn},
@@ -155,7 +155,7 @@ impl Conversations {
             }
             Some(entering) => send(turn, cx, (home, chat), (entering, attempt.sent), keys),
             None => {
-                (attempt.pages, attempt.found, attempt.parts) = (0, BTreeMap::new(), VecDeque::new());
+                (attempt.pages, attempt.found, attempt.parts) = (0, BTreeMap::new(), ReadParts::default());
                 let read = LogRequest::default();
                 cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
             }
@@ -179,10 +179,16 @@ impl Conversations {
             cx.homes.request(turn, home, leave, Pending::Nothing);
             return Ok(());
         }
+        let by_link = !door.link.is_empty();
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
-            let door = keys.open_entry(&entry.sealed).and_then(|content| attempt.door_in(content.into()));
-            if let Some(door) = door {
+            let Some(content) = keys.open_entry(&entry.sealed) else { continue };
+            let Some(content) = attempt.parts.whole(content.into()) else { continue };
+            if by_link && let Ok(card) = LinkCard::from_bytes(content.clone()) {
+                let newest = attempt.card.get_or_insert((0, false));
+                *newest = (*newest).max((card.epoch, card.ended));
+            }
+            if let Ok(door) = Door::from_bytes(content) {
                 attempt.note_found(entry.sequence, door);
             }
         }
@@ -192,13 +198,17 @@ impl Conversations {
             cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
             return Ok(());
         }
-        (attempt.asks, attempt.parts) = (None, VecDeque::new());
+        (attempt.asks, attempt.parts) = (None, ReadParts::default());
         cx.homes.request(turn, home, leave, Pending::Nothing);
         self.try_doors(turn, cx, chat)
     }
 
     /// Tries those that were read, the newest first.
     fn try_doors(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let attempt = self.entering.attempts.get_mut(&chat);
+        if attempt.is_some_and(|attempt| attempt.card.take().is_some_and(|(_, ended)| ended)) {
+            return self.link_failed(turn, chat, Denied::Link);
+        }
         let mut nowhere = false;
         while let Some(attempt) = self.entering.attempts.get_mut(&chat)
             && attempt.tried.len() < MAX_DOORS_TRIED
@@ -230,6 +240,11 @@ impl Conversations {
             if !self.entering.attempts.contains_key(&chat) {
                 return Ok(());
             }
+        }
+        // What the newest says is so, unless somebody else was faster and has yet to write the next.
+        let attempt = self.entering.attempts.get(&chat).filter(|attempt| !attempt.outrun);
+        if let Some(denied) = attempt.and_then(|attempt| attempt.denied) {
+            return self.link_failed(turn, chat, denied);
         }
         let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
@@ -318,7 +333,12 @@ impl Conversations {
     /// Nothing leads into the group: of a direct conversation another is made; into others it is tried again.
     fn give_door_up(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
         if self.chats.is_group_chat(chat) {
-            let failures = self.entering.attempts.get(&chat).map_or(0, |attempt| attempt.failures);
+            let attempt = self.entering.attempts.get(&chat);
+            let failures = attempt.map_or(0, |attempt| attempt.failures);
+            let denied = attempt.and_then(|attempt| attempt.denied).unwrap_or(Denied::Link);
+            if failures >= MAX_LINK_FAILURES && self.comes_by_link(chat) {
+                return self.link_failed(turn, chat, denied);
+            }
             let again_at = Some(turn.now() + (ENTER_AGAIN_MS << failures));
             let failures = (failures + 1).min(MAX_ENTER_BACKOFF);
             let attempt = Attempt { again_at, failures, gives_up_at: u64::MAX, ..Attempt::default() };
@@ -337,6 +357,11 @@ impl Conversations {
         }
         turn.fact(Fact::GroupAbandoned);
         Ok(())
+    }
+
+    /// Whether a conversation's group is entered by a link, and no commit of ours may be on its way.
+    fn comes_by_link(&self, chat: ChatId) -> bool {
+        self.chats.offered(chat).is_some_and(|door| !door.link.is_empty() && door.entering.is_none())
     }
 
     /// Doors that are looked at again, and those that are given up.

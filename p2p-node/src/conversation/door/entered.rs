@@ -1,12 +1,14 @@
 //! What this device knows of a group that it has just entered.
 
+use starling_keys::JoinSecret;
+
 use crate::{
     api::types::ChatId,
     conversation::{
         Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_store::epoch_key,
     },
     mls::{AFTER_MEMBERS, GroupValue},
-    store::{DoorRow, EnteringRow, GroupRow, LogRow, PARENTS, ParentMark, ParentRow},
+    store::{DoorRow, EnteringRow, GroupRow, LinkRow, LogRow, PARENTS, ParentMark, ParentRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -32,13 +34,21 @@ impl Conversations {
         }
         let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
         let live = cx.mls.load(&id, value)?;
+        let key = JoinSecret::from_bytes(&door.link).map(|secret| secret.public().to_vec());
+        // A link's log is not the group's door: that one begins with who comes in by it.
+        let secret = match door.link.is_empty() {
+            true => door.secret.clone(),
+            false => super::secret_of(&live)?,
+        };
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home: door.home.clone(),
             updated_ms: turn.wall(),
             log_opened: true,
             confirmed: self.chats.is_group_chat(chat),
-            door: Some(DoorRow { secret: door.secret.clone(), due: true, sequence: 0 }),
+            door: Some(DoorRow { secret, due: true, sequence: 0 }),
+            // If this was its last use, that is said there.
+            links: key.map(|key| LinkRow { key, ..LinkRow::default() }).into_iter().collect(),
             ..GroupRow::default()
         };
         let (mut entry, state) = GroupEntry::new(id, live, row)?;

@@ -1,18 +1,16 @@
 //! What is known of conversations whose group this device enters: which are under way, which wait, and through which door.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    convert::Infallible,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use starling_keys::{DeviceId, RendezvousAddr};
-use starling_wire::{Door, Piece, part_name};
+use starling_wire::Door;
 
+use super::parts::ReadParts;
 use crate::{
     api::types::ChatId,
     conversation::group::GroupId,
-    limits::{MAX_DOOR_BYTES, MAX_DOOR_PARTS, MAX_DOORS_TRIED, SHOW_ENTERED_MS},
+    limits::{MAX_DOOR_BYTES, MAX_DOORS_TRIED, SHOW_ENTERED_MS},
+    mls::policy::Denied,
     net::HomeId,
     store::OfferedDoor,
 };
@@ -44,37 +42,21 @@ pub(super) struct Attempt {
     /// Those that were read, with their numbers in the log.
     pub(super) found: BTreeMap<(u64, u64), Door>,
     pub(super) pages: u32,
-    /// Parts of doors that were read, by their names, the newest last.
-    pub(super) parts: VecDeque<([u8; 32], Bytes)>,
+    /// Parts of doors that were read.
+    pub(super) parts: ReadParts,
     /// So many parts of our commit are in the log.
     pub(super) sent: usize,
     /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
     pub(super) outrun: bool,
+    /// Why a link does not lead in, as the newest way says.
+    pub(super) denied: Option<Denied>,
+    /// The epoch of the newest card of a link that was read, and whether it says that the link has ended.
+    pub(super) card: Option<(u64, bool)>,
     /// So many times nothing has led into a group of many.
     pub(super) failures: u32,
 }
 
 impl Attempt {
-    /// The door that an entry of the door's log is, or completes.
-    pub(super) fn door_in(&mut self, content: Bytes) -> Option<Door> {
-        match Piece::from_bytes(&content) {
-            None => Door::from_bytes(content).ok(),
-            Some(Ok(Piece::Part(part))) => {
-                self.parts.push_back((part_name(&part), part));
-                if self.parts.len() > MAX_DOOR_PARTS {
-                    self.parts.pop_front();
-                }
-                None
-            }
-            Some(Ok(Piece::Names(names))) => {
-                let find = |name: &[u8; 32]| self.parts.iter().find(|(of, _)| of == name).map(|(_, part)| part.clone());
-                let Ok(door) = names.join(|name| Ok::<_, Infallible>(find(name)));
-                Door::from_bytes(door?).ok()
-            }
-            Some(Err(_)) => None,
-        }
-    }
-
     /// Notes a door that was read; those of the earliest epochs give way.
     pub(super) fn note_found(&mut self, sequence: u64, door: Door) {
         if self.tried.contains(&door.epoch) {
@@ -153,44 +135,15 @@ impl OfferedDoor {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use starling_wire::{PartNames, cut};
-
     use super::*;
 
     fn door(epoch: u64, len: usize) -> Door {
         Door { epoch, secret: [1; 32], info: vec![epoch as u8; len].into() }
     }
 
-    fn pieces(door: &Door) -> Vec<Bytes> {
-        let parts = cut(&door.to_bytes().into(), 1_000);
-        let names = Piece::Names(PartNames::of(&parts));
-        parts.into_iter().map(Piece::Part).chain([names]).map(|piece| piece.to_bytes().into()).collect()
-    }
-
-    #[test]
-    fn doors_in_parts_are_found_among_others() {
-        let mut attempt = Attempt::default();
-        let (first, second) = (pieces(&door(3, 2_500)), pieces(&door(4, 3_500)));
-        // Of the second one a part is missing; the third is small enough.
-        let read: Vec<Bytes> =
-            first[..1].iter().chain(&second[1..4]).chain(&first[1..]).chain(&second[4..]).cloned().collect();
-        let small = Bytes::from(door(5, 10).to_bytes());
-        let found: Vec<u64> = read
-            .into_iter()
-            .chain([small])
-            .filter_map(|content| attempt.door_in(content))
-            .map(|door| door.epoch)
-            .collect();
-        assert_eq!(found, [3, 5]);
-    }
-
     #[test]
     fn what_is_kept_of_doors_is_bounded() {
         let mut attempt = Attempt::default();
-        for n in 0..2 * MAX_DOOR_PARTS {
-            assert_eq!(attempt.door_in(Piece::Part(n.to_be_bytes().to_vec().into()).to_bytes().into()), None);
-        }
-        assert_eq!(attempt.parts.len(), MAX_DOOR_PARTS);
         for epoch in 0..20 {
             attempt.note_found(epoch, door(epoch, MAX_DOOR_BYTES / 4));
         }

@@ -5,23 +5,21 @@
 mod enter;
 mod entered;
 mod entering;
+pub(super) mod parts;
 mod prepare;
 mod unlisted;
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use starling_keys::DeviceId;
-use starling_wire::{Door, LogVerb, PartNames, Piece, eraser_of, limits::MAX_LARGE, rendezvous::LogRequest};
+use starling_wire::{Door, LogVerb, limits::MAX_LARGE};
 
 pub use entering::Entering;
 
 use super::{
     Conversations, Groups,
     context::Context,
-    group::{GroupEntry, GroupId, LogKeys, door_eraser},
+    group::{GroupEntry, GroupId, LogKeys},
     group_state::{Newcomer, OpenGroup},
-    log::parts_of,
     outbox::LOST_EPOCH,
     regroup::mend_after_ms,
 };
@@ -29,7 +27,7 @@ use crate::{
     api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::{DOOR_TRIM, MAX_DIRECT_CHAIN, PARTS_AT_ONCE, RETRY_REFUSED_MS},
+    limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Fact, Turn},
@@ -46,9 +44,14 @@ pub(super) fn of_new_group(live: &LiveGroup, due: bool) -> Result<Option<DoorRow
     Ok(Some(DoorRow { secret: live.export(EXPORT)?.to_vec(), due, sequence: 0 }))
 }
 
-/// Somebody is gone who knows the door of a group: there is another one from this epoch on.
+/// The secret of the door that begins with the epoch of a group.
+fn secret_of(live: &LiveGroup) -> Result<Vec<u8>, GroupError> {
+    Ok(live.export(EXPORT)?.to_vec())
+}
+
+/// Somebody is gone who knows the door of a group, or has come in by a link and does not know it: there is another one from this epoch on.
 pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
-    let secret = group.state.live.export(EXPORT)?.to_vec();
+    let secret = secret_of(&group.state.live)?;
     let due = group.entry.row.door.as_ref().is_some_and(|door| door.due);
     group.entry.row.door = Some(DoorRow { secret, due, sequence: 0 });
     group.entry.touch();
@@ -249,35 +252,17 @@ impl Conversations {
         };
         keys.parent = Some(parent.key);
         (group.entry.writing_door, group.entry.door_refused) = (true, false);
-        let entries: Vec<Bytes> =
-            door_entries(&door, may_have_parts).iter().map(|entry| keys.seal_entry(entry)).collect();
-        let eraser = door_eraser(&secret).filter(|_| may_have_parts).map(|secret| eraser_of(&secret));
-        let eraser = eraser.map(|eraser| Bytes::copy_from_slice(&eraser)).unwrap_or_default();
-        let mut batches = entries.chunks(PARTS_AT_ONCE).peekable();
-        while let Some(batch) = batches.next() {
-            let request = LogRequest { entries: batch.to_vec(), eraser: eraser.clone(), ..LogRequest::default() };
-            let pending = match batches.peek() {
+        let (requests, count) = parts::appends(&keys, &secret, &door, may_have_parts);
+        let mut requests = requests.into_iter().peekable();
+        while let Some(request) = requests.next() {
+            let pending = match requests.peek() {
                 Some(_) => LogPending::DoorParts(id),
-                None => LogPending::Door(id, epoch, entries.len() as u64),
+                None => LogPending::Door(id, epoch, count),
             };
             cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, pending);
         }
         Ok(())
     }
-}
-
-/// What a door's log has of a door: the door, or its parts and what names them.
-fn door_entries(door: &Bytes, may_have_parts: bool) -> Vec<Vec<u8>> {
-    let Some(parts) = parts_of(door, may_have_parts) else { return vec![door.to_vec()] };
-    let names = Piece::Names(PartNames::of(&parts));
-    parts.into_iter().map(Piece::Part).chain([names]).map(|piece| piece.to_bytes()).collect()
-}
-
-/// Entries of a large group's door that are deleted when one of `count` entries was written, the last with this number: but for twice as many before
-/// it, as somebody else may just have written one, and one that is read is not deleted under its reader's eyes.
-fn old_door_entries(sequence: u64, count: u64) -> Range<u64> {
-    let end = (sequence + 1).saturating_sub(3 * count).max(1);
-    end.saturating_sub(DOOR_TRIM).max(1)..end
 }
 
 impl Groups {
@@ -303,15 +288,9 @@ impl Groups {
         door.due &= !is_current;
         let before = std::mem::replace(&mut door.sequence, sequence);
         let keys = LogKeys::of_secret(&door.secret);
-        let erasing = door_eraser(&door.secret).filter(|_| is_large);
-        let old: Vec<u64> = match is_large {
-            true => old_door_entries(sequence, count).collect(),
-            false => Some(before).filter(|before| *before != 0).into_iter().collect(),
-        };
+        let trim = parts::trim(&door.secret, before, (sequence, count), is_large);
         entry.touch();
-        if let Some((home, keys)) = home.zip(keys).filter(|_| !old.is_empty()) {
-            let erasing = erasing.map(|secret| Bytes::copy_from_slice(&secret)).unwrap_or_default();
-            let request = LogRequest { sequences: old, erasing, ..LogRequest::default() };
+        if let Some(((home, keys), request)) = home.zip(keys).zip(trim) {
             cx.homes.request_log(turn, home, &keys, LogVerb::Trim, request, Pending::Nothing);
         }
     }

@@ -1,6 +1,7 @@
 //! The commit by which a device enters a group, made from what a door shows of it.
 
 use bytes::Bytes;
+use starling_keys::JoinSecret;
 use starling_wire::{Body, DeviceLabel, Devices, Door, Event, limits::MAX_ENTRY};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     contacts::Directory,
     conversation::{Conversations, context::Context},
     limits::{MAX_DIRECT_CHAIN, WHOLE_BYTES},
-    mls::{Expected, GroupError, LiveGroup},
+    mls::{ByLink, Expected, GroupError, LiveGroup},
     roster::Authors,
     store::{EnteringRow, OfferedDoor},
     turn::{EngineError, Turn},
@@ -48,7 +49,14 @@ impl Conversations {
         let note = self.authors.devices_to_tell(cx.dir);
         // It may lead into an epoch before those that we have.
         cx.mls.forget(&id);
-        let entered = cx.mls.enter(&door.info, (&id, door.epoch), expected, note, turn.agreed_ms());
+        let secret = self.chats.offered(chat).and_then(|offered| JoinSecret::from_bytes(&offered.link));
+        let place = (&id, door.epoch);
+        let entered = match (expected, &secret) {
+            (Expected::Group(conversation), Some(secret)) => {
+                cx.mls.enter_by_link(&door.info, place, &ByLink { conversation, secret }, note, turn.agreed_ms())
+            }
+            _ => cx.mls.enter(&door.info, place, expected, note, turn.agreed_ms()),
+        };
         let is_stranger = |member: &starling_keys::Certificate| {
             cx.dir.list_of(&member.account()).is_some_and(|list| list.device(&member.device()).is_none())
         };
@@ -77,8 +85,14 @@ impl Conversations {
             Ok(_) => Prepared::Nowhere,
             Err(error) => {
                 tracing::warn!(%error, "a door that leads nowhere");
-                if matches!(error, GroupError::Newer) {
-                    self.report_newer(turn, chat)?;
+                match error {
+                    GroupError::Newer => self.report_newer(turn, chat)?,
+                    GroupError::Link(denied) => {
+                        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+                            attempt.denied = Some(denied);
+                        }
+                    }
+                    _ => {}
                 }
                 Prepared::Nowhere
             }

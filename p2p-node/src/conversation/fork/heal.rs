@@ -25,7 +25,7 @@ use crate::{
     home::Pending,
     limits::RECEIPT_DELAY_MS,
     mls::{
-        GroupValue, Judged, LiveGroup, Mls,
+        GroupValue, Judged, LiveGroup, Mls, came_by_link,
         policy::{admits, author_of_place},
     },
     store::{LogRow, OUTBOX, OutboxRow, PARENTS, ParentMark, ParentRow, Reading},
@@ -59,7 +59,7 @@ pub struct Winner {
     parent: ParentRow,
     /// It is our own.
     is_own: bool,
-    /// Somebody is gone with it who knows the door.
+    /// Somebody is gone with it who knows the door, or has come in by a link and does not: another door begins.
     shuts_out: bool,
     /// Who has entered by it.
     pub newcomer: Option<Newcomer>,
@@ -165,7 +165,10 @@ impl OpenGroup<'_> {
             _ => return Ok(Weighed::Loses(log_row(live)?)),
         }
         let policies = from_policy.zip(live.policy());
-        let shuts_out = policies.as_ref().is_some_and(|(before, after)| policy::shuts_out(before, after));
+        let shuts_out = policies.as_ref().is_some_and(|(before, after)| {
+            let by_link = |by: &Certificate| came_by_link(before, after, &by.account());
+            policy::shuts_out(before, after) || by.as_ref().is_some_and(by_link)
+        });
         let audit = policies.zip(by).map(|((before, after), by)| rows_of(&before, &after, by.account(), live.epoch()));
         let audit = audit.unwrap_or_default();
         let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer, audit };

@@ -127,6 +127,8 @@ impl Conversations {
             self.announce_fork(turn, cx, id)?;
             self.leave_beacons(turn, cx, id)?;
             self.write_door(turn, cx, id)?;
+            self.write_cards(turn, cx, id)?;
+            self.read_boxes(turn, cx, id);
             self.end_wait(turn, cx, id);
             self.maybe_change(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;

@@ -79,6 +79,8 @@ impl Conversations {
                     (false, false, false, false);
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
                 (entry.writing_door, entry.append.parts_under_way) = (false, false);
+                (entry.writing_card, entry.card_refused) = (None, false);
+                entry.boxes.clear();
             }
             self.groups.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);

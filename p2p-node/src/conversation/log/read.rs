@@ -140,9 +140,9 @@ impl Conversations {
         home: HomeId,
         page: Page,
     ) -> Result<(), EngineError> {
-        let Some((id, epoch)) =
-            <[u8; 32]>::try_from(&*page.address).ok().and_then(|a| self.groups.logs.get(&a)).copied()
-        else {
+        let Ok(address) = <[u8; 32]>::try_from(&*page.address) else { return Ok(()) };
+        let Some((id, epoch)) = self.groups.logs.get(&address).copied() else {
+            self.on_box_push(turn, cx, &address);
             return Ok(());
         };
         let Some(entry) = self.groups.get_mut(&id) else {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{GroupSetting, MAX_GROUP_BANS, Policy, PolicyMember, Reasons, Role};
+use starling_wire::{GroupSetting, MAX_GROUP_BANS, MAX_JOIN_LINKS, Policy, PolicyMember, Reasons, Role};
 
 use super::{IntentRow, Policies, PolicyEntry, commands::invited};
 use crate::{
@@ -35,6 +35,8 @@ impl From<Denied> for GroupRefusal {
             Denied::Removed => Self::Removed,
             Denied::Banned => Self::Banned,
             Denied::TooManyBans => Self::TooManyBans,
+            Denied::Link => Self::LinkEnded,
+            Denied::TooManyLinks => Self::TooManyLinks,
             Denied::OldGroup => Self::OldGroup,
             Denied::NewGroup => Self::NewGroup,
             Denied::Malformed | Denied::Tombstone | Denied::Reason | Denied::TooSoon | Denied::Audit => Self::Void,
@@ -72,6 +74,17 @@ fn changed(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> 
             let setting = GroupSetting::from_number(intent.setting)?;
             after.rules.as_mut()?.set(setting, intent.value)?;
         }
+        (IntentKind::LinkNew, _) => {
+            let link = intent.wanted_link(own)?;
+            let rules = after.rules.as_mut()?;
+            if rules.link(&link.id).is_none() {
+                rules.add_link(link);
+            }
+        }
+        (IntentKind::LinkEnd, _) => {
+            let id = intent.link_id()?;
+            after.rules.as_mut()?.links.retain(|link| link.id != id);
+        }
         (IntentKind::Invite | IntentKind::Bury, _) | (_, None) => {}
     }
     // Who is none of its accounts is not removed from it.
@@ -88,7 +101,8 @@ fn is_stale(policy: &Policy, intent: &IntentRow) -> bool {
 
 /// Whether an intent is about what groups of older versions do not have.
 fn needs_rules(intent: &IntentRow) -> bool {
-    matches!(intent.kind(), IntentKind::Ban | IntentKind::Unban | IntentKind::Setting)
+    use IntentKind::{Ban, LinkEnd, LinkNew, Setting, Unban};
+    matches!(intent.kind(), Ban | Unban | Setting | LinkNew | LinkEnd)
 }
 
 /// Why an intent cannot be, whatever it would make of the policy.
@@ -113,6 +127,9 @@ fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> 
     }
     if change.policy.rules.as_ref().is_some_and(|rules| rules.bans.len() > MAX_GROUP_BANS) {
         return Err(Denied::TooManyBans);
+    }
+    if change.policy.rules.as_ref().is_some_and(|rules| rules.links.len() > MAX_JOIN_LINKS) {
+        return Err(Denied::TooManyLinks);
     }
     check_change(before, &change.policy, own, &change.reasons, place)
 }
@@ -243,8 +260,9 @@ impl Conversations {
         Ok(())
     }
 
-    /// What any member commits for others: devices that their accounts have removed, and accounts that leave.
-    fn wanted_by_others(&self, dir: Directory<'_>, entry: &PolicyEntry, group: &GroupEntry) -> Change {
+    /// What any member commits for others: devices that their accounts have removed, and accounts that leave; and who may, the end of links whose time is
+    /// over.
+    fn wanted_by_others(&self, dir: Directory<'_>, entry: &PolicyEntry, group: &GroupEntry, now_ms: u64) -> Change {
         let place = Place { group: &group.id, epoch: group.epoch() };
         let before = entry.policy.clone().unwrap_or_else(empty);
         let mut change = Change { policy: before.clone(), reasons: Reasons::default() };
@@ -280,6 +298,14 @@ impl Conversations {
             with.policy.bury(tombstone);
             take_if_possible(&before, &mut change, with, (own, place));
         }
+        // Nobody judges by a clock: those who may end a link at any time end it when its time is over.
+        let mut with = change.clone();
+        if let Some(rules) = &mut with.policy.rules {
+            rules.links.retain(|link| link.expires == 0 || link.expires > now_ms);
+        }
+        if with.policy != change.policy {
+            take_if_possible(&before, &mut change, with, (own, place));
+        }
         change
     }
 
@@ -302,7 +328,7 @@ impl Conversations {
         };
         let (own, place) = (cx.dir.account.id(), Place { group: &id, epoch: group.epoch() });
         let user = entry.wanted_by_user(own, place);
-        let others = self.wanted_by_others(cx.dir, entry, group);
+        let others = self.wanted_by_others(cx.dir, entry, group, turn.agreed_ms());
         let changes = entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
         let for_others = changes || entry.row.is_waited_for;
         let turn_at =

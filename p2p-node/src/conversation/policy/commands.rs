@@ -1,7 +1,7 @@
 //! What the user asks of groups.
 
 use rand::RngExt;
-use starling_keys::AccountId;
+use starling_keys::{AccountId, GroupLink};
 use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_TOPIC, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
@@ -10,7 +10,10 @@ use crate::{
         Reply,
         error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable},
         fail,
-        types::{AuditLog, ChatId, ChatKind, ContactState, Group},
+        types::{
+            AuditLog, ChatId, ChatKind, ContactState, Group, GroupRequest, JoinLinkInfo, JoinPreview, Joining,
+            NewJoinLink,
+        },
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
@@ -34,6 +37,14 @@ pub enum GroupCommand {
     Ban { chat: ChatId, account: AccountId, reply: Reply<()> },
     Unban { chat: ChatId, account: AccountId, reply: Reply<()> },
     Audit(ChatId, Reply<AuditLog>),
+    NewLink { chat: ChatId, wanted: NewJoinLink, reply: Reply<JoinLinkInfo> },
+    Links(ChatId, Reply<Vec<JoinLinkInfo>>),
+    EndLink { chat: ChatId, link: [u8; 16], reply: Reply<()> },
+    LookAtLink(GroupLink, Reply<JoinPreview>),
+    Join(GroupLink, Reply<Joining>),
+    Requests(ChatId, Reply<Vec<GroupRequest>>),
+    Approve { chat: ChatId, account: AccountId, reply: Reply<()> },
+    Refuse { chat: ChatId, account: AccountId, reply: Reply<()> },
     Set { chat: ChatId, settings: Vec<(GroupSetting, u32)>, reply: Reply<()> },
     Accept(ChatId, Reply<()>),
     Decline(ChatId, Reply<()>),
@@ -43,7 +54,7 @@ pub enum GroupCommand {
 impl GroupCommand {
     /// Whether a device that its account has given up may still do this.
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
-        matches!(self, Self::List(_) | Self::Acquaintances(_) | Self::Audit(..))
+        matches!(self, Self::List(_) | Self::Acquaintances(_) | Self::Audit(..) | Self::Links(..))
     }
 
     /// Fails the command.
@@ -52,6 +63,11 @@ impl GroupCommand {
             Self::List(reply) => fail(reply, error),
             Self::Acquaintances(reply) => fail(reply, error),
             Self::Audit(_, reply) => fail(reply, error),
+            Self::NewLink { reply, .. } => fail(reply, error),
+            Self::Links(_, reply) => fail(reply, error),
+            Self::LookAtLink(_, reply) => fail(reply, error),
+            Self::Join(_, reply) => fail(reply, error),
+            Self::Requests(_, reply) => fail(reply, error),
             Self::New { reply, .. } => fail(reply, error),
             Self::Invite { reply, .. }
             | Self::Remove { reply, .. }
@@ -61,6 +77,9 @@ impl GroupCommand {
             | Self::Ban { reply, .. }
             | Self::Unban { reply, .. }
             | Self::Set { reply, .. }
+            | Self::EndLink { reply, .. }
+            | Self::Approve { reply, .. }
+            | Self::Refuse { reply, .. }
             | Self::Accept(_, reply)
             | Self::Decline(_, reply)
             | Self::Leave(_, reply) => fail(reply, error),
@@ -123,6 +142,29 @@ impl Conversations {
                 turn.reply(reply, log);
                 return Ok(());
             }
+            GroupCommand::NewLink { chat, wanted, reply } => {
+                let made = self.new_link(turn, cx, chat, wanted);
+                turn.reply(reply, made);
+                return Ok(());
+            }
+            GroupCommand::Links(chat, reply) => {
+                let links = self.links_of(cx, chat);
+                turn.reply(reply, links);
+                return Ok(());
+            }
+            GroupCommand::LookAtLink(link, reply) => {
+                self.look_at_link(turn, cx, link, reply);
+                return Ok(());
+            }
+            GroupCommand::Join(link, reply) => {
+                self.join_by_link(turn, cx, link, reply);
+                return Ok(());
+            }
+            GroupCommand::Requests(chat, reply) => {
+                let requests = self.requests_of(turn, cx, chat)?;
+                turn.reply(reply, requests);
+                return Ok(());
+            }
             GroupCommand::New { name, invite, reply } => {
                 let made = self.new_group(turn, cx, &name, invite)?;
                 turn.reply(reply, made);
@@ -171,6 +213,9 @@ impl Conversations {
                 let intents = settings_intents(&settings);
                 (reply, intents.and_then(|intents| self.want(cx.dir, chat, intents)))
             }
+            GroupCommand::EndLink { chat, link, reply } => (reply, self.end_link(cx, chat, link)),
+            GroupCommand::Approve { chat, account, reply } => (reply, self.approve(turn, cx, chat, account)?),
+            GroupCommand::Refuse { chat, account, reply } => (reply, self.refuse_request(turn, cx, chat, account)?),
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
             GroupCommand::Leave(chat, reply) => (reply, self.leave(turn, cx, chat)?),
@@ -252,7 +297,7 @@ impl Conversations {
     }
 
     /// Notes what the user wants of a group, if that is possible now.
-    fn want(&mut self, dir: Directory<'_>, chat: ChatId, intents: Vec<IntentRow>) -> Result<(), NodeError> {
+    pub(super) fn want(&mut self, dir: Directory<'_>, chat: ChatId, intents: Vec<IntentRow>) -> Result<(), NodeError> {
         self.check_wanted(dir, chat, &intents)?;
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             intents.into_iter().for_each(|intent| entry.want(intent));

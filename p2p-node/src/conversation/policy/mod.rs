@@ -5,14 +5,20 @@
 //! *intents*: they are durable until a commit has done them, or they have become impossible; whichever commit wins, the next is made anew of what is left.
 
 mod again;
+mod answers;
 pub(in crate::conversation) mod audit;
+mod cards;
 mod change;
 pub mod commands;
+mod join;
 mod leave;
+mod links;
 mod moved;
 mod offers;
+mod requests;
 mod shown;
 
+pub use join::Joins;
 pub(in crate::conversation) use moved::shuts_out;
 
 use starling_keys::AccountId;
@@ -21,8 +27,9 @@ use starling_wire::{Body, Leave, Permissions, Policy, Role};
 use super::{ChatState, Chats, Conversations, group::GroupId};
 use crate::{
     api::{
+        Reply,
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
-        types::{ChatId, ChatKind},
+        types::{ChatId, ChatKind, Joining},
     },
     limits::MAX_GROUP_CHATS,
     store::{IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
@@ -52,6 +59,8 @@ pub struct PolicyEntry {
     rests_until: u64,
     /// It is entered again then.
     enters_again: bool,
+    /// Who waits to hear that our request to be let in is in the link's box.
+    asks: Option<Reply<Joining>>,
     /// The user was told that this program has to be updated.
     told_newer: bool,
     dirty: bool,
@@ -106,12 +115,18 @@ impl IntentRow {
         AccountId::from_bytes(&self.account).ok()
     }
 
+    /// The id of the link that it is about.
+    fn link_id(&self) -> Option<[u8; 16]> {
+        self.link.as_ref()?.id.as_slice().try_into().ok()
+    }
+
     /// Whether it says something else of what an earlier one is about.
     fn supersedes(&self, before: &Self) -> bool {
-        use IntentKind::{Ban, Name, Role, Setting, Topic, Unban};
+        use IntentKind::{Ban, LinkEnd, LinkNew, Name, Role, Setting, Topic, Unban};
         match (self.kind(), before.kind()) {
             (Name, Name) | (Topic, Topic) => true,
             (Setting, Setting) => self.setting == before.setting,
+            (LinkEnd, LinkNew) => self.link_id() == before.link_id(),
             (Role, Role) | (Ban, Unban) | (Unban, Ban) => self.account == before.account,
             _ => false,
         }
@@ -142,7 +157,9 @@ impl Policies {
             let Some(entry) = self.of.settle(&chat) else { continue };
             // What is due by now waits for something else.
             let again = entry.enters_again.then_some(entry.rests_until);
-            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at).chain(again);
+            let expires = entry.next_expiry(turn);
+            let due =
+                entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at).chain(again).chain(expires);
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {

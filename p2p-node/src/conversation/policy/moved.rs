@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, GroupSetting, Leave, Policy, PolicyMember};
 
-use super::{IntentRow, PolicyEntry};
+use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
     api::types::{ChatId, DurableEventKind, TransientEvent},
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
     limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
-    mls::policy::{Place, says_so},
+    mls::policy::{Denied, Place, says_so},
     store::{EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Fact, Turn},
 };
@@ -111,9 +111,15 @@ impl Conversations {
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
         let is_waited_for = group.is_waited_for();
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
+        // Who has come in by a link knows no door but the one that begins with it.
+        let by_link = match &before {
+            Some(before) => self.open(turn, cx.mls, id)?.is_some_and(|group| group.state.live.came_by_link(before)),
+            None => false,
+        };
+        let is_shut = before.as_ref().is_some_and(|before| shuts_out(before, &policy));
         // Where a device enters, the door is as it is there.
         if !entered
-            && before.as_ref().is_some_and(|before| shuts_out(before, &policy))
+            && (is_shut || by_link)
             && let Some(mut group) = self.open(turn, cx.mls, id)?
         {
             door::renew(&mut group)?;
@@ -122,6 +128,8 @@ impl Conversations {
         }
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
         entry.tell_changes(turn, chat, &policy)?;
+        entry.tell_links(turn, chat, &policy)?;
+        let link_is_lost = entry.settle_links(&policy, is_shut);
         entry.note_gone(&policy);
         let was_barred = !entry.row.barred.is_empty();
         entry.unbar(&policy);
@@ -146,9 +154,20 @@ impl Conversations {
             intent.kind() != IntentKind::Bury || !is_buried()
         });
         (entry.turn_at, entry.row.is_waited_for) = (None, is_waited_for);
-        entry.set_policy(policy);
+        let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
+        entry.set_policy(policy.clone());
         if comes {
             entry.has_come(turn, chat, &cx.dir.account.id())?;
+        }
+        if link_is_lost {
+            self.report_refused(turn, chat, Denied::Link)?;
+        }
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.sync_links(&policy, &cx.dir.account.id());
+        }
+        self.settle_requests(turn, chat, &policy)?;
+        if comes_by_link {
+            self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
         }
         if is_free {
             turn.transient_event(TransientEvent::Net);

@@ -48,6 +48,7 @@ impl OfferRow {
             group: self.group.clone(),
             secret: self.secret.clone(),
             home: self.home.clone(),
+            link: self.link.clone(),
             ..OfferedDoor::default()
         }
     }
@@ -77,6 +78,7 @@ fn offer_row(turn: &Turn<'_>, from: AccountId, offer: &GroupOffer) -> Option<(Ch
         name: starling_text::received_name(&offer.name),
         by: from.as_bytes().to_vec(),
         at_ms: turn.wall(),
+        link: Vec::new(),
     };
     Some((chat, row))
 }
@@ -255,6 +257,11 @@ impl Conversations {
             return Ok(Err(ItemRefused::OtherConversation));
         }
         match known.map(PolicyEntry::standing) {
+            Some(StandingRow::Asked) if self.awaits_offer(&from, offer) => {
+                self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
+                self.begin_to_enter(turn, cx, chat)?;
+                return self.tell_own_devices(turn, cx, chat, Answer::Accepted).map(Ok);
+            }
             Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving) => {
                 return self.on_other_way(turn, cx, (chat, from), row);
             }
@@ -306,7 +313,7 @@ impl Conversations {
     }
 
     /// Makes room for one more invitation: those that were declined first are forgotten. Gives whether there is.
-    fn make_room(&mut self, turn: &Turn<'_>) -> Result<bool, EngineError> {
+    pub(super) fn make_room(&mut self, turn: &Turn<'_>) -> Result<bool, EngineError> {
         if self.policies.of.len() < MAX_KNOWN_GROUPS {
             return Ok(true);
         }
@@ -340,6 +347,12 @@ impl Conversations {
         // Our user has come back on another device, by another way than the one that was left on this one.
         let is_back = |entry: &PolicyEntry| entry.leaves_when_entered() && entry.row.left_way != row.way();
         let stays = self.policies.of.get(&chat).is_some_and(is_back) && self.stay(chat);
+        // Another device was let in by the link by which this one comes: it knows the group's own door.
+        let by_link = |entry: &PolicyEntry| entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
+        let comes_by_link = |entry: &PolicyEntry| {
+            matches!(entry.standing(), StandingRow::Asked | StandingRow::Entering) && by_link(entry)
+        };
+        let stays = stays || self.policies.of.get(&chat).is_some_and(comes_by_link);
         let may_enter = stays || standing.is_none_or(|standing| may_follow.contains(&standing));
         match Answer::from_number(answer) {
             Some(Answer::Accepted) if may_enter && self.policies.has_room() => {
@@ -418,6 +431,10 @@ impl Conversations {
             StandingRow::Invited => {
                 entry.set_standing(StandingRow::Declined);
                 self.tell_own_devices(turn, cx, chat, Answer::Declined)?;
+                Ok(Ok(()))
+            }
+            StandingRow::Asked => {
+                entry.set_standing(StandingRow::Declined);
                 Ok(Ok(()))
             }
             StandingRow::Entering if entry.policy.is_none() => self.leave_before_entered(turn, cx, chat).map(Ok),

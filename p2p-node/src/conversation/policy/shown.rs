@@ -7,9 +7,14 @@ use super::PolicyEntry;
 use crate::{
     api::types::{ChatId, Group, GroupAccount, Standing},
     contacts::Directory,
-    conversation::Conversations,
+    conversation::{Conversations, GroupEntry},
     roster::GroupMember,
 };
+
+/// Whether a link leads nowhere yet: what stands in its log is still to be written.
+fn has_new_link(group: &GroupEntry) -> bool {
+    group.row.links.iter().any(|link| link.due && link.sequence == 0 && !link.ended)
+}
 
 /// What a role is called.
 pub fn role_name(role: Role) -> &'static str {
@@ -51,7 +56,7 @@ impl Conversations {
             invited_by: offer.and_then(|offer| AccountId::from_bytes(&offer.by).ok()),
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
             rules: policy.and_then(|policy| policy.rules.clone()),
-            changing: !entry.row.intents.is_empty(),
+            changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),
         }
     }
 }

@@ -57,6 +57,35 @@ pub struct GroupRow {
     /// The log with the ways into it; none in groups that older versions have made.
     #[prost(message, optional, tag = "20")]
     pub door: Option<DoorRow>,
+    /// The links into it, each with what this device does for it.
+    #[prost(message, repeated, tag = "24")]
+    pub links: Vec<LinkRow>,
+}
+
+/// A link into a group, as its policy has it: what this device writes for whoever has it, and reads of them.
+#[derive(Clone, PartialEq, Message)]
+pub struct LinkRow {
+    /// Its public key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    /// This device is to write the way into the current epoch in its log.
+    #[prost(bool, tag = "2")]
+    pub due: bool,
+    /// The number of the entry there that it has written last; 0 if there is none.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    /// It does not count any more, and that is still to be written there.
+    #[prost(bool, tag = "4")]
+    pub ended: bool,
+    /// Somebody has to approve.
+    #[prost(bool, tag = "5")]
+    pub approve: bool,
+    /// Our account has made it, and its box is to be opened.
+    #[prost(bool, tag = "6")]
+    pub opens: bool,
+    /// Requests in its box were read up to this number.
+    #[prost(uint64, tag = "7")]
+    pub read: u64,
 }
 
 /// The log through which new devices of a group's accounts enter it.
@@ -99,6 +128,9 @@ pub struct OfferedDoor {
     /// A commit of ours may have been sent, this one or one before it.
     #[prost(bool, tag = "7")]
     pub sent: bool,
+    /// The secret of the link by which this device comes in; empty without one. `secret` is then that of the link's log.
+    #[prost(bytes = "vec", tag = "8")]
+    pub link: Vec<u8>,
 }
 
 /// An external commit of ours, stored before it is sent.

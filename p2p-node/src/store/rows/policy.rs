@@ -49,6 +49,44 @@ pub struct PolicyRow {
     /// Somebody has come who has nothing of the audit log.
     #[prost(bool, tag = "14")]
     pub hand_on: bool,
+    /// Links that this device has made.
+    #[prost(message, repeated, tag = "20")]
+    pub links: Vec<OwnLinkRow>,
+}
+
+/// A link that this device has made. By whom it is used up, or whether it counts, is in the policy.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct OwnLinkRow {
+    /// Its id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Its secret.
+    #[prost(bytes = "vec", tag = "2")]
+    pub secret: Vec<u8>,
+}
+
+/// Somebody who asks to be let into a group. By chat id and account.
+#[derive(Clone, PartialEq, Message)]
+pub struct JoinRequestRow {
+    /// The account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// Its device chain.
+    #[prost(bytes = "vec", tag = "2")]
+    pub chain: Vec<u8>,
+    /// What it calls itself.
+    #[prost(string, tag = "3")]
+    pub name: String,
+    /// When it was read here, milliseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
+    /// The link that it has.
+    #[prost(bytes = "vec", tag = "5")]
+    pub link: Vec<u8>,
+    /// Our user has refused it: it is not shown again.
+    #[prost(bool, tag = "6")]
+    pub refused: bool,
 }
 
 /// An entry of a group's audit log. By chat id and number.
@@ -102,6 +140,8 @@ pub enum StandingRow {
     Removed = 5,
     /// We have declined.
     Declined = 6,
+    /// We have asked to be let in, by a link that somebody has to approve.
+    Asked = 7,
 }
 
 /// A change of a group's policy that the user wants.
@@ -131,6 +171,29 @@ pub struct IntentRow {
     /// The value that it is to have.
     #[prost(uint32, tag = "8")]
     pub value: u32,
+    /// The link, if it is about one.
+    #[prost(message, optional, tag = "20")]
+    pub link: Option<WantedLinkRow>,
+}
+
+/// A link that is to be made or ended.
+#[derive(Clone, PartialEq, Message)]
+pub struct WantedLinkRow {
+    /// Its id.
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: Vec<u8>,
+    /// Its public key; empty if it is to be ended.
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: Vec<u8>,
+    /// When it ends, milliseconds since 1970; 0 if it does not end by itself.
+    #[prost(uint64, tag = "3")]
+    pub expires: u64,
+    /// How many accounts may come in by it; none if any number may.
+    #[prost(uint32, optional, tag = "4")]
+    pub uses: Option<u32>,
+    /// Whether somebody has to approve.
+    #[prost(bool, tag = "5")]
+    pub approve: bool,
 }
 
 /// Kinds of them.
@@ -155,6 +218,10 @@ pub enum IntentKind {
     Unban = 7,
     /// Gives a setting a value.
     Setting = 8,
+    /// Makes a link.
+    LinkNew = 20,
+    /// Ends a link.
+    LinkEnd = 21,
 }
 
 /// A way into a group that somebody has offered.
@@ -179,6 +246,9 @@ pub struct OfferRow {
     /// When it came, milliseconds since 1970.
     #[prost(uint64, tag = "6")]
     pub at_ms: u64,
+    /// The secret of the link by which we come in, or ask to; empty without one. `secret` is then that of the link's log.
+    #[prost(bytes = "vec", tag = "7")]
+    pub link: Vec<u8>,
 }
 
 /// An account that was invited.
@@ -196,6 +266,13 @@ pub struct InvitedRow {
 }
 
 impl Drop for OfferRow {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+        self.link.zeroize();
+    }
+}
+
+impl Drop for OwnLinkRow {
     fn drop(&mut self) {
         self.secret.zeroize();
     }

@@ -1,0 +1,331 @@
+//! Those who ask to be let into a group by a link that somebody has to approve. Their requests stand in a box of the link; the devices of those who may
+//! invite follow it. What is not signed by a device of the account that asks counts for nothing; each account asks once, and the oldest are kept.
+
+use starling_keys::{AccountId, DeviceChain, DeviceId};
+use starling_wire::{
+    Devices, JOIN_REQUEST_DOMAIN, JoinLink, JoinRequest, LogVerb, Policy,
+    rendezvous::{LogRequest, Page},
+};
+
+use super::{
+    IntentKind, IntentRow,
+    cards::{LinkKey, box_keys, log_keys},
+};
+use crate::{
+    api::{
+        error::{GroupRefusal, NodeError, NotAllowed, NotFound},
+        types::{ChatId, DurableEventKind, GroupRequest},
+    },
+    conversation::{Conversations, context::Context, group::GroupId},
+    home::{JoinPending, LogPending},
+    limits::MAX_JOIN_REQUESTS,
+    store::{EventLogRow, JOIN_REQUESTS, JoinRequestRow, Reading, prefix},
+    turn::{EngineError, EventFact, Turn},
+};
+
+fn key(chat: ChatId, account: &[u8]) -> Vec<u8> {
+    [&chat.0[..], account].concat()
+}
+
+fn rows(read: &impl Reading, chat: ChatId) -> Result<Vec<JoinRequestRow>, EngineError> {
+    let rows = read.range::<JoinRequestRow>(JOIN_REQUESTS, prefix(&chat.0), usize::MAX, false)?;
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// A request that was read in the box of a link into a group, if it is one that its account has signed.
+fn checked(bytes: Vec<u8>, (group, link): (&GroupId, &[u8; 16]), policy: &Policy) -> Option<JoinRequest> {
+    let request = JoinRequest::from_bytes(bytes.into()).ok()?;
+    if policy.role(&request.account).is_some() || policy.bans(&request.account) {
+        return None;
+    }
+    let chain = DeviceChain::from_bytes(&request.chain).ok()?;
+    let device = DeviceId::from_bytes(&request.device).ok()?;
+    let is_theirs = *chain.account.as_bytes() == request.account && chain.device(&device).is_some();
+    let is_signed = device.verify(JOIN_REQUEST_DOMAIN, &request.statement(group, link), &request.signature);
+    (is_theirs && is_signed).then_some(request)
+}
+
+impl Conversations {
+    /// Whether our user lets others into a group.
+    fn may_approve(&self, cx: &Context<'_>, chat: ChatId) -> bool {
+        self.policies
+            .role(&chat, &cx.dir.account.id())
+            .is_some_and(|role| role <= self.policies.permissions(&chat).invite)
+    }
+
+    /// Reads the boxes of links into a group that are not followed yet.
+    pub(in crate::conversation) fn read_boxes(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let Some(entry) = self.groups.get(&id).filter(|entry| entry.row.links.iter().any(|row| row.approve)) else {
+            return;
+        };
+        if !entry.chat().is_some_and(|chat| self.may_approve(cx, chat)) {
+            return;
+        }
+        // Before its card is written there is nothing to follow.
+        let is_new = |key: &LinkKey| !entry.boxes.contains_key(key);
+        let new: Vec<LinkKey> = entry
+            .row
+            .links
+            .iter()
+            .filter(|row| row.approve && !row.ended && !row.due && !row.opens)
+            .filter_map(|row| row.key.as_slice().try_into().ok())
+            .filter(is_new)
+            .collect();
+        for key in new {
+            self.read_box(turn, cx, id, key);
+        }
+    }
+
+    fn read_box(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, key: LinkKey) {
+        let Some(home) = self.usable(turn, cx, id) else { return };
+        let Some((mut keys, log)) = box_keys(&key).zip(log_keys(&key)) else { return };
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        let Some(row) = entry.row.links.iter().find(|row| row.key == key) else { return };
+        let request = LogRequest { after: row.read, ..LogRequest::default() };
+        keys.parent = Some(log.key);
+        let pending = LogPending::Join(JoinPending::Box(id, key));
+        if cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, pending) {
+            entry.boxes.insert(key, true);
+            self.joins.boxes.insert(keys.address, (id, key));
+        }
+    }
+
+    /// Something was pushed that may be of a box.
+    pub(in crate::conversation) fn on_box_push(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        address: &[u8; 32],
+    ) {
+        let Some((id, key)) = self.joins.boxes.get(address).copied() else { return };
+        let is_under_way = self.groups.get(&id).is_some_and(|entry| entry.boxes.get(&key) == Some(&true));
+        if !is_under_way {
+            self.read_box(turn, cx, id, key);
+        }
+    }
+
+    /// A page of a box.
+    pub(super) fn on_box_page(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, key): (GroupId, LinkKey),
+        page: Page,
+    ) -> Result<(), EngineError> {
+        let Some(chat) = self.groups.get(&id).and_then(crate::conversation::GroupEntry::chat) else { return Ok(()) };
+        let Some((keys, policy)) = box_keys(&key).zip(self.policies.policy(&chat).cloned()) else { return Ok(()) };
+        let link = JoinLink::id_of(&key);
+        let mut last = 0;
+        let mut is_full = false;
+        for entry in &page.entries {
+            let request = keys.open_entry(&entry.sealed).and_then(|bytes| checked(bytes, (&id, &link), &policy));
+            if let Some(request) = request {
+                is_full = !keep(turn, chat, &link, &request)?;
+                if is_full {
+                    // The rest stays in the box until some are decided.
+                    break;
+                }
+            }
+            last = entry.sequence;
+        }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        entry.boxes.insert(key, false);
+        if let Some(row) = entry.row.links.iter_mut().find(|row| row.key == key && row.read < last) {
+            row.read = last;
+            entry.touch();
+        }
+        if page.more && !is_full {
+            self.read_box(turn, cx, id, key);
+        }
+        Ok(())
+    }
+
+    /// It was not read.
+    pub(super) fn box_not_read(&mut self, (id, key): (GroupId, LinkKey), refused: bool) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        if refused {
+            // There is nothing yet, or not for us: it is looked at again when the home is connected anew.
+            entry.boxes.insert(key, false);
+        } else {
+            entry.boxes.remove(&key);
+        }
+    }
+
+    /// Those who ask to be let in, the oldest first.
+    pub(super) fn requests_of(
+        &self,
+        turn: &Turn<'_>,
+        cx: &Context<'_>,
+        chat: ChatId,
+    ) -> Result<Result<Vec<GroupRequest>, NodeError>, EngineError> {
+        if self.policies.policy(&chat).is_none() {
+            return Ok(Err(NotFound::Group.into()));
+        }
+        if !self.may_approve(cx, chat) {
+            return Ok(Err(NotAllowed::Group(GroupRefusal::Role).into()));
+        }
+        let shown = |row: JoinRequestRow| {
+            let account = AccountId::from_bytes(&row.account).ok().filter(|_| !row.refused)?;
+            Some(GroupRequest { account, name: row.name, at_ms: row.at_ms, link: row.link.as_slice().try_into().ok()? })
+        };
+        let mut requests: Vec<GroupRequest> = rows(turn, chat)?.into_iter().filter_map(shown).collect();
+        requests.sort_by_key(|request| (request.at_ms, request.account));
+        Ok(Ok(requests))
+    }
+
+    /// Our user lets somebody in who asks.
+    pub(super) fn approve(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        if turn.get::<JoinRequestRow>(JOIN_REQUESTS, &key(chat, account.as_bytes()))?.is_none() {
+            return Ok(Err(NotFound::JoinRequest.into()));
+        }
+        // Whoever sees the request knows that the account was in the group, if it was.
+        let intent = IntentRow { again: true, ..IntentRow::about(IntentKind::Invite, &account) };
+        let result = self.want(cx.dir, chat, vec![intent]);
+        if result.is_ok() {
+            self.tell_again(chat, &[account]);
+        }
+        Ok(result)
+    }
+
+    /// Our user does not. They are not told.
+    pub(super) fn refuse_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        account: AccountId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        if !self.may_approve(cx, chat) {
+            return Ok(Err(NotAllowed::Group(GroupRefusal::Role).into()));
+        }
+        let key = key(chat, account.as_bytes());
+        let Some(row) = turn.get::<JoinRequestRow>(JOIN_REQUESTS, &key)?.filter(|row| !row.refused) else {
+            return Ok(Err(NotFound::JoinRequest.into()));
+        };
+        turn.put(JOIN_REQUESTS, &key, &JoinRequestRow { refused: true, ..row })?;
+        self.look_into_boxes(chat);
+        Ok(Ok(()))
+    }
+
+    /// There is room for more requests: what was left in the boxes is read.
+    fn look_into_boxes(&mut self, chat: ChatId) {
+        let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
+        for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.boxes.retain(|_, is_under_way| *is_under_way);
+            }
+        }
+    }
+
+    /// The group has another policy: who is in it, or banned, does not ask any more. What those who were let in have shown of their devices is taken.
+    pub(super) fn settle_requests(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        policy: &Policy,
+    ) -> Result<(), EngineError> {
+        if policy.rules.is_none() {
+            return Ok(());
+        }
+        let mut has_room = false;
+        for row in rows(turn, chat)? {
+            let Ok(account) = AccountId::from_bytes(&row.account) else { continue };
+            let is_in = policy.role(account.as_bytes()).is_some();
+            if !is_in && !policy.bans(account.as_bytes()) {
+                continue;
+            }
+            if is_in {
+                let devices = Devices { list: row.chain, labels: Vec::new() };
+                turn.facts([EventFact::DeviceList { account, devices }]);
+            }
+            turn.delete(JOIN_REQUESTS, &key(chat, account.as_bytes()))?;
+            has_room = true;
+        }
+        if has_room {
+            self.look_into_boxes(chat);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a request, and tells the user. Gives whether there was room for it.
+fn keep(turn: &mut Turn<'_>, chat: ChatId, link: &[u8; 16], request: &JoinRequest) -> Result<bool, EngineError> {
+    let place = key(chat, &request.account);
+    if turn.get::<JoinRequestRow>(JOIN_REQUESTS, &place)?.is_some() {
+        return Ok(true);
+    }
+    let known = rows(turn, chat)?;
+    if known.len() >= MAX_JOIN_REQUESTS {
+        // Those that were refused first may ask again.
+        let oldest = known.iter().filter(|row| row.refused).min_by_key(|row| row.at_ms);
+        let Some(oldest) = oldest else { return Ok(false) };
+        turn.delete(JOIN_REQUESTS, &key(chat, &oldest.account))?;
+    }
+    let name = starling_text::received_name(&request.name);
+    let row = JoinRequestRow {
+        account: request.account.to_vec(),
+        chain: request.chain.to_vec(),
+        name: name.clone(),
+        at_ms: turn.wall(),
+        link: link.to_vec(),
+        refused: false,
+    };
+    turn.put(JOIN_REQUESTS, &place, &row)?;
+    let (kind, account) = (DurableEventKind::GroupRequest.stored(), request.account.to_vec());
+    turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, text: name, ..EventLogRow::default() })?;
+    Ok(true)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use bytes::Bytes;
+    use starling_keys::{DeviceKey, RecoveryPhrase, chain::Joining};
+    use starling_wire::GroupKind;
+
+    use super::*;
+
+    #[test]
+    fn what_no_device_of_the_account_has_signed_for_this_link_is_no_request() {
+        let owner = RecoveryPhrase::generate().account_key().id();
+        let policy = Policy::new([1; 16], "ops".into(), *owner.as_bytes()).with_rules(GroupKind::Group);
+        for garbage in [Vec::new(), vec![0xff; 64], vec![1; 40_000]] {
+            assert!(checked(garbage, (&[2; 16], &[3; 16]), &policy).is_none());
+        }
+        let (root, key, other) =
+            (RecoveryPhrase::generate().account_key(), DeviceKey::generate(), DeviceKey::generate());
+        let chain = DeviceChain::create(&root, 1, [0; 32], &Joining::sign(&key, &root.id(), vec![1; 32])).unwrap();
+        let request = |by: &DeviceKey, account: AccountId, chain: &[u8]| {
+            let mut request = JoinRequest {
+                account: *account.as_bytes(),
+                device: *by.id().as_bytes(),
+                chain: Bytes::copy_from_slice(chain),
+                name: "bob".into(),
+                at: 1,
+                signature: [0; 64],
+            };
+            request.signature = by.sign(JOIN_REQUEST_DOMAIN, &request.statement(&[2; 16], &[3; 16]));
+            request.to_bytes()
+        };
+        let good = || request(&key, root.id(), chain.as_bytes());
+        assert!(checked(good(), (&[2; 16], &[3; 16]), &policy).is_some());
+        assert!(checked(good(), (&[3; 16], &[3; 16]), &policy).is_none(), "of another group");
+        assert!(checked(good(), (&[2; 16], &[2; 16]), &policy).is_none(), "of another link");
+        for forged in [
+            request(&other, root.id(), chain.as_bytes()),
+            request(&key, owner, chain.as_bytes()),
+            request(&key, root.id(), b"no chain"),
+        ] {
+            assert!(checked(forged, (&[2; 16], &[3; 16]), &policy).is_none());
+        }
+        let mut banned = policy.clone();
+        banned.rules.as_mut().unwrap().ban(*root.id().as_bytes());
+        assert!(checked(good(), (&[2; 16], &[3; 16]), &banned).is_none());
+    }
+}
