@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{
-    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, HistoryCopy, MessageKey,
-    MessageRef, Presence, Role, Status, Time, Via,
+    Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, HistoryCopy, LinkChange,
+    MessageKey, MessageRef, Presence, Role, Status, Time, Via,
 };
 
 /// The version of the lines. Fields and types are only ever added to one version.
@@ -290,6 +290,26 @@ pub enum EventKind {
         /// Who.
         member: ContactRef,
     },
+    /// A link into a group was made or ended, or somebody has come in by it.
+    #[serde(rename = "group.link")]
+    GroupLink {
+        /// The group.
+        chat: ChatRef,
+        /// The id of the link.
+        link: String,
+        /// What became of it.
+        change: LinkChange,
+        /// Who has made it.
+        member: ContactRef,
+    },
+    /// Somebody asks to be let into a group, by a link that needs approval: `groups.approve`, `groups.refuse`.
+    #[serde(rename = "group.request")]
+    GroupRequest {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        contact: ContactRef,
+    },
     /// A group has other settings, or a ban was lifted: `groups.show` has both.
     #[serde(rename = "group.policy")]
     GroupPolicy {
@@ -430,6 +450,8 @@ impl EventKind {
             Self::GroupRemoved { .. } => "group.removed",
             Self::GroupBanned { .. } => "group.banned",
             Self::GroupPolicy { .. } => "group.policy",
+            Self::GroupLink { .. } => "group.link",
+            Self::GroupRequest { .. } => "group.request",
             Self::GroupRole { .. } => "group.role",
             Self::GroupTopic { .. } => "group.topic",
             Self::GroupRefused { .. } => "group.refused",
@@ -461,6 +483,8 @@ impl EventKind {
             | Self::GroupRemoved { chat, .. }
             | Self::GroupBanned { chat, .. }
             | Self::GroupPolicy { chat }
+            | Self::GroupLink { chat, .. }
+            | Self::GroupRequest { chat, .. }
             | Self::GroupRole { chat, .. }
             | Self::GroupTopic { chat }
             | Self::GroupRefused { chat, .. }

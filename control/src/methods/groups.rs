@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Done, requests};
-use crate::objects::{AccountId, AuditLog, ChatId, Group, Role};
+use super::{ASKS_OTHERS, Done, requests};
+use crate::objects::{AccountId, AuditLog, ChatId, Group, GroupLink, GroupPreview, JoinRequest, Role, Standing};
 
 requests! {
     /// The groups that this account is or was in, and invitations into others, by name.
@@ -22,6 +22,75 @@ requests! {
     Audit = "groups.audit" -> AuditLog => {
         /// The group.
         group: ChatId,
+    }
+
+    /// The links into a group.
+    #[derive(Default)]
+    Links = "groups.links" -> Vec<GroupLink> => {
+        /// The group.
+        group: ChatId,
+    }
+
+    /// Makes a link into a group. It leads in once the group is not `changing` any more. It ends when somebody goes who could know it, unless it needs
+    /// approval.
+    #[derive(Default)]
+    NewLink = "groups.new_link" -> GroupLink => {
+        /// The group.
+        group: ChatId,
+        /// How long it leads in, in milliseconds; for ever if it is not given.
+        lifetime_ms: Option<u64>,
+        /// How many accounts may come in by it; any number if it is not given.
+        uses: Option<u32>,
+        /// Whether somebody who may let others in has to approve.
+        approval: Option<bool>,
+    }
+
+    /// Ends a link into a group.
+    #[derive(Default)]
+    EndLink = "groups.end_link" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// The id of the link.
+        link: String,
+    }
+
+    /// Where a link leads.
+    #[derive(Default)]
+    Look = "groups.look" -> GroupPreview, within |_| ASKS_OTHERS => {
+        /// The link.
+        link: String,
+    }
+
+    /// Comes into a group by a link, or asks to be let in. Events tell when it is done.
+    #[derive(Default)]
+    Join = "groups.join" -> Joined, within |_| ASKS_OTHERS => {
+        /// The link.
+        link: String,
+    }
+
+    /// Those who ask to be let into a group, the oldest first.
+    #[derive(Default)]
+    Requests = "groups.requests" -> Vec<JoinRequest> => {
+        /// The group.
+        group: ChatId,
+    }
+
+    /// Lets somebody in who asks.
+    #[derive(Default)]
+    Approve = "groups.approve" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// Whom.
+        account: AccountId,
+    }
+
+    /// Does not let somebody in who asks. They are not told.
+    #[derive(Default)]
+    Refuse = "groups.refuse" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// Whom.
+        account: AccountId,
     }
 
     /// Makes a group and invites contacts into it.
@@ -147,6 +216,15 @@ requests! {
         /// The group.
         group: ChatId,
     }
+}
+
+/// What has become of coming in by a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joined {
+    /// The group.
+    pub group: ChatId,
+    /// What this account is in it now: `entering`, `asked`, or `member`.
+    pub standing: Standing,
 }
 
 /// A group that was made.

@@ -124,6 +124,71 @@ pub struct AuditEntry {
     pub link: Option<String>,
 }
 
+/// A link into a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupLink {
+    /// Its id, as the audit log and events name it.
+    pub id: String,
+    /// The link itself; null if another device has made it.
+    pub link: Option<String>,
+    /// Who has made it.
+    pub by: ContactRef,
+    /// When it ends; null if it does not end by itself.
+    pub expires_at: Option<Time>,
+    /// How many accounts may still come in by it; null for any number.
+    pub uses: Option<u32>,
+    /// Somebody who may let others in has to approve.
+    pub approval: bool,
+}
+
+/// Where a link into a group leads, as whoever has it is told: any member can claim that.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupPreview {
+    /// The group.
+    pub id: ChatId,
+    /// What it is called.
+    pub name: String,
+    /// What it is about.
+    pub topic: String,
+    /// How many accounts it has.
+    pub members: u32,
+    /// Who has made the link.
+    pub by: ContactRef,
+    /// Somebody who may let others in has to approve: whoever comes asks, and waits.
+    pub approval: bool,
+    /// When the link ends; null if it does not end by itself.
+    pub expires_at: Option<Time>,
+    /// What this account is in the group already; null if nothing.
+    pub standing: Option<Standing>,
+}
+
+/// Somebody who asks to be let into a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JoinRequest {
+    /// The account.
+    pub account: AccountId,
+    /// What it calls itself.
+    pub name: String,
+    /// When the request was read here.
+    pub at: Time,
+    /// The id of the link that it has.
+    pub link: String,
+}
+
+words! {
+    /// What became of a link into a group.
+    #[derive(Default)]
+    LinkChange {
+        /// It was made.
+        #[default]
+        Made = "made",
+        /// Somebody has come in by it.
+        Used = "used",
+        /// It was ended, it was used up, or its time is over; or somebody is gone who could know it.
+        Ended = "ended",
+    }
+}
+
 words! {
     /// What was done in a group.
     #[derive(Default)]
@@ -177,6 +242,8 @@ words! {
         Removed = "removed",
         /// It has declined.
         Declined = "declined",
+        /// It has asked to be let in, by a link that somebody has to approve.
+        Asked = "asked",
     }
 }
 

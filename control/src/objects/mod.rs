@@ -39,7 +39,10 @@ pub use call::{
     Call, CallAt, CallElsewhere, CallEnd, CallNote, CallPhase, CameraDevice, Consent, MediaDevices, RecordingNote,
     RelayTest, SoundDevice,
 };
-pub use group::{AuditAction, AuditEntry, AuditLog, Group, GroupMember, GroupPolicy, Role, Standing};
+pub use group::{
+    AuditAction, AuditEntry, AuditLog, Group, GroupLink, GroupMember, GroupPolicy, GroupPreview, JoinRequest,
+    LinkChange, Role, Standing,
+};
 pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};
 pub use people::{

@@ -43,6 +43,41 @@ pub enum Groups {
         #[arg(value_name = "#GROUP")]
         group: String,
     },
+    /// Links by which others come into a group, also those who are no contacts: make, list, revoke them.
+    #[command(subcommand)]
+    Link(Links),
+    /// Come into a group by a link. It shows where the link leads, and asks before anything is done.
+    #[command(
+        after_help = "Example:\n  starling group join STARLING:AIXW…\n  starling group join STARLING:AIXW… --yes"
+    )]
+    Join {
+        link: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Who asks to be let in by a link that needs approval.
+    #[command(after_help = "Example:\n  starling group requests '#ops' --json")]
+    Requests {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+    },
+    /// Let somebody in who asks.
+    #[command(after_help = "Example:\n  starling group approve '#ops' @erin")]
+    Approve {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        #[arg(value_name = "@WHO")]
+        who: String,
+    },
+    /// Do not let somebody in who asks; they are not told.
+    #[command(after_help = "Example:\n  starling group refuse '#ops' @mallory")]
+    Refuse {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        #[arg(value_name = "@WHO")]
+        who: String,
+    },
     /// Leave a group.
     #[command(after_help = "Example:\n  starling group leave '#ops'")]
     Leave {
@@ -106,6 +141,43 @@ pub enum Groups {
         #[arg(value_name = "#GROUP")]
         group: String,
         name: String,
+    },
+}
+
+/// `group link`.
+#[derive(Subcommand)]
+pub enum Links {
+    /// Make a link, and print it; on a terminal with its QR code. Whoever has it comes in, as often as it says, and sees who is in the group. It ends when
+    /// somebody leaves or is removed who could know it, unless it needs approval.
+    #[command(
+        after_help = "Examples:\n  starling group link new '#ops' --expires 7d --uses 10\n  starling group link new '#ops' --approval"
+    )]
+    New {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        /// How long it leads in: 30m, 12h, 7d. For ever without this.
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<String>,
+        /// How many accounts may come in by it. Any number without this.
+        #[arg(long, value_name = "N")]
+        uses: Option<u32>,
+        /// Somebody who may invite has to approve each of them.
+        #[arg(long)]
+        approval: bool,
+    },
+    /// The links into a group.
+    #[command(after_help = "Example:\n  starling group link list '#ops' --json")]
+    List {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+    },
+    /// End a link: nobody comes in by it any more.
+    #[command(after_help = "Example:\n  starling group link revoke '#ops' 4f1a…")]
+    Revoke {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        /// The link, its id, or the beginning of that.
+        link: String,
     },
 }
 

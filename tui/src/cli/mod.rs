@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub use self::{
     account::{Audience, Devices, HistoryArg, HistoryCommand, Init, ProfileCommand},
     calls::{Answer, Calls, MediaArgs},
-    groups::{Groups, Role as GroupRole, Settings as GroupSettings},
+    groups::{Groups, Links as GroupLinks, Role as GroupRole, Settings as GroupSettings},
     messages::{Chats, Send},
     people::Contacts,
 };

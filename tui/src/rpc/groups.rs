@@ -5,8 +5,8 @@ use starling_control::{
     methods::{Done, groups},
     objects,
 };
-use starling_keys::AccountId;
-use starling_node::{Group, GroupSetting, Node, NodeError, Role, Unfound};
+use starling_keys::{AccountId, GroupLink, InviteError};
+use starling_node::{Group, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, NodeError, Role, Unfound};
 
 use super::{
     convert::{self, Names},
@@ -85,6 +85,77 @@ impl Serve<groups::New> for Session {
     }
 }
 
+fn link(text: &str) -> Result<GroupLink, Error> {
+    text.parse().map_err(|error: InviteError| Error::invalid_param("link", error))
+}
+
+impl Serve<groups::Links> for Session {
+    async fn serve(&self, request: groups::Links) -> Result<Vec<objects::GroupLink>, Error> {
+        let node = &self.served.node;
+        let links = node.join_links(id("group", request.group.as_str())?).await.map_err(CliError::from)?;
+        let names = names(node).await?;
+        Ok(links.iter().map(|link| names.join_link(link)).collect())
+    }
+}
+
+impl Serve<groups::NewLink> for Session {
+    async fn serve(&self, request: groups::NewLink) -> Result<objects::GroupLink, Error> {
+        let node = &self.served.node;
+        let wanted = NewJoinLink {
+            lifetime_ms: request.lifetime_ms,
+            uses: request.uses,
+            approve: request.approval.unwrap_or_default(),
+        };
+        let group = id("group", request.group.as_str())?;
+        let made = node.new_join_link(group, wanted).await.map_err(CliError::from)?;
+        Ok(names(node).await?.join_link(&made))
+    }
+}
+
+impl Serve<groups::EndLink> for Session {
+    async fn serve(&self, request: groups::EndLink) -> Result<Done, Error> {
+        let link =
+            convert::link_of(&request.link).ok_or_else(|| Error::invalid_param("link", "not the id of a link"))?;
+        let group = id("group", request.group.as_str())?;
+        self.served.node.end_join_link(group, link).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<groups::Look> for Session {
+    async fn serve(&self, request: groups::Look) -> Result<objects::GroupPreview, Error> {
+        let node = &self.served.node;
+        let preview = node.look_at_link(link(&request.link)?).await.map_err(CliError::from)?;
+        Ok(names(node).await?.join_preview(&preview))
+    }
+}
+
+impl Serve<groups::Join> for Session {
+    async fn serve(&self, request: groups::Join) -> Result<groups::Joined, Error> {
+        let joining = self.served.node.join_group(link(&request.link)?).await.map_err(CliError::from)?;
+        let (group, standing) = match joining {
+            Joining::Enters(group) => (group, objects::Standing::Entering),
+            Joining::Asked(group) => (group, objects::Standing::Asked),
+            Joining::In(group) => (group, objects::Standing::Member),
+        };
+        Ok(groups::Joined { group: group.to_string().into(), standing })
+    }
+}
+
+impl Serve<groups::Requests> for Session {
+    async fn serve(&self, request: groups::Requests) -> Result<Vec<objects::JoinRequest>, Error> {
+        let node = &self.served.node;
+        let requests = node.join_requests(id("group", request.group.as_str())?).await.map_err(CliError::from)?;
+        let shown = |request: &GroupRequest| objects::JoinRequest {
+            account: request.account.to_string().into(),
+            name: request.name.clone(),
+            at: convert::time(request.at_ms),
+            link: convert::link_id(&request.link),
+        };
+        Ok(requests.iter().map(shown).collect())
+    }
+}
+
 fn accounts(param: &str, given: Vec<objects::AccountId>) -> Result<Vec<AccountId>, Error> {
     given.iter().enumerate().map(|(i, account)| id(&format!("{param}[{i}]"), account.as_str())).collect()
 }
@@ -114,6 +185,8 @@ serve_done! {
     };
     groups::Rename: |node, request, group| node.rename_group(group, request.name);
     groups::SetTopic: |node, request, group| node.set_topic(group, request.topic);
+    groups::Approve: |node, request, group| node.approve_join(group, id("account", request.account.as_str())?);
+    groups::Refuse: |node, request, group| node.refuse_join(group, id("account", request.account.as_str())?);
     groups::Accept: |node, request, group| node.accept_group(group);
     groups::Decline: |node, request, group| node.decline_group(group);
     groups::Leave: |node, request, group| node.leave_group(group);

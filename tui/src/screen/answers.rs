@@ -95,6 +95,12 @@ impl App {
             Answer::Invite(invite) => self.show_invite(&invite?.link),
             Answer::Code(code) => self.show_code(&code?.code),
             Answer::Link(link) => self.show_link(&link?),
+            Answer::GroupLink(link) => self.show_group_link(&link?),
+            Answer::GroupPreview(link, preview) => self.ask_to_join(link, &preview?),
+            Answer::JoinRequests(group, None, asking) => self.show_join_requests(&asking?, &group),
+            Answer::JoinRequests(group, Some((name, approves)), asking) => {
+                self.decide_join(group, &name, approves, &asking?);
+            }
             Answer::Devices(devices) => self.show_devices(devices?),
             Answer::DeviceChanged(done) => done.map(|()| self.device_changed())?,
             // A node of an older version knows of none.

@@ -2,7 +2,7 @@
 
 use starling_control::{
     event::EventKind,
-    objects::{ChatId, ChatRef, ContactRef, DeviceChange, DeviceId},
+    objects::{ChatId, ChatRef, ContactRef, DeviceChange, DeviceId, LinkChange},
 };
 
 use super::{answers::LINKING, app::App, card::Card, model::Message, timeline::cut};
@@ -67,6 +67,8 @@ impl App {
             | EventKind::GroupRemoved { .. }
             | EventKind::GroupBanned { .. }
             | EventKind::GroupPolicy { .. }
+            | EventKind::GroupLink { .. }
+            | EventKind::GroupRequest { .. }
             | EventKind::GroupRole { .. }
             | EventKind::GroupTopic { .. }
             | EventKind::GroupRefused { .. } => self.group_event(&event),
@@ -210,6 +212,14 @@ impl App {
             }
             EventKind::GroupRole { chat, member, role } => {
                 self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));
+            }
+            EventKind::GroupRequest { chat, contact } => {
+                let (name, group) = (name_of(contact), group(chat));
+                self.say(format!("{name} asks to be let into #{group}: /approve or /refuse there"));
+                self.notify(&name, &format!("asks to be let into #{group}"), true);
+            }
+            EventKind::GroupLink { chat, change: LinkChange::Ended, .. } => {
+                self.say(format!("#{}: a link has ended.", group(chat)));
             }
             EventKind::GroupRefused { chat, reason, .. } => {
                 self.warn(format!("#{}: {}", group(chat), safe_line(reason)));

@@ -69,6 +69,8 @@ pub enum Question {
     Unlink(DeviceId),
     Join(ChatId),
     Leave(ChatId),
+    /// Into a group, by this link; whether somebody has to approve.
+    JoinByLink(String, bool),
 }
 
 /// The answer to somebody who asks to be a contact.

@@ -8,7 +8,7 @@ use starling_control::{
         devices, groups,
         messages::{Delete, Search},
     },
-    objects::AccountId,
+    objects::{AccountId, ChatId, GroupLink, GroupPreview, JoinRequest, Standing},
 };
 use starling_node::MessageId;
 
@@ -98,6 +98,47 @@ impl App {
         self.layers.push(Card { title: "Invite somebody".into(), code, text, copy: Some(link.to_owned()) });
     }
 
+    /// A link into a group that was made.
+    pub fn show_group_link(&mut self, made: &GroupLink) {
+        let link = made.link.clone().unwrap_or_default();
+        let hint = match made.approval {
+            true => "Whoever has it can ask to be let in: /requests shows them.",
+            false => "Whoever has it comes in, and sees who is here. It ends when somebody leaves or is removed.",
+        };
+        let keys = "y copies it, other keys close this.";
+        let text = vec![String::new(), link.clone(), String::new(), hint.to_owned(), keys.to_owned()];
+        let code = crate::verbs::qr(&link).unwrap_or_default();
+        self.layers.push(Card { title: "A link into this group".into(), code, text, copy: Some(link) });
+    }
+
+    /// Where a link leads: the user is asked before anything is done.
+    pub fn ask_to_join(&mut self, link: String, preview: &GroupPreview) {
+        let name = cut(&safe_line(&preview.name), 40);
+        if matches!(preview.standing, Some(Standing::Member | Standing::Entering)) {
+            return self.say(format!("You are in #{name} already."));
+        }
+        let by = safe_line(preview.by.name.as_deref().unwrap_or(preview.by.account.as_str()));
+        self.say(format!(
+            "#{name}: {} members, link by {}. {}",
+            preview.members,
+            cut(&by, 24),
+            safe_line(&preview.topic)
+        ));
+        self.ask_yes(Question::JoinByLink(link, preview.approval));
+    }
+
+    /// Those who ask to be let into a group.
+    pub fn show_join_requests(&mut self, asking: &[JoinRequest], group: &ChatId) {
+        let name = self.directory.name_of(group).map(safe_line).unwrap_or_default();
+        if asking.is_empty() {
+            return self.say(format!("Nobody asks to be let into {name}."));
+        }
+        let line = |request: &JoinRequest| format!("{}  {}", safe_line(&request.name), request.account);
+        let mut text: Vec<String> = asking.iter().take(20).map(line).collect();
+        text.extend([String::new(), "/approve @WHO lets somebody in, /refuse @WHO does not.".to_owned()]);
+        self.layers.push(Card::new("Who asks to be let in", text, None));
+    }
+
     pub fn show_request(&mut self, account: &AccountId) {
         let Some(request) = self.directory.requests.iter().find(|r| r.account == *account) else {
             return;
@@ -185,6 +226,16 @@ impl App {
             Question::Join(_) => {
                 ("Come into this group?", "Its members see your name, and read what you write there.", "join")
             }
+            Question::JoinByLink(_, true) => (
+                "Ask to be let into this group?",
+                "Those who may let others in see your name and account. Until they do you see nothing of it.",
+                "ask",
+            ),
+            Question::JoinByLink(_, false) => (
+                "Come into this group?",
+                "Its members see your name, account and devices, and you see who is in it.",
+                "join",
+            ),
             Question::Leave(_) => {
                 ("Leave this group?", "You keep what you have read. Only an invitation brings you back.", "leave")
             }
@@ -278,6 +329,7 @@ impl App {
             }
             Question::Unlink(device) => self.change(devices::Remove { device }),
             Question::Join(group) => self.change(groups::Accept { group }),
+            Question::JoinByLink(link, _) => self.change(groups::Join { link }),
             Question::Leave(group) => self.change(groups::Leave { group }),
         }
     }

@@ -11,7 +11,10 @@ use starling_control::{
         messages::Found,
         screen::Kept,
     },
-    objects::{Call, Chat, ChatId, Contact, Device, Group, History, Message, Privacy, Request, Status},
+    objects::{
+        Call, Chat, ChatId, Contact, Device, Group, GroupLink, GroupPreview, History, JoinRequest, Message, Privacy,
+        Request, Status,
+    },
 };
 use starling_node::MessageId;
 
@@ -57,6 +60,12 @@ pub enum Answer {
     /// What is said if it was done.
     Said(String, CliResult),
     Link(CliResult<LinkCode>),
+    /// A link into a group that was made.
+    GroupLink(CliResult<GroupLink>),
+    /// Where a link leads, with the link.
+    GroupPreview(String, CliResult<GroupPreview>),
+    /// Those who ask to be let into a group; one of them may be named, with whether they are let in.
+    JoinRequests(ChatId, Option<(String, bool)>, CliResult<Vec<JoinRequest>>),
     /// A call was handed over.
     Transferred(CliResult),
     /// With the line that is put back if it fails.

@@ -10,7 +10,7 @@ use starling_control::{
     objects::{AccountId, AuditAction, AuditEntry, AuditLog, Group, GroupMember, Role, Standing},
 };
 
-use super::{find, node_of, people::catch_up, print, print_object, say};
+use super::{find, group_links, node_of, people::catch_up, print, print_object, say};
 use crate::{
     cli::{Global, GroupSettings, Groups},
     error::{CliError, CliResult},
@@ -97,6 +97,11 @@ async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
             client.call(Decline { group: found.id.clone() }).await?;
             done(global, found, "declined")
         }
+        Groups::Link(command) => group_links::links(global, client, command).await,
+        Groups::Join { link, yes } => group_links::join(global, client, link, yes).await,
+        Groups::Requests { group } => group_links::requests(global, client, &group).await,
+        Groups::Approve { group, who } => group_links::decide(global, client, &group, &who, true).await,
+        Groups::Refuse { group, who } => group_links::decide(global, client, &group, &who, false).await,
         Groups::Leave { group } => {
             let found = find_group(client, &group).await?;
             client.call(Leave { group: found.id.clone() }).await?;
@@ -201,6 +206,7 @@ fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
         AuditAction::Made => format!("{by} made the group"),
         AuditAction::Renamed => format!("{by} named it {}", text()),
         AuditAction::Topic => format!("{by} set the topic: {}", text()),
+        AuditAction::Invited if by == whom => format!("{whom} came in by a link"),
         AuditAction::Invited => format!("{by} let in {whom}"),
         AuditAction::Role => format!("{by} made {whom} {}", entry.role.map_or("", Role::as_str)),
         AuditAction::Removed => format!("{by} removed {whom}"),
@@ -260,7 +266,7 @@ fn is_member(group: &Group, account: &AccountId, role: Option<Role>) -> bool {
 }
 
 /// Waits a moment until a change of a group has come about, and says what has, or what is still to.
-async fn changed(
+pub(super) async fn changed(
     global: &Global,
     client: &Client,
     group: &Group,

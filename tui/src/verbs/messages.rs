@@ -430,6 +430,12 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::GroupLeft { chat, member } => format!("[{}] {} has left", name(&chat.name), contact(member)),
         EventKind::GroupRemoved { chat, member } => format!("[{}] {} was removed", name(&chat.name), contact(member)),
         EventKind::GroupBanned { chat, member } => format!("[{}] {} was banned", name(&chat.name), contact(member)),
+        EventKind::GroupLink { chat, link, change, .. } => {
+            format!("[{}] the link {} was {}", name(&chat.name), link, change.as_str())
+        }
+        EventKind::GroupRequest { chat, contact: who } => {
+            format!("[{}] {} asks to be let in", name(&chat.name), contact(who))
+        }
         EventKind::GroupPolicy { chat } => format!("[{}] the group has other settings", name(&chat.name)),
         EventKind::GroupRole { chat, member, role } => {
             format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())

@@ -8,6 +8,7 @@ mod chats;
 mod devices;
 mod doctor;
 mod exec;
+mod group_links;
 mod groups;
 mod history;
 mod init;

@@ -11,9 +11,27 @@ pub fn audit_log(log: &AuditLog) -> objects::AuditLog {
     objects::AuditLog { complete: log.missing == 0, missing: log.missing, entries }
 }
 
+/// The id of a link as it is shown.
+pub fn link_id(link: &[u8; 16]) -> String {
+    link.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The link with an id that is shown so.
+pub fn link_of(shown: &str) -> Option<[u8; 16]> {
+    let mut link = [0; 16];
+    let digits = shown.as_bytes();
+    if digits.len() != 32 || !shown.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in link.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(link)
+}
+
 fn audit_entry(number: u64, entry: &AuditEntry) -> objects::AuditEntry {
     let of_account = |account: &[u8; 32]| AccountId::from_bytes(account).ok().map(id);
-    let link = |link: &[u8; 16]| Some(link.iter().map(|byte| format!("{byte:02x}")).collect());
+    let link = |link: &[u8; 16]| Some(link_id(link));
     let mut shown = objects::AuditEntry {
         number,
         at: time(entry.at),
@@ -81,5 +99,20 @@ fn value_of(setting: GroupSetting, value: u32) -> String {
         GroupSetting::History => "yes".to_owned(),
         GroupSetting::SlowMode | GroupSetting::Lifetime => value.to_string(),
         _ => Role::from_rank(value).map_or_else(|| value.to_string(), |of| role(of).as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_found_by_the_id_that_is_shown() {
+        let link = std::array::from_fn(|at| at as u8 * 16 + 1);
+        assert_eq!(link_of(&link_id(&link)), Some(link));
+        assert_eq!(link_of(&link_id(&link).to_uppercase()), Some(link));
+        for wrong in ["", "0", "zz0102030405060708090a0b0c0d0e0f", "é0102030405060708090a0b0c0d0e0f1"] {
+            assert_eq!(link_of(wrong), None);
+        }
     }
 }

@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use starling_control::{
     Event,
     event::{EventKind, MessageChange, VERSION},
-    objects::{self, Author, ChatKind, ChatRef, ContactRef, MessageKey, MessageRef},
+    objects::{self, Author, ChatKind, ChatRef, ContactRef, LinkChange, MessageKey, MessageRef},
 };
 use starling_keys::AccountId;
 use starling_node::{
     CallPhase, ChatId, Contact, DeliveryState, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group,
-    GroupAccount, GroupRefusal, HiddenChange, Message, Node, NodeError, RefusedRemoval, Role, Status, TransientEvent,
+    GroupAccount, GroupRefusal, HiddenChange, JoinLinkInfo, JoinPreview, Message, Node, NodeError, RefusedRemoval,
+    Role, Status, TransientEvent,
 };
 
 use super::{
     account::{history_copy, status},
+    audit::link_id,
     calls::{call, note},
     cursor, id, now_ms,
     people::{group_policy, role, standing},
@@ -109,6 +111,32 @@ impl Names {
         }
     }
 
+    /// A link into a group.
+    pub fn join_link(&self, link: &JoinLinkInfo) -> objects::GroupLink {
+        objects::GroupLink {
+            id: link_id(&link.id),
+            link: link.link.clone(),
+            by: self.contact(link.by, ""),
+            expires_at: link.expires_ms.map(time),
+            uses: link.uses,
+            approval: link.approve,
+        }
+    }
+
+    /// Where one leads.
+    pub fn join_preview(&self, preview: &JoinPreview) -> objects::GroupPreview {
+        objects::GroupPreview {
+            id: id(preview.chat),
+            name: preview.name.clone(),
+            topic: preview.topic.clone(),
+            members: preview.members,
+            by: self.contact(preview.by, &preview.by_name),
+            approval: preview.approve,
+            expires_at: preview.expires_ms.map(time),
+            standing: preview.standing.map(standing),
+        }
+    }
+
     fn banned(&self, account: &[u8; 32]) -> Option<ContactRef> {
         AccountId::from_bytes(account).ok().map(|account| self.contact(account, ""))
     }
@@ -174,6 +202,8 @@ impl Names {
             | DurableEventKind::GroupRemoved
             | DurableEventKind::GroupBanned
             | DurableEventKind::GroupPolicy
+            | DurableEventKind::GroupLink
+            | DurableEventKind::GroupRequest
             | DurableEventKind::GroupRole
             | DurableEventKind::GroupChanged
             | DurableEventKind::GroupRefused => self.of_group(n)?,
@@ -252,6 +282,15 @@ impl Names {
             }
             DurableEventKind::GroupBanned => EventKind::GroupBanned { chat, member: member()? },
             DurableEventKind::GroupPolicy => EventKind::GroupPolicy { chat },
+            DurableEventKind::GroupLink => {
+                let (word, link) = n.text.split_once(' ')?;
+                let changes = [LinkChange::Made, LinkChange::Used, LinkChange::Ended];
+                let change = changes.into_iter().find(|change| change.as_str() == word)?;
+                EventKind::GroupLink { chat, link: link.to_owned(), change, member: member()? }
+            }
+            DurableEventKind::GroupRequest => {
+                EventKind::GroupRequest { chat, contact: self.contact(n.account?, &n.text) }
+            }
             DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
             _ => {
                 let why = GroupRefusal::from_code(&n.text).unwrap_or(GroupRefusal::Void);

@@ -12,7 +12,7 @@ use starling_control::objects::{self, Cursor, Path, Time};
 use starling_node::{Audience, Availability, DeliveryState, Via};
 
 pub use account::{device, history, node_rights, status};
-pub use audit::audit_log;
+pub use audit::{audit_log, link_id, link_of};
 pub use calls::{call, call_elsewhere, media_devices};
 pub use events::{Names, transient};
 pub use people::{chat, closeness, contact, request};

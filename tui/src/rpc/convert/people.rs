@@ -77,6 +77,7 @@ pub(super) fn standing(standing: Standing) -> objects::Standing {
         Standing::Left => objects::Standing::Left,
         Standing::Removed => objects::Standing::Removed,
         Standing::Declined => objects::Standing::Declined,
+        Standing::Asked => objects::Standing::Asked,
     }
 }
 
@@ -84,7 +85,7 @@ pub(super) fn standing(standing: Standing) -> objects::Standing {
 pub fn closeness(standing: Standing) -> u8 {
     match standing {
         Standing::Member | Standing::Entering | Standing::Leaving => 0,
-        Standing::Invited => 1,
+        Standing::Invited | Standing::Asked => 1,
         Standing::Left | Standing::Removed | Standing::Declined => 2,
     }
 }

@@ -1,12 +1,15 @@
 //! Groups: making them, coming in, going.
 
 use starling_control::{
-    methods::groups::{Accept, Ban, Decline, Invite, New, Remove, Rename, Set, SetRole, SetTopic, Unban},
-    objects::{AccountId, ChatId, Group, Role, Standing},
+    methods::groups::{
+        Accept, Approve, Ban, Decline, Invite, Look, New, NewLink, Refuse, Remove, Rename, Requests, Set, SetRole,
+        SetTopic, Unban,
+    },
+    objects::{AccountId, ChatId, Group, JoinRequest, Role, Standing},
 };
 
 use super::{
-    super::{app::App, palette::Question},
+    super::{app::App, palette::Question, requests::Answer},
     Action, command,
 };
 
@@ -32,6 +35,17 @@ pub const ACTIONS: &[Action] = &[
         }
     })
     .bare(),
+    command("link", "[USES] [approval]", "make a link into this group, and show its QR code", make_link),
+    command("join", "LINK", "come into a group by a link", |app, link| {
+        let link = link.trim().to_owned();
+        let look = Look { link: link.clone() };
+        app.ask(look, move |preview| Answer::GroupPreview(link, preview));
+    }),
+    command("requests", "", "who asks to be let into this group", |app, _| ask_requests(app, None)),
+    command("approve", "@WHO", "let somebody in who asks", |app, name| ask_requests(app, Some((name, true)))),
+    command("refuse", "@WHO", "do not let somebody in who asks; they are not told", |app, name| {
+        ask_requests(app, Some((name, false)));
+    }),
     command("leave", "", "leave this group", |app, _| {
         if let Some(group) = open_group(app) {
             app.ask_yes(Question::Leave(group));
@@ -151,6 +165,42 @@ fn member(app: &mut App, name: &str) -> Option<(ChatId, AccountId)> {
         app.warn(format!("{name} is not in this group."));
     }
     Some((group, account?))
+}
+
+fn make_link(app: &mut App, line: &str) {
+    let Some(group) = open_group(app) else { return };
+    let mut wanted = NewLink { group, ..NewLink::default() };
+    for word in line.split_whitespace() {
+        match (word, word.parse()) {
+            ("approval", _) => wanted.approval = Some(true),
+            (_, Ok(uses)) => wanted.uses = Some(uses),
+            _ => return app.warn("Usage: /link, /link 10, /link approval".into()),
+        }
+    }
+    app.ask(wanted, Answer::GroupLink);
+}
+
+/// Asks who asks to be let in; one of them may be named, with whether they are let in.
+fn ask_requests(app: &mut App, named: Option<(&str, bool)>) {
+    let Some(group) = open_group(app) else { return };
+    let named = named.map(|(name, approves)| (name.trim_start_matches('@').trim().to_owned(), approves));
+    app.ask(Requests { group: group.clone() }, move |asking| Answer::JoinRequests(group, named, asking));
+}
+
+impl App {
+    /// Lets somebody in who asks, or does not.
+    pub fn decide_join(&mut self, group: ChatId, name: &str, approves: bool, asking: &[JoinRequest]) {
+        let is_meant =
+            |request: &&JoinRequest| request.account.as_str() == name || starling_text::same(&request.name, name);
+        let found: Vec<&JoinRequest> = asking.iter().filter(is_meant).collect();
+        match (found.as_slice(), approves) {
+            ([one], true) => self.change(Approve { group, account: one.account.clone() }),
+            ([one], false) => self.change(Refuse { group, account: one.account.clone() }),
+            ([], _) => self.warn(format!("{name} does not ask to be let into this group.")),
+            // Anybody can call themselves anything.
+            _ => self.warn(format!("Several who ask are called {name}: name the account, see /requests.")),
+        }
+    }
 }
 
 fn make(app: &mut App, line: &str) {
