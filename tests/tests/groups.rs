@@ -254,3 +254,68 @@ fn members_go_on_while_the_home_is_dead_and_its_log_has_all_of_it_later() {
         sees(&world, who, &texts);
     }
 }
+
+#[test]
+fn a_link_brings_in_who_is_no_contact_with_nobody_else_online() {
+    let world = five();
+    world.person("frank");
+    let mut running: Vec<Process> = ["alice", "bob"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob"]);
+    accept(&world, "bob");
+    world.json("alice", &["group", "topic", GROUP, "what runs"]);
+    let (exit, _) = world.error("bob", &["group", "link", "new", GROUP]);
+    assert_eq!(exit, 6, "a member makes no links");
+    let made = world.json("alice", &["group", "link", "new", GROUP, "--uses", "1", "--expires", "7d"]);
+    let link = made["link"].as_str().unwrap().to_owned();
+    let listed = world.json("bob", &["group", "link", "list", GROUP]);
+    assert_eq!((&listed["id"], &listed["uses"], &listed["link"]), (&made["id"], &1.into(), &Value::Null));
+    for process in &mut running {
+        process.terminate();
+    }
+    let (exit, error) = world.error("frank", &["group", "join", &link]);
+    assert_eq!(exit, 2, "it is asked before anything is done: {error}");
+    let joined = world.json("frank", &["group", "join", &link, "--yes"]);
+    assert_eq!(joined["done"], "member");
+    world.json("frank", &["send", GROUP, "from frank", "--wait", "sent"]);
+    let _running: Vec<Process> = ["alice", "bob"].iter().map(|who| world.daemon(who)).collect();
+    for who in ["alice", "bob"] {
+        sees(&world, who, &["from frank"]);
+        until(&format!("the members at {who}"), || (members(&world, who).len() == 3).then_some(()));
+    }
+    let (exit, error) = world.error("eve", &["group", "join", &link, "--yes"]);
+    assert_eq!(exit, 6, "it was used up: {error}");
+    let (exit, _) = world.error("eve", &["group", "join", "starling:nonsense", "--yes"]);
+    assert_eq!(exit, 2);
+}
+
+#[test]
+fn who_asks_by_a_link_is_let_in_or_not_by_those_who_may() {
+    let world = five();
+    world.person("frank");
+    let _running: Vec<Process> = ["alice", "bob", "frank"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob"]);
+    accept(&world, "bob");
+    let made = world.json("alice", &["group", "link", "new", GROUP, "--approval"]);
+    let link = made["link"].as_str().unwrap().to_owned();
+    let news = world.listen("alice", "now");
+    news.wait_for("the listener", |e| e["type"] == "stream.ready");
+    assert_eq!(world.json("frank", &["group", "join", &link, "--yes"])["done"], "asked");
+    let asks = news.wait_for("the request", |e| e["type"] == "group.request");
+    assert_eq!(asks["contact"]["name"], "frank");
+    let (exit, _) = world.error("bob", &["group", "requests", GROUP]);
+    assert_eq!(exit, 6, "a member lets nobody in");
+    let asking = world.json("alice", &["group", "requests", GROUP]);
+    assert_eq!(asking["name"], "frank");
+    world.json("alice", &["group", "approve", GROUP, "@frank"]);
+    until("frank is in", || (standing(&world, "frank") == "member").then_some(()));
+    world.json("frank", &["send", GROUP, "from frank", "--wait", "delivered"]);
+    sees(&world, "bob", &["from frank"]);
+    world.json("eve", &["group", "join", &link, "--yes"]);
+    news.wait_for("her request", |e| e["type"] == "group.request" && e["contact"]["name"] == "eve");
+    world.json("alice", &["group", "refuse", GROUP, "@eve"]);
+    assert_eq!(standing(&world, "eve"), "asked");
+    let id = made["id"].as_str().unwrap();
+    world.json("alice", &["group", "link", "revoke", GROUP, &id[..8]]);
+    let (exit, error) = world.error("eve", &["group", "join", &link, "--yes"]);
+    assert_eq!(exit, 6, "{error}");
+}

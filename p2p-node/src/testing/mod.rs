@@ -7,6 +7,7 @@ mod chain_tests;
 mod clock_tests;
 mod company;
 mod company_attack_tests;
+mod company_link_tests;
 mod company_policy_tests;
 mod company_story_tests;
 mod company_tests;
