@@ -162,7 +162,7 @@ pub enum Links {
         #[arg(long, value_name = "N")]
         uses: Option<u32>,
         /// Somebody who may invite has to approve each of them.
-        #[arg(long)]
+        #[arg(long, alias = "approve")]
         approval: bool,
     },
     /// The links into a group.

@@ -12,8 +12,8 @@ use starling_control::{
         messages::Found,
     },
     objects::{
-        Call, CallPhase, CallStats, Consent, DeliveryState, Group, GroupMember, Message, MessageKey, Reaction,
-        RouteStats,
+        Call, CallPhase, CallStats, Consent, DeliveryState, Group, GroupMember, JoinRequest, Message, MessageKey,
+        Reaction, RouteStats,
     },
 };
 use starling_node::{Clock, EventId, MessageId};
@@ -627,18 +627,35 @@ fn commands_about_people_are_about_groups_where_one_is_meant() {
         ("/set slow-mode 30", "groups.set"),
         ("/set post admin", "groups.set"),
         ("/set history yes", "groups.set"),
+        ("/grouplink", "groups.new_link"),
+        ("/grouplink 5 approval", "groups.new_link"),
+        ("/join starling:anything", "groups.look"),
+        ("/requests", "groups.requests"),
+        ("/approve @Frank", "groups.requests"),
+        ("/refuse @Frank", "groups.requests"),
     ];
     for (command, method) in commands {
         app.command(command);
         assert_eq!(calls(&mut app), [method], "{command}");
     }
-    for command in ["/set post king", "/set colour red", "/set slow-mode soon", "/unban @Bob Smith"] {
+    for command in ["/set post king", "/set colour red", "/set slow-mode soon", "/unban @Bob Smith", "/grouplink soon"]
+    {
         app.command(command);
         assert!(calls(&mut app).is_empty(), "{command}");
     }
     for command in ["/role @Bob Smith king", "/role @carol admin", "/remove @carol", "/accept #ops"] {
         app.command(command);
         assert!(calls(&mut app).is_empty(), "{command}");
+    }
+    let asks = |account: &str| JoinRequest { account: account.into(), name: "Frank".into(), ..JoinRequest::default() };
+    for (asking, approves, method) in [
+        (vec![asks("f")], true, Some("groups.approve")),
+        (vec![asks("f")], false, Some("groups.refuse")),
+        (vec![asks("f"), asks("g")], true, None),
+        (Vec::new(), true, None),
+    ] {
+        app.answer(Answer::JoinRequests("g1".into(), Some(("Frank".into(), approves)), Ok(asking)));
+        assert_eq!(calls(&mut app), method.into_iter().collect::<Vec<_>>());
     }
     app.open(&"c1".into());
     calls(&mut app);

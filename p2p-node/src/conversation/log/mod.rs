@@ -87,12 +87,13 @@ impl Conversations {
         }
     }
 
-    /// Logs at a home that were not read to their end.
+    /// Logs at a home that were not read to their end, and boxes that were not there.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups.groups_at(home) {
             if self.groups.get(&id).is_some_and(|g| !g.read.caught_up) {
                 self.read_logs(turn, cx, id);
             }
+            self.look_at_boxes_again(id);
         }
     }
 

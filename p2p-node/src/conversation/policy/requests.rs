@@ -144,7 +144,7 @@ impl Conversations {
     pub(super) fn box_not_read(&mut self, (id, key): (GroupId, LinkKey), refused: bool) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
         if refused {
-            // There is nothing yet, or not for us: it is looked at again when the home is connected anew.
+            // There is nothing yet, or not for us: it is looked at again after a while.
             entry.boxes.insert(key, false);
         } else {
             entry.boxes.remove(&key);
@@ -217,9 +217,16 @@ impl Conversations {
     fn look_into_boxes(&mut self, chat: ChatId) {
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
         for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
-            if let Some(entry) = self.groups.get_mut(&id) {
-                entry.boxes.retain(|_, is_under_way| *is_under_way);
-            }
+            self.look_at_boxes_again(id);
+        }
+    }
+
+    /// The boxes of links into a group are looked at again in this turn.
+    pub(in crate::conversation) fn look_at_boxes_again(&mut self, id: GroupId) {
+        if self.groups.get(&id).is_some_and(|entry| !entry.boxes.is_empty())
+            && let Some(entry) = self.groups.get_mut(&id)
+        {
+            entry.boxes.retain(|_, is_under_way| *is_under_way);
         }
     }
 

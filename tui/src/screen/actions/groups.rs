@@ -35,7 +35,7 @@ pub const ACTIONS: &[Action] = &[
         }
     })
     .bare(),
-    command("link", "[USES] [approval]", "make a link into this group, and show its QR code", make_link),
+    command("grouplink", "[USES] [approval]", "make a link into this group, and show its QR code", make_link),
     command("join", "LINK", "come into a group by a link", |app, link| {
         let link = link.trim().to_owned();
         let look = Look { link: link.clone() };
@@ -174,7 +174,7 @@ fn make_link(app: &mut App, line: &str) {
         match (word, word.parse()) {
             ("approval", _) => wanted.approval = Some(true),
             (_, Ok(uses)) => wanted.uses = Some(uses),
-            _ => return app.warn("Usage: /link, /link 10, /link approval".into()),
+            _ => return app.warn("Usage: /grouplink, /grouplink 10, /grouplink approval".into()),
         }
     }
     app.ask(wanted, Answer::GroupLink);
