@@ -127,8 +127,8 @@ impl JoinProof {
     }
 }
 
-/// What whoever has a link sees of the group, and the way in. It stands in a log of the link's own, sealed under a secret that follows from the link's key.
-/// Any member, and whoever has the link, can write one: it is a claim.
+/// What whoever has a link sees of the group, and the way in. It stands in a log of the link's own, sealed under a secret that follows from the
+/// link's key. Any member, and whoever has the link, can write one: it is a claim.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LinkCard {
     /// The epoch that it is of.

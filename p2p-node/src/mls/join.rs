@@ -1,5 +1,5 @@
-//! Coming in by a link: the commit that brings a device in also lets its account in, and uses the link once. What becomes of the policy is not sent: every
-//! member comes to the same by the proof in the commit. So of two who use a link for the last time the one comes in whose commit counts.
+//! Coming in by a link: the commit that brings a device in also lets its account in, and uses the link once. What becomes of the policy is not sent:
+//! every member comes to the same by the proof in the commit. So of two who use a link for the last time the one comes in whose commit counts.
 
 use mls_rs::MlsMessage;
 use starling_keys::{AccountId, Certificate, JoinSecret, verify_link};
@@ -74,8 +74,8 @@ impl Mls {
     /// As [`Mls::enter`], by a link, with an account that is not in the group's policy.
     ///
     /// # Errors
-    /// As of that; [`GroupError::Link`] if the link does not lead in (any more). Also if the account is in: its devices come by the group's door, which
-    /// who comes by a link does not know.
+    /// As of that; [`GroupError::Link`] if the link does not lead in (any more). Also if the account is in: its devices come by the group's door,
+    /// which who comes by a link does not know.
     pub fn enter_by_link(
         &self,
         info: &[u8],

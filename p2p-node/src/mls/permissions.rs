@@ -42,7 +42,8 @@ fn check_bans(before: &Policy, (was, is): (&GroupRules, &GroupRules), role: Role
     if lifts && !may { Err(Denied::Role) } else { Ok(()) }
 }
 
-/// Links are made by those who may invite, and ended by who has made them, by those who change settings, and by what removes somebody who could know them.
+/// Links are made by those who may invite, and ended by who has made them, by those who change settings, and by what removes somebody who could know
+/// them.
 fn check_links(
     before: &Policy,
     after: &Policy,

@@ -422,8 +422,8 @@ pub(super) fn check_commit(
     if goes == removed { Ok(Allowed { author, kind, brings, joins: None }) } else { Err(Denied::Malformed) }
 }
 
-/// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one. An account that the policy
-/// does not have comes in by a link.
+/// Whether a device may come into a group by an external commit with these proposals, in place of its own leaf if it has one. An account that the
+/// policy does not have comes in by a link.
 pub(super) fn check_entry(
     policy: &Policy,
     context: &GroupContext,

@@ -147,8 +147,8 @@ pub enum Groups {
 /// `group link`.
 #[derive(Subcommand)]
 pub enum Links {
-    /// Make a link, and print it; on a terminal with its QR code. Whoever has it comes in, as often as it says, and sees who is in the group. It ends when
-    /// somebody leaves or is removed who could know it, unless it needs approval.
+    /// Make a link, and print it; on a terminal with its QR code. Whoever has it comes in, as often as it says, and sees who is in the group. It ends
+    /// when somebody leaves or is removed who could know it, unless it needs approval.
     #[command(
         after_help = "Examples:\n  starling group link new '#ops' --expires 7d --uses 10\n  starling group link new '#ops' --approval"
     )]

@@ -29,8 +29,8 @@ impl JoinLink {
         std::array::from_fn(|at| hash[at])
     }
 
-    /// The secret of the log with the way in by the link with this public key. Members know it, to keep the way up to date, and whoever has the link; nobody
-    /// else does, as the key is in the policy alone.
+    /// The secret of the log with the way in by the link with this public key. Members know it, to keep the way up to date, and whoever has the link;
+    /// nobody else does, as the key is in the policy alone.
     pub fn log_secret(key: &[u8; 32]) -> [u8; 32] {
         blake3::derive_key("starling 2026 group link log v1", key)
     }

@@ -197,8 +197,8 @@ impl Policy {
         self.members.insert(at, member);
     }
 
-    /// Without an account, and the links that it could know. Its devices need not be remembered: they are not told the next door. Of more than [`MAX_GROUP_TOMBSTONES`] accounts that
-    /// were removed those are forgotten that come first and do not go now.
+    /// Without an account, and the links that it could know. Its devices need not be remembered: they are not told the next door. Of more than
+    /// [`MAX_GROUP_TOMBSTONES`] accounts that were removed those are forgotten that come first and do not go now.
     pub fn remove(&mut self, account: &Account) {
         self.remove_all(&[*account]);
     }

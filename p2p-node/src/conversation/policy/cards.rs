@@ -1,5 +1,5 @@
-//! What whoever has a link reads: each link has a log of its own, in which stands what the group is, and the way into its current epoch. Who begins an epoch
-//! writes it there, as the way in for new devices (`conversation/door`), and deletes what it has written before.
+//! What whoever has a link reads: each link has a log of its own, in which stands what the group is, and the way into its current epoch. Who begins an
+//! epoch writes it there, as the way in for new devices (`conversation/door`), and deletes what it has written before.
 
 use bytes::Bytes;
 use starling_keys::AccountId;
@@ -75,8 +75,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// The box of a link that our account has made is opened for it, so that what strangers leave there takes no room of the group's logs. Where our account
-    /// is not registered the first of them opens it.
+    /// The box of a link that our account has made is opened for it, so that what strangers leave there takes no room of the group's logs. Where our
+    /// account is not registered the first of them opens it.
     fn open_box(
         &mut self,
         turn: &mut Turn<'_>,

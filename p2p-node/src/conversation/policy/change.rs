@@ -260,8 +260,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// What any member commits for others: devices that their accounts have removed, and accounts that leave; and who may, the end of links whose time is
-    /// over.
+    /// What any member commits for others: devices that their accounts have removed, and accounts that leave; and those who may, the end of links whose
+    /// time is over.
     fn wanted_by_others(&self, dir: Directory<'_>, entry: &PolicyEntry, group: &GroupEntry, now_ms: u64) -> Change {
         let place = Place { group: &group.id, epoch: group.epoch() };
         let before = entry.policy.clone().unwrap_or_else(empty);

@@ -1,5 +1,5 @@
-//! Coming into a group by a link: what stands in the link's log is read, shown to the user, and followed: by a commit of our own, or by a request where
-//! somebody has to approve. What stands there any member, and whoever has the link, can write: it is a claim, until the group's state is seen.
+//! Coming into a group by a link: what stands in the link's log is read, shown to the user, and followed: by a commit of our own, or by a request
+//! where somebody has to approve. What stands there any member, and whoever has the link, can write: it is a claim, until the group's state is seen.
 
 use std::collections::BTreeMap;
 

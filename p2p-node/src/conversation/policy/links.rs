@@ -1,5 +1,5 @@
-//! Links into a group: making and ending them, and what becomes of those that this device has made. Which there are is in the policy; the secret of one is
-//! kept by the device that has made it, and by whoever was handed the link.
+//! Links into a group: making and ending them, and what becomes of those that this device has made. Which there are is in the policy; the secret of one
+//! is kept by the device that has made it, and by whoever was handed the link.
 
 use starling_keys::{AccountId, GroupLink, JoinSecret};
 use starling_wire::{JoinLink, Policy};
@@ -49,8 +49,8 @@ impl PolicyEntry {
         Some(turn.now().saturating_add(first - turn.agreed_ms()))
     }
 
-    /// The group has another policy: links that our user wanted are there, or are not wanted any more. What was sent of one that needs no approval, and
-    /// somebody is gone who may have read that, is not made: that somebody would know it. Gives whether there was such a one.
+    /// The group has another policy: links that our user wanted are there. One that needs no approval, and is not there when somebody has gone, is not made
+    /// any more: that somebody may have read the commit with it that did not count. Gives whether there was such a one.
     pub(super) fn settle_links(&mut self, now: &Policy, shuts_out: bool) -> bool {
         let mut dropped = false;
         self.row.intents.retain(|intent| {

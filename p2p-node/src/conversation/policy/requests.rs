@@ -1,5 +1,5 @@
-//! Those who ask to be let into a group by a link that somebody has to approve. Their requests stand in a box of the link; the devices of those who may
-//! invite follow it. What is not signed by a device of the account that asks counts for nothing; each account asks once, and the oldest are kept.
+//! Those who ask to be let into a group by a link that somebody has to approve. Their requests stand in a box of the link; the devices of those who
+//! may invite follow it. What is not signed by a device of the account that asks counts for nothing; each account asks once, and the oldest are kept.
 
 use starling_keys::{AccountId, DeviceChain, DeviceId};
 use starling_wire::{
