@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ErrorData, Event,
-    objects::{AccountId, CallStats, Chat, ChatId, Contact, DeliveryState, DeviceId, Message, MessageId, Request},
+    objects::{
+        AccountId, CallStats, Chat, ChatId, Contact, DeliveryState, DeviceId, Group, Message, MessageId, Request,
+    },
 };
 
 macro_rules! lines {
@@ -153,8 +155,11 @@ lines! {
         /// The conversation.
         #[serde(flatten)]
         chat: Chat,
-        /// Who is at its other end.
-        contact: Contact,
+        /// Who is at its other end; null of a group.
+        contact: Option<Contact>,
+        /// What is known of the group; null of a direct conversation.
+        #[serde(default)]
+        group: Option<Group>,
     }
 
     /// `send`, at its end.

@@ -1,11 +1,18 @@
 //! Conversations.
 
 use super::{Done, requests};
-use crate::objects::{Chat, ChatId};
+use crate::objects::{Chat, ChatId, ChatRef};
 
 requests! {
     /// All conversations.
     List = "chats" -> Vec<Chat> => {}
+
+    /// The conversation that somebody means.
+    #[derive(Default)]
+    Find = "chats.find" -> ChatRef => {
+        /// `#group`, `@contact`, an account, an address, the id of a conversation, with or without `id:`, or a name that only one has.
+        who: String,
+    }
 
     /// Changes how a conversation is shown on this account.
     #[derive(Default)]

@@ -129,6 +129,7 @@ table! {
     contacts::OpenCode,
     contacts::UseCode,
     chats::List,
+    chats::Find,
     chats::Set,
     chats::SetDraft,
     chats::Clear,

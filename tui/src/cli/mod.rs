@@ -182,7 +182,7 @@ pub enum Verb {
         after_help = "Example:\n  starling listen --json | jq -r 'select(.type==\"message.new\").message.text'\n  starling listen --exec ./answer.sh"
     )]
     Listen {
-        /// Only this conversation.
+        /// Only this conversation: @contact, '#group', id:…, or a bare name.
         #[arg(long, value_name = "WHO")]
         chat: Option<String>,
         /// Begin after a cursor (from an earlier line), with `all`, or `now`.
@@ -199,7 +199,7 @@ pub enum Verb {
     /// A conversation's timeline.
     #[command(after_help = "Example:\n  starling history @bob --limit 20 --json")]
     History {
-        /// With whom.
+        /// With whom: @contact, #group, id:…, or a bare name.
         chat: String,
         /// How many messages.
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one::<usize>())]
@@ -235,7 +235,7 @@ pub enum Verb {
         /// Plain lines (the only form of this verb; the screen is `starling` alone).
         #[arg(long)]
         plain: bool,
-        /// With whom.
+        /// With whom: @contact, #group, id:…, or a bare name.
         who: String,
     },
     /// Change what you show.

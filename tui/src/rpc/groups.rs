@@ -6,7 +6,7 @@ use starling_control::{
     objects,
 };
 use starling_keys::{AccountId, GroupLink, InviteError};
-use starling_node::{Group, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, NodeError, Role, Unfound};
+use starling_node::{Group, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, Role};
 
 use super::{
     convert::{self, Names},
@@ -16,7 +16,7 @@ use super::{
 use crate::error::CliError;
 
 /// The group that somebody means: by its name, or its id.
-async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
+pub(super) async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
     let groups = node.groups().await?;
     let named = wanted.strip_prefix('#').unwrap_or(wanted);
     let with_id = wanted.strip_prefix("id:").unwrap_or(named);
@@ -40,8 +40,10 @@ async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
             Err(CliError::not_found(text).hint("see `starling group list`"))
         }
         several => {
-            let chats = several.iter().map(|group| group.id).collect();
-            Err(NodeError::from(Unfound::Several { name: named.to_owned(), chats }).into())
+            let text = format!("“{}” is the name of {} groups", named.escape_debug(), several.len());
+            let ids: Vec<String> = several.iter().map(|group| format!("id:{}", group.id)).collect();
+            let error = CliError::usage(text).hint(format!("use one of: {}", ids.join(", ")));
+            Err(CliError { reason: Some("which_group".into()), ..error })
         }
     }
 }

@@ -5,6 +5,7 @@ mod calls;
 mod client;
 mod convert;
 mod devices;
+mod find;
 pub mod frames;
 mod groups;
 mod safety;

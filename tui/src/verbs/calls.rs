@@ -102,6 +102,9 @@ async fn start(
     media: &MediaArgs,
 ) -> CliResult {
     signals::unless_received(catch_up(global, client)).await?;
+    if who.starts_with('#') {
+        return Err(CliError::new("refused", 6, "groups cannot be called yet"));
+    }
     let contact = find(client, who).await?;
     let preferences = preferences(duration, media)?;
     let mut files = CallMedia::open(media).await?;

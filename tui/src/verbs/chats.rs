@@ -8,11 +8,14 @@ use starling_control::{
         chats::{Clear, List, Set},
         messages::{Back, History, Search},
     },
-    objects::{ChatId, DeliveryState, Message, MessageId, Time},
+    objects::{ChatId, ChatKind, DeliveryState, Message, MessageId, Time},
 };
 use starling_text::SafeText;
 
-use super::{find, find_chat, find_whole, node_of, people::catch_up, print, print_object, say, words_of};
+use super::{
+    Target, find, find_chat, find_whole, groups::find_group, node_of, people::catch_up, print, print_object, say,
+    words_of,
+};
 use crate::{
     cli::{Chats, Global, parse_duration, parse_time_span},
     error::{CliError, CliResult},
@@ -50,7 +53,7 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
         Chats::Delete { chat, force } => {
             let found = find_chat(client, &chat).await?;
             if !force {
-                confirm(global, &format!("Delete all messages with {} on this device?", safe_line(&found.name)))?;
+                confirm(global, &format!("Delete all messages of {} on this device?", safe_line(&found.name)))?;
             }
             client.call(Clear { chat: found.chat.clone() }).await?;
             return if global.json {
@@ -99,16 +102,28 @@ async fn list(global: &Global, client: &Client) -> CliResult {
 
 async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
     catch_up(global, client).await?;
-    let contact = find_whole(client, who).await?;
-    let chat = client.call(List {}).await?.into_iter().find(|chat| chat.id == contact.chat);
-    let chat = chat.ok_or_else(|| CliError::not_found(format!("there is no conversation {}", contact.chat)))?;
+    let Target { chat: id, kind, .. } = find_chat(client, who).await?;
+    let named = format!("id:{id}");
+    let (contact, group) = match kind {
+        ChatKind::Direct => (Some(find_whole(client, &named).await?), None),
+        _ => (None, Some(find_group(client, &named).await?)),
+    };
+    let chat = client.call(List {}).await?.into_iter().find(|chat| chat.id == id);
+    let chat = chat.ok_or_else(|| CliError::not_found(format!("there is no conversation {id}")))?;
     if global.json {
-        return print_object(&ChatDetails { chat, contact });
+        return print_object(&ChatDetails { chat, contact, group });
     }
     print(format!("conversation  id:{}", chat.id))?;
-    print(format!("with          {} ({})", safe_line(&contact.name), contact.account))?;
+    if let Some(contact) = &contact {
+        print(format!("with          {} ({})", safe_line(&contact.name), contact.account))?;
+    }
+    if let Some(group) = &group {
+        print(format!("{:<12}  #{}, {} members", group.kind.as_str(), safe_line(&group.name), group.members.len()))?;
+    }
     print(format!("encryption    {}", chat.cipher))?;
-    print(format!("verified      {}", if contact.verified { "yes" } else { "no" }))?;
+    if let Some(contact) = &contact {
+        print(format!("verified      {}", if contact.verified { "yes" } else { "no" }))?;
+    }
     print(format!("unread        {}", chat.unread))?;
     print(format!("waiting       {}", chat.queued))?;
     if let Some(problem) = &chat.problem {

@@ -11,8 +11,6 @@ use starling_control::{
     lines,
     methods::{
         chats,
-        contacts::Find,
-        groups::Show,
         messages::{self, History, Wait, Waited},
         node,
     },
@@ -55,17 +53,11 @@ pub async fn send(global: &Global, args: Send) -> CliResult {
         .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
     let profile = Profile::new(global)?;
     let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
-    let (mut client, found) = if args.to.starts_with('#') {
-        let show = Show { group: args.to.clone() };
-        let (client, found) = rpc::acquire_asking(&profile, global, patience, show).await?;
-        (client, found.map(|found| found.map(Target::from)))
-    } else {
-        let find = Find { who: args.to.clone(), ..Find::default() };
-        let (client, found) = rpc::acquire_asking(&profile, global, patience, find).await?;
-        (client, found.map(|found| found.map(Target::from)))
-    };
-    // A bare name may be a group's.
+    let find = chats::Find { who: args.to.clone() };
+    let (mut client, found) = rpc::acquire_asking(&profile, global, patience, find).await?;
+    // Who was invited, or is a contact, while this profile was away is found once it has caught up.
     let found = found.filter(|found| !found.as_ref().is_err_and(|error| error.code == "not_found"));
+    let found = found.map(|found| found.map(Target::from));
     let result = send_with(global, &profile, &mut client, found, &args, timeout).await;
     client.finish().await;
     result

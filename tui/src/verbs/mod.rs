@@ -24,10 +24,10 @@ mod read_lines;
 mod try_;
 
 use starling_control::{
-    methods::contacts,
+    methods::{chats::Find as FindChat, contacts},
     objects::{
-        CallEnd, CallNote, ChatId, Contact, DeviceChange, DeviceId, DeviceNote, Group, Message, RecordingNote,
-        Rendezvous, Transport,
+        CallEnd, CallNote, ChatId, ChatKind, ChatRef, Contact, DeviceChange, DeviceId, DeviceNote, Message,
+        RecordingNote, Rendezvous, Transport,
     },
 };
 
@@ -234,34 +234,27 @@ pub async fn find(client: &Client, who: &str) -> CliResult<Contact> {
 pub struct Target {
     /// Its id.
     pub chat: ChatId,
+    /// What it is.
+    pub kind: ChatKind,
     /// What it is called.
     pub name: String,
 }
 
 impl From<Contact> for Target {
     fn from(contact: Contact) -> Self {
-        Self { chat: contact.chat, name: contact.name }
+        Self { chat: contact.chat, kind: ChatKind::Direct, name: contact.name }
     }
 }
 
-impl From<Group> for Target {
-    fn from(group: Group) -> Self {
-        Self { chat: group.id, name: group.name }
+impl From<ChatRef> for Target {
+    fn from(chat: ChatRef) -> Self {
+        Self { chat: chat.id, kind: chat.kind, name: chat.name.unwrap_or_default() }
     }
 }
 
-/// Finds a conversation: `#group`, or whatever a contact is found by; a bare name is a group's where it is no contact's.
+/// Finds a conversation: `#group`, or whatever a contact is found by; a name alone where only one has it.
 pub async fn find_chat(client: &Client, who: &str) -> CliResult<Target> {
-    if who.starts_with('#') {
-        return Ok(groups::find_group(client, who).await?.into());
-    }
-    match find(client, who).await {
-        Ok(contact) => Ok(contact.into()),
-        Err(error) if error.code == "not_found" && !who.starts_with('@') => {
-            groups::find_group(client, who).await.map(Into::into).map_err(|_| error)
-        }
-        Err(error) => Err(error),
-    }
+    client.call(FindChat { who: who.to_owned() }).await.map(Into::into)
 }
 
 /// A contact with its safety number.

@@ -8,13 +8,13 @@ use starling_control::{
         messages::{Delete, Edit, History, Read, Send},
         node::Subscribe,
     },
-    objects::{ChatId, Contact, ContactState, DeliveryState, Message, MessageId},
+    objects::{ChatId, ChatKind, Contact, ContactState, DeliveryState, Message, MessageId},
 };
 use starling_text::SafeText;
 use tokio::io::Stdin;
 
 use super::{
-    contacts_in_short, find, node_of, print,
+    Target, contacts_in_short, find, find_chat, node_of, print,
     read_lines::{LineError, Lines},
     words_of,
 };
@@ -46,17 +46,17 @@ impl Handles {
     }
 }
 
-/// The chat with somebody, or with whom the user names when asked.
+/// The chat with somebody, or in a group; with whom the user names when asked.
 pub async fn plain_chat(global: &Global, who: Option<&str>) -> CliResult {
     let (_, client) = node_of(global).await?;
     let mut lines = Lines::new(tokio::io::stdin());
     let result = async {
-        let contact = match who {
-            Some(who) => Some(find(&client, who).await?),
+        let chat = match who {
+            Some(who) => Some(find_chat(&client, who).await?),
             None => ask(&client, &mut lines).await?,
         };
-        match contact {
-            Some(contact) => run(&client, contact, &mut lines).await,
+        match chat {
+            Some(chat) => run(&client, chat, &mut lines).await,
             None => Ok(()),
         }
     };
@@ -66,7 +66,7 @@ pub async fn plain_chat(global: &Global, who: Option<&str>) -> CliResult {
 }
 
 /// Asks with whom; nothing if the user leaves. Who has one contact means that one.
-async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Contact>> {
+async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Target>> {
     let contacts = contacts_in_short(client).await?;
     let mut contacts: Vec<Contact> = contacts.into_iter().filter(|c| c.state == ContactState::Active).collect();
     match contacts.len() {
@@ -74,7 +74,7 @@ async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Cont
             return Err(CliError::not_found("there is nobody to chat with yet")
                 .hint("make an invite with `starling invite`, or add somebody with `starling contacts add LINK`"));
         }
-        1 => return Ok(contacts.pop()),
+        1 => return Ok(contacts.pop().map(Target::from)),
         _ => {}
     }
     let names = contacts.iter().map(|contact| safe_line(&contact.name).to_string()).collect::<Vec<_>>();
@@ -84,8 +84,8 @@ async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Cont
         match line.trim() {
             "" => {}
             "/quit" => break,
-            who => match find(client, who).await {
-                Ok(contact) => return Ok(Some(contact)),
+            who => match find_chat(client, who).await {
+                Ok(chat) => return Ok(Some(chat)),
                 Err(error) => print(format!("Error: {}", error.message))?,
             },
         }
@@ -93,13 +93,16 @@ async fn ask(client: &Client, lines: &mut Lines<Stdin>) -> CliResult<Option<Cont
     Ok(None)
 }
 
-async fn run(client: &Client, contact: Contact, lines: &mut Lines<Stdin>) -> CliResult {
-    let chat = contact.chat;
-    let name = safe_line(&contact.name);
-    let verified = if contact.verified { "verified" } else { "not verified" };
-    print(format!(
-        "Chat with {name}, encrypted, {verified}. Type a message and press Enter. Type /help for commands, /quit to leave."
-    ))?;
+async fn run(client: &Client, Target { chat, kind, name }: Target, lines: &mut Lines<Stdin>) -> CliResult {
+    let name = safe_line(&name);
+    let with = match kind {
+        ChatKind::Direct => {
+            let verified = find(client, &format!("id:{chat}")).await?.verified;
+            format!("Chat with {name}, encrypted, {}", if verified { "verified" } else { "not verified" })
+        }
+        _ => format!("Chat in #{name}, encrypted"),
+    };
+    print(format!("{with}. Type a message and press Enter. Type /help for commands, /quit to leave."))?;
     client.call(Subscribe { chat: Some(chat.clone()), ..Subscribe::since("now") }).await?;
     let mut handles = Handles::default();
     let recent = History { chat: chat.clone(), limit: Some(RECENT), ..History::default() };

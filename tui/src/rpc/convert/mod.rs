@@ -15,7 +15,7 @@ pub use account::{device, history, node_rights, status};
 pub use audit::{audit_log, link_id, link_of};
 pub use calls::{call, call_elsewhere, media_devices};
 pub use events::{Names, transient};
-pub use people::{chat, closeness, contact, request};
+pub use people::{chat, closeness, contact, kind_of, request};
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
 pub fn rfc3339(ms: u64) -> String {

@@ -81,6 +81,11 @@ pub(super) fn standing(standing: Standing) -> objects::Standing {
     }
 }
 
+/// What kind of conversation a group is.
+pub fn kind_of(_: &Group) -> ChatKind {
+    ChatKind::Group
+}
+
 /// How close an account is to a group, the least the closest: it is in it, it was invited, it was in it.
 pub fn closeness(standing: Standing) -> u8 {
     match standing {
