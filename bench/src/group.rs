@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use starling_keys::{AccountId, Invite};
-use starling_node::{ChatId, DurableEventKind, Group, Node, Standing};
+use starling_node::{ChatId, DurableEventKind, Group, GroupKind, Node, Standing};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::{
@@ -145,7 +145,7 @@ impl Company {
         }
         let others: Vec<AccountId> = this.members[1..].iter().map(|member| member.account).collect();
         let meter = Meter::start(&this.server);
-        this.chat = this.members[0].node.new_group("bench".into(), others).await?;
+        this.chat = this.members[0].node.new_group("bench".into(), GroupKind::Group, others).await?;
         for member in &this.members[1..] {
             member.sees(this.chat, |group| group.standing == Standing::Invited).await?;
             member.node.accept_group(this.chat).await?;

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ASKS_OTHERS, Done, requests};
-use crate::objects::{AccountId, AuditLog, ChatId, Group, GroupLink, GroupPreview, JoinRequest, Role, Standing};
+use crate::objects::{
+    AccountId, AuditLog, ChatId, ChatKind, Group, GroupLink, GroupPreview, JoinRequest, Role, Standing,
+};
 
 requests! {
     /// The groups that this account is or was in, and invitations into others, by name.
@@ -98,6 +100,9 @@ requests! {
     New = "groups.new" -> Made => {
         /// What it is called.
         name: String,
+        /// What it is: a group, if that is not given, or a channel.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kind: Option<ChatKind>,
         /// Whom to invite.
         invite: Option<Vec<AccountId>>,
     }
@@ -159,6 +164,8 @@ requests! {
         mention_all: Option<Role>,
         /// The lowest role that calls the group.
         call: Option<Role>,
+        /// The lowest role that answers messages.
+        comment: Option<Role>,
         /// Seconds between two messages of an account; 0 for none.
         slow_mode: Option<u32>,
         /// Seconds for which messages are kept; 0 for ever.

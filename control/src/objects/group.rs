@@ -14,7 +14,7 @@ pub struct Group {
     pub name: String,
     /// What it is about.
     pub topic: String,
-    /// What it is: `group`.
+    /// What it is: `group` or `channel`.
     pub kind: super::ChatKind,
     /// What this account is in it.
     pub standing: Standing,
@@ -72,6 +72,9 @@ pub struct GroupPolicy {
     /// Calls the group.
     #[serde(default)]
     pub call: Role,
+    /// Answers messages and reacts to them; whoever writes may do that, too.
+    #[serde(default)]
+    pub comment: Role,
     /// Seconds between two messages of an account; 0 for none.
     #[serde(default)]
     pub slow_mode: u32,

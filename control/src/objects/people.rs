@@ -155,6 +155,15 @@ words! {
         Direct = "direct",
         /// Of any number of accounts.
         Group = "group",
+        /// One in which few write and many read.
+        Channel = "channel",
+    }
+}
+
+impl ChatKind {
+    /// Whether it has members with roles.
+    pub fn is_group(self) -> bool {
+        self != Self::Direct
     }
 }
 

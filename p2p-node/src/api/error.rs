@@ -29,6 +29,9 @@ pub enum EventRefusal {
     /// A reaction is one emoji.
     #[error("a reaction is one emoji")]
     NotAnEmoji,
+    /// In a group the role is too low for that.
+    #[error("the role is too low for that")]
+    Role,
     /// What is kept of a call is nobody's to change.
     #[error("a call is no message")]
     NotAMessage,

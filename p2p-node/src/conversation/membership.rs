@@ -165,6 +165,7 @@ impl Conversations {
             .map(|c| Chat {
                 id: c.id,
                 kind: c.kind(),
+                group: self.policies.group_kind(&c.id),
                 members: c.roster.members(),
                 name: self.name_of(dir, c),
                 unread: c.row.unread,

@@ -34,7 +34,15 @@ impl Conversations {
         chat: ChatId,
         texts: Vec<Text>,
     ) -> Result<Result<Vec<MessageId>, NodeError>, EngineError> {
-        if let Err(error) = self.ready_to_write(turn, cx, chat)?.and_then(|()| check_texts(&texts)) {
+        let permissions = self.policies.permissions(&chat);
+        let lowest = permissions.to_write(texts.iter().all(|text| text.reply_to.is_some()));
+        if let Err(error) = self.ready_to(turn, cx, chat, lowest)?.and_then(|()| check_texts(&texts)) {
+            return Ok(Err(error));
+        }
+        let own = self.role_in(chat, &cx.dir.account.id());
+        if own.is_some_and(|role| role > permissions.post)
+            && let Err(error) = self.check_answers(turn, cx.dir, chat, &texts)?
+        {
             return Ok(Err(error));
         }
         if let Err(retry_after_ms) = self.keep_own_pace(turn, cx.dir, chat, texts.len()) {
@@ -42,6 +50,23 @@ impl Conversations {
         }
         let write = |text| Ok(MessageId(self.write_event(turn, cx, chat, Body::Text(text))?));
         Ok(Ok(texts.into_iter().map(write).collect::<Result<_, EngineError>>()?))
+    }
+
+    /// Whether what our user answers is here: who may only answer others needs something to answer.
+    fn check_answers(
+        &mut self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+        texts: &[Text],
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        for target in texts.iter().filter_map(|text| text.reply_to) {
+            let found = self.with_fold(turn, dir, chat, |fold| fold.target(target)).map(|(found, _)| found);
+            if !matches!(found.transpose()?, Some(Target::Message { .. })) {
+                return Ok(Err(NotFound::Message.into()));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Whether our user may write so many messages now, in slow mode; if not, after how many milliseconds.
@@ -111,8 +136,8 @@ impl Conversations {
         body: Body,
     ) -> Result<Result<(), NodeError>, EngineError> {
         let permissions = self.policies.permissions(&chat);
-        let lowest =
-            if matches!(body, Body::Delete(_)) { permissions.post.max(permissions.delete) } else { permissions.post };
+        let answers = permissions.to_write(true);
+        let lowest = if matches!(body, Body::Delete(_)) { answers.max(permissions.delete) } else { answers };
         if let Err(error) = self.ready_to(turn, cx, chat, lowest)? {
             return Ok(Err(error));
         }

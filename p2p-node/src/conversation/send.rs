@@ -34,6 +34,11 @@ impl Conversations {
         self.check_may(dir, chat, self.policies.permissions(&chat).post)
     }
 
+    /// Whether the members of a chat are told something about us.
+    pub(crate) fn check_may_tell(&self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
+        self.check_may(dir, chat, Role::Reader)
+    }
+
     /// The same of something that takes a role in a group, or one above it.
     pub(super) fn check_may(&self, dir: Directory<'_>, chat: ChatId, lowest: Role) -> Result<(), NodeError> {
         let state = self.chats.get(&chat).ok_or(NotFound::Chat)?;

@@ -56,17 +56,7 @@ impl Conversations {
         Ok(None)
     }
 
-    /// Whether the user may write to a chat now, and whether that can be encrypted.
-    pub(crate) fn ready_to_write(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        chat: ChatId,
-    ) -> Result<Result<(), NodeError>, EngineError> {
-        self.ready_to(turn, cx, chat, self.policies.permissions(&chat).post)
-    }
-
-    /// The same of something that takes a role in a group, or one above it.
+    /// Whether the user may do something in a chat now that takes a role in a group, or one above it, and whether that can be encrypted.
     pub(super) fn ready_to(
         &mut self,
         turn: &mut Turn<'_>,

@@ -60,7 +60,7 @@ impl Fold<'_> {
         }
         // Whoever is not the author may not change it; which account that is was not known before.
         for change in early.changes.into_iter().filter(|c| c.account == author.as_bytes()) {
-            if let Some(text) = change.text {
+            if let Some(text) = change.text.filter(|_| self.may_edit(author, row)) {
                 edit::apply(row, text, change.clock, &change.device);
             }
             if change.deleted {

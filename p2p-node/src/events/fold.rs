@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::AccountId;
-use starling_wire::{Clock, EventId, Policy, Role};
+use starling_wire::{Body, Clock, Event, EventId, Policy, Role};
 
 use super::{Draft, Summary, Target, summary};
 use crate::{
@@ -61,6 +61,14 @@ impl Fold<'_> {
         let is_above = |role: Role| policy.role(other.as_bytes()).is_none_or(|theirs| role.is_above(theirs));
         let role = policy.role(account.as_bytes());
         role.is_some_and(|role| role <= policy.permissions().delete && is_above(role))
+    }
+
+    /// Whether the author of a message may give it another text: who may only answer others changes answers.
+    pub fn may_edit(&self, author: &AccountId, row: &EventRow) -> bool {
+        let policy = self.policy.filter(|policy| policy.rules.is_some());
+        let lowest = policy.zip(policy.and_then(|policy| policy.role(author.as_bytes())));
+        let is_answer = || matches!(Event::decode_body(&row.body), Ok(Body::Text(text)) if text.reply_to.is_some());
+        lowest.is_none_or(|(policy, role)| role <= policy.permissions().post || is_answer())
     }
 
     /// A row of the timeline.

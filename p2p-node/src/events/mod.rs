@@ -189,6 +189,7 @@ pub fn check(fold: &Fold<'_>, at: &At<'_>) -> Result<(Option<Target>, Result<(),
                 Ok(())
             }
         }
+        (Ok(()), Body::Edit(_), Some(Target::Message { row, by })) if !fold.may_edit(by, row) => Err(Refusal::Role),
         (allowed, ..) => allowed,
     };
     Ok((target, allowed))

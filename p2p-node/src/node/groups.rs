@@ -7,7 +7,8 @@ use crate::{
     api::{
         error::NodeError,
         types::{
-            AuditLog, ChatId, Group, GroupRequest, GroupSetting, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, Role,
+            AuditLog, ChatId, Group, GroupKind, GroupRequest, GroupSetting, JoinLinkInfo, JoinPreview, Joining,
+            NewJoinLink, Role,
         },
     },
     engine::GroupCommand,
@@ -24,9 +25,9 @@ impl Node {
         self.call(GroupCommand::Acquaintances).await
     }
 
-    /// Makes a group and invites contacts into it. It can be written in at once.
-    pub async fn new_group(&self, name: String, invite: Vec<AccountId>) -> Result<ChatId, NodeError> {
-        self.call(|reply| GroupCommand::New { name, invite, reply }).await
+    /// Makes a group of a kind and invites contacts into it. It can be written in at once.
+    pub async fn new_group(&self, name: String, kind: GroupKind, invite: Vec<AccountId>) -> Result<ChatId, NodeError> {
+        self.call(|reply| GroupCommand::New { name, kind, invite, reply }).await
     }
 
     /// Invites contacts into a group, also those who were removed from it. When this is ready it is durable that this is wanted; events tell the rest.

@@ -29,7 +29,7 @@ impl AccountSync<'_> {
             .chats
             .keys()
             .copied()
-            .filter(|c| self.cx.conversations.check_may_write(self.cx.directory(), *c).is_ok())
+            .filter(|c| self.cx.conversations.check_may_tell(self.cx.directory(), *c).is_ok())
             .collect();
         for chat in linked {
             let profile = Body::Profile(self.cx.account.profile());

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         error::NodeError,
-        types::{ChatId, Group, MessageId, Role, Standing},
+        types::{ChatId, Group, GroupKind, MessageId, Role, Standing},
     },
     conversation::GroupEntry,
     engine::{ConversationCommand, GroupCommand},
@@ -41,8 +41,13 @@ impl World {
 
     /// Somebody makes a group and invites others.
     pub fn found(&mut self, who: Who, others: &[Who]) -> ChatId {
+        self.found_of(who, GroupKind::Group, others)
+    }
+
+    /// The same of a kind.
+    pub fn found_of(&mut self, who: Who, kind: GroupKind, others: &[Who]) -> ChatId {
         let invite = others.iter().map(|other| self.of(*other).account).collect();
-        self.call(who, |reply| GroupCommand::New { name: "ops".into(), invite, reply }).unwrap()
+        self.call(who, |reply| GroupCommand::New { name: "ops".into(), kind, invite, reply }).unwrap()
     }
 
     /// Somebody accepts an invitation; the answer is what they see of it at once.
@@ -52,7 +57,12 @@ impl World {
 
     /// A group of these people, in which all are.
     pub fn group_of(&mut self, people: &[Who]) -> ChatId {
-        let chat = self.found(people[0], &people[1..]);
+        self.kind_of(GroupKind::Group, people)
+    }
+
+    /// One of a kind.
+    pub fn kind_of(&mut self, kind: GroupKind, people: &[Who]) -> ChatId {
+        let chat = self.found_of(people[0], kind, &people[1..]);
         self.pass(2_000);
         for who in &people[1..] {
             self.accept(*who, chat).unwrap();

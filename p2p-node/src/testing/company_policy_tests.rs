@@ -1,13 +1,13 @@
 //! Settings, bans, moderators and the audit log of groups.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::Role;
+use starling_wire::{Edit, Role, Text};
 
 use super::world::{Who, World};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed},
-        types::{AuditAction, AuditLog, ChatId, DurableEventKind, GroupSetting, Standing},
+        types::{AuditAction, AuditLog, ChatId, DurableEventKind, GroupKind, GroupSetting, MessageId, Standing},
     },
     engine::{ConversationCommand, GroupCommand},
 };
@@ -26,6 +26,11 @@ impl World {
     fn unban(&mut self, who: Who, chat: ChatId, other: Who) -> Result<(), NodeError> {
         let account = self.of(other).account;
         self.call(who, |reply| GroupCommand::Unban { chat, account, reply })
+    }
+
+    fn answer_to(&mut self, who: Who, chat: ChatId, to: MessageId, text: &str) -> Result<MessageId, NodeError> {
+        let texts = vec![Text { text: text.into(), reply_to: Some(to.0), ..Text::default() }];
+        self.call(who, |reply| ConversationCommand::Send { chat, texts, reply }).map(|ids| ids[0])
     }
 
     fn audit(&mut self, who: Who, chat: ChatId) -> AuditLog {
@@ -112,7 +117,7 @@ fn moderators_remove_members_and_delete_what_they_have_written() {
         let deleted = world.messages_in(*who, chat).iter().filter(|m| m.deleted).map(|m| m.id).collect::<Vec<_>>();
         assert_eq!(deleted, [of_member], "{who}");
     }
-    assert_eq!(world.wish_out(people[1], chat, people[0]), refused(GroupRefusal::Role));
+    assert_eq!(world.wish_out(people[1], chat, people[0]), refused(GroupRefusal::LastOwner));
     world.wish_out(people[1], chat, people[2]).unwrap();
     world.pass(10_000);
     assert_eq!(world.standing(people[2], chat), Some(Standing::Removed));
@@ -177,5 +182,45 @@ fn all_have_one_audit_log_and_who_comes_later_is_handed_it() {
     assert_eq!((log.missing, log.entries[4].by), (0, accounts[1]));
     for who in [people[1], people[3]] {
         assert_eq!(world.audit(who, chat), log, "{who}");
+    }
+}
+
+#[test]
+fn in_a_channel_few_write_and_the_others_answer_only_if_that_is_set() {
+    let mut world = World::new(6);
+    let people = world.company(3);
+    let chat = world.kind_of(GroupKind::Channel, &people);
+    assert_eq!(world.group_seen(people[1], chat).unwrap().kind(), GroupKind::Channel);
+    assert_eq!(world.say_in(people[1], chat, "may I?").map(drop), refused(GroupRefusal::Role));
+    let post = world.say_in(people[0], chat, "news").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.answer_to(people[1], chat, post, "well done").map(drop), refused(GroupRefusal::Role));
+    world.set(people[0], chat, &[(GroupSetting::Comment, rank(Role::Member))]).unwrap();
+    world.pass(10_000);
+    let answer = world.answer_to(people[1], chat, post, "well done").unwrap();
+    assert_eq!(world.say_in(people[1], chat, "mine").map(drop), refused(GroupRefusal::Role));
+    let unknown = MessageId(starling_wire::EventId { sequence: 99, ..post.0 });
+    assert!(world.answer_to(people[2], chat, unknown, "to nothing").is_err());
+    let (message, text) = (answer, "very well done".to_owned());
+    world.call(people[1], |reply| ConversationCommand::Edit { chat, message, text, reply }).unwrap();
+    world.pass(5_000);
+    for who in &people {
+        assert_eq!(world.texts_in(*who, chat), ["news", "very well done"], "{who}");
+    }
+    // Who may not post any more changes no posts, but answers.
+    world.wish_role(people[0], chat, people[2], Role::Admin).unwrap();
+    world.pass(10_000);
+    let post = world.say_in(people[2], chat, "more news").unwrap();
+    world.pass(5_000);
+    world.wish_role(people[0], chat, people[2], Role::Member).unwrap();
+    world.pass(10_000);
+    world.begin_modified(people[2], |engine, turn| {
+        let body = starling_wire::Body::Edit(Edit { target: post.0, text: "rubbish".into() });
+        let (conversations, mut cx) = engine.conversing();
+        conversations.write_event(turn, &mut cx, chat, body).unwrap();
+    });
+    world.pass(10_000);
+    for who in [people[0], people[1]] {
+        assert_eq!(world.texts_in(who, chat), ["news", "very well done", "more news"], "{who}");
     }
 }

@@ -7,7 +7,7 @@ use starling_wire::{LEAVE_DOMAIN, Leave, Role, direct::Apart};
 use super::world::{Who, World};
 use crate::{
     api::Reply,
-    api::types::{ChatId, DurableEventKind, Standing},
+    api::types::{ChatId, DurableEventKind, GroupKind, Standing},
     engine::GroupCommand,
 };
 
@@ -209,7 +209,8 @@ fn the_last_owner_stays_whose_other_device_leaves_before_it_is_in() {
     let laptop = world.linked(people[0]);
     world.pass(60_000);
     let invite = vec![world.of(people[1]).account];
-    let mut made = world.begin(people[0], |reply| GroupCommand::New { name: "ops".into(), invite, reply });
+    let mut made =
+        world.begin(people[0], |reply| GroupCommand::New { name: "ops".into(), kind: GroupKind::Group, invite, reply });
     let chat = loop {
         if let Some(chat) = world.engine(laptop).conversations.group_chats().next() {
             break chat;

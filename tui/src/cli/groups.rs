@@ -6,10 +6,15 @@ use starling_control::objects;
 #[derive(Subcommand)]
 pub enum Groups {
     /// Make a group, and invite contacts into it.
-    #[command(after_help = "Example:\n  starling group new ops @bob @carol")]
+    #[command(
+        after_help = "Examples:\n  starling group new ops @bob @carol\n  starling group new --channel releases @bob @carol"
+    )]
     New {
         /// What it is called.
         name: String,
+        /// Make a channel: admins write, and the others read; `settings --comment` lets them answer.
+        #[arg(long)]
+        channel: bool,
         /// Whom to invite.
         #[arg(value_name = "@WHO")]
         who: Vec<String>,
@@ -210,6 +215,9 @@ pub struct Settings {
     /// Who calls the group.
     #[arg(long, value_name = "ROLE")]
     pub call: Option<Role>,
+    /// Who answers messages and reacts to them, in a channel where few write.
+    #[arg(long, value_name = "ROLE")]
+    pub comment: Option<Role>,
     /// How long everybody waits between two messages; 0 for not at all.
     #[arg(long, value_name = "SECONDS")]
     pub slow_mode: Option<u32>,

@@ -276,6 +276,7 @@ fn refused(why: &NotAllowed) -> Text {
         ),
         NotAllowed::Event(EventRefusal::NotTheAuthor) => ("not_author", "only the author can change a message".into()),
         NotAllowed::Event(EventRefusal::Deleted) => ("message_deleted", "the message was deleted".into()),
+        NotAllowed::Event(EventRefusal::Role) => ("role", refused_in_group(GroupRefusal::Role).into()),
         NotAllowed::Event(EventRefusal::NotAnEmoji) => ("not_one_emoji", "a reaction is one emoji".into()),
         NotAllowed::Event(EventRefusal::NotAMessage) => ("call_note", "a call is no message".into()),
         NotAllowed::Event(EventRefusal::TooLate) => {

@@ -3,10 +3,10 @@
 use starling_control::{
     Error, Serve,
     methods::{Done, groups},
-    objects,
+    objects::{self, ChatKind},
 };
 use starling_keys::{AccountId, GroupLink, InviteError};
-use starling_node::{Group, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, Role};
+use starling_node::{Group, GroupKind, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, Role};
 
 use super::{
     convert::{self, Names},
@@ -81,7 +81,12 @@ impl Serve<groups::New> for Session {
     async fn serve(&self, request: groups::New) -> Result<groups::Made, Error> {
         let node = &self.served.node;
         let accounts = accounts("invite", request.invite.unwrap_or_default())?;
-        let made = node.new_group(request.name, accounts).await.map_err(CliError::from)?;
+        let kind = match request.kind.unwrap_or(ChatKind::Group) {
+            ChatKind::Group => GroupKind::Group,
+            ChatKind::Channel => GroupKind::Channel,
+            ChatKind::Direct => return Err(Error::invalid_param("kind", "a direct conversation is no group")),
+        };
+        let made = node.new_group(request.name, kind, accounts).await.map_err(CliError::from)?;
         let found = group(node, &format!("id:{made}")).await?;
         Ok(groups::Made { id: made.to_string().into(), name: found.name })
     }
@@ -206,6 +211,7 @@ fn settings(request: &groups::Set) -> Vec<(GroupSetting, u32)> {
         (GroupSetting::Settings, role(request.settings)),
         (GroupSetting::MentionAll, role(request.mention_all)),
         (GroupSetting::Call, role(request.call)),
+        (GroupSetting::Comment, role(request.comment)),
         (GroupSetting::SlowMode, request.slow_mode),
         (GroupSetting::Lifetime, request.lifetime),
         (GroupSetting::History, request.history.map(u32::from)),

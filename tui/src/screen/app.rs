@@ -12,7 +12,7 @@ use starling_control::{
         profile::{Availability, SetAvailability},
         screen,
     },
-    objects::{AccountId, Chat, ChatId, ChatKind, Contact, ContactState, Path},
+    objects::{AccountId, Chat, ChatId, Contact, ContactState, Path},
 };
 use starling_node::MessageId;
 
@@ -255,7 +255,7 @@ impl App {
     /// The group whose chat is open.
     pub fn open_group(&self) -> Option<&Chat> {
         let chat = self.directory.chat(self.chat.open.as_ref()?)?;
-        Some(chat).filter(|chat| chat.kind == ChatKind::Group)
+        Some(chat).filter(|chat| chat.kind.is_group())
     }
 
     pub fn open_contact(&self) -> Option<&Contact> {

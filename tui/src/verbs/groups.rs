@@ -7,7 +7,7 @@ use starling_control::{
     methods::groups::{
         Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
     },
-    objects::{AccountId, AuditAction, AuditEntry, AuditLog, Group, GroupMember, Role, Standing},
+    objects::{AccountId, AuditAction, AuditEntry, AuditLog, ChatKind, Group, GroupMember, Role, Standing},
 };
 
 use super::{find, group_links, node_of, people::catch_up, print, print_object, say};
@@ -32,8 +32,10 @@ pub async fn groups(global: &Global, command: Groups) -> CliResult {
 async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
     catch_up(global, client).await?;
     match command {
-        Groups::New { name, who } => {
-            let made = client.call(New { name, invite: Some(accounts(client, &who).await?) }).await?;
+        Groups::New { name, channel, who } => {
+            let invite = Some(accounts(client, &who).await?);
+            let kind = channel.then_some(ChatKind::Channel);
+            let made = client.call(New { name, kind, invite }).await?;
             if global.json {
                 return print_object(&made);
             }
@@ -135,6 +137,7 @@ async fn set(global: &Global, client: &Client, settings: GroupSettings) -> CliRe
         settings: role(settings.settings),
         mention_all: role(settings.mention_all),
         call: role(settings.call),
+        comment: role(settings.comment),
         slow_mode: settings.slow_mode,
         lifetime: settings.lifetime,
         history: settings.history,
@@ -160,6 +163,7 @@ fn show_settings(global: &Global, group: &Group) -> CliResult {
         ("settings", Some(policy.settings)),
         ("mention-all", Some(policy.mention_all)),
         ("call", Some(policy.call)),
+        ("comment", Some(policy.comment)),
     ];
     for (name, role) in roles {
         print(format!("{name:<12}  {}", role.map_or("nobody", Role::as_str)))?;
@@ -343,7 +347,9 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             0 => String::new(),
             count => format!("{count} members"),
         };
-        print(format!("#{:<23} {members:<12} {note}", safe_line(&group.name)).trim_end())?;
+        let kind = if group.kind == ChatKind::Group { "" } else { group.kind.as_str() };
+        let what = [kind, &members].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+        print(format!("#{:<23} {what:<21} {note}", safe_line(&group.name)).trim_end())?;
     }
     Ok(())
 }
@@ -352,7 +358,7 @@ fn show(global: &Global, group: &Group) -> CliResult {
     if global.json {
         return print_object(group);
     }
-    print(format!("group         #{}", safe_line(&group.name)))?;
+    print(format!("{:<12}  #{}", group.kind.as_str(), safe_line(&group.name)))?;
     print(format!("conversation  id:{}", group.id))?;
     if !group.topic.is_empty() {
         print(format!("topic         {}", safe_line(&group.topic)))?;

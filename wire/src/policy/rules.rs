@@ -33,7 +33,7 @@ impl GroupKind {
     }
 }
 
-/// The lowest role that may do each thing. Readers may do none of them.
+/// The lowest role that may do each thing. Readers may do none of them but comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permissions {
     /// Writes messages and reacts to them.
@@ -52,16 +52,26 @@ pub struct Permissions {
     pub mention_all: Role,
     /// Calls the group.
     pub call: Role,
+    /// Answers messages, and reacts to them: whoever writes may do that, too.
+    pub comment: Role,
 }
 
 impl Permissions {
     /// Those of a new group of a kind.
     pub fn of(kind: GroupKind) -> Self {
-        let (post, call) = match kind {
-            GroupKind::Group => (Role::Member, Role::Member),
-            GroupKind::Channel => (Role::Admin, Role::Admin),
+        let lowest = match kind {
+            GroupKind::Group => Role::Member,
+            GroupKind::Channel => Role::Admin,
         };
-        Self { remove: Role::Moderator, pin: Role::Moderator, mention_all: Role::Moderator, post, call, ..Self::FORMER }
+        Self {
+            remove: Role::Moderator,
+            pin: Role::Moderator,
+            mention_all: Role::Moderator,
+            post: lowest,
+            call: lowest,
+            comment: lowest,
+            ..Self::FORMER
+        }
     }
 
     /// What is allowed in groups of the versions without rules. That nobody deletes for others there is not said by this: such groups do not know it.
@@ -74,7 +84,13 @@ impl Permissions {
         settings: Role::Admin,
         mention_all: Role::Admin,
         call: Role::Member,
+        comment: Role::Member,
     };
+
+    /// The lowest role that writes a message, which may answer another one.
+    pub fn to_write(&self, answers: bool) -> Role {
+        if answers { self.post.max(self.comment) } else { self.post }
+    }
 
     pub(super) fn to_ranks(self) -> Vec<u32> {
         GroupSetting::ROLES.into_iter().filter_map(|setting| self.get(setting)).map(|role| role.rank().into()).collect()
@@ -107,6 +123,7 @@ impl Permissions {
             GroupSetting::Settings => &mut self.settings,
             GroupSetting::MentionAll => &mut self.mention_all,
             GroupSetting::Call => &mut self.call,
+            GroupSetting::Comment => &mut self.comment,
             GroupSetting::SlowMode | GroupSetting::Lifetime | GroupSetting::History => return None,
         })
     }
@@ -137,15 +154,26 @@ pub enum GroupSetting {
     Lifetime,
     /// Whether newcomers see what was written before.
     History,
+    /// Who answers messages.
+    Comment,
 }
 
 impl GroupSetting {
     /// Those that name a role, in the order in which they are encoded.
-    pub const ROLES: [Self; 8] =
-        [Self::Post, Self::Invite, Self::Remove, Self::Pin, Self::Delete, Self::Settings, Self::MentionAll, Self::Call];
+    pub const ROLES: [Self; 9] = [
+        Self::Post,
+        Self::Invite,
+        Self::Remove,
+        Self::Pin,
+        Self::Delete,
+        Self::Settings,
+        Self::MentionAll,
+        Self::Call,
+        Self::Comment,
+    ];
 
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Post,
         Self::Invite,
         Self::Remove,
@@ -157,6 +185,7 @@ impl GroupSetting {
         Self::SlowMode,
         Self::Lifetime,
         Self::History,
+        Self::Comment,
     ];
 
     /// Its number.
@@ -183,12 +212,18 @@ impl GroupSetting {
             Self::SlowMode => "slow_mode",
             Self::Lifetime => "lifetime",
             Self::History => "history",
+            Self::Comment => "comment",
         }
     }
 
     /// The setting that is called so.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|setting| setting.name() == name)
+    }
+
+    /// The lowest role that it can name.
+    fn lowest(self) -> Role {
+        if self == Self::Comment { Role::Reader } else { Role::Member }
     }
 
     /// Whether it names a role.
@@ -250,7 +285,7 @@ impl GroupRules {
             GroupSetting::Lifetime => self.lifetime = Some(value).filter(|value| *value <= MAX_LIFETIME)?,
             GroupSetting::History => self.history = Some(value).filter(|value| *value <= 1)? == 1,
             _ => {
-                let role = Role::from_rank(value).filter(|role| *role < Role::Reader)?;
+                let role = Role::from_rank(value).filter(|role| *role <= setting.lowest())?;
                 *self.permissions.get_mut(setting)? = role;
             }
         }
@@ -302,7 +337,7 @@ impl GroupRules {
         let links: Vec<[u8; 16]> = self.links.iter().map(|link| link.id).collect();
         self.slow_mode <= MAX_SLOW_MODE
             && self.lifetime <= MAX_LIFETIME
-            && GroupSetting::ROLES.into_iter().filter_map(|s| self.permissions.get(s)).all(|role| role < Role::Reader)
+            && GroupSetting::ROLES.into_iter().all(|s| self.permissions.get(s).is_some_and(|role| role <= s.lowest()))
             && links.len() <= MAX_JOIN_LINKS
             && is_sorted_set(&links)
             && self.links.iter().all(|link| link.uses != Some(0))

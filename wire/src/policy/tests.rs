@@ -90,6 +90,19 @@ fn rules_are_read_back() {
     }
     assert_eq!(rules.permissions.mention_all, Role::Admin);
     assert_eq!(rules.set(GroupSetting::Post, Role::Reader.rank().into()), None, "readers read");
+    assert_eq!(rules.set(GroupSetting::Comment, Role::Reader.rank().into()), Some(()), "and may comment");
+}
+
+#[test]
+fn in_channels_few_write_and_whoever_writes_may_answer() {
+    let of = Permissions::of;
+    assert_eq!((of(GroupKind::Group).post, of(GroupKind::Channel).post), (Role::Member, Role::Admin));
+    let mut permissions = of(GroupKind::Channel);
+    assert_eq!((permissions.to_write(false), permissions.to_write(true)), (Role::Admin, Role::Admin));
+    permissions.comment = Role::Reader;
+    assert_eq!((permissions.to_write(false), permissions.to_write(true)), (Role::Admin, Role::Reader));
+    permissions.comment = Role::Owner;
+    assert_eq!(permissions.to_write(true), Role::Admin);
 }
 
 #[test]

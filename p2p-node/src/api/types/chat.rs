@@ -3,7 +3,7 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::Clock;
 
-use super::{CallNote, ChatId, DeviceNote, MessageId, stored_enum};
+use super::{CallNote, ChatId, DeviceNote, GroupKind, MessageId, stored_enum};
 use crate::api::problem::ChatProblem;
 
 stored_enum! {
@@ -111,6 +111,8 @@ pub struct Chat {
     pub id: ChatId,
     /// What it is.
     pub kind: ChatKind,
+    /// What kind of group it is; a group where that is not known, and in a direct conversation.
+    pub group: GroupKind,
     /// Who takes part in it, our account too.
     pub members: Vec<ChatMember>,
     /// Its name.

@@ -149,6 +149,11 @@ pub struct GroupRequest {
 }
 
 impl Group {
+    /// What it is.
+    pub fn kind(&self) -> GroupKind {
+        self.rules.as_ref().map_or(GroupKind::Group, |rules| rules.kind)
+    }
+
     /// What we may do in it.
     pub fn role(&self) -> Option<Role> {
         self.members.iter().find(|m| m.own).map(|m| m.role)

@@ -28,7 +28,7 @@ use crate::{
 pub enum GroupCommand {
     List(Reply<Vec<Group>>),
     Acquaintances(Reply<Vec<(AccountId, String)>>),
-    New { name: String, invite: Vec<AccountId>, reply: Reply<ChatId> },
+    New { name: String, kind: GroupKind, invite: Vec<AccountId>, reply: Reply<ChatId> },
     Invite { chat: ChatId, accounts: Vec<AccountId>, reply: Reply<()> },
     Remove { chat: ChatId, account: AccountId, reply: Reply<()> },
     SetRole { chat: ChatId, account: AccountId, role: Role, reply: Reply<()> },
@@ -165,8 +165,8 @@ impl Conversations {
                 turn.reply(reply, requests);
                 return Ok(());
             }
-            GroupCommand::New { name, invite, reply } => {
-                let made = self.new_group(turn, cx, &name, invite)?;
+            GroupCommand::New { name, kind, invite, reply } => {
+                let made = self.new_group(turn, cx, (&name, kind), invite)?;
                 turn.reply(reply, made);
                 return Ok(());
             }
@@ -229,7 +229,7 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        name: &str,
+        (name, kind): (&str, GroupKind),
         mut invite: Vec<AccountId>,
     ) -> Result<Result<ChatId, NodeError>, EngineError> {
         let own = cx.dir.account.id();
@@ -250,7 +250,7 @@ impl Conversations {
         let large = hello.is_none_or(|hello| hello.parts);
         let Some(home) = home.map(ToString::to_string) else { return Ok(Err(Unreachable::Home.into())) };
         let chat = ChatId(turn.rng().random());
-        let policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(GroupKind::Group);
+        let policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(kind);
         let mut policy = Policy { large, ..policy };
         if invite.len() >= policy.most_accounts() {
             return Ok(refused(GroupRefusal::Full));

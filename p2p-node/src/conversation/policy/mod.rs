@@ -22,7 +22,7 @@ pub use join::Joins;
 pub(in crate::conversation) use moved::shuts_out;
 
 use starling_keys::AccountId;
-use starling_wire::{Body, Leave, Permissions, Policy, Role};
+use starling_wire::{Body, GroupKind, Leave, Permissions, Policy, Role};
 
 use super::{ChatState, Chats, Conversations, group::GroupId};
 use crate::{
@@ -225,6 +225,12 @@ impl Policies {
         self.policy(chat).map_or(Permissions::FORMER, Policy::permissions)
     }
 
+    /// What kind of group a conversation is.
+    pub(super) fn group_kind(&self, chat: &ChatId) -> GroupKind {
+        let rules = self.policy(chat).and_then(|policy| policy.rules.as_ref());
+        rules.map_or(GroupKind::Group, |rules| rules.kind)
+    }
+
     /// How long somebody waits between two messages in a group, in milliseconds; not who may remove others.
     pub(super) fn slow_ms(&self, chat: &ChatId, role: Option<Role>) -> u64 {
         let Some(rules) = self.policy(chat).and_then(|policy| policy.rules.as_ref()) else { return 0 };
@@ -282,11 +288,12 @@ pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, poli
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,
-        (ChatKind::Group, Body::Text(_) | Body::Edit(_) | Body::Reaction(_)) => {
-            role.is_some_and(|role| role <= policy.post)
+        (ChatKind::Group, Body::Text(text)) => {
+            role.is_some_and(|role| role <= policy.to_write(text.reply_to.is_some()))
         }
-        // Of whom follows from the message.
-        (ChatKind::Group, Body::Delete(_)) => role.is_some_and(|role| role <= policy.post.max(policy.delete)),
+        // Of which messages follows from them.
+        (ChatKind::Group, Body::Edit(_) | Body::Reaction(_)) => role.is_some_and(|role| role <= policy.to_write(true)),
+        (ChatKind::Group, Body::Delete(_)) => role.is_some_and(|role| role <= policy.to_write(true).max(policy.delete)),
         (ChatKind::Group, _) => role.is_some(),
     }
 }

@@ -19,7 +19,7 @@ use super::{
     audit::link_id,
     calls::{call, note},
     cursor, id, now_ms,
-    people::{group_policy, role, standing},
+    people::{group_policy, kind_of, role, standing},
     presence, state, time, via,
 };
 use crate::error::refused_in_group;
@@ -67,7 +67,7 @@ impl Names {
 
     pub fn chat(&self, chat: ChatId) -> ChatRef {
         if let Some(group) = self.groups.get(&chat) {
-            return ChatRef { id: id(chat), kind: ChatKind::Group, name: Some(group.name.clone()) };
+            return ChatRef { id: id(chat), kind: kind_of(group), name: Some(group.name.clone()) };
         }
         let contact = self.chats.get(&chat).and_then(|account| self.contacts.get(account));
         ChatRef { id: id(chat), kind: ChatKind::Direct, name: contact.map(|c| c.name.clone()) }
@@ -100,7 +100,7 @@ impl Names {
             id: id(group.id),
             name: group.name.clone(),
             topic: group.topic.clone(),
-            kind: ChatKind::Group,
+            kind: kind_of(group),
             standing: standing(group.standing),
             role: group.role().map(role),
             invited_by: group.invited_by.map(|by| self.contact(by, "")),

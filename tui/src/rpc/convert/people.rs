@@ -2,7 +2,7 @@
 
 use starling_control::objects::{self, ChatKind, Path};
 use starling_keys::SafetyNumber;
-use starling_node::{Chat, Contact, ContactState, Group, Permissions, Request, Role, Standing};
+use starling_node::{Chat, Contact, ContactState, Group, GroupKind, Permissions, Request, Role, Standing};
 
 use super::{id, known_time, path, presence, time};
 use crate::error::problem;
@@ -61,6 +61,7 @@ pub(super) fn group_policy(group: &Group) -> objects::GroupPolicy {
         settings: role(permissions.settings),
         mention_all: role(permissions.mention_all),
         call: role(permissions.call),
+        comment: role(permissions.comment),
         slow_mode: rules.map_or(0, |rules| rules.slow_mode),
         lifetime: rules.map_or(0, |rules| rules.lifetime),
         history: rules.is_some_and(|rules| rules.history),
@@ -82,8 +83,15 @@ pub(super) fn standing(standing: Standing) -> objects::Standing {
 }
 
 /// What kind of conversation a group is.
-pub fn kind_of(_: &Group) -> ChatKind {
-    ChatKind::Group
+pub fn kind_of(group: &Group) -> ChatKind {
+    kind(group.kind())
+}
+
+fn kind(kind: GroupKind) -> ChatKind {
+    match kind {
+        GroupKind::Group => ChatKind::Group,
+        GroupKind::Channel => ChatKind::Channel,
+    }
 }
 
 /// How close an account is to a group, the least the closest: it is in it, it was invited, it was in it.
@@ -101,7 +109,7 @@ pub fn chat(c: &Chat) -> objects::Chat {
         id: id(c.id),
         kind: match c.kind {
             starling_node::ChatKind::Direct => ChatKind::Direct,
-            starling_node::ChatKind::Group => ChatKind::Group,
+            starling_node::ChatKind::Group => kind(c.group),
         },
         name: c.name.clone(),
         peer: c.direct().map(id).unwrap_or_default(),

@@ -5,7 +5,7 @@ use starling_control::{
         Accept, Approve, Ban, Decline, Invite, Look, New, NewLink, Refuse, Remove, Rename, Requests, Set, SetRole,
         SetTopic, Unban,
     },
-    objects::{AccountId, ChatId, Group, JoinRequest, Role, Standing},
+    objects::{AccountId, ChatId, ChatKind, Group, JoinRequest, Role, Standing},
 };
 
 use super::{
@@ -15,7 +15,9 @@ use super::{
 
 /// What these have in common with what is done about people, see [`super::people`]: `/invite`, `/accept`, `/decline`, `/remove`, `/rename`.
 pub const ACTIONS: &[Action] = &[
-    command("group", "NAME [@WHO…]", "make a group and invite contacts into it", make),
+    command("group", "NAME [@WHO…]", "make a group and invite contacts into it", |app, line| {
+        make(app, line, ChatKind::Group);
+    }),
     command("role", "@WHO ROLE", "give a member of this group a role", set_role),
     command("ban", "@WHO", "remove somebody, and keep them out until the ban is lifted", |app, name| {
         if let Some((group, account)) = member(app, name) {
@@ -50,6 +52,9 @@ pub const ACTIONS: &[Action] = &[
         if let Some(group) = open_group(app) {
             app.ask_yes(Question::Leave(group));
         }
+    }),
+    command("channel", "NAME [@WHO…]", "make a channel, in which few write and many read", |app, line| {
+        make(app, line, ChatKind::Channel);
     }),
 ];
 
@@ -124,7 +129,7 @@ fn set(app: &mut App, line: &str) {
     match settings(group, line) {
         Some(wanted) => app.change(wanted),
         None => app.warn(
-            "Usage: /set post, invite, remove, pin, delete, settings, mention-all or call ROLE; \
+            "Usage: /set post, invite, remove, pin, delete, settings, mention-all, call or comment ROLE; \
              /set slow-mode or lifetime SECONDS; /set history yes or no"
                 .into(),
         ),
@@ -147,6 +152,7 @@ fn settings(group: ChatId, line: &str) -> Option<Set> {
         "settings" => wanted.settings = Some(role()?),
         "mention-all" => wanted.mention_all = Some(role()?),
         "call" => wanted.call = Some(role()?),
+        "comment" => wanted.comment = Some(role()?),
         "slow-mode" => wanted.slow_mode = Some(seconds()?),
         "lifetime" => wanted.lifetime = Some(seconds()?),
         "history" if value == "yes" || value == "no" => wanted.history = Some(value == "yes"),
@@ -203,11 +209,11 @@ impl App {
     }
 }
 
-fn make(app: &mut App, line: &str) {
+fn make(app: &mut App, line: &str, kind: ChatKind) {
     let (name, who) = line.split_once(" @").unwrap_or((line, ""));
     let who = if who.is_empty() { String::new() } else { format!("@{who}") };
     if let Some(accounts) = contacts(app, &who) {
-        app.change(New { name: name.trim().to_owned(), invite: Some(accounts) });
+        app.change(New { name: name.trim().to_owned(), kind: Some(kind), invite: Some(accounts) });
     }
 }
 

@@ -1,6 +1,6 @@
 //! The people, the chats and the node, as the node has answered last.
 
-use starling_control::objects::{AccountId, Chat, ChatId, ChatKind, Contact, Group, Request, Standing, Status};
+use starling_control::objects::{AccountId, Chat, ChatId, Contact, Group, Request, Standing, Status};
 
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
@@ -90,7 +90,7 @@ impl Directory {
     pub fn chat_named(&self, name: &str) -> Option<ChatId> {
         let group = name.trim_start_matches('#');
         let of_group = || {
-            let is_it = |chat: &&Chat| chat.kind == ChatKind::Group && starling_text::same(&chat.name, group);
+            let is_it = |chat: &&Chat| chat.kind.is_group() && starling_text::same(&chat.name, group);
             self.chats.iter().find(is_it).map(|chat| chat.id.clone())
         };
         let name = name.trim_start_matches('@');

@@ -1,6 +1,6 @@
 //! The list of chats: its rows, and the one that is chosen.
 
-use starling_control::objects::{AccountId, Chat, ChatId, ChatKind, Group, Request};
+use starling_control::objects::{AccountId, Chat, ChatId, Group, Request};
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl ChatList {
             self.rows.extend(requests.iter().map(|request| ListRow::Request(request.account.clone())));
         }
         self.rows.push(ListRow::Title("Direct"));
-        let is_group = |chat: &&Chat| chat.kind == ChatKind::Group;
+        let is_group = |chat: &&Chat| chat.kind.is_group();
         let open: Vec<&Chat> = chats.iter().filter(|chat| !chat.archived).collect();
         self.rows.extend(open.iter().filter(|chat| !is_group(chat)).map(|chat| row(chat)));
         if open.iter().any(is_group) {
@@ -106,6 +106,8 @@ impl ChatList {
 
 #[cfg(test)]
 mod tests {
+    use starling_control::objects::ChatKind;
+
     use super::*;
 
     fn chat(id: &str, archived: bool) -> Chat {

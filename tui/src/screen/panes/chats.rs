@@ -6,7 +6,7 @@ use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
 };
-use starling_control::objects::{ChatId, ChatKind, ContactState, Presence, Rendezvous, Status};
+use starling_control::objects::{ChatId, ContactState, Presence, Rendezvous, Status};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
@@ -98,7 +98,7 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
         tail.push('⏳');
     }
     let count = if unread > 0 { format!(" {unread}") } else { String::new() };
-    let is_group = chat.is_some_and(|c| c.kind == ChatKind::Group);
+    let is_group = chat.is_some_and(|c| c.kind.is_group());
     let (mark, mark_style) = match contact.map(|c| c.state) {
         _ if is_group => ("#", theme.dim),
         Some(ContactState::Blocked) => ("✗", theme.bad),
