@@ -37,8 +37,8 @@ pub use candidate::{Candidate, CandidateError, LogContent};
 pub use door::{Door, DoorError};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
-    AuditPart, Batch, Body, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError, EventId,
-    KnownChain, MAX_AUDIT_PART, MAX_CHAINS, Profile, Reaction, Receipt, RemovedDeviceUse, Text,
+    AuditPart, Batch, Body, ChannelWay, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError,
+    EventId, KnownChain, MAX_AUDIT_PART, MAX_CHAINS, Profile, Reaction, Receipt, RemovedDeviceUse, Text, Ways,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use gossip::{EnvelopeError, GossipKey, TopicId, envelope_id};
@@ -49,11 +49,11 @@ pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};
 pub use parts::{PartNames, PartsError, Piece, cut, part_name};
 pub use policy::{
-    AuditAction, AuditEntry, AuditHead, GroupKind, GroupRules, GroupSetting, JoinLink, MAX_AUDIT_ENTRY,
-    MAX_GROUP_ACCOUNTS, MAX_GROUP_BANS, MAX_GROUP_LEAVES, MAX_GROUP_NAME, MAX_GROUP_TOMBSTONES, MAX_JOIN_LINKS,
-    MAX_LARGE_GROUP_ACCOUNTS, MAX_LARGE_GROUP_LEAVES, MAX_LIFETIME, MAX_SLOW_MODE, MAX_TOPIC, POLICY_VERSION,
-    POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions, Policy, PolicyContext, PolicyError, PolicyMember, Role,
-    Tombstone,
+    AuditAction, AuditEntry, AuditHead, ChannelEntry, ChannelOf, Community, GroupKind, GroupRules, GroupSetting,
+    JoinLink, MAX_AUDIT_ENTRY, MAX_CHANNELS, MAX_GROUP_ACCOUNTS, MAX_GROUP_BANS, MAX_GROUP_LEAVES, MAX_GROUP_NAME,
+    MAX_GROUP_TOMBSTONES, MAX_JOIN_LINKS, MAX_LARGE_GROUP_ACCOUNTS, MAX_LARGE_GROUP_LEAVES, MAX_LIFETIME,
+    MAX_SLOW_MODE, MAX_STATEMENT_STEP, MAX_TOPIC, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
+    Policy, PolicyContext, PolicyError, PolicyMember, Role, STATEMENT_DOMAIN, Statement, Tombstone,
 };
 pub use pow::{Puzzle, Solution};
 pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{EventError, JoinProof, join::ProofProto};
+use crate::{EventError, JoinProof, Statement, join::ProofProto};
 
 /// The domain of the signature in a [`Leave`].
 pub const LEAVE_DOMAIN: &str = "starling group leave v1";
@@ -12,7 +12,9 @@ const MAX_REASON_CHAINS: usize = 4;
 /// Accounts that a commit removes because they leave.
 const MAX_REASON_LEAVES: usize = 32;
 /// Bytes of all reasons of a commit, which has to fit an entry of a log.
-pub const MAX_REASONS: usize = 72 * 1024;
+pub const MAX_REASONS: usize = 80 * 1024;
+/// Of these, for others than chains: the leaves, and a statement.
+const BESIDE_CHAINS: usize = 16 * 1024;
 
 /// What a commit gives as its reasons.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Reasons {
     pub leaves: Vec<Leave>,
     /// By what link its author comes in.
     pub join: Option<JoinProof>,
+    /// Who is in a community: of a commit there that changes it, and of one that carries it into a channel.
+    pub statement: Option<Statement>,
 }
 
 /// A device's word that its account leaves a group.
@@ -56,6 +60,8 @@ mod proto {
         pub leaves: Vec<Leave>,
         #[prost(message, optional, tag = "3")]
         pub join: Option<super::ProofProto>,
+        #[prost(bytes = "vec", tag = "8")]
+        pub statement: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -120,20 +126,22 @@ impl Leave {
 impl Reasons {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.chains.is_empty() && self.leaves.is_empty() && self.join.is_none()
+        let says_of_others = !self.chains.is_empty() || !self.leaves.is_empty();
+        !says_of_others && self.join.is_none() && self.statement.is_none()
     }
 
     /// Whether there is room for one more chain.
     pub fn has_room_for(&self, chain: &[u8]) -> bool {
         let bytes: usize = self.chains.iter().map(Bytes::len).sum();
-        self.chains.len() < MAX_REASON_CHAINS && bytes + chain.len() <= MAX_REASONS - 8 * 1024
+        self.chains.len() < MAX_REASON_CHAINS && bytes + chain.len() <= MAX_REASONS - BESIDE_CHAINS
     }
 
     /// Encoded.
     pub fn to_bytes(&self) -> Vec<u8> {
         let leaves = self.leaves.iter().map(Leave::to_proto).collect();
         let join = self.join.as_ref().map(JoinProof::to_proto);
-        proto::Reasons { chains: self.chains.clone(), leaves, join }.encode_to_vec()
+        let statement = self.statement.as_ref().map(Statement::to_bytes).unwrap_or_default();
+        proto::Reasons { chains: self.chains.clone(), leaves, join, statement }.encode_to_vec()
     }
 
     /// Reads them.
@@ -151,7 +159,11 @@ impl Reasons {
         let leaves = reasons.leaves.iter().map(Leave::from_proto).collect::<Result<_, _>>();
         let join = reasons.join.as_ref().map(JoinProof::from_proto).transpose();
         let (leaves, join) = (leaves.map_err(|_| ReasonsError)?, join.map_err(|_| ReasonsError)?);
-        Ok(Self { chains: reasons.chains, leaves, join })
+        let statement = match &reasons.statement[..] {
+            [] => None,
+            statement => Some(Statement::from_bytes(statement).map_err(|_| ReasonsError)?),
+        };
+        Ok(Self { chains: reasons.chains, leaves, join, statement })
     }
 }
 
@@ -162,7 +174,16 @@ mod tests {
     #[test]
     fn reasons_are_read_back() {
         let leave = Leave { account: [1; 32], device: [2; 32], group: [3; 16], epoch: 7, signature: [4; 64] };
-        let reasons = Reasons { chains: vec![Bytes::from_static(b"chain")], leaves: vec![leave.clone()], join: None };
+        let statement = Statement {
+            community: [5; 16],
+            number: 3,
+            members: vec![([1; 32], crate::Role::Owner), ([2; 32], crate::Role::Reader)],
+            certificate: vec![7; 40],
+            signature: [8; 64],
+        };
+        assert_eq!((statement.role(&[2; 32]), statement.role(&[3; 32])), (Some(crate::Role::Reader), None));
+        let (chains, statement) = (vec![Bytes::from_static(b"chain")], Some(statement));
+        let reasons = Reasons { chains, leaves: vec![leave.clone()], join: None, statement };
         assert_eq!(Reasons::from_bytes(&reasons.to_bytes()), Ok(reasons.clone()));
         assert_eq!(Leave::from_bytes(&leave.to_bytes()), Ok(leave.clone()));
         let join = Some(JoinProof { link: [5; 16], at: 6, signature: [7; 64] });

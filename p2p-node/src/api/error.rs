@@ -85,10 +85,16 @@ pub enum GroupRefusal {
     /// The group is of a newer version.
     #[error("the group is of a newer version: this program has to be updated")]
     NewGroup,
+    /// It is a channel, and that is decided in its community.
+    #[error("that is decided in the community of the channel")]
+    Community,
+    /// It is no community.
+    #[error("not a community")]
+    NotACommunity,
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -104,6 +110,8 @@ impl GroupRefusal {
         Self::TooManyLinks,
         Self::OldGroup,
         Self::NewGroup,
+        Self::Community,
+        Self::NotACommunity,
     ];
 
     /// A word for programs, which stays the same; it is also what is stored.
@@ -124,6 +132,8 @@ impl GroupRefusal {
             Self::TooManyLinks => "too_many_links",
             Self::OldGroup => "old_group",
             Self::NewGroup => "newer_group",
+            Self::Community => "community",
+            Self::NotACommunity => "not_a_community",
         }
     }
 

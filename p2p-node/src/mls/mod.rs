@@ -2,6 +2,7 @@
 //! the engine writes in its own transaction.
 
 mod change;
+pub mod community;
 mod door;
 mod join;
 #[cfg(test)]

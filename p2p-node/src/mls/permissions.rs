@@ -3,7 +3,10 @@
 use starling_keys::AccountId;
 use starling_wire::{AuditEntry, AuditHead, GroupRules, GroupSetting, JoinLink, Policy, Reasons, Role};
 
-use super::policy::{Denied, Place, gone, says_so};
+use super::{
+    community::{check_channels, stated_by},
+    policy::{Denied, Place, gone, says_so},
+};
 
 /// Whether an account with a role may change a group's rules in this way. That nobody comes in who is banned follows from the form of a policy.
 pub(super) fn check_rules(before: &Policy, after: &Policy, author: AccountId, role: Role) -> Result<(), Denied> {
@@ -12,6 +15,7 @@ pub(super) fn check_rules(before: &Policy, after: &Policy, author: AccountId, ro
         (Some(was), Some(is)) if was.kind == is.kind => (was, is),
         _ => return Err(Denied::Malformed),
     };
+    check_channels(was, is, role)?;
     check_settings(was, is, role)?;
     check_bans(before, (was, is), role)?;
     check_links(before, after, (was, is), (author, role))
@@ -54,6 +58,7 @@ fn check_links(
     for link in &is.links {
         match was.link(&link.id) {
             Some(before) if before == link => {}
+            None if was.channel_of.is_some() => return Err(Denied::Community),
             None if own(link) && role <= was.permissions.invite => {}
             None if own(link) => return Err(Denied::Role),
             // Only who comes in by a link uses it up.
@@ -91,6 +96,8 @@ fn entries_of(
     };
     let gone = gone(before, after);
     let left = if gone.iter().all(leaves) { &gone[..] } else { &[] };
+    // Who carries a statement has not done what it says.
+    let author = stated_by(before, reasons).unwrap_or(author);
     before.audit_entries(after, left, *author.as_bytes(), place.epoch.saturating_add(1))
 }
 
@@ -144,6 +151,9 @@ pub fn audit_of(before: &Policy, after: &Policy, author: AccountId, epoch: u64) 
     let Some(rules) = &after.rules else { return Vec::new() };
     let gone = gone(before, after);
     let leads_here = |entries: &Vec<AuditEntry>| head_with(before, entries) == Some(rules.audit);
-    let ways = [&gone[..], &[]].into_iter();
-    ways.map(|left| before.audit_entries(after, left, *author.as_bytes(), epoch)).find(leads_here).unwrap_or_default()
+    // In a channel of a community it may be what somebody else has stated.
+    let members = before.members.iter().filter(|m| before.channel_of().is_some() && m.role <= Role::Moderator);
+    let authors = [*author.as_bytes()].into_iter().chain(members.map(|m| m.account));
+    let entries = |by| [&gone[..], &[]].map(|left| before.audit_entries(after, left, by, epoch));
+    authors.flat_map(entries).find(leads_here).unwrap_or_default()
 }

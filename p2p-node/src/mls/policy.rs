@@ -20,6 +20,7 @@ use starling_wire::{
 };
 
 use super::{
+    community::{check_carried, check_stated},
     join::joined,
     pace::{Kind, is_too_soon},
     permissions::{check_audit, check_rules},
@@ -81,6 +82,12 @@ pub enum Denied {
     /// The group is of a version that is not known here.
     #[error("the group is of a newer version: this program has to be updated")]
     NewGroup,
+    /// It is a channel, and who is in it is decided in its community.
+    #[error("who is in a channel is decided in its community")]
+    Community,
+    /// A statement of a community is missing, does not count, or says something else.
+    #[error("a statement of a community does not count")]
+    Statement,
     /// The policy does not say of the audit log what it has to.
     #[error("a commit leaves out what it does in the audit log")]
     Audit,
@@ -168,6 +175,10 @@ pub fn check_change(
     if !is_of_same_kind || !after.is_in_order() {
         return Err(Denied::Malformed);
     }
+    if let Some(statement) = reasons.statement.as_ref().filter(|_| before.channel_of().is_some()) {
+        return check_carried(before, after, (statement, reasons), place);
+    }
+    let is_channel = before.channel_of().is_some();
     let permissions = before.permissions();
     let says_otherwise = (&before.name, &before.topic) != (&after.name, &after.topic);
     if says_otherwise && role > permissions.settings {
@@ -179,12 +190,16 @@ pub fn check_change(
     for member in &after.members {
         match before.member(&member.account) {
             Some(was) if heir == Some(was.account) && *member == heir_of(was) => {}
+            Some(was) if is_channel && was.role != member.role => return Err(Denied::Community),
+            None if is_channel => return Err(Denied::Community),
             Some(was) => check_role(was, member, (author, role))?,
             None => check_added(member, (author, role), permissions.invite, place)?,
         }
     }
     for member in before.members.iter().filter(|m| gone.contains(&m.account)) {
-        let may_remove = role <= permissions.remove && role.is_above(member.role);
+        // From a channel of a community nobody is removed but with a ban: the next statement would bring them back.
+        let stays_out = !is_channel || after.bans(&member.account);
+        let may_remove = role <= permissions.remove && role.is_above(member.role) && stays_out;
         check_gone(member, (author, may_remove), reasons, place)?;
     }
     if after.removed != removed_after(before, after) {
@@ -383,7 +398,8 @@ pub(super) fn check_commit(
             _ => return Err(Denied::Malformed),
         }
     }
-    let author = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?.account();
+    let device = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?;
+    let author = device.account();
     let Some(PolicyContext { policy: after, .. }) = &brings else {
         let is_renewal = removed.is_empty() && reasons.is_none();
         return match is_renewal {
@@ -406,6 +422,7 @@ pub(super) fn check_commit(
     }
     let place = Place { group: &context.group_id, epoch: context.epoch };
     check_change(before, after, author, &reasons, place)?;
+    check_stated(before, after, &device, &reasons)?;
     check_audit(before, after, author, &reasons, place)?;
     // Others remember a device because it is there; its own account, because it may know the door.
     let may_be_there = |t: &Tombstone| {
@@ -479,7 +496,7 @@ pub(super) fn check_entry(
 /// The proof of a link, which is all that the reasons of somebody who comes in may have.
 fn link_proof(reasons: &[u8]) -> Result<JoinProof, Denied> {
     let reasons = Reasons::from_bytes(reasons).map_err(|_| Denied::Malformed)?;
-    let is_alone = reasons.chains.is_empty() && reasons.leaves.is_empty();
+    let is_alone = reasons.chains.is_empty() && reasons.leaves.is_empty() && reasons.statement.is_none();
     reasons.join.filter(|_| is_alone).ok_or(Denied::Malformed)
 }
 

@@ -59,6 +59,10 @@ fn step(reason: &str) -> Option<Step> {
         ),
         "banned" => ("`starling group unban '#GROUP' @WHO` lifts the ban", "/unban lifts the ban"),
         "old_group" => ("make another group with `starling group new`", "make another group with /group"),
+        "community" => (
+            "name the community: `starling group show` of the channel says which it is",
+            "open the community: it decides",
+        ),
         "newer_group" => ("install the newest version of Starling", "install the newest version of Starling"),
         "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
         "store" => (
@@ -346,6 +350,8 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::TooManyLinks => "this group has too many links: end one first, see `starling group link list`",
         GroupRefusal::OldGroup => "this group was made by an older version, and does not know that",
         GroupRefusal::NewGroup => "this group is of a newer version: update Starling to be in it",
+        GroupRefusal::Community => "who is in this channel, and in which role, is decided in its community",
+        GroupRefusal::NotACommunity => "this is no community",
     }
 }
 

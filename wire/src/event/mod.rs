@@ -14,6 +14,7 @@ mod reaction;
 mod receipt;
 mod removed_device_use;
 mod text;
+mod ways;
 
 use std::fmt;
 
@@ -35,6 +36,7 @@ pub use reaction::Reaction;
 pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
 pub use removed_device_use::RemovedDeviceUse;
 pub use text::Text;
+pub use ways::{ChannelWay, Ways};
 
 /// A hybrid logical clock (Kulkarni et al. 2014): milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -138,6 +140,8 @@ pub enum Body {
     RemovedDeviceUse(RemovedDeviceUse),
     /// A part of the group's audit log, for who has come.
     Audit(AuditPart),
+    /// Ways into channels of the community, for who has come.
+    Ways(Ways),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -183,7 +187,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 20")]
         pub body: Option<Body>,
     }
 
@@ -216,6 +220,8 @@ mod proto {
         RemovedDeviceUse(super::removed_device_use::proto::RemovedDeviceUse),
         #[prost(message, tag = "16")]
         Audit(super::audit::proto::AuditPart),
+        #[prost(message, tag = "20")]
+        Ways(super::ways::proto::Ways),
     }
 }
 
@@ -244,6 +250,7 @@ impl Body {
             Self::Leave(leave) => proto::Body::Leave(leave.to_proto()),
             Self::RemovedDeviceUse(used) => proto::Body::RemovedDeviceUse(used.to_proto()),
             Self::Audit(part) => proto::Body::Audit(part.to_proto()),
+            Self::Ways(ways) => proto::Body::Ways(ways.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -265,6 +272,7 @@ impl Body {
             Some(proto::Body::Leave(leave)) => Self::Leave(Leave::from_proto(&leave)?),
             Some(proto::Body::RemovedDeviceUse(used)) => Self::RemovedDeviceUse(RemovedDeviceUse::from_proto(&used)?),
             Some(proto::Body::Audit(part)) => Self::Audit(AuditPart::from_proto(part)?),
+            Some(proto::Body::Ways(ways)) => Self::Ways(Ways::from_proto(ways)?),
             None => Self::Unknown,
         })
     }
@@ -363,6 +371,15 @@ mod tests {
                 early: vec![[7, 9], [11, 11]],
                 since_ms: 8,
                 messages: vec![CutMessage { clock: Clock(3), sequence: 5, body: vec![1] }],
+            }),
+            Body::Ways(Ways {
+                ways: vec![ChannelWay {
+                    conversation: [1; 16],
+                    group: [2; 16],
+                    secret: [3; 32],
+                    home: "home".into(),
+                    name: "news".into(),
+                }],
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 
-use super::{Account, GroupSetting, Policy, PolicyError, Role, id, proto};
+use super::{Account, GroupRules, GroupSetting, Policy, PolicyError, Role, id, proto};
 
 /// Bytes of an encoded entry.
 pub const MAX_AUDIT_ENTRY: usize = 2048;
@@ -64,6 +64,10 @@ pub enum AuditAction {
     LinkEnded([u8; 16]),
     /// A link can be used less often.
     LinkUsed([u8; 16]),
+    /// A community has one more channel, of this conversation.
+    ChannelAdded([u8; 16]),
+    /// A channel is none of a community any more.
+    ChannelRemoved([u8; 16]),
 }
 
 /// An entry of the audit log.
@@ -115,6 +119,8 @@ impl AuditEntry {
             AuditAction::LinkMade(link) => (40, link, 0, ""),
             AuditAction::LinkEnded(link) => (41, link, 0, ""),
             AuditAction::LinkUsed(link) => (42, link, 0, ""),
+            AuditAction::ChannelAdded(channel) => (43, channel, 0, ""),
+            AuditAction::ChannelRemoved(channel) => (44, channel, 0, ""),
         };
         entry.action = action;
         entry.subject = subject.to_vec();
@@ -139,10 +145,21 @@ impl AuditEntry {
             40 => AuditAction::LinkMade(link()?),
             41 => AuditAction::LinkEnded(link()?),
             42 => AuditAction::LinkUsed(link()?),
+            43 => AuditAction::ChannelAdded(link()?),
+            44 => AuditAction::ChannelRemoved(link()?),
             setting => AuditAction::Setting(GroupSetting::from_number(setting.checked_sub(10)?)?, entry.number),
         };
         Some(Self { epoch: entry.epoch, at: entry.at, by: id(&entry.by).ok()?, action })
     }
+}
+
+/// What has to stand in the audit log of the channels of a community.
+fn audited_channels(before: &GroupRules, after: &GroupRules) -> Vec<AuditAction> {
+    let Some((before, after)) = before.community.as_ref().zip(after.community.as_ref()) else { return Vec::new() };
+    let removed = before.channels.iter().filter(|channel| after.channel(&channel.conversation).is_none());
+    let added = after.channels.iter().filter(|channel| before.channel(&channel.conversation).is_none());
+    let removed = removed.map(|channel| AuditAction::ChannelRemoved(channel.conversation));
+    removed.chain(added.map(|channel| AuditAction::ChannelAdded(channel.conversation))).collect()
 }
 
 impl Policy {
@@ -174,6 +191,7 @@ impl Policy {
                     Some(_) => {}
                 }
             }
+            actions.extend(audited_channels(before, after));
         }
         actions
     }

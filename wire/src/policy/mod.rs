@@ -1,6 +1,7 @@
 //! The policy of a group: who its accounts are, and what each may do. Every member has the same one, in the group's context.
 
 mod audit;
+mod community;
 mod context;
 mod link;
 mod member;
@@ -17,6 +18,9 @@ use prost::Message as _;
 use crate::limits::{MAX_ENTRY, MAX_LARGE};
 
 pub use audit::{AuditAction, AuditEntry, AuditHead, MAX_AUDIT_ENTRY};
+pub use community::{
+    ChannelEntry, ChannelOf, Community, MAX_CHANNELS, MAX_STATEMENT_STEP, STATEMENT_DOMAIN, Statement,
+};
 pub use context::PolicyContext;
 pub use link::{JoinLink, MAX_JOIN_LINKS};
 pub use member::{PolicyMember, Tombstone};
@@ -67,7 +71,8 @@ pub struct Policy {
     /// What they may do; none in groups of the versions before [`POLICY_WITH_RULES`].
     pub rules: Option<GroupRules>,
     /// Commits and doors of the group may be stored in parts, so that more may be in it. It is so from the beginning, or never: programs that know no
-    /// parts cannot read such a policy, and so are in no such group. Only a group with rules is.
+    /// parts cannot read such a policy, and so are in no such group. Only a group with rules is, and no community, nor a channel of one: a statement of
+    /// who is in it stands up to three times in the policy of a community.
     pub large: bool,
 }
 
@@ -173,6 +178,7 @@ impl Policy {
             && self.rules.as_ref().is_none_or(|rules| {
                 rules.is_in_order() && !rules.bans.iter().any(|account| self.member(account).is_some())
             })
+            && !(self.large && (self.community().is_some() || self.channel_of().is_some()))
     }
 
     /// An account of the group.

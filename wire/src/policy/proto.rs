@@ -1,8 +1,8 @@
 //! The encoding of policies and of entries of the audit log.
 
 use super::{
-    AuditHead, GroupKind, GroupRules, JoinLink, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
-    PolicyError, PolicyMember, Role, Tombstone, id,
+    AuditHead, ChannelEntry, ChannelOf, Community, GroupKind, GroupRules, JoinLink, POLICY_VERSION,
+    POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions, PolicyError, PolicyMember, Role, Tombstone, id,
 };
 use crate::CommitAuthors;
 
@@ -80,6 +80,68 @@ pub struct Rules {
     pub audit_hash: Vec<u8>,
     #[prost(uint64, tag = "10")]
     pub audit_at: u64,
+    #[prost(message, optional, tag = "20")]
+    pub community: Option<CommunityOf>,
+    #[prost(message, optional, tag = "21")]
+    pub channel_of: Option<ChannelIn>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CommunityOf {
+    #[prost(message, repeated, tag = "1")]
+    pub channels: Vec<Channel>,
+    #[prost(message, repeated, tag = "2")]
+    pub statements: Vec<StatedBy>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Channel {
+    #[prost(bytes = "vec", tag = "1")]
+    pub conversation: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub group: Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lowest: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StatedBy {
+    #[prost(uint32, tag = "1")]
+    pub role: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub statement: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChannelIn {
+    #[prost(bytes = "vec", tag = "1")]
+    pub community: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub lowest: u32,
+    #[prost(uint64, repeated, tag = "3")]
+    pub numbers: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Statement {
+    #[prost(bytes = "vec", tag = "1")]
+    pub community: Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub members: Vec<StatedMember>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub certificate: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StatedMember {
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub role: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -202,6 +264,8 @@ impl GroupRules {
             audit_count: self.audit.count,
             audit_hash: self.audit.hash.to_vec(),
             audit_at: self.audit.at,
+            community: self.community.as_ref().map(Community::to_proto),
+            channel_of: self.channel_of.map(ChannelOf::to_proto),
         }
     }
 
@@ -225,6 +289,59 @@ impl GroupRules {
             links: rules.links.iter().map(link).collect::<Result<_, _>>()?,
             bans: ids(&rules.bans)?,
             audit: AuditHead { count: rules.audit_count, hash: id(&rules.audit_hash)?, at: rules.audit_at },
+            community: rules.community.as_ref().map(Community::from_proto).transpose()?,
+            channel_of: rules.channel_of.as_ref().map(ChannelOf::from_proto).transpose()?,
         })
+    }
+}
+
+fn role(rank: u32) -> Result<Role, PolicyError> {
+    Role::from_rank(rank).ok_or(PolicyError::Malformed)
+}
+
+impl Community {
+    fn to_proto(&self) -> CommunityOf {
+        let channel = |channel: &ChannelEntry| Channel {
+            conversation: channel.conversation.to_vec(),
+            group: channel.group.to_vec(),
+            lowest: channel.lowest.rank().into(),
+        };
+        let stated = |(role, statement): &(Role, super::Statement)| StatedBy {
+            role: role.rank().into(),
+            statement: statement.to_bytes(),
+        };
+        CommunityOf {
+            channels: self.channels.iter().map(channel).collect(),
+            statements: self.statements.iter().map(stated).collect(),
+        }
+    }
+
+    fn from_proto(community: &CommunityOf) -> Result<Self, PolicyError> {
+        let channel = |channel: &Channel| -> Result<ChannelEntry, PolicyError> {
+            Ok(ChannelEntry {
+                conversation: id(&channel.conversation)?,
+                group: id(&channel.group)?,
+                lowest: role(channel.lowest)?,
+            })
+        };
+        let stated = |stated: &StatedBy| -> Result<(Role, super::Statement), PolicyError> {
+            Ok((role(stated.role)?, super::Statement::from_bytes(&stated.statement)?))
+        };
+        Ok(Self {
+            channels: community.channels.iter().map(channel).collect::<Result<_, _>>()?,
+            statements: community.statements.iter().map(stated).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl ChannelOf {
+    fn to_proto(self) -> ChannelIn {
+        let (community, numbers) = (self.community.to_vec(), self.numbers.to_vec());
+        ChannelIn { community, lowest: self.lowest.rank().into(), numbers }
+    }
+
+    fn from_proto(channel: &ChannelIn) -> Result<Self, PolicyError> {
+        let numbers = channel.numbers.as_slice().try_into().map_err(|_| PolicyError::Malformed)?;
+        Ok(Self { community: id(&channel.community)?, lowest: role(channel.lowest)?, numbers })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Account, AuditHead, JoinLink, MAX_JOIN_LINKS, Role, is_sorted_set};
+use super::{Account, AuditHead, ChannelOf, Community, JoinLink, MAX_JOIN_LINKS, Role, is_sorted_set};
 
 /// Accounts that are banned from a group. Who would be one more is not banned: another ban has to be lifted.
 pub const MAX_GROUP_BANS: usize = 128;
@@ -18,6 +18,8 @@ pub enum GroupKind {
     Group,
     /// Few write, many read.
     Channel,
+    /// It has channels with its membership.
+    Community,
 }
 
 impl GroupKind {
@@ -25,11 +27,12 @@ impl GroupKind {
         match self {
             Self::Group => 0,
             Self::Channel => 1,
+            Self::Community => 2,
         }
     }
 
     pub(super) fn from_number(number: u32) -> Option<Self> {
-        [Self::Group, Self::Channel].into_iter().find(|kind| kind.number() == number)
+        [Self::Group, Self::Channel, Self::Community].into_iter().find(|kind| kind.number() == number)
     }
 }
 
@@ -61,7 +64,7 @@ impl Permissions {
     pub fn of(kind: GroupKind) -> Self {
         let lowest = match kind {
             GroupKind::Group => Role::Member,
-            GroupKind::Channel => Role::Admin,
+            GroupKind::Channel | GroupKind::Community => Role::Admin,
         };
         Self {
             remove: Role::Moderator,
@@ -251,6 +254,10 @@ pub struct GroupRules {
     pub bans: Vec<Account>,
     /// Where the audit log stands.
     pub audit: AuditHead,
+    /// What it has as a community, if it is one.
+    pub community: Option<Community>,
+    /// Of which community it is a channel, if it is one.
+    pub channel_of: Option<ChannelOf>,
 }
 
 impl GroupRules {
@@ -265,6 +272,8 @@ impl GroupRules {
             links: Vec::new(),
             bans: Vec::new(),
             audit: AuditHead::default(),
+            community: (kind == GroupKind::Community).then(Community::default),
+            channel_of: None,
         }
     }
 
@@ -344,5 +353,7 @@ impl GroupRules {
             && self.bans.len() <= MAX_GROUP_BANS
             && is_sorted_set(&self.bans)
             && self.audit.is_in_order()
+            && self.community.is_some() == (self.kind == GroupKind::Community)
+            && self.community.as_ref().is_none_or(|community| community.is_in_order() && self.channel_of.is_none())
     }
 }

@@ -290,3 +290,51 @@ fn a_full_policy_fits() {
     let context = PolicyContext { policy, authors: Some(authors) };
     assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context));
 }
+
+fn stated(number: u64, certificate: usize) -> Statement {
+    let members = vec![([1; 32], Role::Owner), ([2; 32], Role::Member)];
+    Statement { community: [1; 16], number, members, certificate: vec![6; certificate], signature: [9; 64] }
+}
+
+#[test]
+fn a_community_and_its_channels_are_read_back() {
+    let mut policy = policy().with_rules(GroupKind::Community);
+    let community = policy.rules.as_mut().unwrap().community.as_mut().unwrap();
+    for n in [3, 1, 2] {
+        community.add(ChannelEntry { conversation: [n; 16], group: [n; 16], lowest: Role::Reader });
+    }
+    community.state(Role::Admin, stated(4, 100));
+    community.state(Role::Owner, stated(5, 100));
+    community.state(Role::Moderator, stated(6, 100));
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()), Ok(policy.clone()));
+    let community = policy.community().unwrap();
+    let roles: Vec<Role> = community.statements.iter().map(|(role, _)| *role).collect();
+    assert_eq!((roles, community.number()), (vec![Role::Owner, Role::Moderator], 6));
+    assert!(!policy.is_stated());
+    let mut channel = policy.clone();
+    channel.rules = Some(GroupRules {
+        channel_of: Some(ChannelOf { community: [1; 16], lowest: Role::Moderator, numbers: [3, 5, 4] }),
+        ..GroupRules::new(GroupKind::Channel)
+    });
+    assert_eq!(Policy::from_bytes(&channel.to_bytes()), Ok(channel.clone()));
+    assert_eq!(channel.channel_of().unwrap().newest(), 5);
+    for large in [&policy, &channel] {
+        let large =
+            PolicyContext { policy: Policy { large: true, ..large.clone() }, authors: Some(CommitAuthors::default()) };
+        assert_eq!(PolicyContext::from_bytes(&large.to_bytes()), Err(PolicyError::Malformed));
+    }
+    let broken: [fn(&mut GroupRules); 4] = [
+        |r| r.community = None,
+        |r| r.kind = GroupKind::Group,
+        |r| r.community.as_mut().unwrap().channels.reverse(),
+        |r| r.community.as_mut().unwrap().statements.push((Role::Member, stated(9, 1))),
+    ];
+    for change in broken {
+        let mut policy = policy.clone();
+        change(policy.rules.as_mut().unwrap());
+        assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError::Malformed));
+    }
+    assert!(Statement::from_bytes(&stated(1, 5_000).to_bytes()).is_err());
+    let reversed = Statement { members: stated(1, 1).members.into_iter().rev().collect(), ..stated(1, 1) };
+    assert!(Statement::from_bytes(&reversed.to_bytes()).is_err());
+}

@@ -39,7 +39,13 @@ impl From<Denied> for GroupRefusal {
             Denied::TooManyLinks => Self::TooManyLinks,
             Denied::OldGroup => Self::OldGroup,
             Denied::NewGroup => Self::NewGroup,
-            Denied::Malformed | Denied::Tombstone | Denied::Reason | Denied::TooSoon | Denied::Audit => Self::Void,
+            Denied::Community => Self::Community,
+            Denied::Malformed
+            | Denied::Tombstone
+            | Denied::Reason
+            | Denied::TooSoon
+            | Denied::Audit
+            | Denied::Statement => Self::Void,
         }
     }
 }
