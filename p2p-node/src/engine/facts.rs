@@ -267,6 +267,10 @@ impl Engine {
                 self.conversations.on_leave(turn, dir, chat, (account, device), &leave)?;
             }
             EventFact::Audit { chat, part } => self.conversations.on_audit_part(turn, chat, &part)?,
+            EventFact::Ways { chat, account, ways } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_ways(turn, &mut cx, (chat, account), &ways)?;
+            }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, said, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };

@@ -25,6 +25,7 @@ mod reaction;
 mod receipt;
 mod removed_device_use;
 mod text;
+mod ways;
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Event, EventId, Text};
@@ -162,6 +163,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Leave(leave) => leave,
         Body::RemovedDeviceUse(used) => used,
         Body::Audit(part) => part,
+        Body::Ways(ways) => ways,
         Body::Unknown => return None,
     })
 }

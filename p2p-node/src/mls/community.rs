@@ -46,6 +46,12 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
     if statement.community != channel.community || statement.number > newest {
         return None;
     }
+    let said = |account: &[u8; 32]| statement.role(account).filter(|role| *role <= channel.lowest);
+    let is_known = before.members.iter().all(|member| said(&member.account) == Some(member.role))
+        && statement.members.iter().all(|(account, _)| before.role(account) == said(account));
+    if is_known {
+        return None;
+    }
     let signer = signer(statement).filter(|signer| admits(before, signer))?;
     let by = *signer.account().as_bytes();
     let role = before.role(&by).filter(|role| *role <= Role::Moderator)?;
@@ -55,7 +61,7 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
     let (mut after, mut removed) = (before.clone(), Vec::new());
     for account in accounts {
         let was = before.role(&account);
-        let is = statement.role(&account).filter(|role| *role <= channel.lowest);
+        let is = said(&account);
         let Some(level) = level_of(was, is).filter(|_| was != is) else { continue };
         let known = channel.numbers.get(level).copied().unwrap_or_default();
         // An owner is one until it says otherwise itself.
@@ -113,7 +119,8 @@ pub(super) fn check_channels(was: &GroupRules, is: &GroupRules, role: Role) -> R
         return Err(Denied::Malformed);
     }
     let Some((before, after)) = was.community.as_ref().zip(is.community.as_ref()) else { return Ok(()) };
-    let is_other = |channel| before.channel(channel).zip(after.channel(channel)).is_some_and(|(was, is)| was != is);
+    let is_other =
+        |channel: &[u8; 16]| before.channel(channel).zip(after.channel(channel)).is_some_and(|(was, is)| was != is);
     if after.channels.iter().any(|channel| is_other(&channel.conversation)) {
         return Err(Denied::Malformed);
     }

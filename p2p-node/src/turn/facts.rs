@@ -250,6 +250,15 @@ pub enum EventFact {
         /// The part.
         part: starling_wire::AuditPart,
     },
+    /// A member of a community tells ways into its channels.
+    Ways {
+        /// The community.
+        chat: ChatId,
+        /// The member.
+        account: AccountId,
+        /// The ways.
+        ways: starling_wire::Ways,
+    },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),
     /// An account, ours or another, has sent what it knows of a device chain; it is not checked.

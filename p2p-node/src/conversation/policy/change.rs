@@ -91,6 +91,7 @@ fn changed(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> 
             let id = intent.link_id()?;
             after.rules.as_mut()?.links.retain(|link| link.id != id);
         }
+        (IntentKind::AddChannel | IntentKind::RemoveChannel, _) => intent.change_channels(&mut after)?,
         (IntentKind::Invite | IntentKind::Bury, _) | (_, None) => {}
     }
     // Who is none of its accounts is not removed from it.
@@ -334,11 +335,18 @@ impl Conversations {
         };
         let (own, place) = (cx.dir.account.id(), Place { group: &id, epoch: group.epoch() });
         let user = entry.wanted_by_user(own, place);
-        let others = self.wanted_by_others(cx.dir, entry, group, turn.agreed_ms());
-        let changes = entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
+        let carried = self.carried_change(cx.dir, chat, group);
+        let is_carried = carried.is_some();
+        let in_turn = turn_of(group, &cx.dir.account.device());
+        // Whoever has signed a statement carries it on at once; others do where that one is gone.
+        let (others, wait) = match carried {
+            Some((change, true)) => (change, 0),
+            Some((change, false)) => (change, REGROUP_TURN_MS + in_turn),
+            None => (self.wanted_by_others(cx.dir, entry, group, turn.agreed_ms()), in_turn),
+        };
+        let changes = entry.restates(&own) || entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
         let for_others = changes || entry.row.is_waited_for;
-        let turn_at =
-            for_others.then(|| entry.turn_at.unwrap_or(turn.now() + turn_of(group, &cx.dir.account.device())));
+        let turn_at = for_others.then(|| entry.turn_at.unwrap_or(turn.now() + wait));
         let is_due = turn_at.is_some_and(|at| at <= turn.now());
         let is_same = entry.turn_at == turn_at && user.settled.is_empty() && user.refused.is_empty();
         let epoch = place.epoch;
@@ -355,6 +363,10 @@ impl Conversations {
             self.report_refused(turn, chat, *denied)?;
         }
         self.invite_again(turn, cx, chat, &user.settled)?;
+        // What is removed from a community goes from its channels before anything else.
+        if is_carried && is_due && self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody)? {
+            return Ok(());
+        }
         if let Some(change) = user.change
             && self.prepare(turn, cx, (chat, id), &change, Wish::OfUser)?
         {
@@ -418,6 +430,7 @@ impl Conversations {
         change: &Change,
         wish: Wish,
     ) -> Result<bool, EngineError> {
+        let change = &self.with_statement(cx, chat, change);
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(true) };
         if !group.may_change(change) {
             return Ok(false);

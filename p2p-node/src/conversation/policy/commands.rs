@@ -4,7 +4,7 @@ use rand::RngExt;
 use starling_keys::{AccountId, GroupLink};
 use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_TOPIC, Policy, PolicyMember, Role};
 
-use super::{IntentRow, PolicyEntry, offers::Answer};
+use super::{IntentRow, NewChannel, PolicyEntry, offers::Answer};
 use crate::{
     api::{
         Reply,
@@ -46,6 +46,8 @@ pub enum GroupCommand {
     Approve { chat: ChatId, account: AccountId, reply: Reply<()> },
     Refuse { chat: ChatId, account: AccountId, reply: Reply<()> },
     Set { chat: ChatId, settings: Vec<(GroupSetting, u32)>, reply: Reply<()> },
+    NewChannel(NewChannel, Reply<ChatId>),
+    RemoveChannel { chat: ChatId, channel: ChatId, reply: Reply<()> },
     Accept(ChatId, Reply<()>),
     Decline(ChatId, Reply<()>),
     Leave(ChatId, Reply<()>),
@@ -68,7 +70,7 @@ impl GroupCommand {
             Self::LookAtLink(_, reply) => fail(reply, error),
             Self::Join(_, reply) => fail(reply, error),
             Self::Requests(_, reply) => fail(reply, error),
-            Self::New { reply, .. } => fail(reply, error),
+            Self::New { reply, .. } | Self::NewChannel(_, reply) => fail(reply, error),
             Self::Invite { reply, .. }
             | Self::Remove { reply, .. }
             | Self::SetRole { reply, .. }
@@ -80,6 +82,7 @@ impl GroupCommand {
             | Self::EndLink { reply, .. }
             | Self::Approve { reply, .. }
             | Self::Refuse { reply, .. }
+            | Self::RemoveChannel { reply, .. }
             | Self::Accept(_, reply)
             | Self::Decline(_, reply)
             | Self::Leave(_, reply) => fail(reply, error),
@@ -88,7 +91,7 @@ impl GroupCommand {
 }
 
 /// The name of a group, as the user gives it.
-fn checked_group_name(name: &str) -> Result<String, NodeError> {
+pub(super) fn checked_group_name(name: &str) -> Result<String, NodeError> {
     starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
 }
 
@@ -102,7 +105,7 @@ fn settings_intents(settings: &[(GroupSetting, u32)]) -> Result<Vec<IntentRow>, 
     settings.iter().map(intent).collect()
 }
 
-fn refused<T>(why: GroupRefusal) -> Result<T, NodeError> {
+pub(super) fn refused<T>(why: GroupRefusal) -> Result<T, NodeError> {
     Err(NotAllowed::Group(why).into())
 }
 
@@ -216,9 +219,29 @@ impl Conversations {
             GroupCommand::EndLink { chat, link, reply } => (reply, self.end_link(cx, chat, link)),
             GroupCommand::Approve { chat, account, reply } => (reply, self.approve(turn, cx, chat, account)?),
             GroupCommand::Refuse { chat, account, reply } => (reply, self.refuse_request(turn, cx, chat, account)?),
+            GroupCommand::NewChannel(wanted, reply) => {
+                let made = self.new_channel(turn, cx, &wanted)?;
+                turn.reply(reply, made);
+                return Ok(());
+            }
+            GroupCommand::RemoveChannel { chat, channel, reply } => {
+                let community = self.policies.policy(&chat).and_then(Policy::community);
+                let result = match community.map(|community| community.channel(&channel.0).is_some()) {
+                    None => refused(GroupRefusal::NotACommunity),
+                    Some(false) => Err(NotFound::Group.into()),
+                    Some(true) => self.want(cx.dir, chat, vec![IntentRow::remove_channel(channel)]),
+                };
+                (reply, result)
+            }
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
-            GroupCommand::Leave(chat, reply) => (reply, self.leave(turn, cx, chat)?),
+            GroupCommand::Leave(chat, reply) => {
+                let left = self.leave(turn, cx, chat)?;
+                if left.is_ok() {
+                    self.leave_channels(turn, cx, chat)?;
+                }
+                (reply, left)
+            }
         };
         turn.reply(reply, result);
         Ok(())
@@ -247,7 +270,7 @@ impl Conversations {
         let home = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first());
         // At a server that keeps no parts of commits a group stays as small as its commits have to be.
         let hello = home.and_then(|home| cx.homes.servers.get(&home.peer)?.hello.as_ref());
-        let large = hello.is_none_or(|hello| hello.parts);
+        let large = kind != GroupKind::Community && hello.is_none_or(|hello| hello.parts);
         let Some(home) = home.map(ToString::to_string) else { return Ok(Err(Unreachable::Home.into())) };
         let chat = ChatId(turn.rng().random());
         let policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(kind);
@@ -270,14 +293,14 @@ impl Conversations {
     }
 
     /// Makes an MLS group with a policy for a conversation, which has this device alone.
-    fn make_mls_group(
+    pub(super) fn make_mls_group(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         chat: ChatId,
         policy: &Policy,
         home: String,
-    ) -> Result<(), EngineError> {
+    ) -> Result<GroupId, EngineError> {
         let group: GroupId = turn.rng().random();
         let live = cx.mls.create_with(&group, policy, turn.agreed_ms())?;
         let row = GroupRow {
@@ -293,7 +316,7 @@ impl Conversations {
         self.policy_moved(turn, cx, group, false)?;
         self.begin_audit(turn, chat)?;
         self.read_logs(turn, cx, group);
-        Ok(())
+        Ok(group)
     }
 
     /// Notes what the user wants of a group, if that is possible now.

@@ -10,6 +10,7 @@ pub(in crate::conversation) mod audit;
 mod cards;
 mod change;
 pub mod commands;
+mod community;
 mod join;
 mod leave;
 mod links;
@@ -18,6 +19,7 @@ mod offers;
 mod requests;
 mod shown;
 
+pub use community::NewChannel;
 pub use join::Joins;
 pub(in crate::conversation) use moved::shuts_out;
 
@@ -55,6 +57,8 @@ pub struct PolicyEntry {
     introduce_at: Option<u64>,
     /// When the audit log is handed on, in steady time.
     hand_on_at: Option<u64>,
+    /// When the ways into channels are told, in steady time.
+    tell_ways_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.
     rests_until: u64,
     /// It is entered again then.
@@ -122,11 +126,12 @@ impl IntentRow {
 
     /// Whether it says something else of what an earlier one is about.
     fn supersedes(&self, before: &Self) -> bool {
-        use IntentKind::{Ban, LinkEnd, LinkNew, Name, Role, Setting, Topic, Unban};
+        use IntentKind::{AddChannel, Ban, LinkEnd, LinkNew, Name, RemoveChannel, Role, Setting, Topic, Unban};
         match (self.kind(), before.kind()) {
             (Name, Name) | (Topic, Topic) => true,
             (Setting, Setting) => self.setting == before.setting,
             (LinkEnd, LinkNew) => self.link_id() == before.link_id(),
+            (AddChannel, RemoveChannel) | (RemoveChannel, AddChannel) => self.channel == before.channel,
             (Role, Role) | (Ban, Unban) | (Unban, Ban) => self.account == before.account,
             _ => false,
         }
@@ -158,8 +163,8 @@ impl Policies {
             // What is due by now waits for something else.
             let again = entry.enters_again.then_some(entry.rests_until);
             let expires = entry.next_expiry(turn);
-            let due =
-                entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at).chain(again).chain(expires);
+            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at);
+            let due = due.chain(entry.tell_ways_at).chain(again).chain(expires);
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {
@@ -284,7 +289,7 @@ impl ChatState {
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
 pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, policy: Permissions, body: &Body) -> bool {
     match (kind, body) {
-        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_)) => false,
+        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_) | Body::Ways(_)) => false,
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,

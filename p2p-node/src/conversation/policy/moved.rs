@@ -174,6 +174,7 @@ impl Conversations {
             self.write_again(turn, (chat, id))?;
         }
         self.sync_roster(turn, cx.dir, chat, id)?;
+        self.community_moved(turn, cx.dir, chat, before.as_ref())?;
         self.offer_ways_in(turn, cx, chat)?;
         self.leave_if_wanted(turn, cx, chat)?;
         // What our user wants, and is done by this, is found in this turn.
@@ -224,6 +225,7 @@ impl Conversations {
         }
         if !first && now.difference(&before).next().is_some() {
             self.introduce_soon(turn, dir, chat);
+            self.tell_ways_soon(turn, dir, chat);
         }
         turn.fact(Fact::ReachChanged);
         Ok(())
@@ -250,11 +252,15 @@ impl Conversations {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
             let enters_again = entry.enters_again && entry.rests_until <= turn.now();
             let hands_on = entry.row.hand_on && entry.hand_on_at.is_none_or(|at| at <= turn.now());
+            let tells_ways = entry.row.tell_ways && entry.tell_ways_at.is_none_or(|at| at <= turn.now());
             if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
                 self.introduce(turn, cx, chat);
             }
             if hands_on {
                 self.hand_on(turn, cx, chat)?;
+            }
+            if tells_ways {
+                self.tell_ways(turn, cx, chat);
             }
             if enters_again && let Some(id) = self.active_group(cx.dir, chat) {
                 match self.apart.seeks(&id) {
@@ -302,13 +308,18 @@ impl Conversations {
     }
 
     /// We are not in a group any more.
-    fn be_out(&mut self, turn: &mut Turn<'_>, chat: ChatId, standing: StandingRow) -> Result<(), EngineError> {
+    pub(super) fn be_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        standing: StandingRow,
+    ) -> Result<(), EngineError> {
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
         if entry.standing() == standing {
             return Ok(());
         }
         entry.set_standing(standing);
-        (entry.turn_at, entry.introduce_at, entry.hand_on_at) = (None, None, None);
+        (entry.turn_at, entry.introduce_at, entry.hand_on_at, entry.tell_ways_at) = (None, None, None, None);
         entry.row.intents.clear();
         entry.row.invited.clear();
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();

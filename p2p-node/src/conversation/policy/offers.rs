@@ -97,7 +97,7 @@ fn untold(dir: Directory<'_>, account: &AccountId, row: &InvitedRow) -> Vec<Devi
 
 impl Conversations {
     /// The way into a group that is in use.
-    fn way_into(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupOffer> {
+    pub(super) fn way_into(&self, dir: Directory<'_>, chat: ChatId) -> Option<GroupOffer> {
         let group = self.groups.get(&self.active_group(dir, chat)?)?;
         let door = group.row.door.as_ref()?;
         Some(GroupOffer {

@@ -52,6 +52,9 @@ pub struct PolicyRow {
     /// Links that this device has made.
     #[prost(message, repeated, tag = "20")]
     pub links: Vec<OwnLinkRow>,
+    /// Somebody is to be told the ways into the community's channels.
+    #[prost(bool, tag = "21")]
+    pub tell_ways: bool,
 }
 
 /// A link that this device has made. By whom it is used up, or whether it counts, is in the policy.
@@ -174,6 +177,12 @@ pub struct IntentRow {
     /// The link, if it is about one.
     #[prost(message, optional, tag = "20")]
     pub link: Option<WantedLinkRow>,
+    /// The conversation of the channel, if it is about one; its lowest role is the role.
+    #[prost(bytes = "vec", tag = "21")]
+    pub channel: Vec<u8>,
+    /// The MLS group of it.
+    #[prost(bytes = "vec", tag = "22")]
+    pub channel_group: Vec<u8>,
 }
 
 /// A link that is to be made or ended.
@@ -222,6 +231,10 @@ pub enum IntentKind {
     LinkNew = 20,
     /// Ends a link.
     LinkEnd = 21,
+    /// Adds a channel to a community.
+    AddChannel = 22,
+    /// Ends a channel of a community.
+    RemoveChannel = 23,
 }
 
 /// A way into a group that somebody has offered.
