@@ -51,6 +51,7 @@ pub use api::types::{
     TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
+pub use conversation::policy::NewChannel;
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 pub use net::{

@@ -144,7 +144,7 @@ async fn run(cli: Cli) -> CliResult {
         return screen::run(global).await;
     };
     match verb {
-        Verb::Try { headless } => verbs::try_starling(global, headless).await,
+        Verb::Try { headless } => Box::pin(verbs::try_starling(global, headless)).await,
         Verb::Init(args) => verbs::init(global, args).await,
         Verb::Whoami => verbs::whoami(global).await,
         Verb::Invite { uses, expires, qr, code } => verbs::invite(global, uses, &expires, qr, code).await,
@@ -152,6 +152,7 @@ async fn run(cli: Cli) -> CliResult {
         Verb::Device { command } => verbs::devices(global, command).await,
         Verb::Call { command } => Box::pin(verbs::calls(global, command)).await,
         Verb::Group { command } => verbs::groups(global, command).await,
+        Verb::Community { command } => verbs::communities(global, command).await,
         Verb::Chats { command } => verbs::chats(global, command).await,
         Verb::Send(args) => verbs::send(global, args).await,
         Verb::Listen { chat, since, exec, count } => verbs::listen(global, chat, since, exec, count).await,

@@ -15,7 +15,7 @@ requests! {
     /// One of them.
     #[derive(Default)]
     Show = "groups.show" -> Group => {
-        /// The group: its name, with or without `#`, or its id, with or without `id:`.
+        /// The group: its name, with or without `#`, `#community/channel`, or its id, with or without `id:`.
         group: String,
     }
 
@@ -100,9 +100,15 @@ requests! {
     New = "groups.new" -> Made => {
         /// What it is called.
         name: String,
-        /// What it is: a group, if that is not given, or a channel.
+        /// What it is: a group, if that is not given, a channel or a community.
         #[serde(skip_serializing_if = "Option::is_none")]
         kind: Option<ChatKind>,
+        /// The community that it is a channel of: then it has the members and roles of that, and nobody else is invited.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        community: Option<ChatId>,
+        /// The lowest role of the community that is in it; all, if that is not given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lowest: Option<Role>,
         /// Whom to invite.
         invite: Option<Vec<AccountId>>,
     }
@@ -201,6 +207,15 @@ requests! {
         group: ChatId,
         /// What; empty for nothing.
         topic: String,
+    }
+
+    /// Ends a channel of a community for all its members.
+    #[derive(Default)]
+    RemoveChannel = "groups.remove_channel" -> Done => {
+        /// The community.
+        group: ChatId,
+        /// The channel.
+        channel: ChatId,
     }
 
     /// Accepts an invitation into a group.

@@ -153,6 +153,7 @@ table! {
     groups::SetRole,
     groups::Rename,
     groups::SetTopic,
+    groups::RemoveChannel,
     groups::Accept,
     groups::Decline,
     groups::Leave,

@@ -14,7 +14,7 @@ pub struct Group {
     pub name: String,
     /// What it is about.
     pub topic: String,
-    /// What it is: `group` or `channel`.
+    /// What it is: `group`, `channel` or `community`.
     pub kind: super::ChatKind,
     /// What this account is in it.
     pub standing: Standing,
@@ -31,6 +31,23 @@ pub struct Group {
     pub banned: Vec<ContactRef>,
     /// Something that was wanted of it here is still to be done.
     pub changing: bool,
+    /// The community that it is a channel of.
+    #[serde(default)]
+    pub community: Option<ChatId>,
+    /// Its channels, if it is a community.
+    #[serde(default)]
+    pub channels: Vec<GroupChannel>,
+}
+
+/// A channel of a community.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupChannel {
+    /// Its conversation.
+    pub id: ChatId,
+    /// What it is called; null where this account is not in it (yet).
+    pub name: Option<String>,
+    /// The lowest role that is in it.
+    pub lowest: Role,
 }
 
 /// An account of a group.
@@ -125,6 +142,9 @@ pub struct AuditEntry {
     pub text: Option<String>,
     /// The link.
     pub link: Option<String>,
+    /// The channel of the community.
+    #[serde(default)]
+    pub channel: Option<ChatId>,
 }
 
 /// A link into a group.
@@ -223,6 +243,10 @@ words! {
         LinkEnded = "link_ended",
         /// A link was used.
         LinkUsed = "link_used",
+        /// A community has one more channel.
+        ChannelAdded = "channel_added",
+        /// A channel of a community was ended.
+        ChannelRemoved = "channel_removed",
     }
 }
 

@@ -40,8 +40,8 @@ pub use call::{
     RelayTest, SoundDevice,
 };
 pub use group::{
-    AuditAction, AuditEntry, AuditLog, Group, GroupLink, GroupMember, GroupPolicy, GroupPreview, JoinRequest,
-    LinkChange, Role, Standing,
+    AuditAction, AuditEntry, AuditLog, Group, GroupChannel, GroupLink, GroupMember, GroupPolicy, GroupPreview,
+    JoinRequest, LinkChange, Role, Standing,
 };
 pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};

@@ -157,6 +157,8 @@ words! {
         Group = "group",
         /// One in which few write and many read.
         Channel = "channel",
+        /// One with channels that have its members and roles.
+        Community = "community",
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
             NewJoinLink, Role,
         },
     },
+    conversation::policy::NewChannel,
     engine::GroupCommand,
 };
 
@@ -68,6 +69,16 @@ impl Node {
     /// Gives settings of a group other values.
     pub async fn set_in_group(&self, chat: ChatId, settings: Vec<(GroupSetting, u32)>) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Set { chat, settings, reply }).await
+    }
+
+    /// Makes a channel of a community, with the community's members and roles. The community lists it when its rendezvous can be reached.
+    pub async fn new_channel(&self, channel: NewChannel) -> Result<ChatId, NodeError> {
+        self.call(|reply| GroupCommand::NewChannel(channel, reply)).await
+    }
+
+    /// Ends a channel of a community for all.
+    pub async fn remove_channel(&self, community: ChatId, channel: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::RemoveChannel { chat: community, channel, reply }).await
     }
 
     /// The audit log of a group, as far as it is here.

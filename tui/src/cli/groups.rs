@@ -15,6 +15,9 @@ pub enum Groups {
         /// Make a channel: admins write, and the others read; `settings --comment` lets them answer.
         #[arg(long)]
         channel: bool,
+        /// Make it a channel of a community: it has the members and roles of that.
+        #[arg(long, value_name = "#COMMUNITY", conflicts_with = "who")]
+        community: Option<String>,
         /// Whom to invite.
         #[arg(value_name = "@WHO")]
         who: Vec<String>,

@@ -2,6 +2,7 @@
 
 mod account;
 mod calls;
+mod communities;
 mod groups;
 mod messages;
 mod people;
@@ -13,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 pub use self::{
     account::{Audience, Devices, HistoryArg, HistoryCommand, Init, ProfileCommand},
     calls::{Answer, Calls, MediaArgs},
+    communities::{Channels, Communities},
     groups::{Groups, Links as GroupLinks, Role as GroupRole, Settings as GroupSettings},
     messages::{Chats, Send},
     people::Contacts,
@@ -166,6 +168,11 @@ pub enum Verb {
     Group {
         #[command(subcommand)]
         command: Groups,
+    },
+    /// Communities: groups with channels that have their members and roles.
+    Community {
+        #[command(subcommand)]
+        command: Communities,
     },
     /// Conversations.
     Chats {

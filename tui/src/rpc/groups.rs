@@ -6,7 +6,7 @@ use starling_control::{
     objects::{self, ChatKind},
 };
 use starling_keys::{AccountId, GroupLink, InviteError};
-use starling_node::{Group, GroupKind, GroupRequest, GroupSetting, Joining, NewJoinLink, Node, Role};
+use starling_node::{Group, GroupKind, GroupRequest, GroupSetting, Joining, NewChannel, NewJoinLink, Node, Role};
 
 use super::{
     convert::{self, Names},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::error::CliError;
 
-/// The group that somebody means: by its name, or its id.
+/// The group that somebody means: by its name, or its id; a channel of a community also by `#community/channel`.
 pub(super) async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> {
     let groups = node.groups().await?;
     let named = wanted.strip_prefix('#').unwrap_or(wanted);
@@ -23,16 +23,11 @@ pub(super) async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> 
     if let Some(found) = groups.iter().find(|group| group.id.to_string() == with_id) {
         return Ok(found.clone());
     }
-    let fits = |group: &&Group| starling_text::same(&group.name, named);
-    let found: Vec<&Group> = groups.iter().filter(fits).collect();
-    // A group that we are in goes before invitations, which any contact can send, and those before groups that are over.
-    let place = |group: &&&Group| convert::closeness(group.standing);
-    let closest = found.iter().min_by_key(place).map(|group| group.standing);
-    let found: Vec<&Group> = found
-        .iter()
-        .copied()
-        .filter(|group| closest.is_some_and(|c| convert::closeness(group.standing) == convert::closeness(c)))
-        .collect();
+    let whole = |group: &&Group| starling_text::same(&group.name, named);
+    let mut found = closest(groups.iter().filter(whole).collect());
+    if found.is_empty() {
+        found = closest(groups.iter().filter(|group| is_channel_called(&groups, group, named)).collect());
+    }
     match found.as_slice() {
         [one] => Ok((*one).clone()),
         [] => {
@@ -41,10 +36,43 @@ pub(super) async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> 
         }
         several => {
             let text = format!("“{}” is the name of {} groups", named.escape_debug(), several.len());
-            let ids: Vec<String> = several.iter().map(|group| format!("id:{}", group.id)).collect();
-            let error = CliError::usage(text).hint(format!("use one of: {}", ids.join(", ")));
+            let names: Vec<String> = several.iter().map(|group| unique_name(&groups, group, several)).collect();
+            let error = CliError::usage(text).hint(format!("use one of: {}", names.join(", ")));
             Err(CliError { reason: Some("which_group".into()), ..error })
         }
+    }
+}
+
+/// Those that are closest to us: a group that we are in goes before invitations, which any contact can send, and those before groups that are over.
+fn closest(found: Vec<&Group>) -> Vec<&Group> {
+    let place = |group: &&Group| convert::closeness(group.standing);
+    let closest = found.iter().map(place).min();
+    found.into_iter().filter(|group| closest == Some(place(group))).collect()
+}
+
+/// The community that a group is a channel of.
+fn community_of<'a>(groups: &'a [Group], channel: &Group) -> Option<&'a Group> {
+    let id = channel.community()?;
+    groups.iter().find(|group| group.id == id)
+}
+
+/// Whether a channel is called so, after its community and a slash. Either name may have slashes of its own.
+fn is_channel_called(groups: &[Group], channel: &Group, named: &str) -> bool {
+    let Some(community) = community_of(groups, channel) else { return false };
+    named.match_indices('/').any(|(at, slash)| {
+        let (first, second) = (&named[..at], &named[at + slash.len()..]);
+        starling_text::same(&community.name, first) && starling_text::same(&channel.name, second)
+    })
+}
+
+/// What tells one of several groups of a name from the others: the community that it is a channel of, or its id.
+fn unique_name(groups: &[Group], group: &Group, several: &[&Group]) -> String {
+    let of = |group: &Group| community_of(groups, group).map(|community| community.name.clone());
+    match of(group) {
+        Some(name) if several.iter().filter(|other| of(other).as_ref() == Some(&name)).count() == 1 => {
+            format!("#{name}/{}", group.name)
+        }
+        _ => format!("id:{}", group.id),
     }
 }
 
@@ -84,9 +112,22 @@ impl Serve<groups::New> for Session {
         let kind = match request.kind.unwrap_or(ChatKind::Group) {
             ChatKind::Group => GroupKind::Group,
             ChatKind::Channel => GroupKind::Channel,
+            ChatKind::Community => GroupKind::Community,
             ChatKind::Direct => return Err(Error::invalid_param("kind", "a direct conversation is no group")),
         };
-        let made = node.new_group(request.name, kind, accounts).await.map_err(CliError::from)?;
+        let made = match &request.community {
+            Some(_) if !accounts.is_empty() => {
+                return Err(Error::invalid_param("invite", "a channel has the members of its community"));
+            }
+            Some(community) => {
+                let lowest = request.lowest.map_or(Role::Reader, node_role);
+                let channel =
+                    NewChannel { community: id("community", community.as_str())?, name: request.name, kind, lowest };
+                node.new_channel(channel).await
+            }
+            None => node.new_group(request.name, kind, accounts).await,
+        };
+        let made = made.map_err(CliError::from)?;
         let found = group(node, &format!("id:{made}")).await?;
         Ok(groups::Made { id: made.to_string().into(), name: found.name })
     }
@@ -192,6 +233,9 @@ serve_done! {
     };
     groups::Rename: |node, request, group| node.rename_group(group, request.name);
     groups::SetTopic: |node, request, group| node.set_topic(group, request.topic);
+    groups::RemoveChannel: |node, request, group| {
+        node.remove_channel(group, id("channel", request.channel.as_str())?)
+    };
     groups::Approve: |node, request, group| node.approve_join(group, id("account", request.account.as_str())?);
     groups::Refuse: |node, request, group| node.refuse_join(group, id("account", request.account.as_str())?);
     groups::Accept: |node, request, group| node.accept_group(group);

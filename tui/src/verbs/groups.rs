@@ -29,21 +29,17 @@ pub async fn groups(global: &Global, command: Groups) -> CliResult {
     result
 }
 
-async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
+pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
     catch_up(global, client).await?;
     match command {
-        Groups::New { name, channel, who } => {
+        Groups::New { name, channel, community, who } => {
             let invite = Some(accounts(client, &who).await?);
             let kind = channel.then_some(ChatKind::Channel);
-            let made = client.call(New { name, kind, invite }).await?;
-            if global.json {
-                return print_object(&made);
-            }
-            print(format!("#{}  id:{}", safe_line(&made.name), made.id))?;
-            if !who.is_empty() {
-                say(global, "They are invited, and come in when they accept: starling group accept");
-            }
-            Ok(())
+            let community = match community {
+                Some(community) => Some(find_group(client, &community).await?.id),
+                None => None,
+            };
+            made(global, client, New { name, kind, invite, community, ..New::default() }).await
         }
         Groups::List => list(global, client).await,
         Groups::Show { group } => show(global, &find_group(client, &group).await?),
@@ -205,6 +201,11 @@ fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
     let by = name(&entry.by);
     let whom = entry.account.as_ref().map(name).unwrap_or_default();
     let text = || safe_line(entry.text.as_deref().unwrap_or_default());
+    let channel = || {
+        let known = group.channels.iter().find(|channel| Some(&channel.id) == entry.channel.as_ref());
+        let name = known.and_then(|channel| channel.name.as_deref());
+        name.or(entry.channel.as_ref().map(|id| id.as_str())).map(safe_line).unwrap_or_default()
+    };
     let link = || entry.link.as_deref().unwrap_or_default();
     match entry.action {
         AuditAction::Made => format!("{by} made the group"),
@@ -224,6 +225,8 @@ fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
         AuditAction::LinkMade => format!("{by} made the link {}", link()),
         AuditAction::LinkEnded => format!("{by} ended the link {}", link()),
         AuditAction::LinkUsed => format!("{by} came by the link {}", link()),
+        AuditAction::ChannelAdded => format!("{by} added the channel {}", channel()),
+        AuditAction::ChannelRemoved => format!("{by} ended the channel {}", channel()),
     }
 }
 
@@ -304,8 +307,26 @@ pub(super) async fn changed(
     }
 }
 
+/// Makes a group, and says what it is called.
+pub async fn made(global: &Global, client: &Client, wanted: New) -> CliResult {
+    let invites = wanted.invite.as_ref().is_some_and(|invite| !invite.is_empty());
+    let in_community = wanted.community.is_some();
+    let made = client.call(wanted).await?;
+    if global.json {
+        return print_object(&made);
+    }
+    print(format!("#{}  id:{}", safe_line(&made.name), made.id))?;
+    if invites {
+        say(global, "They are invited, and come in when they accept: starling group accept");
+    }
+    if in_community {
+        say(global, "The members of the community come in by themselves.");
+    }
+    Ok(())
+}
+
 /// The accounts of contacts.
-async fn accounts(client: &Client, who: &[String]) -> CliResult<Vec<AccountId>> {
+pub async fn accounts(client: &Client, who: &[String]) -> CliResult<Vec<AccountId>> {
     let mut accounts = Vec::new();
     for who in who {
         accounts.push(find(client, who).await?.account);
@@ -330,28 +351,29 @@ async fn member(client: &Client, group: &Group, who: &str) -> CliResult<AccountI
 }
 
 async fn list(global: &Global, client: &Client) -> CliResult {
-    for group in client.call(List {}).await? {
-        if global.json {
-            print_object(&group)?;
-            continue;
-        }
-        let note = match group.standing {
-            Standing::Member => group.role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
-            Standing::Invited => {
-                let by = group.invited_by.as_ref().and_then(|by| by.name.as_deref()).unwrap_or_default();
-                format!("{} invites you: starling group accept id:{}", safe_line(by), group.id)
-            }
-            other => other.as_str().to_owned(),
-        };
-        let members = match group.members.len() {
-            0 => String::new(),
-            count => format!("{count} members"),
-        };
-        let kind = if group.kind == ChatKind::Group { "" } else { group.kind.as_str() };
-        let what = [kind, &members].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
-        print(format!("#{:<23} {what:<21} {note}", safe_line(&group.name)).trim_end())?;
+    client.call(List {}).await?.iter().try_for_each(|group| show_in_list(global, group))
+}
+
+/// A group as one line.
+pub fn show_in_list(global: &Global, group: &Group) -> CliResult {
+    if global.json {
+        return print_object(group);
     }
-    Ok(())
+    let note = match group.standing {
+        Standing::Member => group.role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
+        Standing::Invited => {
+            let by = group.invited_by.as_ref().and_then(|by| by.name.as_deref()).unwrap_or_default();
+            format!("{} invites you: starling group accept id:{}", safe_line(by), group.id)
+        }
+        other => other.as_str().to_owned(),
+    };
+    let members = match group.members.len() {
+        0 => String::new(),
+        count => format!("{count} members"),
+    };
+    let kind = if group.kind == ChatKind::Group { "" } else { group.kind.as_str() };
+    let what = [kind, &members].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");
+    print(format!("#{:<23} {what:<21} {note}", safe_line(&group.name)).trim_end())
 }
 
 fn show(global: &Global, group: &Group) -> CliResult {
@@ -372,6 +394,14 @@ fn show(global: &Global, group: &Group) -> CliResult {
         };
         let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
         print(format!("  {name:<24} {:<10} {devices}", member.role.as_str()))?;
+    }
+    if let Some(community) = &group.community {
+        print(format!("community     id:{community}"))?;
+    }
+    for channel in &group.channels {
+        let name = channel.name.as_deref().map_or_else(|| "(not known here)".to_owned(), safe_line);
+        let whom = if channel.lowest == Role::Reader { "" } else { channel.lowest.as_str() };
+        print(format!("  #{name:<23} {whom:<10} id:{}", channel.id))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod call_test;
 mod call_watch;
 mod calls;
 mod chats;
+mod communities;
 mod devices;
 mod doctor;
 mod exec;
@@ -40,6 +41,7 @@ use crate::{
 
 pub use calls::calls;
 pub use chats::{chats, history, search};
+pub use communities::communities;
 pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
 pub use groups::groups;

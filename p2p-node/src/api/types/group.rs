@@ -154,6 +154,17 @@ impl Group {
         self.rules.as_ref().map_or(GroupKind::Group, |rules| rules.kind)
     }
 
+    /// The community that it is a channel of.
+    pub fn community(&self) -> Option<ChatId> {
+        self.rules.as_ref()?.channel_of.map(|of| ChatId(of.community))
+    }
+
+    /// The channels of a community, each with the lowest role that is in it.
+    pub fn channels(&self) -> impl Iterator<Item = (ChatId, Role)> {
+        let channels = self.rules.iter().filter_map(|rules| rules.community.as_ref()).flat_map(|of| &of.channels);
+        channels.map(|channel| (ChatId(channel.conversation), channel.lowest))
+    }
+
     /// What we may do in it.
     pub fn role(&self) -> Option<Role> {
         self.members.iter().find(|m| m.own).map(|m| m.role)

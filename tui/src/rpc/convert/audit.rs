@@ -2,7 +2,7 @@
 
 use starling_control::objects;
 use starling_keys::AccountId;
-use starling_node::{AuditAction, AuditEntry, AuditLog, GroupSetting, Role};
+use starling_node::{AuditAction, AuditEntry, AuditLog, ChatId, GroupSetting, Role};
 
 use super::{id, people::role, time};
 
@@ -64,6 +64,14 @@ fn audit_entry(number: u64, entry: &AuditEntry) -> objects::AuditEntry {
         AuditAction::LinkUsed(of) => {
             shown.link = link(of);
             objects::AuditAction::LinkUsed
+        }
+        AuditAction::ChannelAdded(of) => {
+            shown.channel = Some(id(ChatId(*of)));
+            objects::AuditAction::ChannelAdded
+        }
+        AuditAction::ChannelRemoved(of) => {
+            shown.channel = Some(id(ChatId(*of)));
+            objects::AuditAction::ChannelRemoved
         }
         AuditAction::Role(account, to) => {
             (shown.account, shown.role) = (of_account(account), Some(role(*to)));

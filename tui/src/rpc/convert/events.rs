@@ -108,7 +108,14 @@ impl Names {
             policy: group_policy(group),
             banned: group.rules.iter().flat_map(|rules| &rules.bans).filter_map(|a| self.banned(a)).collect(),
             changing: group.changing,
+            community: group.community().map(id),
+            channels: group.channels().map(|(channel, lowest)| self.channel(channel, lowest)).collect(),
         }
+    }
+
+    fn channel(&self, channel: ChatId, lowest: Role) -> objects::GroupChannel {
+        let name = self.groups.get(&channel).map(|group| group.name.clone());
+        objects::GroupChannel { id: id(channel), name, lowest: role(lowest) }
     }
 
     /// A link into a group.

@@ -91,6 +91,7 @@ fn kind(kind: GroupKind) -> ChatKind {
     match kind {
         GroupKind::Group => ChatKind::Group,
         GroupKind::Channel => ChatKind::Channel,
+        GroupKind::Community => ChatKind::Community,
     }
 }
 

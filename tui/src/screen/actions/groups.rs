@@ -213,7 +213,7 @@ fn make(app: &mut App, line: &str, kind: ChatKind) {
     let (name, who) = line.split_once(" @").unwrap_or((line, ""));
     let who = if who.is_empty() { String::new() } else { format!("@{who}") };
     if let Some(accounts) = contacts(app, &who) {
-        app.change(New { name: name.trim().to_owned(), kind: Some(kind), invite: Some(accounts) });
+        app.change(New { name: name.trim().to_owned(), kind: Some(kind), invite: Some(accounts), ..New::default() });
     }
 }
 
