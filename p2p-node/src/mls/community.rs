@@ -169,3 +169,8 @@ pub(super) fn stated_by(before: &Policy, reasons: &Reasons) -> Option<AccountId>
     let statement = reasons.statement.as_ref().filter(|_| before.channel_of().is_some())?;
     Certificate::from_bytes(&statement.certificate).ok().map(|signer| signer.account())
 }
+
+#[cfg(test)]
+#[path = "community_tests.rs"]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests;

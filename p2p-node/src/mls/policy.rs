@@ -197,10 +197,13 @@ pub fn check_change(
         }
     }
     for member in before.members.iter().filter(|m| gone.contains(&m.account)) {
+        let may_remove = role <= permissions.remove && role.is_above(member.role);
         // From a channel of a community nobody is removed but with a ban: the next statement would bring them back.
         let stays_out = !is_channel || after.bans(&member.account);
-        let may_remove = role <= permissions.remove && role.is_above(member.role) && stays_out;
-        check_gone(member, (author, may_remove), reasons, place)?;
+        match check_gone(member, (author, may_remove && stays_out), reasons, place) {
+            Err(Denied::Role) if may_remove => return Err(Denied::Community),
+            checked => checked?,
+        }
     }
     if after.removed != removed_after(before, after) {
         return Err(Denied::Removed);

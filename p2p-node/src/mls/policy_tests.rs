@@ -10,12 +10,16 @@ use starling_keys::{
     chain::{Joining, Rights, SignWith},
 };
 use starling_wire::{
-    AuditAction, AuditHead, GroupKind, GroupSetting, JOIN_DOMAIN, JoinLink, JoinProof, Joiner, LEAVE_DOMAIN, Leave,
-    MAX_AUTHORS, MAX_GROUP_ACCOUNTS, Policy, PolicyContext, PolicyMember, Reasons, Role,
+    AuditAction, AuditHead, ChannelOf, GroupKind, GroupSetting, JOIN_DOMAIN, JoinLink, JoinProof, Joiner, LEAVE_DOMAIN,
+    Leave, MAX_AUTHORS, MAX_GROUP_ACCOUNTS, Policy, PolicyContext, PolicyMember, Reasons, Role, Statement,
 };
 
 use super::{
-    super::{ByLink, Expected, GroupError, Judged, KeyPackages, LiveGroup, Mls, audit_of, modified},
+    super::{
+        ByLink, Expected, GroupError, Judged, KeyPackages, LiveGroup, Mls, audit_of,
+        community::{carried, state},
+        modified,
+    },
     *,
 };
 
@@ -942,4 +946,39 @@ fn who_leaves_is_told_from_who_was_removed_in_the_audit_log() {
         let entries = audit_of(&before, &after.policy().unwrap(), company.owner.id(), after.epoch());
         assert_eq!((entries.len(), &entries[0].action), (1, &action));
     }
+}
+
+#[test]
+fn what_a_community_states_any_member_carries_into_its_channels() {
+    let of = ChannelOf { community: [9; 16], lowest: Role::Reader, numbers: [1; 3] };
+    let company = Company::made(&[Role::Admin, Role::Member, Role::Member], |policy| {
+        let mut policy = policy.with_rules(GroupKind::Channel);
+        policy.rules.as_mut().unwrap().channel_of = Some(of);
+        policy
+    });
+    let [bob, carol] = [1, 2].map(|at: usize| company.others[at].0.id());
+    let key = DeviceKey::generate();
+    let certificate = Certificate::issue(&company.owner, key.id(), 1);
+    let (before, epoch) = (company.policy(), company.group.epoch());
+    let mut roster = before.roster();
+    roster.retain(|(account, _)| account != carol.as_bytes());
+    let statement = state([9; 16], 2, roster, (&certificate, &key));
+    let policy = carried(&before, &statement, epoch).unwrap();
+    let carries = |policy: Policy, statement: &Statement| {
+        let reasons = Reasons { statement: Some(statement.clone()), ..Reasons::default() };
+        company.others[1].2.prepare_change(&Change { policy, reasons }, NOW_MS, Vec::new())
+    };
+    let (commit, _) = carries(policy.clone(), &statement).unwrap();
+    let group = follow(&company.group, &commit);
+    let after = group.policy().unwrap();
+    assert_eq!((group.members().len(), after.role(carol.as_bytes())), (3, None));
+    let Judged::Removed(removal) = company.others[2].2.judge(&commit) else { panic!("she is not removed") };
+    assert_eq!(removal.policy, after);
+    // In the audit log stands who has said it, not who has carried it on.
+    let entries = audit_of(&before, &after, bob, group.epoch());
+    assert_eq!(entries.iter().map(|e| &e.action).collect::<Vec<_>>(), [&AuditAction::Removed(*carol.as_bytes())]);
+    assert_eq!(entries[0].by, *company.owner.id().as_bytes());
+    let forged = Statement { signature: [3; 64], ..statement };
+    assert!(carries(policy, &forged).is_err());
+    assert!(company.changes(Some(0), |p| p.remove(carol.as_bytes())).is_none());
 }

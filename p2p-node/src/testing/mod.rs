@@ -5,6 +5,7 @@ mod apart_tests;
 mod call_tests;
 mod chain_tests;
 mod clock_tests;
+mod community_tests;
 mod company;
 mod company_attack_tests;
 mod company_link_tests;

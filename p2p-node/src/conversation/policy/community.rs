@@ -344,6 +344,15 @@ impl Conversations {
         Ok(self.want(cx.dir, wanted.community, vec![intent]).map(|()| chat))
     }
 
+    /// Whether a conversation is a channel of a community in which our account may remove others: what it says there has to count in the channel.
+    pub(super) fn leads_community_of(&self, own: &AccountId, chat: ChatId) -> bool {
+        let Some(channel) = self.policies.policy(&chat).and_then(Policy::channel_of) else { return false };
+        let community = ChatId(channel.community);
+        let role = self.policies.policy(&community).and_then(|policy| policy.role(own.as_bytes()));
+        self.policies.standing(&community) == Some(StandingRow::Member)
+            && role.is_some_and(|role| role <= Role::Moderator)
+    }
+
     /// Our user leaves a community: its channels, too.
     pub(super) fn leave_channels(
         &mut self,

@@ -56,6 +56,7 @@ impl Conversations {
             }
             StandingRow::Leaving => return Ok(Ok(())),
             StandingRow::Entering => return self.leave_before_entered(turn, cx, chat).map(Ok),
+            StandingRow::Member if self.leads_community_of(&own, chat) => Err(GroupRefusal::Community),
             StandingRow::Member => entry.check_may_leave(&own),
             _ => Err(GroupRefusal::NotAMember),
         };
