@@ -99,10 +99,11 @@ impl Conversations {
     /// A change of a community with the statement of who is in it after that, if it is our user's to say so.
     pub(super) fn with_statement(&self, cx: &Context<'_>, chat: ChatId, change: &Change) -> Change {
         let (mut change, own) = (change.clone(), cx.dir.account.id());
-        let Some(before) = self.policies.policy(&chat) else { return change };
+        let Some(entry) = self.policies.of.get(&chat) else { return change };
+        let Some(before) = &entry.policy else { return change };
         let role = before.role(own.as_bytes()).filter(|role| *role <= Role::Moderator);
         let Some((community, role)) = before.community().zip(role) else { return change };
-        if before.roster() == change.policy.roster() && before.is_stated() {
+        if before.roster() == change.policy.roster() && !entry.restates(&own) {
             return change;
         }
         // What was said in a channel and is not known here does not come before it.
