@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, GroupSetting, Leave, Policy, PolicyMember};
+use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember};
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
@@ -59,7 +59,8 @@ impl PolicyEntry {
                 group_event(turn, DurableEventKind::GroupBanned, chat, account, "")?;
             }
             let is_set = GroupSetting::ALL.into_iter().any(|setting| was.value(setting) != is.value(setting));
-            if is_set || was.bans.iter().any(|account| !is.bans(account)) {
+            let channels = |rules: &GroupRules| rules.community.as_ref().map(|community| community.channels.clone());
+            if is_set || channels(was) != channels(is) || was.bans.iter().any(|account| !is.bans(account)) {
                 group_event(turn, DurableEventKind::GroupPolicy, chat, &[], "")?;
             }
         }
