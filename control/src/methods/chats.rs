@@ -10,7 +10,8 @@ requests! {
     /// The conversation that somebody means.
     #[derive(Default)]
     Find = "chats.find" -> ChatRef => {
-        /// `#group`, `#community/channel`, `@contact`, an account, an address, the id of a conversation, with or without `id:`, or a name that only one has.
+        /// `#group`, `#community/channel`, `@contact`, an account, an address, the id of a conversation, with or without `id:`, or a name that only
+        /// one has.
         who: String,
     }
 

@@ -1,5 +1,5 @@
-//! Communities and their channels: a channel judges by its own copy of the roles, which commits change that carry statements of the community. Nothing
-//! here looks at another group.
+//! Communities and their channels: a channel judges by its own copy of the roles, which commits change that carry statements of the community.
+//! Nothing here looks at another group.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +28,8 @@ fn signer(statement: &Statement) -> Option<Certificate> {
     signed.then_some(certificate)
 }
 
-/// Which statements decide of an account that has these roles in a channel and in a community: 0 for those of owners, 1 also for those of admins, 2 for
-/// those of moderators, too. So nobody acts on an equal or a higher role by a statement either.
+/// Which statements decide of an account that has these roles in a channel and in a community: 0 for those of owners, 1 also for those of admins, 2
+/// for those of moderators, too. So nobody acts on an equal or a higher role by a statement either.
 pub fn level_of(was: Option<Role>, is: Option<Role>) -> Option<usize> {
     Some(match was.into_iter().chain(is).min()? {
         Role::Owner | Role::Admin => 0,
@@ -38,8 +38,8 @@ pub fn level_of(was: Option<Role>, is: Option<Role>) -> Option<usize> {
     })
 }
 
-/// What a statement makes of the policy of a channel in an epoch. None if it changes nothing there: it is of another community, older than what counted,
-/// not signed by somebody with a role, or says what the channel has already.
+/// What a statement makes of the policy of a channel in an epoch. None if it changes nothing there: it is of another community, older than what
+/// counted, not signed by somebody with a role, or says what the channel has already.
 pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Policy> {
     let channel = before.channel_of()?;
     let newest = channel.newest().saturating_add(MAX_STATEMENT_STEP);
@@ -137,8 +137,8 @@ fn changes_members(before: &Policy, after: &Policy, reasons: &Reasons) -> bool {
     after.members.iter().any(is_other) || !gone.iter().all(leaves)
 }
 
-/// Whether a commit to a community says what its channels have to know, signed by its author: those who may remove somebody say so with the commit that
-/// does it, so that any member can carry it on.
+/// Whether a commit to a community says what its channels have to know, signed by its author: those who may remove somebody say so with the commit
+/// that does it, so that any member can carry it on.
 pub(super) fn check_stated(
     before: &Policy,
     after: &Policy,

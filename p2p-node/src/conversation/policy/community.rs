@@ -1,5 +1,5 @@
-//! Communities: their channels have their membership and roles. Whoever changes these in a community signs a statement of who is in it, which stands in the
-//! community's policy; any member of a channel commits it there, one after the other. The ways into channels are told in the community.
+//! Communities: their channels have their membership and roles. Whoever changes these in a community signs a statement of who is in it, which stands
+//! in the community's policy; any member of a channel commits it there, one after the other. The ways into channels are told in the community.
 
 use rand::RngExt;
 use starling_keys::AccountId;
@@ -175,8 +175,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// Somebody has come who does not know the ways into channels, or there are others: one of those who know them says them, one after the other until
-    /// one has.
+    /// Somebody has come who does not know the ways into channels, or there are others: those who know them say them, one after the other until one
+    /// has.
     pub(super) fn tell_ways_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, community: ChatId) {
         let Some(group) = self.active_group(dir, community).and_then(|id| self.groups.get(&id)) else { return };
         let turns = turn_of(group, &dir.account.device());
