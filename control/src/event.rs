@@ -80,6 +80,9 @@ pub enum EventKind {
         chat: ChatRef,
         /// They are typing now.
         typing: bool,
+        /// Who, in a group; absent in a conversation with one contact.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<ContactRef>,
     },
     /// Another device of the account has left something unsent in a conversation, or cleared that.
     #[serde(rename = "chat.draft")]

@@ -320,7 +320,9 @@ impl Names {
     /// What an event that is not kept is about.
     pub async fn transient(&self, live: &TransientEvent, node: &Node) -> Result<EventKind, NodeError> {
         Ok(match live {
-            TransientEvent::Typing { chat, typing } => EventKind::Typing { chat: self.chat(*chat), typing: *typing },
+            TransientEvent::Typing { chat, typing } => {
+                EventKind::Typing { chat: self.chat(*chat), typing: *typing, member: None }
+            }
             TransientEvent::Presence { account, availability, last_seen_ms } => EventKind::Presence {
                 contact: self.contact(*account, ""),
                 presence: presence(*availability),
