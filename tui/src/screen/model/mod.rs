@@ -2,11 +2,16 @@
 
 mod call;
 mod directory;
+pub mod group;
 mod history;
 mod kept;
 mod list;
+mod members;
 mod message;
+mod notes;
 mod numbers;
+mod people;
+mod settings;
 
 pub use self::{
     call::CallState,
@@ -14,6 +19,10 @@ pub use self::{
     history::{History, Inserted, Wants},
     kept::{Draft, Kept, KeptChat, Mode, Place},
     list::{ChatList, ListRow},
+    members::Members,
     message::{Message, page},
+    notes::{Notes, YOU},
     numbers::Numbers,
+    people::several,
+    settings::{Field, SettingsForm, and_above, span},
 };
