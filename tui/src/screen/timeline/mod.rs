@@ -2,17 +2,20 @@
 
 mod row;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget};
 use starling_control::objects::DeliveryState;
 use starling_node::{Clock, MessageId};
 
-use self::row::{GUTTER, Head, Laid, Quoted, lay_out};
+use self::row::{Beside, GUTTER, Head, Laid, Quoted, lay_out, note_rows};
 pub use self::row::{cut, cut_off};
 use super::{
     clock,
-    model::{History, Inserted, Message, Numbers, Place, Wants},
+    model::{History, Inserted, Message, Notes, Numbers, Place, Wants},
     theme::Theme,
 };
 
@@ -45,6 +48,8 @@ pub struct Timeline {
     first_new: Option<MessageId>,
     /// Messages that came while the view was further up.
     pub below: usize,
+    /// What has happened in the group: lines between the messages.
+    notes: Notes,
 }
 
 impl Timeline {
@@ -56,7 +61,8 @@ impl Timeline {
     /// Another window of messages in place of this one.
     fn replace(&mut self, history: History) {
         let (numbers, unfolded) = (std::mem::take(&mut self.numbers), std::mem::take(&mut self.unfolded));
-        *self = Self { history, numbers, unfolded, ..Self::default() };
+        let notes = std::mem::take(&mut self.notes);
+        *self = Self { history, numbers, unfolded, notes, ..Self::default() };
     }
 
     /// The newest page of the chat.
@@ -73,6 +79,14 @@ impl Timeline {
             self.relay();
         }
         self.first_new = first;
+    }
+
+    /// What has happened in the group of this chat.
+    pub fn set_notes(&mut self, notes: Notes) {
+        if self.notes != notes {
+            self.notes = notes;
+            self.relay();
+        }
     }
 
     /// Nothing is new any more.
@@ -321,16 +335,19 @@ impl Timeline {
 
     /// Lays a message out if it is not; gives its number of rows.
     fn lay(&mut self, index: usize, width: u16, theme: &Theme) -> usize {
-        let head = self.head(index);
+        let (head, notes) = (self.head(index), self.notes_beside(index));
         let Some(message) = self.history.get(index) else { return 0 };
-        if let Some(laid) = self.laid.get(&message.id).filter(|laid| laid.width == width && laid.head == head) {
+        let is_laid = |laid: &&Laid| laid.width == width && laid.head == head && laid.notes == notes;
+        if let Some(laid) = self.laid.get(&message.id).filter(is_laid) {
             return laid.rows.len();
         }
         let quoted = match message.reply_to {
             None => Quoted::Nothing,
             Some(id) => self.history.find(id).map_or(Quoted::Older, Quoted::Message),
         };
-        let laid = lay_out(message, head, quoted, self.unfolded.contains(&message.id), width, theme);
+        let mut laid = lay_out(message, head, quoted, self.unfolded.contains(&message.id), width, theme);
+        let words = [&notes.before, &notes.after].map(|range| self.notes.words(range.clone()));
+        laid.put_notes(notes, &words, theme);
         let count = laid.rows.len();
         let id = message.id;
         if self.laid.len() >= MAX_LAID {
@@ -348,11 +365,33 @@ impl Timeline {
         let (day, _) = clock::local(message.at_ms);
         let day = before.is_none_or(|b| clock::local(b.at_ms).0 != day).then_some(day);
         let unread = self.unread_after.is_some() && self.first_new == Some(message.id);
-        let name = day.is_some()
-            || unread
-            || before
-                .is_none_or(|b| b.is_own() != message.is_own() || message.at_ms.saturating_sub(b.at_ms) > PAUSE_MS);
+        let goes_on = |b: &Message| {
+            let is_same = b.is_own() == message.is_own() && b.wire.from.account == message.wire.from.account;
+            is_same && message.at_ms.saturating_sub(b.at_ms) <= PAUSE_MS
+        };
+        let is_parted = || index.checked_sub(1).is_some_and(|before| !self.notes_after(before).is_empty());
+        let name = day.is_some() || unread || !before.is_some_and(goes_on) || is_parted();
         Head { day, unread, name }
+    }
+
+    /// What has happened in the group between a message and the next one. After the newest one that is everything since.
+    fn notes_after(&self, index: usize) -> Range<usize> {
+        let at = |index: usize| self.history.get(index).map(|message| message.id.0.clock.ms());
+        match (at(index), at(index + 1)) {
+            (Some(from), Some(to)) => self.notes.between(from, Some(to)),
+            (Some(from), None) if self.history.has_newest() => self.notes.between(from, None),
+            _ => 0..0,
+        }
+    }
+
+    /// The same, and for the oldest message what was before it.
+    fn notes_beside(&self, index: usize) -> Beside {
+        let is_first = index == 0 && self.history.wants_older().is_none();
+        let first = self.history.get(0).filter(|_| is_first).map(|message| message.id.0.clock.ms());
+        Beside {
+            before: first.map_or(0..0, |first| self.notes.between(0, Some(first))),
+            after: self.notes_after(index),
+        }
     }
 
     /// The first message and row that are visible, and the row of the view where they begin.
@@ -379,7 +418,17 @@ impl Timeline {
         let (width, height) = (area.width, usize::from(area.height));
         self.height = height;
         self.shown = vec![None; height];
-        if self.history.is_empty() || height == 0 {
+        if height == 0 {
+            return;
+        }
+        if self.history.is_empty() {
+            // Nobody has written yet.
+            let words = self.notes.words(self.notes.between(0, None));
+            let rows = note_rows(&words, width, theme);
+            let top = area.bottom().saturating_sub(rows.len() as u16).max(area.y);
+            for (y, row) in (top..area.bottom()).zip(&rows) {
+                row.render(Rect { y, height: 1, ..area }, buffer);
+            }
             return;
         }
         let (mut index, mut skip, mut y) = self.first_visible(width, theme);
@@ -395,7 +444,7 @@ impl Timeline {
                     let gutter = usize::from(GUTTER) - 1;
                     buffer.set_string(at.x, at.y, format!("{number:>gutter$}"), theme.dim);
                 }
-                if focused && self.selected == Some(index) {
+                if focused && self.selected == Some(index) && laid.own.contains(&n) {
                     buffer.set_style(at, theme.selected);
                     buffer.set_string(at.x, at.y, "▌", theme.accent);
                 }
@@ -455,6 +504,61 @@ mod tests {
 
         timeline.scroll(10_000, &theme, 40);
         assert!(drawn(&mut timeline, 10).contains("message 1100") && timeline.is_at_bottom());
+    }
+
+    /// A message of a minute, by an account.
+    fn said(minute: u64, account: &str) -> Message {
+        let at_ms = 1_700_000_000_000 + minute * 60_000;
+        let id = MessageId(EventId { clock: Clock::at(at_ms), device: [1; 8], sequence: minute });
+        let mut message = Message { id, at_ms, ..message(minute) };
+        (message.wire.from.account, message.wire.from.name) = (Some(account.into()), Some(account.into()));
+        message
+    }
+
+    #[test]
+    fn who_writes_in_a_group_is_named_and_what_happened_between_is_one_line() {
+        use starling_control::objects::{AuditAction, AuditEntry, Group};
+        let theme = Theme::named("mono").unwrap();
+        let joined = |minute: u64, account: &str| AuditEntry {
+            at: crate::rpc::rfc3339(1_700_000_000_000 + minute * 60_000).into(),
+            action: AuditAction::Invited,
+            account: Some(account.into()),
+            ..AuditEntry::default()
+        };
+        let entries: Vec<AuditEntry> =
+            [(0, "x"), (2, "dave"), (2, "erin"), (9, "fay")].into_iter().map(|(at, who)| joined(at, who)).collect();
+        let notes = Notes::of(&entries, &Group::default(), |account| account.as_str().to_owned());
+        let mut timeline = Timeline::default();
+        timeline.set_notes(notes.clone());
+        // A new group without a message.
+        assert!(drawn(&mut timeline, 5).contains("x, dave and 2 others joined"));
+        let messages = vec![said(1, "alice"), said(3, "alice"), said(4, "bob"), said(5, "bob")];
+        timeline.load(messages.clone(), 100, None);
+        let shown = drawn(&mut timeline, 20);
+        let lines = [
+            "x joined",
+            "message 1",
+            "dave and erin joined",
+            "message 3",
+            "bob",
+            "message 4",
+            "message 5",
+            "fay joined",
+        ];
+        let places: Vec<usize> = lines.iter().filter_map(|line| shown.find(line)).collect();
+        assert!(places.len() == lines.len() && places.is_sorted(), "{shown}");
+        let named = |name: &str| shown.lines().filter(|line| line.ends_with(name)).count();
+        assert_eq!((named("alice"), named("bob")), (2, 1), "{shown}");
+        // Of an older part of the history nothing is said that came after it, and what was before is not known to be all.
+        timeline.around(messages[..2].to_vec(), messages[0].id);
+        let shown = drawn(&mut timeline, 20);
+        assert!(
+            shown.contains("dave and erin joined") && !shown.contains("fay") && !shown.contains("x joined"),
+            "{shown}"
+        );
+        timeline.set_notes(Notes::default());
+        assert!(!drawn(&mut timeline, 20).contains("joined"));
+        timeline.scroll(-5, &theme, 40);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The rows that a message of the timeline is laid out in.
 
+use std::ops::Range;
+
 use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
@@ -7,11 +9,13 @@ use ratatui::{
 use starling_control::objects::DeliveryState;
 use unicode_width::UnicodeWidthStr;
 
-use super::super::{clock, markup, model::Message, theme::Theme};
+use super::super::{card::wrap, clock, markup, model::Message, theme::Theme};
 use crate::terminal::{safe, safe_line};
 
 /// Rows of a long message that are shown until it is unfolded.
 const FOLD: usize = 30;
+/// Rows of what has happened in a group between two messages.
+const MAX_NOTE_ROWS: usize = 3;
 /// Columns left of the text, for the number.
 pub(super) const GUTTER: u16 = 7;
 
@@ -23,6 +27,51 @@ pub(super) struct Laid {
     pub rows: Vec<Line<'static>>,
     /// The row that has the number in its gutter: it is given when the message is first seen, from the top down.
     pub body: usize,
+    /// The rows that are the message, without what has happened before and after it.
+    pub own: Range<usize>,
+    /// What that is.
+    pub notes: Beside,
+}
+
+/// What has happened in a group before the oldest message, and after a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    pub before: Range<usize>,
+    pub after: Range<usize>,
+}
+
+impl Laid {
+    /// Puts what has happened in the group, in words, before and after the message.
+    pub(super) fn put_notes(&mut self, notes: Beside, [before, after]: &[String; 2], theme: &Theme) {
+        let mut rows = note_rows(before, self.width, theme);
+        let first = rows.len();
+        rows.append(&mut self.rows);
+        self.own = first..rows.len();
+        rows.extend(note_rows(after, self.width, theme));
+        self.body += first;
+        (self.rows, self.notes) = (rows, notes);
+    }
+}
+
+/// What has happened in a group, in a few rows; none for nothing.
+pub(super) fn note_rows(words: &str, width: u16, theme: &Theme) -> Vec<Line<'static>> {
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let text_width = width.saturating_sub(GUTTER + 1);
+    let mut rows = wrap(&[words.to_owned()], text_width);
+    if rows.len() > MAX_NOTE_ROWS {
+        rows.truncate(MAX_NOTE_ROWS);
+        if let Some(last) = rows.last_mut() {
+            *last = cut_off(last, text_width);
+        }
+    }
+    let gutter = usize::from(GUTTER);
+    let row = |(n, row): (usize, String)| {
+        let mark = if n == 0 { "· " } else { "" };
+        Line::styled(format!("{mark:>gutter$}{}", row.trim_end()), theme.dim)
+    };
+    rows.into_iter().enumerate().map(row).collect()
 }
 
 /// What stands above a message, as it depends on the one before.
@@ -68,7 +117,8 @@ pub(super) fn lay_out(
         spans.extend(line.spans.into_iter().map(|s| Span::styled(s.content, line.style.patch(s.style))));
         rows.push(Line::from(spans));
     }
-    Laid { width, head, rows, body: first }
+    let own = 0..rows.len();
+    Laid { width, head, rows, body: first, own, notes: Beside::default() }
 }
 
 /// The day, the line above new messages, and who writes when.
