@@ -7,7 +7,7 @@ use starling_control::{
     methods::groups::{
         Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
     },
-    objects::{AccountId, AuditAction, AuditEntry, AuditLog, ChatKind, Group, GroupMember, Role, Standing},
+    objects::{AccountId, AuditAction, AuditEntry, AuditLog, ChatId, ChatKind, Group, GroupMember, Role, Standing},
 };
 
 use super::{find, group_links, node_of, people::catch_up, print, print_object, say};
@@ -186,27 +186,39 @@ fn show_audit(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
         say(global, format!("{} earlier entries are missing here: other members hand them on.", log.missing));
     }
     for entry in &log.entries {
-        print(format!("{:>4}  {}  {}", entry.number, entry.at.as_str(), words_of_audit(group, entry)))?;
+        let words = words_of_audit(entry, |account| name_in(group, account), |id| channel_in(group, id));
+        print(format!("{:>4}  {}  {words}", entry.number, entry.at.as_str()))?;
     }
     Ok(())
 }
 
-/// What an entry of the audit log says, with the names that are known here.
-fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
-    let name = |account: &AccountId| {
-        let member = group.members.iter().find(|m| m.account == *account).map(|m| m.name.as_str());
-        let banned = || group.banned.iter().find(|b| b.account == *account).and_then(|b| b.name.as_deref());
-        safe_line(member.or_else(banned).unwrap_or(account.as_str()))
-    };
+/// What an account is called in a group, as far as that is known here.
+fn name_in(group: &Group, account: &AccountId) -> String {
+    let member = group.members.iter().find(|m| m.account == *account).map(|m| m.name.as_str());
+    let banned = || group.banned.iter().find(|b| b.account == *account).and_then(|b| b.name.as_deref());
+    safe_line(member.or_else(banned).unwrap_or(account.as_str()))
+}
+
+/// What a channel of a community is called, as far as that is known here.
+fn channel_in(group: &Group, id: &ChatId) -> Option<String> {
+    let channel = group.channels.iter().find(|channel| channel.id == *id)?;
+    channel.name.as_deref().map(safe_line)
+}
+
+/// What an entry of the audit log says. `name` gives what an account is called, and `channel` what a channel of a community is, safe to be shown.
+pub fn words_of_audit(
+    entry: &AuditEntry,
+    name: impl Fn(&AccountId) -> String,
+    channel: impl Fn(&ChatId) -> Option<String>,
+) -> String {
     let by = name(&entry.by);
     let whom = entry.account.as_ref().map(name).unwrap_or_default();
     let text = || safe_line(entry.text.as_deref().unwrap_or_default());
-    let channel = || {
-        let known = group.channels.iter().find(|channel| Some(&channel.id) == entry.channel.as_ref());
-        let name = known.and_then(|channel| channel.name.as_deref());
-        name.or(entry.channel.as_ref().map(|id| id.as_str())).map(safe_line).unwrap_or_default()
+    let link = || safe_line(entry.link.as_deref().unwrap_or_default());
+    let of_channel = || {
+        let id = entry.channel.as_ref();
+        id.map(|id| channel(id).unwrap_or_else(|| safe_line(id.as_str()))).unwrap_or_default()
     };
-    let link = || entry.link.as_deref().unwrap_or_default();
     match entry.action {
         AuditAction::Made => format!("{by} made the group"),
         AuditAction::Renamed => format!("{by} named it {}", text()),
@@ -219,14 +231,14 @@ fn words_of_audit(group: &Group, entry: &AuditEntry) -> String {
         AuditAction::Banned => format!("{by} banned {whom}"),
         AuditAction::Unbanned => format!("{by} lifted the ban of {whom}"),
         AuditAction::Setting => {
-            let setting = entry.setting.as_deref().unwrap_or_default();
-            format!("{by} set {setting} to {}", entry.value.as_deref().unwrap_or_default())
+            let word = |word: &Option<String>| safe_line(word.as_deref().unwrap_or_default());
+            format!("{by} set {} to {}", word(&entry.setting), word(&entry.value))
         }
         AuditAction::LinkMade => format!("{by} made the link {}", link()),
         AuditAction::LinkEnded => format!("{by} ended the link {}", link()),
         AuditAction::LinkUsed => format!("{by} came by the link {}", link()),
-        AuditAction::ChannelAdded => format!("{by} added the channel {}", channel()),
-        AuditAction::ChannelRemoved => format!("{by} ended the channel {}", channel()),
+        AuditAction::ChannelAdded => format!("{by} added the channel {}", of_channel()),
+        AuditAction::ChannelRemoved => format!("{by} ended the channel {}", of_channel()),
     }
 }
 

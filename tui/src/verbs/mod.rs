@@ -44,7 +44,7 @@ pub use chats::{chats, history, search};
 pub use communities::communities;
 pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
-pub use groups::groups;
+pub use groups::{groups, words_of_audit};
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use introduction::{home_of, introduced, place_of};
 pub use joining::Joining;
