@@ -52,7 +52,7 @@ impl App {
             Answer::Contacts(contacts) => self.take_contacts(contacts?),
             Answer::Contact(contact) => self.take_safety_number(contact)?,
             Answer::Chats(chats) => {
-                self.directory.chats = chats?;
+                self.directory.take_chats(chats?);
                 self.relist();
                 self.open_what_is_due();
                 self.take_listed_drafts();
@@ -61,10 +61,9 @@ impl App {
                 self.directory.requests = requests?;
                 self.relist();
             }
-            Answer::Groups(groups) => {
-                self.directory.groups = groups?;
-                self.relist();
-            }
+            Answer::Groups(groups) => self.take_groups(groups?),
+            Answer::Audit(group, log) => self.take_audit(&group, log)?,
+            Answer::Invited(invited) => self.take_invited(invited)?,
             Answer::Calls(calls) => self.take_calls(calls?),
             Answer::History(chat, target, messages) => {
                 let messages = messages?;
@@ -123,7 +122,7 @@ impl App {
     fn take_contacts(&mut self, contacts: Vec<Contact>) {
         self.directory.take_contacts(contacts);
         self.fetch_safety_number();
-        self.chat.composer.names = self.directory.contacts.iter().map(|c| safe_line(&c.name)).collect();
+        self.name_mentionable();
         self.relist();
         self.open_what_is_due();
     }
@@ -141,7 +140,8 @@ impl App {
         Ok(())
     }
 
-    fn take_change(&mut self) {
+    /// Something was changed.
+    pub fn take_change(&mut self) {
         // A warning about an earlier try is over.
         if self.toast.as_ref().is_some_and(|toast| toast.is_warning) {
             self.say("Done.".into());

@@ -23,6 +23,7 @@ use super::{
     composer::{Composer, Mode},
     config::Config,
     devices::Devices,
+    groups::{GroupPane, Inviting},
     keeping::Keeping,
     markup,
     model::{CallState, Directory, Freshness, Wants},
@@ -65,6 +66,8 @@ pub enum Focus {
     List,
     Timeline,
     Composer,
+    /// The members of the open group.
+    Details,
 }
 
 /// A remark.
@@ -111,11 +114,13 @@ pub struct ChatPane {
     pub loading: Loading,
     pub timeline: Timeline,
     pub composer: Composer,
+    pub group: GroupPane,
 }
 
 impl ChatPane {
     /// Another chat is opened: what was on its way for the one before does not concern it.
     fn begin(&mut self) {
+        self.group = GroupPane::default();
         self.loading = Loading { to_open: self.loading.to_open.take(), ..Loading::default() };
     }
 
@@ -149,6 +154,8 @@ pub struct App {
     pub toast: Option<Toast>,
     pub calls: Calls,
     pub devices: Devices,
+    /// Many who are being invited into a group.
+    pub inviting: Option<Inviting>,
     pub effects: Vec<Effect>,
     pub quit: bool,
     /// The terminal's window has the focus.
@@ -168,6 +175,7 @@ impl App {
             layers: Layers::over(Panes::default()),
             toast: None,
             devices: Devices::default(),
+            inviting: None,
             effects: Vec::new(),
             quit: false,
             has_focus: true,
@@ -197,7 +205,11 @@ impl App {
     pub fn wakes_at(&self) -> Option<Instant> {
         let toast = self.toast.as_ref().map(|toast| toast.until);
         let second = self.calls.shown.as_ref().and_then(CallState::next_second);
-        toast.into_iter().chain(second).chain(self.calls.talk_until).chain(self.keeping.due()).min()
+        let now = Instant::now();
+        let typing = self.chat.open.as_ref().and_then(|chat| self.directory.typing.changes_at(chat, now));
+        let inviting = self.inviting.as_ref().map(Inviting::look_at);
+        let due = [toast, second, self.calls.talk_until, self.keeping.due(), typing, inviting];
+        due.into_iter().flatten().min()
     }
 
     pub fn tick(&mut self) {
@@ -210,6 +222,7 @@ impl App {
         if self.keeping.due().is_some_and(|due| due <= Instant::now()) {
             self.keep();
         }
+        self.look_at_invitations();
     }
 
     pub fn set_theme(&mut self, theme: Theme) {
@@ -322,6 +335,8 @@ impl App {
             }
         }
         self.fetch_safety_number();
+        self.group_changed();
+        self.refresh_audit();
         self.relist();
     }
 
@@ -375,7 +390,8 @@ impl App {
             return self.warn("Open a chat first, or add somebody with /add.".into());
         };
         let sent = markup::emoji(text);
-        let (mentions, reply_to) = (Some(self.directory.mentions(&sent)), reply_to.map(|id| id.to_string().into()));
+        let (mentions, reply_to) =
+            (Some(self.directory.mentions(&chat, &sent)), reply_to.map(|id| id.to_string().into()));
         let send = Send { reply_to, mentions, ..Send::text(chat.clone(), sent) };
         self.chat.composer.told_typing = None;
         let text = text.to_owned();

@@ -1,5 +1,7 @@
 //! What the node reports as it happens.
 
+use std::time::Instant;
+
 use starling_control::{
     event::EventKind,
     objects::{ChatId, ChatRef, ContactRef, DeviceChange, DeviceId, LinkChange},
@@ -48,11 +50,17 @@ impl App {
                 let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
                 self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
             }
-            EventKind::Typing { chat, typing } => {
-                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
-                    contact.typing = typing;
+            EventKind::Typing { chat, typing, member } => match member {
+                Some(member) => {
+                    let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
+                    self.directory.typing.set(&chat.id, &member.account, name, typing, Instant::now());
                 }
-            }
+                None => {
+                    if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
+                        contact.typing = typing;
+                    }
+                }
+            },
             EventKind::ChatDraft { chat, text } => self.take_draft(&chat.id, text),
             EventKind::Presence { contact: who, presence, last_seen } => {
                 if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
@@ -154,10 +162,15 @@ impl App {
             if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == *chat) {
                 contact.typing = false;
             }
+            if let Some(account) = &message.wire.from.account {
+                self.directory.typing.stopped(chat, account);
+            }
+            let mentions_us = self.directory.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
+            if mentions_us && !seen {
+                self.directory.note_mention(chat);
+            }
             let muted = self.directory.chat(chat).is_some_and(|c| c.muted_until.is_some());
             if !(muted || seen) {
-                let mentions_us =
-                    self.directory.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
                 self.notify(message.name(), &message.words(), mentions_us);
             }
         }
@@ -192,12 +205,35 @@ impl App {
 
     fn group_event(&mut self, event: &EventKind) {
         let group = |chat: &ChatRef| cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
+        // In the open group a line of the timeline says so, one for all that happens there.
+        let is_open = event.chat().is_some_and(|chat| self.chat.open.as_ref() == Some(&chat.id));
         match event {
             EventKind::GroupInvited { chat, contact } => {
                 let (name, group) = (name_of(contact), group(chat));
-                self.say(format!("{name} invites you into #{group}: /accept #{group}"));
+                self.say(format!("{name} invites you into #{group}: F2 shows the invitation."));
                 self.notify(&name, &format!("invites you into #{group}"), true);
             }
+            EventKind::GroupRefused { chat, reason, .. } => {
+                self.warn(format!("#{}: {}", group(chat), safe_line(reason)));
+            }
+            EventKind::GroupRemoved { chat, member } if self.is_own(member) => {
+                self.warn(format!("You were removed from #{}.", group(chat)));
+            }
+            EventKind::GroupBanned { chat, member } if self.is_own(member) => {
+                self.warn(format!("You were banned from #{}.", group(chat)));
+            }
+            EventKind::GroupRole { chat, member, role } if self.is_own(member) => {
+                self.say(format!("#{}: you are {} now.", group(chat), role.as_str()));
+            }
+            EventKind::GroupJoined { chat, member } if self.is_own(member) => {
+                self.say(format!("You are in #{} now.", group(chat)));
+            }
+            EventKind::GroupRequest { chat, contact } => {
+                let (name, group) = (name_of(contact), group(chat));
+                self.say(format!("{name} asks to be let into #{group}: /approve or /refuse there"));
+                self.notify(&name, &format!("asks to be let into #{group}"), true);
+            }
+            _ if is_open => {}
             EventKind::GroupJoined { chat, member } => {
                 self.say(format!("#{}: {} has come.", group(chat), name_of(member)));
             }
@@ -213,21 +249,21 @@ impl App {
             EventKind::GroupRole { chat, member, role } => {
                 self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));
             }
-            EventKind::GroupRequest { chat, contact } => {
-                let (name, group) = (name_of(contact), group(chat));
-                self.say(format!("{name} asks to be let into #{group}: /approve or /refuse there"));
-                self.notify(&name, &format!("asks to be let into #{group}"), true);
-            }
             EventKind::GroupLink { chat, change: LinkChange::Ended, .. } => {
                 self.say(format!("#{}: a link has ended.", group(chat)));
-            }
-            EventKind::GroupRefused { chat, reason, .. } => {
-                self.warn(format!("#{}: {}", group(chat), safe_line(reason)));
             }
             _ => {}
         }
         self.refresh_groups();
         self.refresh_chats();
+        if is_open {
+            self.refresh_audit();
+        }
+    }
+
+    /// Whether somebody is the account of this profile.
+    fn is_own(&self, who: &ContactRef) -> bool {
+        self.directory.me.as_ref().is_some_and(|me| me.account == who.account)
     }
 
     /// A line about a device of a contact is in the conversation with them.

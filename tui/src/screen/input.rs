@@ -40,8 +40,17 @@ impl App {
         }
     }
 
+    /// Whether the details list members of a group.
+    pub fn shows_members(&self) -> bool {
+        self.panes.layout.details.is_some() && self.group().is_some()
+    }
+
     /// Takes a key that nothing lying over the panes has taken.
     pub fn pane_key(&mut self, key: &KeyEvent) {
+        if self.panes.focus == Focus::Details && !self.shows_members() {
+            // The window has become too small for them, or another chat was opened.
+            self.panes.focus = Focus::Composer;
+        }
         if let Some(binding) = self.settings.keys.everywhere(key) {
             return self.act(binding);
         }
@@ -51,6 +60,7 @@ impl App {
             Focus::Timeline if self.calls.is_large => self.calls.is_large = false,
             Focus::Timeline => self.act_on(self.settings.keys.on_timeline(key)),
             Focus::List => self.act_on(self.settings.keys.on_list(key)),
+            Focus::Details => self.act_on(self.settings.keys.on_details(key)),
         }
     }
 
@@ -101,7 +111,7 @@ impl App {
                 self.chat.timeline.selected = None;
                 self.panes.focus = Focus::Composer;
             }
-            Focus::List => self.panes.focus = Focus::Composer,
+            Focus::List | Focus::Details => self.panes.focus = Focus::Composer,
         }
     }
 
@@ -165,7 +175,7 @@ impl App {
                 self.panes.focus = Focus::Composer;
             }
             Some(ListRow::Request(account)) => self.show_request(&account),
-            Some(ListRow::Invitation(group)) => self.ask_yes(Question::Join(group)),
+            Some(ListRow::Invitation(group)) => self.show_invitation(&group),
             _ => {}
         }
     }
@@ -180,7 +190,8 @@ impl App {
         self.panes.focus = match self.panes.focus {
             Focus::Composer => Focus::List,
             Focus::List => Focus::Timeline,
-            Focus::Timeline => Focus::Composer,
+            Focus::Timeline if self.shows_members() => Focus::Details,
+            Focus::Timeline | Focus::Details => Focus::Composer,
         };
     }
 
@@ -237,6 +248,12 @@ impl App {
         match event.kind {
             MouseEventKind::ScrollUp if within(self.panes.layout.timeline) => self.scroll(-3),
             MouseEventKind::ScrollDown if within(self.panes.layout.timeline) => self.scroll(3),
+            MouseEventKind::ScrollUp if self.panes.layout.members.is_some_and(within) => {
+                self.chat.group.members.step(-3);
+            }
+            MouseEventKind::ScrollDown if self.panes.layout.members.is_some_and(within) => {
+                self.chat.group.members.step(3);
+            }
             MouseEventKind::Down(MouseButton::Left) => {
                 if self.panes.layout.border == Some(event.column) {
                     self.panes.dragging = true;
@@ -255,6 +272,11 @@ impl App {
                         self.chat.timeline.at_row(usize::from(event.row - self.panes.layout.timeline.y));
                 } else if within(self.panes.layout.composer) {
                     self.panes.focus = Focus::Composer;
+                } else if let Some(members) = self.panes.layout.members.filter(|area| area.contains(at)) {
+                    self.panes.focus = Focus::Details;
+                    if self.chat.group.members.choose_seen(usize::from(event.row - members.y)) {
+                        self.show_chosen_member();
+                    }
                 }
             }
             MouseEventKind::Drag(MouseButton::Left) if self.panes.dragging => {

@@ -23,6 +23,7 @@ use super::{
     card::wrap,
     component::{Component, Handled},
     devices::DeviceAction,
+    groups::GroupAction,
     theme::Theme,
     timeline::{cut, cut_off},
 };
@@ -49,6 +50,10 @@ pub enum Run {
     Unlink(DeviceId),
     /// Changes one, or answers one that asks to join.
     Change(DeviceAction),
+    /// Shows or changes something of a group.
+    Group(GroupAction),
+    /// Asks before something is done.
+    Ask(Question),
     /// Goes to a message.
     Message(MessageId),
     /// Answers a question.
@@ -71,6 +76,10 @@ pub enum Question {
     Leave(ChatId),
     /// Into a group, by this link; whether somebody has to approve.
     JoinByLink(String, bool),
+    /// Removes a member from a group.
+    Expel(ChatId, AccountId),
+    Ban(ChatId, AccountId),
+    MakeOwner(ChatId, AccountId),
 }
 
 /// The answer to somebody who asks to be a contact.
@@ -285,7 +294,8 @@ impl Palette {
         let first = (self.at + 1).saturating_sub(room);
         self.first_row = (y, first);
         let names = self.shown.iter().skip(first).take(room).filter_map(|i| self.rows.get(*i)).map(|r| r.name.width());
-        let column = names.max().unwrap_or(0).clamp(8, usize::from(inner.width) / 2);
+        let half = usize::from(inner.width) / 2;
+        let column = names.max().unwrap_or(0).clamp(8.min(half), half);
         for (n, index) in self.shown.iter().enumerate().skip(first).take(room) {
             let Some(row) = self.rows.get(*index) else {
                 continue;

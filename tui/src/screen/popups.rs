@@ -8,7 +8,7 @@ use starling_control::{
         devices, groups,
         messages::{Delete, Search},
     },
-    objects::{AccountId, ChatId, GroupLink, GroupPreview, JoinRequest, Standing},
+    objects::{AccountId, ChatId, GroupLink, GroupPreview, JoinRequest, Role, Standing},
 };
 use starling_node::MessageId;
 
@@ -16,6 +16,7 @@ use super::{
     actions,
     app::{App, Focus},
     card::Card,
+    groups::GroupAction,
     model::ListRow,
     palette::{Palette, Question, Row, Run, Verdict},
     requests::Answer,
@@ -66,6 +67,11 @@ impl App {
                 let request = self.directory.requests.iter().find(|r| r.account == *account);
                 let name = request.map(|r| safe_line(&r.name)).unwrap_or_default();
                 rows.push(Row::new(name, "asks to talk to you", "", Run::Request(account.clone())));
+            }
+            if let ListRow::Invitation(id) = row {
+                let name = self.directory.group(id).map(|group| format!("#{}", safe_line(&group.name)));
+                let run = Run::Group(GroupAction::Invitation(id.clone()));
+                rows.push(Row::new(name.unwrap_or_default(), "a group that you are invited into", "", run));
             }
             if let ListRow::Chat(id) = row {
                 let name = self.directory.name_of(id).map(safe_line).unwrap_or_default();
@@ -239,6 +245,17 @@ impl App {
             Question::Leave(_) => {
                 ("Leave this group?", "You keep what you have read. Only an invitation brings you back.", "leave")
             }
+            Question::Expel(..) => (
+                "Remove this member?",
+                "They read and write nothing from then on. They can be invited again.",
+                "remove",
+            ),
+            Question::Ban(..) => {
+                ("Ban this member?", "They are removed, and nobody lets them in until the ban is lifted.", "ban")
+            }
+            Question::MakeOwner(..) => {
+                ("Make them an owner?", "An owner does everything, and nobody can take that away.", "make owner")
+            }
             Question::Clear(_) => (
                 "Delete all messages of this chat here?",
                 "The other side keeps theirs. There is no way back.",
@@ -246,12 +263,10 @@ impl App {
             ),
         };
         let mut lines: Vec<Line<'static>> = Vec::new();
-        if let Question::Join(id) = &question
-            && let Some(group) = self.directory.group(id)
+        if let Question::Expel(group, account) | Question::Ban(group, account) | Question::MakeOwner(group, account) =
+            &question
         {
-            let by = group.invited_by.as_ref().and_then(|by| by.name.as_deref()).unwrap_or_default();
-            let line = format!("{} invites you into #{}.", safe_line(by), safe_line(&group.name));
-            lines.push(Line::styled(line, self.settings.theme.text));
+            lines.push(Line::styled(self.member_name(group, account), self.settings.theme.peer));
         }
         if let Question::Delete(id) = &question {
             lines.push(Line::styled(self.quote(*id), self.settings.theme.text));
@@ -298,6 +313,8 @@ impl App {
             Run::Device(device) => self.show_device(&device),
             Run::Unlink(device) => self.ask_yes(Question::Unlink(device)),
             Run::Change(change) => self.change_device(change),
+            Run::Group(action) => self.group_action(action),
+            Run::Ask(question) => self.ask_yes(question),
             Run::Request(account) => self.show_request(&account),
             Run::Nothing => {}
         }
@@ -331,6 +348,9 @@ impl App {
             Question::Join(group) => self.change(groups::Accept { group }),
             Question::JoinByLink(link, _) => self.change(groups::Join { link }),
             Question::Leave(group) => self.change(groups::Leave { group }),
+            Question::Expel(group, account) => self.expel(group, account, false),
+            Question::Ban(group, account) => self.expel(group, account, true),
+            Question::MakeOwner(group, account) => self.change(groups::SetRole { group, account, role: Role::Owner }),
         }
     }
 }

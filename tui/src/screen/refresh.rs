@@ -78,6 +78,7 @@ impl App {
             Answer::Contacts(_) if self.directory.fresh.contacts.answered() => self.ask(IN_SHORT, Answer::Contacts),
             Answer::Chats(_) if self.directory.fresh.chats.answered() => self.ask(chats::List {}, Answer::Chats),
             Answer::Groups(_) if self.directory.fresh.groups.answered() => self.ask(groups::List {}, Answer::Groups),
+            Answer::Audit(..) if self.directory.fresh.audit.answered() => self.refresh_audit_again(),
             Answer::Requests(_) if self.directory.fresh.requests.answered() => {
                 self.ask(contacts::Requests {}, Answer::Requests)
             }

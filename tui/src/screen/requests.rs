@@ -12,8 +12,8 @@ use starling_control::{
         screen::Kept,
     },
     objects::{
-        Call, Chat, ChatId, Contact, Device, Group, GroupLink, GroupPreview, History, JoinRequest, Message, Privacy,
-        Request, Status,
+        AuditLog, Call, Chat, ChatId, Contact, Device, Group, GroupLink, GroupPreview, History, JoinRequest, Message,
+        Privacy, Request, Status,
     },
 };
 use starling_node::MessageId;
@@ -35,6 +35,10 @@ pub enum Answer {
     Chats(CliResult<Vec<Chat>>),
     Requests(CliResult<Vec<Request>>),
     Groups(CliResult<Vec<Group>>),
+    /// The audit log of a group.
+    Audit(ChatId, CliResult<AuditLog>),
+    /// Contacts were invited into a group.
+    Invited(CliResult),
     /// Calls that are not over.
     Calls(CliResult<Vec<Call>>),
     /// Messages of a chat, for this place in it.

@@ -2,67 +2,92 @@
 
 use starling_control::{
     methods::groups::{
-        Accept, Approve, Ban, Decline, Invite, Look, New, NewLink, Refuse, Remove, Rename, Requests, Set, SetRole,
-        SetTopic, Unban,
+        Accept, Approve, Ban, Decline, Look, New, NewLink, Refuse, Remove, Rename, Requests, Set, SetRole, SetTopic,
+        Unban,
     },
-    objects::{AccountId, ChatId, ChatKind, Group, JoinRequest, Role, Standing},
+    objects::{AccountId, ChatId, ChatKind, Group, JoinRequest, Standing},
 };
 
 use super::{
-    super::{app::App, palette::Question, requests::Answer},
-    Action, command,
+    super::{app::App, model::group::ROLES, palette::Question, requests::Answer},
+    Action, Place, command, key,
 };
 
 /// What these have in common with what is done about people, see [`super::people`]: `/invite`, `/accept`, `/decline`, `/remove`, `/rename`.
-pub const ACTIONS: &[Action] = &[
-    command("group", "NAME [@WHO…]", "make a group and invite contacts into it", |app, line| {
-        make(app, line, ChatKind::Group);
-    }),
-    command("role", "@WHO ROLE", "give a member of this group a role", set_role),
-    command("ban", "@WHO", "remove somebody, and keep them out until the ban is lifted", |app, name| {
-        if let Some((group, account)) = member(app, name) {
-            app.change(Ban { group, account });
-        }
-    }),
-    command("unban", "@WHO", "lift a ban: they can be invited again", unban),
-    command(
-        "set",
-        "WHAT VALUE",
-        "change a setting of this group: post, invite, remove, delete, slow-mode, history …",
-        set,
-    ),
-    command("topic", "TEXT", "say what this group is about; empty for nothing", |app, topic| {
-        if let Some(group) = open_group(app) {
-            app.change(SetTopic { group, topic: topic.to_owned() });
-        }
-    })
-    .bare(),
-    command("grouplink", "[USES] [approval]", "make a link into this group, and show its QR code", make_link),
-    command("join", "LINK", "come into a group by a link", |app, link| {
-        let link = link.trim().to_owned();
-        let look = Look { link: link.clone() };
-        app.ask(look, move |preview| Answer::GroupPreview(link, preview));
-    }),
-    command("requests", "", "who asks to be let into this group", |app, _| ask_requests(app, None)),
-    command("approve", "@WHO", "let somebody in who asks", |app, name| ask_requests(app, Some((name, true)))),
-    command("refuse", "@WHO", "do not let somebody in who asks; they are not told", |app, name| {
-        ask_requests(app, Some((name, false)));
-    }),
-    command("leave", "", "leave this group", |app, _| {
-        if let Some(group) = open_group(app) {
-            app.ask_yes(Question::Leave(group));
-        }
-    }),
-    command("channel", "NAME [@WHO…]", "make a channel, in which few write and many read", |app, line| {
-        make(app, line, ChatKind::Channel);
-    }),
-];
+pub const ACTIONS: &[Action] =
+    &[
+        command("group", "NAME [@WHO…]", "make a group and invite contacts into it", |app, line| {
+            make(app, line, ChatKind::Group);
+        }),
+        command("channel", "NAME [@WHO…]", "make a channel, in which few write and many read", |app, line| {
+            make(app, line, ChatKind::Channel);
+        }),
+        key("members", Place::Everywhere, "", "who is in this group, and what can be done", App::show_members)
+            .or_command("members", "", "who is in this group: roles, removing, banning", |app, _| app.show_members()),
+        key("audit", Place::Everywhere, "", "who has changed what in this group", App::show_audit).or_command(
+            "audit",
+            "",
+            "who has changed members, roles and settings of this group",
+            |app, _| app.show_audit(),
+        ),
+        key("group-settings", Place::Everywhere, "", "settings of this group", App::show_group_settings).or_command(
+            "settings",
+            "",
+            "settings of this group, as a form",
+            |app, _| app.show_group_settings(),
+        ),
+        in_details("details-up", "k Up", "member above", |app| app.chat.group.members.step(-1)),
+        in_details("details-down", "j Down", "member below", |app| app.chat.group.members.step(1)),
+        in_details("details-top", "g Home", "first member", |app| app.chat.group.members.step(isize::MIN)),
+        in_details("details-bottom", "G End", "last member", |app| app.chat.group.members.step(isize::MAX)),
+        in_details("details-open", "l Enter Right Space", "what can be done", App::show_chosen_member),
+        in_details("details-help", "?", "help", App::show_help),
+        command("role", "@WHO ROLE", "give a member of this group a role", set_role),
+        command("ban", "@WHO", "remove somebody, and keep them out until the ban is lifted", |app, name| {
+            if let Some((group, account)) = member(app, name) {
+                app.change(Ban { group, account });
+            }
+        }),
+        command("unban", "@WHO", "lift a ban: they can be invited again", unban),
+        command(
+            "set",
+            "WHAT VALUE",
+            "change a setting of this group: post, invite, remove, delete, slow-mode, history …",
+            set,
+        ),
+        command("topic", "TEXT", "say what this group is about; empty for nothing", |app, topic| {
+            if let Some(group) = open_group(app) {
+                app.change(SetTopic { group, topic: topic.to_owned() });
+            }
+        })
+        .bare(),
+        command("grouplink", "[USES] [approval]", "make a link into this group, and show its QR code", make_link),
+        command("join", "LINK", "come into a group by a link", |app, link| {
+            let link = link.trim().to_owned();
+            let look = Look { link: link.clone() };
+            app.ask(look, move |preview| Answer::GroupPreview(link, preview));
+        }),
+        command("requests", "", "who asks to be let into this group", |app, _| ask_requests(app, None)),
+        command("approve", "@WHO", "let somebody in who asks", |app, name| ask_requests(app, Some((name, true)))),
+        command("refuse", "@WHO", "do not let somebody in who asks; they are not told", |app, name| {
+            ask_requests(app, Some((name, false)));
+        }),
+        command("leave", "", "leave this group", |app, _| {
+            if let Some(group) = open_group(app) {
+                app.ask_yes(Question::Leave(group));
+            }
+        }),
+    ];
+
+const fn in_details(name: &'static str, keys: &'static str, help: &'static str, run: fn(&mut App)) -> Action {
+    key(name, Place::Details, keys, help, run)
+}
 
 /// Invites contacts, each named with `@`, into the group that is open.
 pub(super) fn invite(app: &mut App, names: &str) {
     let Some(group) = open_group(app) else { return };
     if let Some(accounts) = contacts(app, names) {
-        app.change(Invite { group, accounts });
+        app.invite_into(group, accounts);
     }
 }
 
@@ -93,9 +118,6 @@ pub(super) fn rename(app: &mut App, name: &str) -> bool {
     app.change(Rename { group, name: name.trim_start_matches('#').to_owned() });
     true
 }
-
-/// All roles, the highest first.
-const ROLES: [Role; 5] = [Role::Owner, Role::Admin, Role::Moderator, Role::Member, Role::Reader];
 
 fn set_role(app: &mut App, line: &str) {
     let (name, word) = line.rsplit_once(' ').unwrap_or((line, ""));

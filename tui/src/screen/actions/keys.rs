@@ -38,6 +38,7 @@ enum Scope {
     Timeline,
     List,
     Composer,
+    Details,
 }
 
 impl Place {
@@ -48,7 +49,8 @@ impl Place {
             Self::Timeline => &[Scope::Timeline],
             Self::List => &[Scope::List],
             Self::Composer => &[Scope::Composer],
-            Self::Panes => &[Scope::Timeline, Scope::List, Scope::Composer],
+            Self::Details => &[Scope::Details],
+            Self::Panes => &[Scope::Timeline, Scope::List, Scope::Composer, Scope::Details],
         }
     }
 }
@@ -133,6 +135,11 @@ impl Keys {
     /// What a key does in the list of chats.
     pub fn on_list(&self, key: &KeyEvent) -> Option<&'static Binding> {
         self.map.get(&(Scope::List, chord_of(key))).copied()
+    }
+
+    /// What a key does to the members in the details.
+    pub fn on_details(&self, key: &KeyEvent) -> Option<&'static Binding> {
+        self.map.get(&(Scope::Details, chord_of(key))).copied()
     }
 
     /// What a key does while something is written, before it edits that.

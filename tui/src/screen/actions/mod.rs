@@ -63,14 +63,16 @@ pub enum Place {
     List,
     /// While something is written.
     Composer,
-    /// In each of these three, unless something else in it takes the key.
+    /// On a member in the details of a group.
+    Details,
+    /// In each of these four, unless something else in it takes the key.
     Panes,
 }
 
 impl Place {
     /// Whether it is one of the panes alone: what is done there depends on what is selected or written there.
     pub fn is_pane(self) -> bool {
-        matches!(self, Self::Timeline | Self::List | Self::Composer | Self::Panes)
+        matches!(self, Self::Timeline | Self::List | Self::Composer | Self::Details | Self::Panes)
     }
 
     /// What help says behind what is done there.
@@ -80,6 +82,7 @@ impl Place {
             Self::Timeline => " (on a message)",
             Self::List => " (in the list)",
             Self::Composer => " (while you write)",
+            Self::Details => " (in the details)",
         }
     }
 }
@@ -177,6 +180,8 @@ impl App {
             Place::Timeline => self.panes.focus = Focus::Timeline,
             Place::List => self.panes.focus = Focus::List,
             Place::Composer => self.panes.focus = Focus::Composer,
+            Place::Details if self.shows_members() => self.panes.focus = Focus::Details,
+            Place::Details => {}
             Place::Everywhere | Place::Always | Place::InCall | Place::Panes => {}
         }
         self.act(binding);

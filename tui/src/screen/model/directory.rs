@@ -1,6 +1,12 @@
 //! The people, the chats and the node, as the node has answered last.
 
-use starling_control::objects::{AccountId, Chat, ChatId, Contact, Group, Request, Standing, Status};
+use std::collections::{HashMap, HashSet};
+
+use starling_control::objects::{
+    AccountId, Chat, ChatId, Contact, Group, GroupMember, Presence, Request, Standing, Status,
+};
+
+use super::people::Typing;
 
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
@@ -15,6 +21,11 @@ impl Refresh {
     pub fn changed(&mut self) -> bool {
         self.again = self.on_its_way;
         !std::mem::replace(&mut self.on_its_way, true)
+    }
+
+    /// Whether what is known may be from before a change.
+    fn is_behind(self) -> bool {
+        self.on_its_way
     }
 
     /// The answer is there: whether to ask again.
@@ -32,6 +43,8 @@ pub struct Freshness {
     pub chats: Refresh,
     pub requests: Refresh,
     pub groups: Refresh,
+    /// The audit log of the open group.
+    pub audit: Refresh,
 }
 
 /// What the node has answered.
@@ -44,6 +57,11 @@ pub struct Directory {
     pub requests: Vec<Request>,
     /// Groups, and invitations into others.
     pub groups: Vec<Group>,
+    pub typing: Typing,
+    /// Unread messages that mention us, by chat, as far as they came while this screen was open.
+    mentions: HashMap<ChatId, u32>,
+    /// What members of groups were called, also of those that are none any more.
+    names: HashMap<AccountId, String>,
     pub fresh: Freshness,
 }
 
@@ -61,6 +79,55 @@ impl Directory {
         if let Some(contact) = self.contacts.iter_mut().find(|contact| contact.account == known.account) {
             contact.safety_number = contact.safety_number.take().or(known.safety_number);
         }
+    }
+
+    /// Takes a list of groups.
+    pub fn take_groups(&mut self, groups: Vec<Group>) {
+        self.groups = groups;
+        for member in self.groups.iter().flat_map(|group| &group.members) {
+            if !member.own && self.names.get(&member.account).is_none_or(|known| *known != member.name) {
+                self.names.insert(member.account.clone(), member.name.clone());
+            }
+        }
+    }
+
+    /// What accounts are called: contacts, and all that were in a group with us while this screen was open.
+    pub fn names(&self) -> HashMap<&AccountId, &str> {
+        let members = self.names.iter().map(|(account, name)| (account, name.as_str()));
+        let contacts = self.contacts.iter().map(|contact| (&contact.account, contact.name.as_str()));
+        members.chain(contacts).filter(|(_, name)| !name.is_empty()).collect()
+    }
+
+    /// Takes a list of chats. Where nothing is unread no mention is.
+    pub fn take_chats(&mut self, chats: Vec<Chat>) {
+        self.chats = chats;
+        if self.fresh.chats.is_behind() {
+            return;
+        }
+        let chats = &self.chats;
+        self.mentions.retain(|id, _| chats.iter().any(|chat| chat.id == *id && chat.unread > 0));
+    }
+
+    /// A message that mentions us has come, and was not seen.
+    pub fn note_mention(&mut self, chat: &ChatId) {
+        *self.mentions.entry(chat.clone()).or_default() += 1;
+    }
+
+    /// Unread messages of a chat that mention us.
+    pub fn mentions_in(&self, chat: &ChatId) -> u32 {
+        self.mentions.get(chat).copied().unwrap_or_default()
+    }
+
+    /// How present somebody is; `None` where they do not show it, or are no contact.
+    pub fn presence_of(&self, account: &AccountId) -> Option<Presence> {
+        self.contacts.iter().find(|contact| contact.account == *account)?.presence
+    }
+
+    /// The others of a group who are there now, as far as they show it to us.
+    pub fn online_in<'a>(&self, group: &'a Group) -> Vec<&'a GroupMember> {
+        let online = self.contacts.iter().filter(|contact| contact.presence == Some(Presence::Online));
+        let online: HashSet<&AccountId> = online.map(|contact| &contact.account).collect();
+        group.members.iter().filter(|member| !member.own && online.contains(&member.account)).collect()
     }
 
     pub fn chat(&self, id: &ChatId) -> Option<&Chat> {
@@ -82,26 +149,124 @@ impl Directory {
         contact.or_else(|| Some(self.chat(id)?.name.as_str()))
     }
 
+    /// What a chat is called among all others: a channel of a community behind its community, as commands take it.
+    pub fn full_name(&self, id: &ChatId) -> Option<String> {
+        let name = self.name_of(id)?;
+        let community = self.group(id).and_then(|group| self.group(group.community.as_ref()?));
+        Some(community.map_or_else(|| name.to_owned(), |community| format!("{}/{name}", community.name)))
+    }
+
     pub fn contact_of(&self, chat: &ChatId) -> Option<&Contact> {
         self.contacts.iter().find(|contact| contact.chat == *chat)
     }
 
-    /// The chat with the contact of this name, with or without `@`, or the group, with or without `#`.
+    /// The chat with the contact of this name, with or without `@`, or the group, with or without `#`; a channel also behind its community.
     pub fn chat_named(&self, name: &str) -> Option<ChatId> {
         let group = name.trim_start_matches('#');
         let of_group = || {
-            let is_it = |chat: &&Chat| chat.kind.is_group() && starling_text::same(&chat.name, group);
-            self.chats.iter().find(is_it).map(|chat| chat.id.clone())
+            let is_it = |name: &str| starling_text::same(name, group);
+            let groups = || self.chats.iter().filter(|chat| chat.kind.is_group());
+            let is_in_full = |chat: &&Chat| self.full_name(&chat.id).is_some_and(|name| is_it(&name));
+            let found = groups().find(|chat| is_it(&chat.name)).or_else(|| groups().find(is_in_full));
+            found.map(|chat| chat.id.clone())
         };
         let name = name.trim_start_matches('@');
         let contact = self.contacts.iter().find(|c| starling_text::same(&c.name, name)).map(|c| c.chat.clone());
         contact.or_else(of_group)
     }
 
-    /// The mentions in a text: accounts of those whose `@name` it has.
-    pub fn mentions(&self, text: &str) -> Vec<AccountId> {
+    /// Who can be mentioned in a chat, with their names: the members of a group, else all contacts.
+    pub fn mentionable(&self, chat: Option<&ChatId>) -> Vec<(&AccountId, &str)> {
+        match chat.and_then(|chat| self.group(chat)) {
+            Some(group) => {
+                let others = group.members.iter().filter(|member| !member.own);
+                others.map(|member| (&member.account, member.name.as_str())).collect()
+            }
+            None => self.contacts.iter().map(|contact| (&contact.account, contact.name.as_str())).collect(),
+        }
+    }
+
+    /// The mentions in a text for a chat: accounts of those whose `@name` it has.
+    pub fn mentions(&self, chat: &ChatId, text: &str) -> Vec<AccountId> {
+        if !text.contains('@') {
+            return Vec::new();
+        }
         let text = starling_text::folded(text);
-        let named = |c: &&Contact| text.contains(&starling_text::folded(&format!("@{}", c.name)));
-        self.contacts.iter().filter(named).map(|c| c.account.clone()).collect()
+        let is_named = |name: &str| !name.is_empty() && text.contains(&starling_text::folded(&format!("@{name}")));
+        let named = self.mentionable(Some(chat)).into_iter().filter(|(_, name)| is_named(name));
+        named.map(|(account, _)| account.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_control::objects::ChatKind;
+
+    use super::*;
+
+    fn member(account: &str, name: &str) -> GroupMember {
+        GroupMember { account: account.into(), name: name.into(), own: account == "me", ..GroupMember::default() }
+    }
+
+    #[test]
+    fn in_a_group_its_members_are_mentioned_and_who_has_left_keeps_a_name() {
+        let contact = |account: &str, name: &str, presence| Contact {
+            account: account.into(),
+            name: name.into(),
+            presence,
+            ..Contact::default()
+        };
+        let mut directory = Directory::default();
+        let contacts = [contact("b", "bob", Some(Presence::Online)), contact("z", "zoe", Some(Presence::Online))];
+        directory.take_contacts(contacts.to_vec());
+        let members = vec![member("me", "alice"), member("b", "bob"), member("c", "carol"), member("n", "")];
+        let group = Group { id: "g".into(), members, ..Group::default() };
+        directory.take_groups(vec![group.clone()]);
+        let named = |directory: &Directory, chat: &str| {
+            let found = directory.mentions(&chat.into(), "hi @Bob, @carol, @zoe, @alice");
+            found.iter().map(|account| account.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&directory, "g"), ["b", "c"]);
+        assert_eq!(named(&directory, "direct"), ["b", "z"]);
+        let online = directory.online_in(&group);
+        assert_eq!(online.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["bob"]);
+        directory.take_groups(Vec::new());
+        let names = directory.names();
+        let (carol, nameless) = (AccountId::from("c"), AccountId::from("n"));
+        assert_eq!([names.get(&carol), names.get(&nameless)], [Some(&"carol"), None]);
+    }
+
+    #[test]
+    fn a_channel_is_found_by_its_name_and_behind_its_community() {
+        let chat = |id: &str, name: &str, kind| Chat { id: id.into(), name: name.into(), kind, ..Chat::default() };
+        let mut directory = Directory::default();
+        directory.take_chats(vec![
+            chat("a", "general", ChatKind::Group),
+            chat("b", "general", ChatKind::Channel),
+            chat("c", "club", ChatKind::Community),
+        ]);
+        let groups = [("a", None), ("b", Some("c")), ("c", None)].map(|(id, community)| Group {
+            id: id.into(),
+            name: if id == "c" { "club" } else { "general" }.into(),
+            community: community.map(Into::into),
+            ..Group::default()
+        });
+        directory.take_groups(groups.to_vec());
+        assert_eq!(directory.full_name(&"b".into()).as_deref(), Some("club/general"));
+        let found = ["#general", "#club/General", "club", "#club/other"].map(|name| directory.chat_named(name));
+        assert_eq!(found, [Some("a"), Some("b"), Some("c"), None].map(|id| id.map(ChatId::from)));
+    }
+
+    #[test]
+    fn mentions_are_counted_until_the_chat_is_read() {
+        let (mut directory, chat) = (Directory::default(), ChatId::from("g"));
+        directory.note_mention(&chat);
+        directory.note_mention(&chat);
+        let listed = |unread| vec![Chat { id: "g".into(), unread, ..Chat::default() }];
+        directory.take_chats(listed(5));
+        assert_eq!(directory.mentions_in(&chat), 2);
+        directory.take_chats(listed(0));
+        directory.take_chats(listed(1));
+        assert_eq!(directory.mentions_in(&chat), 0);
     }
 }

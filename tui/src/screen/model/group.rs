@@ -41,6 +41,16 @@ pub fn may_post(group: &Group) -> bool {
     may(group, group.policy.post)
 }
 
+/// Whether it may answer messages, and react to them.
+pub fn may_comment(group: &Group) -> bool {
+    may_post(group) || may(group, group.policy.comment)
+}
+
+/// Whether who is in a group, and in which role, is decided elsewhere: it is a channel of a community.
+fn is_led(group: &Group) -> bool {
+    group.community.is_some()
+}
+
 /// Whether it may change name, topic and settings.
 pub fn may_set(group: &Group) -> bool {
     may(group, group.policy.settings)
@@ -48,13 +58,18 @@ pub fn may_set(group: &Group) -> bool {
 
 /// Whether it may remove somebody.
 pub fn may_remove(group: &Group, member: &GroupMember) -> bool {
+    may_act_on(group, member) && !is_led(group)
+}
+
+/// Whether its role lets it remove or ban somebody.
+fn may_act_on(group: &Group, member: &GroupMember) -> bool {
     let is_lower = own_role(group).is_some_and(|own| is_above(own, member.role));
     !member.own && is_lower && may(group, group.policy.remove)
 }
 
 /// Whether it may ban somebody.
 pub fn may_ban(group: &Group, member: &GroupMember) -> bool {
-    may_remove(group, member) && !group.policy.fixed
+    may_act_on(group, member) && !group.policy.fixed
 }
 
 /// Whether it may lift bans.
@@ -64,7 +79,7 @@ pub fn may_unban(group: &Group) -> bool {
 
 /// The roles that it may give somebody, the highest first.
 pub fn roles_for(group: &Group, member: &GroupMember) -> Vec<Role> {
-    let Some(own) = own_role(group) else { return Vec::new() };
+    let Some(own) = own_role(group).filter(|_| !is_led(group)) else { return Vec::new() };
     let is_last_owner = || group.members.iter().filter(|m| m.role == Role::Owner).count() < 2;
     let allowed = |role: Role| match own {
         // Owners step back only where there is another one.
@@ -125,6 +140,8 @@ mod tests {
         assert!(roles_for(&alone, me).is_empty());
         let admin = &alone.members[0];
         assert!(may_ban(&alone, admin) && may_unban(&alone));
+        let channel = Group { community: Some("club".into()), ..alone.clone() };
+        assert!(!may_remove(&channel, admin) && may_ban(&channel, admin) && roles_for(&channel, admin).is_empty());
         let mut old = alone.clone();
         old.policy.fixed = true;
         assert!(may_remove(&old, admin) && !may_ban(&old, admin) && !may_unban(&old));

@@ -16,6 +16,7 @@ const LIFETIMES: [u32; 7] = [0, 3_600, 86_400, 7 * 86_400, 30 * 86_400, 90 * 86_
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     Post,
+    Comment,
     Invite,
     Remove,
     Pin,
@@ -29,8 +30,9 @@ pub enum Setting {
 }
 
 /// In the order in which they are shown.
-const SETTINGS: [Setting; 11] = [
+const SETTINGS: [Setting; 12] = [
     Setting::Post,
+    Setting::Comment,
     Setting::Invite,
     Setting::Remove,
     Setting::Pin,
@@ -58,6 +60,7 @@ impl Setting {
     pub fn label(self) -> &'static str {
         match self {
             Self::Post => "post",
+            Self::Comment => "comment",
             Self::Invite => "invite",
             Self::Remove => "remove",
             Self::Pin => "pin",
@@ -75,6 +78,7 @@ impl Setting {
     pub fn help(self) -> &'static str {
         match self {
             Self::Post => "who writes",
+            Self::Comment => "who answers, beside those who write",
             Self::Invite => "who lets others in",
             Self::Remove => "who removes and bans lower roles",
             Self::Pin => "who pins messages",
@@ -91,6 +95,7 @@ impl Setting {
     fn value(self, policy: &GroupPolicy) -> Value {
         match self {
             Self::Post => Value::Role(policy.post),
+            Self::Comment => Value::Role(policy.comment),
             Self::Invite => Value::Role(policy.invite),
             Self::Remove => Value::Role(policy.remove),
             Self::Pin => Value::Role(policy.pin),
@@ -109,6 +114,7 @@ impl Setting {
         let seconds = if let Value::Seconds(seconds) = value { Some(seconds) } else { None };
         match self {
             Self::Post => into.post = role,
+            Self::Comment => into.comment = role,
             Self::Invite => into.invite = role,
             Self::Remove => into.remove = role,
             Self::Pin => into.pin = role,
@@ -128,9 +134,10 @@ impl Setting {
             Self::SlowMode => SLOW_MODES.map(Value::Seconds).to_vec(),
             Self::Lifetime => LIFETIMES.map(Value::Seconds).to_vec(),
             Self::History => vec![Value::Yes(false), Value::Yes(true)],
-            // Readers do none of this, and nobody gives what only higher roles have.
+            // Readers do none of this but comment, and nobody gives what only higher roles have.
             _ => {
-                let roles = ROLES.into_iter().filter(|role| *role != Role::Reader && !is_above(*role, own));
+                let is_theirs = |role: &Role| *role != Role::Reader || self == Self::Comment;
+                let roles = ROLES.into_iter().filter(|role| is_theirs(role) && !is_above(*role, own));
                 roles.map(Value::Role).collect()
             }
         }
@@ -315,6 +322,9 @@ mod tests {
         form.turn(false);
         form.turn(false);
         assert_eq!(shown(&form), "admins +", "an admin takes nothing from admins");
+        go_to(&mut form, Setting::Comment);
+        form.turn(true);
+        assert_eq!(shown(&form), "readers +", "they may answer");
         // What is not in the list of choices is between two of them.
         go_to(&mut form, Setting::SlowMode);
         assert_eq!(shown(&form), "45 seconds");
@@ -325,6 +335,7 @@ mod tests {
         let expected = Set {
             group: "g".into(),
             post: Some(Role::Admin),
+            comment: Some(Role::Reader),
             slow_mode: Some(60),
             history: Some(true),
             ..Set::default()
@@ -353,7 +364,7 @@ mod tests {
                 form.turn(true);
                 form.step(1);
             }
-            assert_eq!((form.change(), form.at), (None, 10));
+            assert_eq!((form.change(), form.at), (None, 11));
         }
     }
 

@@ -6,7 +6,7 @@ use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
 };
-use starling_control::objects::{ChatId, ContactState, Presence, Rendezvous, Status};
+use starling_control::objects::{ChatId, ChatKind, ContactState, Presence, Rendezvous, Standing, Status};
 use unicode_width::UnicodeWidthStr;
 
 use super::super::{
@@ -26,6 +26,16 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
     buffer.set_string(frame.x + 1, frame.y, title, app.settings.theme.accent);
     draw_list(app, area, buffer);
     draw_status(app, Rect { y: rule + 1, height: 1, ..area }, buffer);
+}
+
+/// The sign of a conversation of many.
+pub fn mark_of(kind: ChatKind) -> Option<&'static str> {
+    match kind {
+        ChatKind::Direct => None,
+        ChatKind::Group => Some("#"),
+        ChatKind::Channel => Some("»"),
+        ChatKind::Community => Some("◇"),
+    }
 }
 
 /// How present somebody is, if they show it.
@@ -76,7 +86,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
     let theme = &app.settings.theme;
     let (contact, chat) = (app.directory.contact_of(id), app.directory.chat(id));
-    let name = app.directory.name_of(id).map(safe_line).unwrap_or_default();
+    let name = app.directory.full_name(id).map(|name| safe_line(&name)).unwrap_or_default();
     let unread = chat.map_or(0, |c| c.unread);
     let mut tail = String::new();
     if contact.is_some_and(|c| c.key_changed) {
@@ -94,20 +104,26 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
     if app.has_draft(id) {
         tail.push('✎');
     }
-    if chat.is_some_and(|c| c.queued > 0) {
+    let group = app.directory.group(id);
+    if chat.is_some_and(|c| c.queued > 0) || group.is_some_and(|group| group.changing) {
         tail.push('⏳');
     }
-    let count = if unread > 0 { format!(" {unread}") } else { String::new() };
-    let is_group = chat.is_some_and(|c| c.kind.is_group());
-    let (mark, mark_style) = match contact.map(|c| c.state) {
-        _ if is_group => ("#", theme.dim),
+    let mut count = if unread > 0 { format!(" {unread}") } else { String::new() };
+    match app.directory.mentions_in(id) {
+        0 => {}
+        1 => count.insert_str(0, " @"),
+        mentions => count.insert_str(0, &format!(" @{mentions}")),
+    }
+    let is_out = group.is_some_and(|group| !matches!(group.standing, Standing::Member | Standing::Entering));
+    let of_many = chat.and_then(|chat| mark_of(chat.kind)).map(|mark| (if is_out { "✗" } else { mark }, theme.dim));
+    let (mark, mark_style) = of_many.unwrap_or_else(|| match contact.map(|c| c.state) {
         Some(ContactState::Blocked) => ("✗", theme.bad),
         Some(ContactState::Requested) => ("…", theme.dim),
         _ => {
             let mark = presence_mark(contact.and_then(|c| c.presence));
             (mark, if mark == "○" { theme.dim } else { theme.good })
         }
-    };
+    });
     let room = usize::from(width).saturating_sub(6 + tail.width() + count.width());
     let name = cut(&name, room as u16);
     let pad = " ".repeat(room.saturating_sub(name.width()));
@@ -156,6 +172,8 @@ fn connection(app: &App, theme: &Theme) -> (&'static str, Style, String) {
             n => format!("no server · {n} peers"),
         };
         ("○", theme.warn, text)
+    } else if let Some(progress) = app.invite_progress() {
+        ("⏳", theme.good, progress)
     } else if let Some(progress) = app.entering_progress().or_else(|| app.copy_progress()) {
         ("⇣", theme.good, progress)
     } else if direct > 0 {

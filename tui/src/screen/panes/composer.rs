@@ -8,9 +8,12 @@ use ratatui::{
     widgets::{Clear, Widget},
 };
 
+use starling_control::objects::Standing;
+
 use super::super::{
     app::{App, Focus},
     composer::Mode,
+    model::{and_above, group, span},
     timeline::cut,
 };
 use crate::terminal::safe_line;
@@ -30,12 +33,31 @@ pub fn draw(app: &mut App, buffer: &mut Buffer) {
         let hint = match app.panes.focus {
             Focus::Timeline => "r reply · e edit · d delete · + react · Space all actions · Esc write",
             Focus::List => "↑ ↓ choose · Enter open · Esc write",
+            Focus::Details => "↑ ↓ choose a member · Enter what can be done · Esc write",
             Focus::Composer => "write a message · / for commands · F1 for help",
         };
+        let rule = Some(app.panes.focus).filter(|focus| *focus == Focus::Composer).and_then(|_| rule_of_group(app));
+        let hint = rule.as_deref().unwrap_or(hint);
         buffer.set_string(text.x, text.y, cut(hint, text.width), theme.dim);
     } else {
         (&app.chat.composer.area).render(text, buffer);
     }
+}
+
+/// What one has to know before one writes into the open group.
+fn rule_of_group(app: &App) -> Option<String> {
+    let group = app.group()?;
+    if !group::may_post(group) {
+        return Some(match group.standing {
+            Standing::Member if group::may_comment(group) => {
+                format!("only {} write here; you can answer: r on a message", and_above(group.policy.post))
+            }
+            Standing::Member => format!("only {} write here · / for commands", and_above(group.policy.post)),
+            other => format!("you cannot write here: {}", other.as_str()),
+        });
+    }
+    let pause = Some(group.policy.slow_mode).filter(|seconds| *seconds > 0)?;
+    Some(format!("one message in {} · / for commands", span(pause)))
 }
 
 /// Where the cursor is, once it was drawn.

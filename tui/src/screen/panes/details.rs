@@ -7,21 +7,35 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use starling_control::objects::{ContactState, Path, Presence};
+use starling_control::objects::{ContactState, Group, Path, Presence};
+use unicode_width::UnicodeWidthStr;
 
 use super::{
-    super::{app::App, timeline::cut},
+    super::{
+        app::{App, Focus},
+        card::wrap,
+        model::{YOU, span},
+        theme::Theme,
+        timeline::{cut, cut_off},
+    },
     chats::presence_mark,
 };
 use crate::terminal::safe_line;
 
+/// Rows of a group's topic.
+const TOPIC_ROWS: usize = 3;
+
 /// Draws them.
-pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+pub fn draw(app: &mut App, area: Rect, buffer: &mut Buffer) {
+    if app.open_contact().is_none() {
+        return draw_group(app, area, buffer);
+    }
+    draw_contact(app, area, buffer);
+}
+
+fn draw_contact(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
-    let Some(contact) = app.open_contact() else {
-        draw_group(app, area, buffer);
-        return;
-    };
+    let Some(contact) = app.open_contact() else { return };
     let chat = app.chat.open.as_ref().and_then(|id| app.directory.chat(id));
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     let room = area.width.saturating_sub(2);
@@ -82,24 +96,70 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// Who is in the group that is open.
-fn draw_group(app: &App, area: Rect, buffer: &mut Buffer) {
-    let theme = &app.settings.theme;
-    let Some(group) = app.chat.open.as_ref().and_then(|id| app.directory.group(id)) else { return };
+/// What the open group is about, and who is in it: a list that scrolls.
+fn draw_group(app: &mut App, area: Rect, buffer: &mut Buffer) {
+    let Some(group) = app.group() else { return };
+    let theme = app.settings.theme.clone();
     let room = area.width.saturating_sub(2);
     let mut lines: Vec<Line<'static>> = vec![Line::default()];
     lines.push(Line::styled(cut(&format!("#{}", safe_line(&group.name)), room), theme.peer));
-    lines.push(Line::styled(cut(&safe_line(&group.topic), room), theme.dim));
+    lines.extend(about(group, room).into_iter().map(|row| Line::styled(row, theme.dim)));
     lines.push(Line::default());
-    for member in &group.members {
-        let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
-        let state = if member.devices == 0 { "invited" } else { member.role.as_str() };
-        lines.push(Line::from(vec![
-            Span::styled(format!("{:<16} ", cut(&name, 16)), theme.text),
-            Span::styled(cut(state, room.saturating_sub(17)), theme.dim),
-        ]));
-    }
     for (y, line) in lines.iter().take(usize::from(area.height)).enumerate() {
         buffer.set_line(area.x + 1, area.y + y as u16, line, room);
+    }
+    let head = (lines.len() as u16).min(area.height);
+    let place = Rect { y: area.y + head, height: area.height - head, ..area };
+    app.panes.layout.members = Some(place);
+    draw_members(app, place, buffer, &theme);
+}
+
+/// Topic, how many are in the group, and what is set that everybody notices.
+fn about(group: &Group, room: u16) -> Vec<String> {
+    let topic = safe_line(&group.topic);
+    let mut rows = if topic.is_empty() { Vec::new() } else { wrap(&[topic], room) };
+    if rows.len() > TOPIC_ROWS {
+        rows.truncate(TOPIC_ROWS);
+        if let Some(last) = rows.last_mut() {
+            *last = cut_off(last, room);
+        }
+    }
+    let invited = group.members.iter().filter(|member| member.devices == 0 && !member.own).count();
+    let waits = if invited > 0 { format!(" · {invited} invited") } else { String::new() };
+    rows.push(format!("{} members{waits}", group.members.len()));
+    if group.policy.slow_mode > 0 {
+        rows.push(format!("one message in {}", span(group.policy.slow_mode)));
+    }
+    if group.policy.lifetime > 0 {
+        rows.push(format!("kept for {}", span(group.policy.lifetime)));
+    }
+    rows.into_iter().map(|row| cut(&row, room)).collect()
+}
+
+fn draw_members(app: &mut App, area: Rect, buffer: &mut Buffer, theme: &Theme) {
+    let has_focus = app.panes.focus == Focus::Details;
+    let (at, room) = (app.chat.group.members.at(), usize::from(area.width.saturating_sub(2)));
+    let (first, seen) = app.chat.group.members.seen(usize::from(area.height));
+    for (n, member) in seen.iter().enumerate() {
+        let y = area.y + n as u16;
+        let presence = app.directory.presence_of(&member.account);
+        let state = if member.devices == 0 && !member.own { "invited" } else { member.role.as_str() };
+        let name_room = room.saturating_sub(state.width() + 3);
+        let name = if member.own { YOU.to_owned() } else { safe_line(&member.name) };
+        let name = cut(&name, name_room as u16);
+        let pad = " ".repeat(name_room.saturating_sub(name.width()) + 1);
+        let mark = if member.own { "●" } else { presence_mark(presence) };
+        let line = Line::from(vec![
+            Span::styled(mark, if mark == "○" { theme.dim } else { theme.good }),
+            Span::raw(" "),
+            Span::styled(name, if member.own { theme.own } else { theme.text }),
+            Span::raw(pad),
+            Span::styled(state, theme.dim),
+        ]);
+        buffer.set_line(area.x + 1, y, &line, room as u16);
+        if has_focus && first + n == at {
+            buffer.set_style(Rect { y, height: 1, ..area }, theme.selected);
+            buffer.set_string(area.x, y, "▌", theme.accent);
+        }
     }
 }

@@ -51,6 +51,8 @@ pub struct Layout {
     pub composer: Rect,
     pub text: Rect,
     pub details: Option<Rect>,
+    /// The members of a group in the details.
+    pub members: Option<Rect>,
     /// The column between list and timeline.
     pub border: Option<u16>,
     /// The row between timeline and composer.
@@ -102,6 +104,7 @@ impl Layout {
             composer: Rect { x, y: rule + 1, width, height: text_rows + mode_rows },
             text: Rect { x: x + 2, y: rule + 1 + mode_rows, width: width.saturating_sub(2), height: text_rows },
             details: details.then(|| Rect { x: x + width + 1, width: DETAILS, ..list }),
+            members: None,
             border: (shows_list && shows_main).then(|| x - 1),
             rule,
             tiles: Vec::new(),

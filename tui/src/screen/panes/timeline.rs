@@ -1,24 +1,36 @@
 //! The timeline with its header, or the call in its place, and remarks over its last rows.
 
+use std::time::Instant;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
     text::{Line, Span},
 };
-use starling_control::objects::{ContactState, Presence, Standing};
+use starling_control::objects::{ContactState, Group, Presence, Standing};
 use unicode_width::UnicodeWidthStr;
 
-use super::super::{
-    app::{App, Focus},
-    call,
-    card::wrap,
-    clock,
-    timeline::{cut, cut_off},
+use super::{
+    super::{
+        app::{App, Focus},
+        call,
+        card::wrap,
+        clock,
+        model::several,
+        timeline::{cut, cut_off},
+    },
+    chats::mark_of,
 };
 use crate::terminal::safe_line;
 
 /// Rows that a remark may take.
 const TOAST_ROWS: usize = 3;
+/// So many who are there now are named.
+const FEW: usize = 2;
+/// Columns of a name where several are.
+const SHORT_NAME: u16 = 12;
+/// Columns that a group's name, and how many are in it, need at least.
+const ROOM: u16 = 24;
 
 /// Draws the pane.
 pub fn draw(app: &mut App, buffer: &mut Buffer) {
@@ -83,24 +95,50 @@ fn draw_header(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// The name of a group, and who is in it.
+/// The name of a group, and who is in it: on the right those who are there now, if there is room.
 fn draw_group_header(app: &App, area: Rect, buffer: &mut Buffer) {
     let theme = &app.settings.theme;
     let Some(chat) = app.open_group() else { return };
+    let mark = mark_of(chat.kind).unwrap_or_default();
     let group = app.directory.group(&chat.id);
-    let state = match group {
+    let (state, online) = match group {
         Some(group) if group.standing == Standing::Member => {
+            let count = group.members.len();
             let topic = if group.topic.is_empty() { String::new() } else { format!(" · {}", safe_line(&group.topic)) };
-            format!("── {} members{topic} ", group.members.len())
+            let members = if count == 1 { "only you".to_owned() } else { format!("{count} members") };
+            (format!("── {members}{topic} "), online(app, group))
         }
-        Some(group) => format!("── {} ", group.standing.as_str()),
-        None => String::new(),
+        Some(group) => (format!("── {} ", group.standing.as_str()), None),
+        None => (String::new(), None),
     };
-    let name = cut(&format!("#{}", safe_line(&chat.name)), area.width.saturating_sub(3).min(40));
-    let rest = cut(&state, area.width.saturating_sub(name.width() as u16 + 3));
+    let right = online.map(|words| format!(" ● {words} ")).filter(|words| area.width > words.width() as u16 + ROOM);
+    let right_width = right.as_ref().map_or(0, |words| words.width() as u16 + 1);
+    let room = area.width.saturating_sub(right_width);
+    let name = cut(
+        &format!("{mark}{}", safe_line(&app.directory.full_name(&chat.id).unwrap_or_default())),
+        room.saturating_sub(3).min(40),
+    );
+    let rest = cut(&state, room.saturating_sub(name.width() as u16 + 3));
     let line =
         Line::from(vec![Span::raw(" "), Span::styled(name, theme.peer), Span::raw(" "), Span::styled(rest, theme.dim)]);
-    buffer.set_line(area.x, area.y, &line, area.width);
+    buffer.set_line(area.x, area.y, &line, room);
+    if let Some(words) = right {
+        buffer.set_string(area.x + area.width - right_width, area.y, words, theme.good);
+    }
+}
+
+/// Who of a group is there now, as far as they show it: by name where they are few.
+fn online(app: &App, group: &Group) -> Option<String> {
+    let online = app.directory.online_in(group);
+    match online.as_slice() {
+        [] => None,
+        [..] if online.len() > FEW => Some(format!("{} online", online.len())),
+        few => {
+            let names: Vec<String> = few.iter().map(|member| cut(&safe_line(&member.name), SHORT_NAME)).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Some(format!("{} online", several(&names)))
+        }
+    }
 }
 
 /// The rows above the composer: remarks, typing, what came below.
@@ -125,6 +163,8 @@ fn draw_hint(app: &App, area: Rect, buffer: &mut Buffer) {
         vec![Line::styled(text, theme.accent)]
     } else if let Some(contact) = contact.filter(|c| c.typing) {
         vec![Line::styled(format!(" {} is typing…", cut(&safe_line(&contact.name), 40)), theme.dim)]
+    } else if let Some(words) = app.open_group().and_then(|chat| app.directory.typing.words(&chat.id, Instant::now())) {
+        vec![Line::styled(format!(" {}", cut(&words, area.width.saturating_sub(2))), theme.dim)]
     } else {
         return;
     };
