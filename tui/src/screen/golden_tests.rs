@@ -4,7 +4,10 @@ use ratatui::{Terminal, backend::TestBackend};
 use serde_json::json;
 use starling_control::{
     event::EventKind,
-    objects::{Call, CallPhase, CallStats, DeliveryState, Device, Heard, Message, MessageRef, Reaction, RouteStats},
+    objects::{
+        AuditEntry, AuditLog, Call, CallPhase, CallStats, DeliveryState, Device, Heard, Message, MessageRef, Reaction,
+        RouteStats,
+    },
 };
 use starling_node::{Clock, EventId, MessageId};
 
@@ -14,7 +17,9 @@ use super::{
     palette::Question,
     panes,
     requests::Answer,
-    testing::{answer_chats, answer_contacts, answer_newest, app, call_changed, chat, contact, object, objects},
+    testing::{
+        answer_chats, answer_contacts, answer_group, answer_newest, app, call_changed, chat, contact, object, objects,
+    },
 };
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (200, 50), (40, 12)];
@@ -292,4 +297,115 @@ fn an_alarm_about_the_own_account() {
         by: Some("bbbbbbbbbb".into()),
     });
     check("hidden", app);
+}
+
+/// A group of 500 in which we are an admin: a long topic, names in all scripts, members who have not come, and what its audit log says.
+fn group() -> App {
+    let mut app = full();
+    let member = |account: &str, name: &str, role: &str, devices: u32| {
+        let own = account == "a";
+        json!({ "account": account, "name": name, "role": role, "devices": devices, "self": own })
+    };
+    let mut members = vec![
+        member("a", "alice", "admin", 2),
+        member("b", "bob", "owner", 1),
+        member("c", "Ελένη with a very long name 🦜🦜🦜 and more", "moderator", 1),
+        member("d", "مرحبا بالعالم", "member", 1),
+        member("n", "", "member", 1),
+        member("w", "walter", "member", 0),
+    ];
+    members.extend((0..494).map(|n| member(&format!("m{n}"), &format!("guest {n:03}"), "reader", 1)));
+    let policy = json!({ "invite": "admin", "remove": "moderator", "pin": "moderator", "delete": "moderator",
+        "settings": "admin", "mention_all": "owner", "slow_mode": 30, "lifetime": 7 * 86_400 });
+    let topic = "what runs, what does not, and who is on call 🦜 this week, next week and in the week after that one";
+    let banned = json!([{ "account": "0123456789abcdef", "name": "mallory" }]);
+    let given = json!({ "name": "operations and everything else", "role": "admin", "topic": topic, "policy": policy,
+        "banned": banned });
+    answer_group(&mut app, given, members);
+    let listed = json!({ "id": "g1", "kind": "group", "name": "operations and everything else" });
+    answer_chats(&mut app, [json!({ "id": "c1", "unread": 3 }), listed]);
+    app.open(&"g1".into());
+    let entry = |number: u64, minute: u64, action: &str, account: &str, more: serde_json::Value| {
+        let at = crate::rpc::rfc3339(THEN + minute * 60_000);
+        let given = json!({ "number": number, "at": at, "by": "b", "action": action, "account": account });
+        AuditEntry { role: serde_json::from_value(more).unwrap(), ..object(given) }
+    };
+    let mut entries = vec![entry(3, 0, "made", "b", json!(null))];
+    for (n, account) in ["a", "c", "d", "m1", "m2"].into_iter().enumerate() {
+        entries.push(entry(4 + n as u64, 2, "invited", account, json!(null)));
+    }
+    entries.push(entry(9, 2, "left", "d", json!(null)));
+    entries.push(entry(10, 4, "role", "c", json!("moderator")));
+    entries.push(entry(11, 5, "invited", "w", json!(null)));
+    entries.push(entry(12, 5, "banned", "0123456789abcdef", json!(null)));
+    entries.push(entry(13, 8, "invited", "m3", json!(null)));
+    app.answer(Answer::Audit("g1".into(), Ok(AuditLog { complete: false, missing: 2, entries })));
+    let by = |mut message: Message, account: &str, name: &str| {
+        (message.from.account, message.from.name) = (Some(account.into()), Some(name.into()));
+        message
+    };
+    let messages = vec![
+        by(message(1, false, "the deploy is done"), "b", "bob"),
+        by(message(3, false, "שלום 🦜"), "d", "مرحبا بالعالم"),
+        by(message(4, false, "and soon after"), "c", "Ελένη with a very long name 🦜🦜🦜 and more"),
+        by(message(6, true, "thanks"), "a", "alice"),
+    ];
+    answer_newest(&mut app, "g1", messages);
+    app.toast = None;
+    app
+}
+
+#[test]
+fn a_group_with_five_hundred_members() {
+    check("group", group());
+}
+
+#[test]
+fn a_group_in_which_several_type_and_admins_write() {
+    let mut app = group();
+    for (account, name) in [("b", "bob"), ("c", "Ελένη with a very long name 🦜🦜🦜"), ("d", "مرحبا"), ("m1", "x")]
+    {
+        let member = Some(contact(account, name));
+        app.event(EventKind::Typing { chat: chat("g1", "operations"), typing: true, member });
+    }
+    check("group-typing", app);
+}
+
+#[test]
+fn the_members_of_a_group() {
+    let mut app = group();
+    app.show_members();
+    check("members", app);
+}
+
+#[test]
+fn a_member_and_what_can_be_done_about_it() {
+    let mut app = group();
+    app.show_member(&"g1".into(), &"c".into());
+    check("member", app);
+}
+
+#[test]
+fn the_settings_of_a_group() {
+    let mut app = group();
+    app.show_group_settings();
+    check("settings", app);
+}
+
+#[test]
+fn the_audit_log_of_a_group() {
+    let mut app = group();
+    app.show_audit();
+    check("audit", app);
+}
+
+#[test]
+fn an_invitation_into_a_group() {
+    let mut app = full();
+    let by = json!({ "account": "b", "name": "bob" });
+    let given =
+        json!({ "name": "operations", "standing": "invited", "role": null, "topic": "what runs", "invited_by": by });
+    answer_group(&mut app, given, Vec::new());
+    app.show_invitation(&"g1".into());
+    check("invitation", app);
 }

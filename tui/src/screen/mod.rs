@@ -101,4 +101,7 @@ mod tests;
 mod golden_tests;
 
 #[cfg(test)]
+mod group_tests;
+
+#[cfg(test)]
 mod testing;

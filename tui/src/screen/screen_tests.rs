@@ -1,8 +1,4 @@
-use ratatui::{
-    Terminal,
-    backend::TestBackend,
-    crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers},
-};
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
 use starling_control::{
     event::EventKind,
@@ -23,11 +19,10 @@ use super::{
     app::{App, Effect},
     config::Config,
     model::Draft,
-    panes,
     requests::Answer,
     testing::{
-        answer_chats, answer_contacts, answer_newest, answer_status, call_changed, chat, contact, new_message, object,
-        objects,
+        answer_chats, answer_contacts, answer_newest, answer_status, call_changed, calls, chat, contact, new_message,
+        object, objects, press, screen,
     },
     theme::Theme,
 };
@@ -65,24 +60,6 @@ fn app_with(kept: serde_json::Value) -> App {
     ];
     answer_newest(&mut app, "c1", messages);
     app
-}
-
-fn screen(app: &mut App, width: u16, height: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| panes::draw(app, frame)).unwrap();
-    terminal.backend().to_string()
-}
-
-fn press(app: &mut App, code: KeyCode) {
-    app.key(&KeyEvent::new(code, KeyModifiers::NONE));
-}
-
-fn calls(app: &mut App) -> Vec<&'static str> {
-    let name = |effect: Effect| match effect {
-        Effect::Request(ask) | Effect::RequestInOrder(ask) => ask.method(),
-        _ => "other",
-    };
-    std::mem::take(&mut app.effects).into_iter().map(name).collect()
 }
 
 #[test]

@@ -1,17 +1,23 @@
 //! What tests of the screen share: objects of the control interface, and a profile with two contacts.
 
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use starling_control::{
     event::{EventKind, MessageChange},
-    objects::{Call, CallPhase, ChatRef, Contact, ContactRef, Message, MessageRef, Rendezvous, Status},
+    objects::{Call, CallPhase, ChatRef, Contact, ContactRef, Group, Message, MessageRef, Rendezvous, Status},
 };
 use starling_node::MessageId;
 
 use super::{
     actions::Keys,
-    app::App,
+    app::{App, Effect},
     config::Config,
+    panes,
     requests::{Answer, Target},
     theme::Theme,
 };
@@ -108,4 +114,35 @@ pub fn answer_chats<const N: usize>(app: &mut App, chats: [Value; N]) {
 /// The node answers with the newest messages of a chat.
 pub fn answer_newest(app: &mut App, chat: &str, messages: Vec<Message>) {
     app.answer(Answer::History(chat.into(), Target::Newest, Ok(messages)));
+}
+
+/// The node answers with one group, `#ops` with the id `g1`, that we are in, and with its members.
+pub fn answer_group(app: &mut App, given: Value, members: Vec<Value>) {
+    let ops = serde_json::json!({ "id": "g1", "name": "ops", "kind": "group", "standing": "member", "role": "owner" });
+    let mut whole = serde_json::to_value(object::<Group>(ops)).unwrap();
+    merge(&mut whole, given);
+    let group: Group = serde_json::from_value(whole).unwrap();
+    let members = members.into_iter().map(object).collect();
+    app.answer(Answer::Groups(Ok(vec![Group { members, ..group }])));
+}
+
+/// What is drawn in a window of a size.
+pub fn screen(app: &mut App, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| panes::draw(app, frame)).unwrap();
+    terminal.backend().to_string()
+}
+
+/// Presses a key.
+pub fn press(app: &mut App, code: KeyCode) {
+    app.key(&KeyEvent::new(code, KeyModifiers::NONE));
+}
+
+/// The methods that were called since this was asked last.
+pub fn calls(app: &mut App) -> Vec<&'static str> {
+    let name = |effect: Effect| match effect {
+        Effect::Request(ask) | Effect::RequestInOrder(ask) => ask.method(),
+        _ => "other",
+    };
+    std::mem::take(&mut app.effects).into_iter().map(name).collect()
 }
