@@ -137,6 +137,20 @@ pub const MAX_LEFT_HOMES: usize = 8;
 pub const LEFT_HOME_MS: u64 = 30 * 86_400_000;
 /// Typing is taken back after this time without another sign.
 pub const TYPING_MS: u64 = 6_000;
+/// In a group typing is passed on at most this often by a device, as each sign goes to all …
+pub const GROUP_TYPING_EVERY_MS: u64 = 5_000;
+/// … by others it is taken a little more often: what was held up comes close to what follows it …
+pub const GROUP_TYPING_LEAST_MS: u64 = 4_000;
+/// … and taken back after this time without another sign …
+pub const GROUP_TYPING_MS: u64 = 9_000;
+/// … of so many devices in one group, the others are not shown …
+pub const MAX_TYPISTS: usize = 64;
+/// … and not in groups of more accounts than these.
+pub const TYPING_ACCOUNTS: usize = 32;
+/// Who has written or typed in a group within this time is there, as far as others can tell …
+pub const ACTIVE_MS: u64 = 300_000;
+/// … and so many accounts are remembered for that in one group.
+pub const MAX_ACTIVE: usize = 256;
 /// A signal older than this is a replay.
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.

@@ -61,6 +61,9 @@ pub struct GroupMember {
     pub role: Role,
     /// How many of its devices are in the group; 0 of one that was invited and has not come yet.
     pub devices: u32,
+    /// It is there now, as far as that can be told: a contact that shows it, or somebody else who has written or typed in the group lately.
+    #[serde(default)]
+    pub online: bool,
     /// It is the account of this profile.
     #[serde(rename = "self")]
     pub own: bool,

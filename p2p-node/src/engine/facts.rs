@@ -251,9 +251,9 @@ impl Engine {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
                 self.delivery.rewind(&self.conversations, dir, chat);
             }
-            EventFact::Wrote { chat, account } => {
+            EventFact::Wrote { chat, account, at_ms } => {
                 let (presence, mut views) = self.presenting();
-                presence.has_written(turn, &mut views, chat, account);
+                presence.has_written(turn, &mut views, chat, account, at_ms);
             }
             EventFact::Profile { account, profile, event } => {
                 self.contacts.on_profile(turn, account, profile, event)?;

@@ -82,7 +82,7 @@ pub fn authenticate(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> 
     fold.draft.put(at.id, row);
     fold.draft.tell(DurableEventKind::New, at.id);
     if !at.origin.own {
-        fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account });
+        fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account, at_ms: at.id.clock.ms() });
     }
     Ok(())
 }

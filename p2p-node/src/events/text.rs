@@ -34,7 +34,7 @@ impl Kind for Text {
         fold.draft.tell(DurableEventKind::New, at.id);
         fold.arrived(at.id.clock, !at.origin.own);
         if !at.origin.own {
-            fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account });
+            fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account, at_ms: at.id.clock.ms() });
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Presence and typing: sealed signals to contacts, over direct streams and past the log to whoever reads it now.
+//! Presence and typing: sealed signals to contacts, over direct streams and past the log to whoever reads it now. Typing in groups is passed on by
+//! gossip (`conversation/gossip/typing.rs`).
 
 pub mod commands;
 
@@ -136,7 +137,7 @@ impl Presence {
         }
         let last_seen_ms = cx.contacts.people.get(&account).map_or(0, |p| p.row.last_seen_ms);
         if was_typing != signal.typing {
-            turn.transient_event(TransientEvent::Typing { chat, typing: signal.typing });
+            turn.transient_event(TransientEvent::Typing { chat, typing: signal.typing, member: None });
         }
         if let Some(availability) = now_shown
             && now_shown != before
@@ -234,7 +235,7 @@ impl Presence {
         if let Some(person) = person {
             person.presence.typing_until = None;
             if let Some(chat) = cx.conversations.chats.direct_with(&account) {
-                turn.transient_event(TransientEvent::Typing { chat, typing: false });
+                turn.transient_event(TransientEvent::Typing { chat, typing: false, member: None });
             }
         }
     }
@@ -311,9 +312,14 @@ impl Presence {
     }
 
     pub fn tell_typing(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, typing: bool) {
-        if Audience::allows(cx.account.settings.typing) {
-            self.send_signal(turn, cx, chat, typing, false);
+        if !Audience::allows(cx.account.settings.typing) {
+            return;
         }
+        if cx.conversations.chats.is_group_chat(chat) {
+            let dir = Directory { account: cx.account, contacts: cx.contacts };
+            return cx.conversations.publish_typing(turn, dir, chat, typing);
+        }
+        self.send_signal(turn, cx, chat, typing, false);
     }
 
     /// The last words before stopping.
@@ -344,12 +350,22 @@ impl Presence {
         }
     }
 
-    /// Somebody has written a message: they type no longer.
-    pub fn has_written(&mut self, turn: &mut Turn<'_>, cx: &mut Views<'_>, chat: ChatId, account: AccountId) {
+    /// Somebody has written a message, at this time by their clock, in milliseconds since 1970: they type no longer.
+    pub fn has_written(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Views<'_>,
+        chat: ChatId,
+        account: AccountId,
+        at_ms: u64,
+    ) {
+        if cx.conversations.chats.is_group_chat(chat) {
+            return cx.conversations.has_written_in_group(turn, chat, account, at_ms);
+        }
         if let Some(person) = cx.contacts.people.get_mut(&account)
             && person.presence.typing_until.take().is_some()
         {
-            turn.transient_event(TransientEvent::Typing { chat, typing: false });
+            turn.transient_event(TransientEvent::Typing { chat, typing: false, member: None });
         }
     }
 }

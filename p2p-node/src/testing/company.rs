@@ -104,7 +104,8 @@ impl World {
     /// A group as somebody sees it.
     pub fn group_seen(&self, who: Who, chat: ChatId) -> Option<Group> {
         let engine = self.engine(who);
-        engine.conversations.group_list(engine.directory()).into_iter().find(|group| group.id == chat)
+        let groups = engine.conversations.group_list(engine.directory(), self.now.steady_ms);
+        groups.into_iter().find(|group| group.id == chat)
     }
 
     pub fn standing(&self, who: Who, chat: ChatId) -> Option<Standing> {

@@ -6,9 +6,11 @@ use starling_wire::{GossipKey, Role};
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, Via},
-    engine::GroupCommand,
-    limits::{APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS},
+    api::types::{
+        Audience, ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, TransientEvent, Via,
+    },
+    engine::{AccountCommand, GroupCommand, PresenceCommand},
+    limits::{APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_MS},
 };
 
 /// A group of so many people, who pass on what is written in it. The first is a contact of each of the others.
@@ -325,4 +327,80 @@ fn a_message_whose_epoch_has_ended_counts_when_its_author_writes_it_again() {
         assert_eq!((shown.via, shown.state), (Via::Log, DeliveryState::Delivered), "{who}");
     }
     assert_eq!(agreed(&mut world, &people, chat), ["in between"]);
+}
+
+/// Somebody types in a group, or stops.
+fn types(world: &mut World, who: Who, chat: ChatId, typing: bool) {
+    drop(world.begin::<(), _>(who, |_| PresenceCommand::Typing { chat, typing }));
+    world.pass(500);
+}
+
+/// Who was shown to somebody as typing in a group, or as having stopped, since this was asked last.
+fn typing_seen(world: &mut World, who: Who, people: &[Who], chat: ChatId) -> Vec<(Who, bool)> {
+    let live = std::mem::take(&mut world.of(who).live);
+    let accounts: Vec<_> = people.iter().map(|who| world.of(*who).account).collect();
+    let shown = live.into_iter().filter_map(|event| match event {
+        TransientEvent::Typing { chat: of, typing, member: Some(member) } if of == chat => {
+            let at = accounts.iter().position(|account| *account == member).expect("a member");
+            Some((people[at], typing))
+        }
+        TransientEvent::Typing { .. } => panic!("typing of nobody, or elsewhere"),
+        _ => None,
+    });
+    shown.collect()
+}
+
+#[test]
+fn typing_is_shown_to_the_others_and_stands_in_no_log() {
+    let (mut world, people, chat) = gossiping(31, 3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    for who in &people {
+        world.of(*who).live.clear();
+    }
+    types(&mut world, bob, chat, true);
+    // Carol and bob are no contacts.
+    assert_eq!(typing_seen(&mut world, carol, &people, chat), [(bob, true)]);
+    assert_eq!(typing_seen(&mut world, alice, &people, chat), [(bob, true)]);
+    assert!(typing_seen(&mut world, bob, &people, chat).is_empty());
+    // It is not said again at once, ends by itself, and at once with a message.
+    types(&mut world, bob, chat, true);
+    assert!(typing_seen(&mut world, carol, &people, chat).is_empty());
+    world.pass(GROUP_TYPING_MS);
+    assert_eq!(typing_seen(&mut world, carol, &people, chat), [(bob, false)]);
+    types(&mut world, bob, chat, true);
+    world.say_in(bob, chat, "that").unwrap();
+    world.pass(1_000);
+    assert_eq!(typing_seen(&mut world, carol, &people, chat), [(bob, true), (bob, false)]);
+    let seen = world.group_seen(carol, chat).unwrap();
+    let online: Vec<_> = seen.members.iter().filter(|member| member.online).map(|member| member.account).collect();
+    assert!(online.contains(&world.of(bob).account), "who has written is there");
+    assert_eq!(world.texts_in(carol, chat), ["that"]);
+    assert_eq!(world.gossip.rejected, 0);
+}
+
+#[test]
+fn typing_is_not_shown_of_who_hides_it_may_not_write_or_is_gone() {
+    let (mut world, people, chat) = gossiping(32, 3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    world.of(alice).live.clear();
+    let typing = Some(Audience::Nobody.stored());
+    world.call(bob, |reply| AccountCommand::SetPrivacy { last_seen: None, receipts: None, typing, reply }).unwrap();
+    types(&mut world, bob, chat, true);
+    world.wish_role(alice, chat, carol, Role::Reader).unwrap();
+    world.pass(2 * GOSSIP_GRACE_MS);
+    types(&mut world, carol, chat, true);
+    assert!(typing_seen(&mut world, alice, &people, chat).is_empty());
+    world.wish_role(alice, chat, carol, Role::Member).unwrap();
+    world.pass(2 * GOSSIP_GRACE_MS);
+    types(&mut world, carol, chat, true);
+    assert_eq!(typing_seen(&mut world, alice, &people, chat), [(carol, true)]);
+    // What was passed on is a replay when it comes again, also from another neighbour and after the others have forgotten it.
+    let (_, topic, envelope) = world.gossip.published.last().cloned().unwrap();
+    world.kill(alice);
+    world.start(alice);
+    world.pass(200_000);
+    world.of(alice).live.clear();
+    world.bring(bob, alice, topic, envelope);
+    world.pass(GROUP_TYPING_EVERY_MS);
+    assert!(typing_seen(&mut world, alice, &people, chat).is_empty());
 }

@@ -211,6 +211,8 @@ pub enum EventFact {
         chat: ChatId,
         /// Who.
         account: AccountId,
+        /// When, by their clock, in milliseconds since 1970.
+        at_ms: u64,
     },
     /// An account gives itself a name, and takes us for a contact.
     Profile {

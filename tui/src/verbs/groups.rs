@@ -405,7 +405,12 @@ fn show(global: &Global, group: &Group) -> CliResult {
             n => format!("{n} devices"),
         };
         let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
-        print(format!("  {name:<24} {:<10} {devices}", member.role.as_str()))?;
+        let online = if member.online { " · online" } else { "" };
+        print(format!("  {name:<24} {:<10} {devices}{online}", member.role.as_str()))?;
+    }
+    let online = group.members.iter().filter(|member| member.online).count();
+    if online > 0 {
+        print(format!("online        {online}"))?;
     }
     if let Some(community) = &group.community {
         print(format!("community     id:{community}"))?;

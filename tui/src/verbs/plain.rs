@@ -169,7 +169,10 @@ async fn announce(client: &Client, chat: &ChatId, name: &str, event: &EventKind,
         EventKind::MessageState { message, state, .. } if *state != DeliveryState::Sent => {
             print(format!("Message {} {}.", handles.of(&message.id), state.as_str()))?;
         }
-        EventKind::Typing { typing: true, .. } => print(format!("{name} is typing."))?,
+        EventKind::Typing { typing: true, member, .. } => {
+            let member = member.as_ref().map(|member| safe_line(member.name.as_deref().unwrap_or("somebody")));
+            print(format!("{} is typing.", member.as_deref().unwrap_or(name)))?;
+        }
         _ => {}
     }
     Ok(())

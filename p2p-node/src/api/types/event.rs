@@ -105,6 +105,8 @@ pub enum TransientEvent {
         chat: ChatId,
         /// Whether.
         typing: bool,
+        /// Who, in a group.
+        member: Option<AccountId>,
     },
     /// Somebody's presence has changed.
     Presence {

@@ -41,6 +41,8 @@ pub struct GroupAccount {
     pub own: bool,
     /// Its devices in the group; none of one that was invited and has not come yet.
     pub devices: u32,
+    /// It is there now, as far as that can be told: a contact that shows it, or somebody else who has written or typed in the group lately.
+    pub online: bool,
 }
 
 /// A group, or an invitation into one.

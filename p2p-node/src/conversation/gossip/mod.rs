@@ -5,6 +5,7 @@
 //! final; if it does not come to count it is marked. Nothing is believed of a neighbour: envelopes were opened before they come here
 //! (`net/gossip.rs`), and who has written an entry follows from its encryption.
 
+mod activity;
 mod append;
 mod settle;
 mod take;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, EventId, GossipKey, TopicId};
 
+use self::activity::Activity;
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
@@ -37,6 +39,8 @@ pub struct Gossip {
     changed: bool,
     /// What the log does not have yet.
     held: BTreeMap<ChatId, Held>,
+    /// Who is typing in a group, and who was there a moment ago.
+    activity: BTreeMap<ChatId, Activity>,
     /// When something is to be done, in steady time.
     due: Schedule<ChatId>,
 }
@@ -184,6 +188,7 @@ impl Gossip {
     /// Nothing of a conversation is passed on any more.
     fn leave(&mut self, chat: &ChatId) {
         self.changed |= self.wanted.remove(chat).is_some();
+        self.activity.remove(chat);
     }
 
     /// A group is in an epoch. The topic of the epoch before is kept for a time, unless somebody who was there is not any more.
@@ -313,10 +318,11 @@ impl Conversations {
         self.gossip.tell(turn);
         for chat in touched {
             self.publish_new(turn, cx, chat);
+            let types = self.expire_typing(turn, chat);
             let settles = self.settle_gossip(turn, chat)?;
             let appends = self.append_for_others(turn, cx, chat)?;
             let ends = self.gossip.wanted.get(&chat).and_then(|wanted| wanted.before.as_ref()).map(|(_, until)| *until);
-            let due = settles.into_iter().chain(appends).chain(ends).filter(|due| *due > turn.now()).min();
+            let due = settles.into_iter().chain(appends).chain(ends).chain(types).filter(|due| *due > turn.now()).min();
             self.gossip.due.set(chat, due);
         }
         Ok(())

@@ -43,7 +43,10 @@ impl Conversations {
             return Ok(());
         }
         let keys = self.groups.get(&id).and_then(|group| group.keys_of(epoch));
-        let Some(content) = keys.and_then(|keys| keys.open_entry(sealed)) else { return Ok(()) };
+        let Some(content) = keys.and_then(|keys| keys.open_entry(sealed)) else {
+            self.on_gossip_signal(turn, cx, topic, sealed);
+            return Ok(());
+        };
         // Commits, their parts and beacons count where they stand in a log.
         let Ok(LogContent::Message(message)) = LogContent::from_bytes(content.into()) else { return Ok(()) };
         let hash = short_hash(&message);

@@ -132,7 +132,7 @@ impl Conversations {
         let about = |kind, account: &AccountId| IntentRow::about(kind, account);
         let (reply, result) = match command {
             GroupCommand::List(reply) => {
-                let groups = self.group_list(cx.dir);
+                let groups = self.group_list(cx.dir, turn.now());
                 turn.reply(reply, Ok(groups));
                 return Ok(());
             }

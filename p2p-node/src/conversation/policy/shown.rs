@@ -1,7 +1,7 @@
 //! Groups as users see them.
 
 use starling_keys::AccountId;
-use starling_wire::Role;
+use starling_wire::{Availability, Role};
 
 use super::PolicyEntry;
 use crate::{
@@ -29,14 +29,15 @@ pub fn role_name(role: Role) -> &'static str {
 
 impl Conversations {
     /// The groups that we are or were in, and invitations into others: by name.
-    pub(crate) fn group_list(&self, dir: Directory<'_>) -> Vec<Group> {
+    /// Who is there in them is as of this time, in steady time.
+    pub(crate) fn group_list(&self, dir: Directory<'_>, now: u64) -> Vec<Group> {
         let mut groups: Vec<Group> =
-            self.policies.of.iter().map(|(chat, entry)| self.shown_group(dir, *chat, entry)).collect();
+            self.policies.of.iter().map(|(chat, entry)| self.shown_group(dir, now, *chat, entry)).collect();
         groups.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         groups
     }
 
-    fn shown_group(&self, dir: Directory<'_>, id: ChatId, entry: &PolicyEntry) -> Group {
+    fn shown_group(&self, dir: Directory<'_>, now: u64, id: ChatId, entry: &PolicyEntry) -> Group {
         let own = dir.account.id();
         let group = self.active_group(dir, id).and_then(|id| self.groups.get(&id));
         let devices = group.map_or(&[][..], |group| &group.members);
@@ -44,7 +45,9 @@ impl Conversations {
             let account = AccountId::from_bytes(&member.account).ok()?;
             let of_it = |m: &&GroupMember| m.account == account;
             let devices = u32::try_from(devices.iter().filter(of_it).count()).unwrap_or(u32::MAX);
-            Some(GroupAccount { account, name: dir.name_of(&account), role: member.role, own: account == own, devices })
+            let (name, own) = (dir.name_of(&account), account == own);
+            let online = !own && self.is_there(dir, now, id, &account);
+            Some(GroupAccount { account, name, role: member.role, own, devices, online })
         };
         let policy = entry.policy.as_ref();
         let offer = entry.row.offer.as_ref();
@@ -57,6 +60,15 @@ impl Conversations {
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
             rules: policy.and_then(|policy| policy.rules.clone()),
             changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),
+        }
+    }
+
+    /// Whether a member of a group is there now. Nothing is sent for that: contacts show it where they want to, and of others there is what they have
+    /// written or typed there lately.
+    fn is_there(&self, dir: Directory<'_>, now: u64, chat: ChatId, account: &AccountId) -> bool {
+        match dir.person(account).filter(|person| person.is_linked()) {
+            Some(contact) => contact.presence.availability == Some(Availability::Online),
+            None => self.is_active(now, chat, account),
         }
     }
 }

@@ -94,6 +94,7 @@ impl Names {
             name: m.name.clone(),
             role: role(m.role),
             devices: m.devices,
+            online: m.online,
             own: m.own,
         };
         objects::Group {
@@ -320,8 +321,9 @@ impl Names {
     /// What an event that is not kept is about.
     pub async fn transient(&self, live: &TransientEvent, node: &Node) -> Result<EventKind, NodeError> {
         Ok(match live {
-            TransientEvent::Typing { chat, typing } => {
-                EventKind::Typing { chat: self.chat(*chat), typing: *typing, member: None }
+            TransientEvent::Typing { chat, typing, member } => {
+                let member = member.map(|account| self.contact(account, ""));
+                EventKind::Typing { chat: self.chat(*chat), typing: *typing, member }
             }
             TransientEvent::Presence { account, availability, last_seen_ms } => EventKind::Presence {
                 contact: self.contact(*account, ""),

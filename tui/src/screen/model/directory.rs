@@ -1,6 +1,9 @@
 //! The people, the chats and the node, as the node has answered last.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use starling_control::objects::{
     AccountId, Chat, ChatId, Contact, Group, GroupMember, Presence, Request, Standing, Status,
@@ -123,11 +126,15 @@ impl Directory {
         self.contacts.iter().find(|contact| contact.account == *account)?.presence
     }
 
-    /// The others of a group who are there now, as far as they show it to us.
+    /// The others of a group who are there now, as far as they show it to us: contacts that do, and who is typing.
     pub fn online_in<'a>(&self, group: &'a Group) -> Vec<&'a GroupMember> {
         let online = self.contacts.iter().filter(|contact| contact.presence == Some(Presence::Online));
         let online: HashSet<&AccountId> = online.map(|contact| &contact.account).collect();
-        group.members.iter().filter(|member| !member.own && online.contains(&member.account)).collect()
+        let now = Instant::now();
+        let is_there = |member: &&GroupMember| {
+            online.contains(&member.account) || self.typing.has(&group.id, &member.account, now)
+        };
+        group.members.iter().filter(|member| !member.own).filter(is_there).collect()
     }
 
     pub fn chat(&self, id: &ChatId) -> Option<&Chat> {

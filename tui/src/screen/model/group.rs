@@ -96,8 +96,14 @@ mod tests {
     use super::*;
 
     fn group(own: Role) -> Group {
-        let member =
-            |name: &str, role, own| GroupMember { account: name.into(), name: name.into(), role, devices: 1, own };
+        let member = |name: &str, role, own| GroupMember {
+            account: name.into(),
+            name: name.into(),
+            role,
+            devices: 1,
+            own,
+            ..GroupMember::default()
+        };
         let mut group = Group { standing: Standing::Member, role: Some(own), ..Group::default() };
         group.members = ROLES.iter().map(|role| member(role.as_str(), *role, false)).collect();
         group.members.push(member("me", own, true));

@@ -58,6 +58,12 @@ impl Typing {
         }
     }
 
+    /// Whether somebody is typing in a group.
+    pub fn has(&self, chat: &ChatId, account: &AccountId, now: Instant) -> bool {
+        let typists = self.0.get(chat).into_iter().flatten();
+        typists.filter(|typist| typist.until > now).any(|typist| typist.account == *account)
+    }
+
     /// Who is typing in a group, in words.
     pub fn words(&self, chat: &ChatId, now: Instant) -> Option<String> {
         let typists = self.0.get(chat)?.iter().filter(|typist| typist.until > now);
@@ -86,6 +92,7 @@ mod tests {
         assert_eq!(words(&typing, now), "");
         typing.set(&chat, &"a".into(), "alice".into(), true, now);
         assert_eq!(words(&typing, now), "alice is typing…");
+        assert!(typing.has(&chat, &"a".into(), now) && !typing.has(&chat, &"b".into(), now));
         for (account, name) in [("b", "bob"), ("a", "alice"), ("c", "carol")] {
             typing.set(&chat, &account.into(), name.into(), true, now);
         }
