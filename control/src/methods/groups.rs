@@ -230,6 +230,9 @@ requests! {
     Decline = "groups.decline" -> Done => {
         /// The group.
         group: ChatId,
+        /// Whether to block whoever has invited this account, too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        block: Option<bool>,
     }
 
     /// Leaves a group. The last owner makes somebody else an owner before.
@@ -237,6 +240,9 @@ requests! {
     Leave = "groups.leave" -> Done => {
         /// The group.
         group: ChatId,
+        /// Whether to block whoever has let this account in, too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        block: Option<bool>,
     }
 }
 

@@ -60,6 +60,11 @@ impl Acquaintances {
 }
 
 impl Contacts {
+    /// What a member of a group that is no contact calls itself, if something is known of it.
+    pub(crate) fn acquaintance_name(&self, account: &AccountId) -> Option<&str> {
+        self.acquaintances.get(account).map(Person::name)
+    }
+
     /// A member of a group gives itself a name: of a contact, too, but that says nothing of whether it takes us for one.
     pub(crate) fn on_member_profile(
         &mut self,

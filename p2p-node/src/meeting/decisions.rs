@@ -109,20 +109,29 @@ impl Meeting<'_> {
             turn.fact(Fact::ContactUnlinked(account));
             turn.account_event(DurableEventKind::Blocked, account, "")?;
             self.sync().said_of(turn, account)?;
+            self.decline_offers_of(turn, account)?;
             return Ok(result);
         }
         let request = self.cx.store.name("request", account.as_bytes());
-        if turn.get::<RequestRow>(REQUESTS, &request)?.is_none() {
+        let met_as = self.cx.contacts.acquaintance_name(&account).map(str::to_owned);
+        if met_as.is_none() && turn.get::<RequestRow>(REQUESTS, &request)?.is_none() {
             return Ok(result);
         }
-        // A stranger who asked: kept as a blocked contact, so that they cannot ask again.
+        // A stranger who asked, or is in a group with us: kept as a blocked contact, so that they cannot ask again.
         let mut person = Person::new(&account, turn.wall());
-        person.row.name = account.to_string()[..8].to_owned();
+        let name = met_as.filter(|name| !name.is_empty());
+        person.row.name = name.unwrap_or_else(|| account.to_string()[..8].to_owned());
         person.row.state = ContactState::Blocked.stored();
         self.cx.contacts.people.insert(account, person);
         turn.delete(REQUESTS, &request)?;
         self.sync().said_of(turn, account)?;
         Ok(Ok(()))
+    }
+
+    /// Nothing that somebody has invited us into waits any more.
+    fn decline_offers_of(&mut self, turn: &mut Turn<'_>, account: AccountId) -> Result<(), EngineError> {
+        let (conversations, mut cx) = self.cx.conversing();
+        conversations.decline_offers_of(turn, &mut cx, &account)
     }
 
     pub(super) fn unblock(

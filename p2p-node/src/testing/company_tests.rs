@@ -8,9 +8,9 @@ use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         problem::HomeProblem,
-        types::{ChatKind, DeliveryState, DurableEventKind, Standing},
+        types::{ChatKind, ContactState, DeliveryState, DurableEventKind, Standing},
     },
-    engine::{AccountCommand, ConversationCommand, GroupCommand},
+    engine::{AccountCommand, ContactCommand, ConversationCommand, GroupCommand},
 };
 
 #[test]
@@ -257,4 +257,44 @@ fn a_device_that_comes_while_an_invitation_waits_is_told_of_it() {
         assert_eq!(world.standing(who, chat), Some(Standing::Member), "{who}");
         assert_eq!(world.epoch_in(who, chat).unwrap().1, 3);
     }
+}
+
+#[test]
+fn nothing_that_somebody_blocked_invites_into_waits_or_comes() {
+    let mut world = World::new(1190);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let before = world.found(alice, &[bob, carol]);
+    world.pass(5_000);
+    assert_eq!(world.standing(bob, before), Some(Standing::Invited));
+    let account = world.of(alice).account;
+    world.call(bob, |reply| ContactCommand::Block(account, reply)).unwrap();
+    assert_eq!(world.standing(bob, before), Some(Standing::Declined));
+    let after = world.found(alice, &[bob, carol]);
+    world.pass(10_000);
+    assert_eq!(world.standing(bob, after), None);
+    assert_eq!(world.standing(carol, after), Some(Standing::Invited));
+    // Who has let somebody in is known, and can be blocked without being a contact of theirs.
+    world.accept(carol, after).unwrap();
+    world.pass(5_000);
+    assert_eq!(world.group_seen(carol, after).unwrap().let_in_by, Some(account));
+    assert_eq!(world.group_seen(alice, after).unwrap().let_in_by, None);
+}
+
+#[test]
+fn a_member_of_a_group_who_is_no_contact_can_be_blocked() {
+    let mut world = World::new(1191);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    let (bob, carol) = (people[1], people[2]);
+    let account = world.of(carol).account;
+    world.call(bob, |reply| ContactCommand::Block(account, reply)).unwrap();
+    world.pass(2_000);
+    let person =
+        world.engine(bob).contacts.people.get(&account).map(|person| (person.state(), person.name().to_owned()));
+    assert_eq!(person, Some((ContactState::Blocked, "p2".to_owned())));
+    // The group goes on.
+    world.say_in(carol, chat, "still here").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.texts_in(bob, chat), ["still here"]);
 }

@@ -46,10 +46,13 @@ pub enum Groups {
         group: String,
     },
     /// Decline an invitation; they are not told.
-    #[command(after_help = "Example:\n  starling group decline '#ops'")]
+    #[command(after_help = "Examples:\n  starling group decline '#ops'\n  starling group decline '#ops' --block")]
     Decline {
         #[arg(value_name = "#GROUP")]
         group: String,
+        /// Block whoever has invited you.
+        #[arg(long)]
+        block: bool,
     },
     /// Links by which others come into a group, also those who are no contacts: make, list, revoke them.
     #[command(subcommand)]
@@ -87,10 +90,13 @@ pub enum Groups {
         who: String,
     },
     /// Leave a group.
-    #[command(after_help = "Example:\n  starling group leave '#ops'")]
+    #[command(after_help = "Examples:\n  starling group leave '#ops'\n  starling group leave '#ops' --block")]
     Leave {
         #[arg(value_name = "#GROUP")]
         group: String,
+        /// Block whoever has let you in.
+        #[arg(long)]
+        block: bool,
     },
     /// Remove somebody: they read and write nothing from then on. They can be invited again; `ban` keeps them out.
     #[command(after_help = "Example:\n  starling group remove '#ops' @mallory")]

@@ -6,7 +6,9 @@ use starling_control::{
     objects::{self, ChatKind},
 };
 use starling_keys::{AccountId, GroupLink, InviteError};
-use starling_node::{Group, GroupKind, GroupRequest, GroupSetting, Joining, NewChannel, NewJoinLink, Node, Role};
+use starling_node::{
+    ChatId, Group, GroupKind, GroupRequest, GroupSetting, Joining, NewChannel, NewJoinLink, Node, Role,
+};
 
 use super::{
     convert::{self, Names},
@@ -239,8 +241,43 @@ serve_done! {
     groups::Approve: |node, request, group| node.approve_join(group, id("account", request.account.as_str())?);
     groups::Refuse: |node, request, group| node.refuse_join(group, id("account", request.account.as_str())?);
     groups::Accept: |node, request, group| node.accept_group(group);
-    groups::Decline: |node, request, group| node.decline_group(group);
-    groups::Leave: |node, request, group| node.leave_group(group);
+}
+
+impl Serve<groups::Decline> for Session {
+    async fn serve(&self, request: groups::Decline) -> Result<Done, Error> {
+        let node = &self.served.node;
+        let group = id("group", request.group.as_str())?;
+        let blocked = whom_to_block(node, group, request.block).await?;
+        node.decline_group(group).await.map_err(CliError::from)?;
+        block(node, blocked).await
+    }
+}
+
+impl Serve<groups::Leave> for Session {
+    async fn serve(&self, request: groups::Leave) -> Result<Done, Error> {
+        let node = &self.served.node;
+        let group = id("group", request.group.as_str())?;
+        let blocked = whom_to_block(node, group, request.block).await?;
+        node.leave_group(group).await.map_err(CliError::from)?;
+        block(node, blocked).await
+    }
+}
+
+/// Who has invited this account into a group, or let it in, if they are to be blocked.
+async fn whom_to_block(node: &Node, wanted: ChatId, block: Option<bool>) -> Result<Option<AccountId>, Error> {
+    if block != Some(true) {
+        return Ok(None);
+    }
+    let found = group(node, &format!("id:{wanted}")).await?;
+    let by = found.let_in_by.or(found.invited_by);
+    by.map(Some).ok_or_else(|| Error::invalid_param("block", "nobody is known to have invited this account"))
+}
+
+async fn block(node: &Node, account: Option<AccountId>) -> Result<Done, Error> {
+    if let Some(account) = account {
+        node.block(account).await.map_err(CliError::from)?;
+    }
+    Ok(Done {})
 }
 
 /// The settings that a request names, with their values.

@@ -382,9 +382,9 @@ impl App {
             GroupAction::Role(group, account, role) => self.change(SetRole { group, account, role }),
             GroupAction::Unban(group, account) => self.change(Unban { group, account }),
             GroupAction::Invitation(group) => self.show_invitation(&group),
-            GroupAction::Decline(group) => self.change(Decline { group }),
+            GroupAction::Decline(group) => self.change(Decline { group, block: None }),
             GroupAction::DeclineAndBlock(group, account) => {
-                self.change(Decline { group });
+                self.change(Decline { group, block: None });
                 self.change(Block { account });
             }
         }

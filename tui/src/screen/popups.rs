@@ -347,7 +347,7 @@ impl App {
             Question::Unlink(device) => self.change(devices::Remove { device }),
             Question::Join(group) => self.change(groups::Accept { group }),
             Question::JoinByLink(link, _) => self.change(groups::Join { link }),
-            Question::Leave(group) => self.change(groups::Leave { group }),
+            Question::Leave(group) => self.change(groups::Leave { group, block: None }),
             Question::Expel(group, account) => self.expel(group, account, false),
             Question::Ban(group, account) => self.expel(group, account, true),
             Question::MakeOwner(group, account) => self.change(groups::SetRole { group, account, role: Role::Owner }),

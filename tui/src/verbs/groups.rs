@@ -90,9 +90,9 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
             client.call(Accept { group: found.id.clone() }).await?;
             done(global, found, "accepted")
         }
-        Groups::Decline { group } => {
+        Groups::Decline { group, block } => {
             let found = find_invitation(client, &group).await?;
-            client.call(Decline { group: found.id.clone() }).await?;
+            client.call(Decline { group: found.id.clone(), block: block.then_some(true) }).await?;
             done(global, found, "declined")
         }
         Groups::Link(command) => group_links::links(global, client, command).await,
@@ -100,9 +100,9 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Requests { group } => group_links::requests(global, client, &group).await,
         Groups::Approve { group, who } => group_links::decide(global, client, &group, &who, true).await,
         Groups::Refuse { group, who } => group_links::decide(global, client, &group, &who, false).await,
-        Groups::Leave { group } => {
+        Groups::Leave { group, block } => {
             let found = find_group(client, &group).await?;
-            client.call(Leave { group: found.id.clone() }).await?;
+            client.call(Leave { group: found.id.clone(), block: block.then_some(true) }).await?;
             done(global, found, "left")
         }
         Groups::Topic { group, text } => {

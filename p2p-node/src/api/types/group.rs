@@ -58,6 +58,8 @@ pub struct Group {
     pub standing: Standing,
     /// Who has invited us, if somebody has.
     pub invited_by: Option<AccountId>,
+    /// Who has let us in, as a member: none of a group that we have made.
+    pub let_in_by: Option<AccountId>,
     /// Its accounts, in the order of their ids. Empty where that is not known (yet).
     pub members: Vec<GroupAccount>,
     /// What its accounts may do beside that; none in groups of older versions, and where it is not known (yet).

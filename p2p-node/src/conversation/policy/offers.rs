@@ -442,6 +442,22 @@ impl Conversations {
         }
     }
 
+    /// The user has blocked somebody: what they have invited us into is declined.
+    pub(crate) fn decline_offers_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        account: &AccountId,
+    ) -> Result<(), EngineError> {
+        let waits = |entry: &PolicyEntry| entry.standing() == StandingRow::Invited && entry.is_offered_by(account);
+        let chats: Vec<ChatId> = self.policies.of.iter().filter(|(_, e)| waits(e)).map(|(chat, _)| *chat).collect();
+        for chat in chats {
+            // An invitation that waits can always be declined.
+            let _ = self.decline(turn, cx, chat)?;
+        }
+        Ok(())
+    }
+
     /// Enters the group that was offered.
     pub(super) fn begin_to_enter(
         &mut self,

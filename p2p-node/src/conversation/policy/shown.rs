@@ -51,12 +51,15 @@ impl Conversations {
         };
         let policy = entry.policy.as_ref();
         let offer = entry.row.offer.as_ref();
+        let own_entry = policy.and_then(|policy| policy.members.iter().find(|m| m.account == *own.as_bytes()));
+        let let_in_by = own_entry.and_then(|member| AccountId::from_bytes(&member.by).ok());
         Group {
             id,
             name: self.policies.name(&id).unwrap_or_default().to_owned(),
             topic: policy.map(|policy| policy.topic.clone()).unwrap_or_default(),
             standing: Standing::from_stored(u32::try_from(i32::from(entry.standing())).unwrap_or_default()),
             invited_by: offer.and_then(|offer| AccountId::from_bytes(&offer.by).ok()),
+            let_in_by: let_in_by.filter(|by| *by != own),
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
             rules: policy.and_then(|policy| policy.rules.clone()),
             changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),

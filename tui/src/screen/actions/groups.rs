@@ -101,7 +101,7 @@ pub(super) fn accept(app: &mut App, name: &str) {
 /// Declines an invitation into a group.
 pub(super) fn decline(app: &mut App, name: &str) {
     if let Some(group) = invited(app, name) {
-        app.change(Decline { group });
+        app.change(Decline { group, block: None });
     }
 }
 
