@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::objects::{
     Call, CallNote, ChatRef, ContactRef, Cursor, DeliveryState, DeviceId, DeviceNote, HistoryCopy, LinkChange,
-    MessageKey, MessageRef, Presence, Role, Status, Time, Via,
+    MessageId, MessageKey, MessageRef, Presence, Role, Status, Time, Via,
 };
 
 /// The version of the lines. Fields and types are only ever added to one version.
@@ -313,6 +313,19 @@ pub enum EventKind {
         /// Who.
         contact: ContactRef,
     },
+    /// A member of a group that this account moderates reports a message: `groups.reports` has what it says, and its author.
+    #[serde(rename = "group.reported")]
+    GroupReported {
+        /// The group.
+        chat: ChatRef,
+        /// Who reports.
+        member: ContactRef,
+        /// The message.
+        message: MessageId,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A group has other settings, or a ban was lifted: `groups.show` has both.
     #[serde(rename = "group.policy")]
     GroupPolicy {
@@ -455,6 +468,7 @@ impl EventKind {
             Self::GroupPolicy { .. } => "group.policy",
             Self::GroupLink { .. } => "group.link",
             Self::GroupRequest { .. } => "group.request",
+            Self::GroupReported { .. } => "group.reported",
             Self::GroupRole { .. } => "group.role",
             Self::GroupTopic { .. } => "group.topic",
             Self::GroupRefused { .. } => "group.refused",
@@ -488,6 +502,7 @@ impl EventKind {
             | Self::GroupPolicy { chat }
             | Self::GroupLink { chat, .. }
             | Self::GroupRequest { chat, .. }
+            | Self::GroupReported { chat, .. }
             | Self::GroupRole { chat, .. }
             | Self::GroupTopic { chat }
             | Self::GroupRefused { chat, .. }

@@ -44,7 +44,7 @@ lines! {
         recovery_phrase: Option<String>,
     }
 
-    /// `group accept`, `decline`, `leave`, `topic` and `rename`.
+    /// `group accept`, `decline`, `leave`, `report`, `topic` and `rename`.
     GroupDone {
         /// The group.
         group: ChatId,

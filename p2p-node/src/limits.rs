@@ -420,3 +420,7 @@ pub const MAX_LOOKS: usize = 16;
 pub const MAX_LINK_FAILURES: u32 = 3;
 /// Requests to be let into a group that a device keeps, the oldest: what more there are wait in the box until some are decided.
 pub const MAX_JOIN_REQUESTS: usize = 128;
+/// Reports of messages that a moderator's device keeps of one group, the newest …
+pub const MAX_REPORTS: usize = 256;
+/// … and of one member, the oldest, so that it does not take the place of others.
+pub const MAX_REPORTS_OF_MEMBER: usize = 32;

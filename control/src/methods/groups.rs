@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ASKS_OTHERS, Done, requests};
 use crate::objects::{
-    AccountId, AuditLog, ChatId, ChatKind, Group, GroupLink, GroupPreview, JoinRequest, Role, Standing,
+    AccountId, AuditLog, ChatId, ChatKind, Group, GroupLink, GroupPreview, GroupReport, JoinRequest, MessageId, Role,
+    Standing,
 };
 
 requests! {
@@ -93,6 +94,25 @@ requests! {
         group: ChatId,
         /// Whom.
         account: AccountId,
+    }
+
+    /// Reports a message to those who moderate a group, but not to its author. Nobody else can read what is reported, and why.
+    #[derive(Default)]
+    Report = "groups.report" -> Done => {
+        /// The group.
+        group: ChatId,
+        /// The message.
+        message: MessageId,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+
+    /// What members of a group have reported to this account, which moderates it, the oldest first.
+    #[derive(Default)]
+    Reports = "groups.reports" -> Vec<GroupReport> => {
+        /// The group.
+        group: ChatId,
     }
 
     /// Makes a group and invites contacts into it.

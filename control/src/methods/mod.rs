@@ -144,6 +144,8 @@ table! {
     groups::Requests,
     groups::Approve,
     groups::Refuse,
+    groups::Report,
+    groups::Reports,
     groups::New,
     groups::Invite,
     groups::Remove,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, ChatId, ContactRef, Time};
+use super::{AccountId, ChatId, ContactRef, MessageId, Time};
 
 /// A group, or an invitation into one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -199,6 +199,25 @@ pub struct JoinRequest {
     pub at: Time,
     /// The id of the link that it has.
     pub link: String,
+}
+
+/// A report of a message to those who moderate a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupReport {
+    /// The message.
+    pub message: MessageId,
+    /// Its author.
+    pub author: ContactRef,
+    /// Its text when it was reported, or the beginning of it.
+    pub text: String,
+    /// This device had the message itself, of this author and with this text; else both are the reporter's word.
+    pub confirmed: bool,
+    /// Who reports.
+    pub by: ContactRef,
+    /// Why, if that was said.
+    pub reason: Option<String>,
+    /// When the report was read here.
+    pub at: Time,
 }
 
 words! {

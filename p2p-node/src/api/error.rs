@@ -91,10 +91,13 @@ pub enum GroupRefusal {
     /// It is no community.
     #[error("not a community")]
     NotACommunity,
+    /// Nobody who moderates the group could read a report: they are the author, or have not come yet.
+    #[error("nobody who moderates the group could read a report of that")]
+    NoModerator,
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -112,6 +115,7 @@ impl GroupRefusal {
         Self::NewGroup,
         Self::Community,
         Self::NotACommunity,
+        Self::NoModerator,
     ];
 
     /// A word for programs, which stays the same; it is also what is stored.
@@ -134,6 +138,7 @@ impl GroupRefusal {
             Self::NewGroup => "newer_group",
             Self::Community => "community",
             Self::NotACommunity => "not_a_community",
+            Self::NoModerator => "no_moderator",
         }
     }
 

@@ -271,6 +271,10 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_ways(turn, &mut cx, (chat, account), &ways)?;
             }
+            EventFact::Report { chat, account, device, report } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_report(turn, &mut cx, (chat, account, device), &report)?;
+            }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, said, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };

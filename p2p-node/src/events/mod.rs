@@ -24,6 +24,7 @@ mod profile;
 mod reaction;
 mod receipt;
 mod removed_device_use;
+mod report;
 mod text;
 mod ways;
 
@@ -164,6 +165,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::RemovedDeviceUse(used) => used,
         Body::Audit(part) => part,
         Body::Ways(ways) => ways,
+        Body::Report(report) => report,
         Body::Unknown => return None,
     })
 }

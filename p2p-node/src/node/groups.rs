@@ -7,8 +7,8 @@ use crate::{
     api::{
         error::NodeError,
         types::{
-            AuditLog, ChatId, Group, GroupKind, GroupRequest, GroupSetting, JoinLinkInfo, JoinPreview, Joining,
-            NewJoinLink, Role,
+            AuditLog, ChatId, Group, GroupKind, GroupReport, GroupRequest, GroupSetting, JoinLinkInfo, JoinPreview,
+            Joining, MessageId, NewJoinLink, Role,
         },
     },
     conversation::policy::NewChannel,
@@ -114,6 +114,16 @@ impl Node {
     /// Those who ask to be let into a group, the oldest first.
     pub async fn join_requests(&self, chat: ChatId) -> Result<Vec<GroupRequest>, NodeError> {
         self.call(|reply| GroupCommand::Requests(chat, reply)).await
+    }
+
+    /// Reports a message to those who moderate a group: nobody else can read what is reported, and why.
+    pub async fn report_message(&self, chat: ChatId, message: MessageId, reason: String) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::Report { chat, message, reason, reply }).await
+    }
+
+    /// What members of a group that we moderate have reported, the oldest first.
+    pub async fn reports_in(&self, chat: ChatId) -> Result<Vec<GroupReport>, NodeError> {
+        self.call(|reply| GroupCommand::Reports(chat, reply)).await
     }
 
     /// Lets somebody in who asks.

@@ -46,6 +46,8 @@ impl Table {
     }
 }
 
+/// A conversation's id.
+const CHAT: usize = 16;
 /// A conversation's id and the clock of an event: what follows in an event's id tells who has written it.
 const CHAT_AND_CLOCK: usize = 24;
 /// A group's id and an epoch: what follows is the hash of what members have written.
@@ -118,8 +120,11 @@ pub const GOSSIPED: Table = Table::of("gossip");
 /// Those who ask to be let into groups by a link, by chat id and account.
 pub const JOIN_REQUESTS: Table = Table::of("join_requests");
 
+/// Reports of messages to those who moderate a group, by chat id, reporter and the message's id, which tells who has written it.
+pub const REPORTS: Table = Table::hiding("reports", CHAT);
+
 /// All of them.
-pub(super) const TABLES: [Table; 28] = [
+pub(super) const TABLES: [Table; 29] = [
     META,
     CONTACTS,
     CHATS,
@@ -148,4 +153,5 @@ pub(super) const TABLES: [Table; 28] = [
     AUDIT,
     GOSSIPED,
     JOIN_REQUESTS,
+    REPORTS,
 ];

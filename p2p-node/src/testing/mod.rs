@@ -45,6 +45,7 @@ mod reconnect_tests;
 mod removed_device_tests;
 mod replace_tests;
 mod replay_tests;
+mod report_tests;
 mod request_tests;
 mod rival_tests;
 mod sas_tests;

@@ -261,6 +261,17 @@ pub enum EventFact {
         /// The ways.
         ways: starling_wire::Ways,
     },
+    /// A member of a group reports a message to those who moderate it.
+    Report {
+        /// The group.
+        chat: ChatId,
+        /// The member.
+        account: AccountId,
+        /// The tag of its device.
+        device: [u8; 8],
+        /// The report, sealed.
+        report: starling_wire::Report,
+    },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),
     /// An account, ours or another, has sent what it knows of a device chain; it is not checked.

@@ -89,6 +89,23 @@ pub enum Groups {
         #[arg(value_name = "@WHO")]
         who: String,
     },
+    /// Report a message to those who moderate a group. Nobody else can read what you report, nor its author.
+    #[command(after_help = "Example:\n  starling group report '#ops' 4f1a… --reason advertising")]
+    Report {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+        /// The id of the message, as `starling history --json` shows it.
+        message: String,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// What members have reported, in a group that you moderate.
+    #[command(after_help = "Example:\n  starling group reports '#ops' --json")]
+    Reports {
+        #[arg(value_name = "#GROUP")]
+        group: String,
+    },
     /// Leave a group.
     #[command(after_help = "Examples:\n  starling group leave '#ops'\n  starling group leave '#ops' --block")]
     Leave {

@@ -352,6 +352,7 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::NewGroup => "this group is of a newer version: update Starling to be in it",
         GroupRefusal::Community => "who is in this channel, and in which role, is decided in its community",
         GroupRefusal::NotACommunity => "this is no community",
+        GroupRefusal::NoModerator => "nobody else moderates this group who could read that report",
     }
 }
 

@@ -206,6 +206,25 @@ impl Serve<groups::Requests> for Session {
     }
 }
 
+impl Serve<groups::Report> for Session {
+    async fn serve(&self, request: groups::Report) -> Result<Done, Error> {
+        let group = id("group", request.group.as_str())?;
+        let message = id("message", request.message.as_str())?;
+        let reason = request.reason.unwrap_or_default();
+        self.served.node.report_message(group, message, reason).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
+}
+
+impl Serve<groups::Reports> for Session {
+    async fn serve(&self, request: groups::Reports) -> Result<Vec<objects::GroupReport>, Error> {
+        let node = &self.served.node;
+        let reports = node.reports_in(id("group", request.group.as_str())?).await.map_err(CliError::from)?;
+        let names = names(node).await?;
+        Ok(reports.iter().map(|report| names.report(report)).collect())
+    }
+}
+
 fn accounts(param: &str, given: Vec<objects::AccountId>) -> Result<Vec<AccountId>, Error> {
     given.iter().enumerate().map(|(i, account)| id(&format!("{param}[{i}]"), account.as_str())).collect()
 }

@@ -100,6 +100,7 @@ impl App {
             Answer::JoinRequests(group, Some((name, approves)), asking) => {
                 self.decide_join(group, &name, approves, &asking?);
             }
+            Answer::Reports(group, reports) => self.show_reports(&reports?, &group),
             Answer::Devices(devices) => self.show_devices(devices?),
             Answer::DeviceChanged(done) => done.map(|()| self.device_changed())?,
             // A node of an older version knows of none.

@@ -77,6 +77,7 @@ impl App {
             | EventKind::GroupPolicy { .. }
             | EventKind::GroupLink { .. }
             | EventKind::GroupRequest { .. }
+            | EventKind::GroupReported { .. }
             | EventKind::GroupRole { .. }
             | EventKind::GroupTopic { .. }
             | EventKind::GroupRefused { .. } => self.group_event(&event),
@@ -232,6 +233,11 @@ impl App {
                 let (name, group) = (name_of(contact), group(chat));
                 self.say(format!("{name} asks to be let into #{group}: /approve or /refuse there"));
                 self.notify(&name, &format!("asks to be let into #{group}"), true);
+            }
+            EventKind::GroupReported { chat, member, .. } => {
+                let (name, group) = (name_of(member), group(chat));
+                self.say(format!("{name} reports a message in #{group}: /reports there"));
+                self.notify(&name, &format!("reports a message in #{group}"), true);
             }
             _ if is_open => {}
             EventKind::GroupJoined { chat, member } => {

@@ -8,7 +8,7 @@ use starling_control::{
         devices, groups,
         messages::{Delete, Search},
     },
-    objects::{AccountId, ChatId, GroupLink, GroupPreview, JoinRequest, Role, Standing},
+    objects::{AccountId, ChatId, ContactRef, GroupLink, GroupPreview, GroupReport, JoinRequest, Role, Standing},
 };
 use starling_node::MessageId;
 
@@ -143,6 +143,23 @@ impl App {
         let mut text: Vec<String> = asking.iter().take(20).map(line).collect();
         text.extend([String::new(), "/approve @WHO lets somebody in, /refuse @WHO does not.".to_owned()]);
         self.layers.push(Card::new("Who asks to be let in", text, None));
+    }
+
+    /// The newest reports of a group, the newest first.
+    pub fn show_reports(&mut self, reports: &[GroupReport], group: &ChatId) {
+        let name = self.directory.name_of(group).map(safe_line).unwrap_or_default();
+        if reports.is_empty() {
+            return self.say(format!("Nothing was reported in {name}."));
+        }
+        let who = |who: &ContactRef| safe_line(who.name.as_deref().unwrap_or(who.account.as_str()));
+        let mut text = Vec::new();
+        for report in reports.iter().rev().take(8) {
+            let reason = report.reason.as_deref().map(|reason| format!(": {}", safe_line(reason))).unwrap_or_default();
+            text.push(format!("{} reports {}{reason}", who(&report.by), who(&report.author)));
+            let proof = if report.confirmed { "" } else { " (not confirmed: this device does not have the message)" };
+            text.push(format!("  “{}”{proof}", cut(&safe_line(&report.text), 200)));
+        }
+        self.layers.push(Card::new("What was reported", text, None));
     }
 
     pub fn show_request(&mut self, account: &AccountId) {

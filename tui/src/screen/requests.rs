@@ -12,8 +12,8 @@ use starling_control::{
         screen::Kept,
     },
     objects::{
-        AuditLog, Call, Chat, ChatId, Contact, Device, Group, GroupLink, GroupPreview, History, JoinRequest, Message,
-        Privacy, Request, Status,
+        AuditLog, Call, Chat, ChatId, Contact, Device, Group, GroupLink, GroupPreview, GroupReport, History,
+        JoinRequest, Message, Privacy, Request, Status,
     },
 };
 use starling_node::MessageId;
@@ -70,6 +70,8 @@ pub enum Answer {
     GroupPreview(String, CliResult<GroupPreview>),
     /// Those who ask to be let into a group; one of them may be named, with whether they are let in.
     JoinRequests(ChatId, Option<(String, bool)>, CliResult<Vec<JoinRequest>>),
+    /// What was reported in a group.
+    Reports(ChatId, CliResult<Vec<GroupReport>>),
     /// A call was handed over.
     Transferred(CliResult),
     /// With the line that is put back if it fails.

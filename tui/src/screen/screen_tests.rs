@@ -608,6 +608,7 @@ fn commands_about_people_are_about_groups_where_one_is_meant() {
         ("/grouplink 5 approval", "groups.new_link"),
         ("/join starling:anything", "groups.look"),
         ("/requests", "groups.requests"),
+        ("/reports", "groups.reports"),
         ("/approve @Frank", "groups.requests"),
         ("/refuse @Frank", "groups.requests"),
     ];

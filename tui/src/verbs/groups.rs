@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{
-        Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Set, SetRole, SetTopic, Show, Unban,
+        Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Report, Reports, Set, SetRole, SetTopic,
+        Show, Unban,
     },
-    objects::{AccountId, AuditAction, AuditEntry, AuditLog, ChatId, ChatKind, Group, GroupMember, Role, Standing},
+    objects::{
+        AccountId, AuditAction, AuditEntry, AuditLog, ChatId, ChatKind, ContactRef, Group, GroupMember, Role, Standing,
+    },
 };
 
 use super::{find, group_links, node_of, people::catch_up, print, print_object, say};
@@ -100,6 +103,12 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Requests { group } => group_links::requests(global, client, &group).await,
         Groups::Approve { group, who } => group_links::decide(global, client, &group, &who, true).await,
         Groups::Refuse { group, who } => group_links::decide(global, client, &group, &who, false).await,
+        Groups::Report { group, message, reason } => {
+            let found = find_group(client, &group).await?;
+            client.call(Report { group: found.id.clone(), message: message.into(), reason }).await?;
+            done(global, found, "reported")
+        }
+        Groups::Reports { group } => reports(global, client, &group).await,
         Groups::Leave { group, block } => {
             let found = find_group(client, &group).await?;
             client.call(Leave { group: found.id.clone(), block: block.then_some(true) }).await?;
@@ -188,6 +197,22 @@ fn show_audit(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
     for entry in &log.entries {
         let words = words_of_audit(entry, |account| name_in(group, account), |id| channel_in(group, id));
         print(format!("{:>4}  {}  {words}", entry.number, entry.at.as_str()))?;
+    }
+    Ok(())
+}
+
+async fn reports(global: &Global, client: &Client, group: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    for report in client.call(Reports { group: found.id }).await? {
+        if global.json {
+            print_object(&report)?;
+            continue;
+        }
+        let name = |who: &ContactRef| safe_line(who.name.as_deref().unwrap_or(who.account.as_str()));
+        let reason = report.reason.as_deref().map(|reason| format!(": {}", safe_line(reason))).unwrap_or_default();
+        print(format!("{}  {} reports {}{reason}", report.at.as_str(), name(&report.by), name(&report.author)))?;
+        let proof = if report.confirmed { "" } else { "  (not confirmed: this device does not have the message)" };
+        print(format!("  {}{proof}\n  {}", safe_line(&report.text), report.message))?;
     }
     Ok(())
 }

@@ -428,6 +428,14 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
         EventKind::GroupRequest { chat, contact: who } => {
             format!("[{}] {} asks to be let in", name(&chat.name), contact(who))
         }
+        EventKind::GroupReported { chat, member, .. } => {
+            format!(
+                "[{}] {} reports a message: starling group reports id:{}",
+                name(&chat.name),
+                contact(member),
+                chat.id
+            )
+        }
         EventKind::GroupPolicy { chat } => format!("[{}] the group has other settings", name(&chat.name)),
         EventKind::GroupRole { chat, member, role } => {
             format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())

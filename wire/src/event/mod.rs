@@ -13,6 +13,7 @@ mod profile;
 mod reaction;
 mod receipt;
 mod removed_device_use;
+mod report;
 mod text;
 mod ways;
 
@@ -35,6 +36,7 @@ pub use profile::Profile;
 pub use reaction::Reaction;
 pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
 pub use removed_device_use::RemovedDeviceUse;
+pub use report::{MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent, ReportKey};
 pub use text::Text;
 pub use ways::{ChannelWay, Ways};
 
@@ -142,6 +144,8 @@ pub enum Body {
     Audit(AuditPart),
     /// Ways into channels of the community, for who has come.
     Ways(Ways),
+    /// A report to those who moderate the group.
+    Report(Report),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -187,7 +191,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 20")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 20, 21")]
         pub body: Option<Body>,
     }
 
@@ -222,6 +226,8 @@ mod proto {
         Audit(super::audit::proto::AuditPart),
         #[prost(message, tag = "20")]
         Ways(super::ways::proto::Ways),
+        #[prost(message, tag = "21")]
+        Report(super::report::proto::Report),
     }
 }
 
@@ -251,6 +257,7 @@ impl Body {
             Self::RemovedDeviceUse(used) => proto::Body::RemovedDeviceUse(used.to_proto()),
             Self::Audit(part) => proto::Body::Audit(part.to_proto()),
             Self::Ways(ways) => proto::Body::Ways(ways.to_proto()),
+            Self::Report(report) => proto::Body::Report(report.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -273,6 +280,7 @@ impl Body {
             Some(proto::Body::RemovedDeviceUse(used)) => Self::RemovedDeviceUse(RemovedDeviceUse::from_proto(&used)?),
             Some(proto::Body::Audit(part)) => Self::Audit(AuditPart::from_proto(part)?),
             Some(proto::Body::Ways(ways)) => Self::Ways(Ways::from_proto(ways)?),
+            Some(proto::Body::Report(report)) => Self::Report(Report::from_proto(report)?),
             None => Self::Unknown,
         })
     }
@@ -380,6 +388,10 @@ mod tests {
                     home: "home".into(),
                     name: "news".into(),
                 }],
+            }),
+            Body::Report(Report {
+                sealed: vec![1; 300].into(),
+                keys: vec![ReportKey { device: [2; 8], sealed: vec![3; 40].into() }],
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),

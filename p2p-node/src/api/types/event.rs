@@ -72,6 +72,8 @@ stored_enum! {
         GroupLink = 28,
         /// Somebody asks to be let into a group: what they call themselves, in the text.
         GroupRequest = 29,
+        /// A member of a group reports a message to those who moderate it, as we do: the member is the account, the reason the text.
+        GroupReported = 30,
     }
 }
 

@@ -3,7 +3,7 @@
 use starling_keys::AccountId;
 pub use starling_wire::{AuditAction, AuditEntry, GroupKind, GroupRules, GroupSetting, Permissions, Role};
 
-use super::{ChatId, stored_enum};
+use super::{ChatId, MessageId, stored_enum};
 
 stored_enum! {
     /// What we are in a group.
@@ -150,6 +150,25 @@ pub struct GroupRequest {
     pub at_ms: u64,
     /// The id of the link that it has.
     pub link: [u8; 16],
+}
+
+/// A report of a message to those who moderate a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupReport {
+    /// Who reports.
+    pub by: AccountId,
+    /// The message.
+    pub message: MessageId,
+    /// Its author. If it is not confirmed that is the reporter's word.
+    pub author: AccountId,
+    /// Its text when it was reported.
+    pub text: String,
+    /// This device had the message itself, of this author and with this text; else both are the reporter's word.
+    pub confirmed: bool,
+    /// Why it is reported; empty if that was not said.
+    pub reason: String,
+    /// When the report was read here, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 impl Group {

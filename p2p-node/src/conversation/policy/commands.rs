@@ -11,8 +11,8 @@ use crate::{
         error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound, Unreachable},
         fail,
         types::{
-            AuditLog, ChatId, ChatKind, ContactState, Group, GroupRequest, JoinLinkInfo, JoinPreview, Joining,
-            NewJoinLink,
+            AuditLog, ChatId, ChatKind, ContactState, Group, GroupReport, GroupRequest, JoinLinkInfo, JoinPreview,
+            Joining, MessageId, NewJoinLink,
         },
     },
     contacts::Directory,
@@ -45,6 +45,8 @@ pub enum GroupCommand {
     Requests(ChatId, Reply<Vec<GroupRequest>>),
     Approve { chat: ChatId, account: AccountId, reply: Reply<()> },
     Refuse { chat: ChatId, account: AccountId, reply: Reply<()> },
+    Report { chat: ChatId, message: MessageId, reason: String, reply: Reply<()> },
+    Reports(ChatId, Reply<Vec<GroupReport>>),
     Set { chat: ChatId, settings: Vec<(GroupSetting, u32)>, reply: Reply<()> },
     NewChannel(NewChannel, Reply<ChatId>),
     RemoveChannel { chat: ChatId, channel: ChatId, reply: Reply<()> },
@@ -56,7 +58,7 @@ pub enum GroupCommand {
 impl GroupCommand {
     /// Whether a device that its account has given up may still do this.
     pub(crate) fn is_allowed_after_removal(&self) -> bool {
-        matches!(self, Self::List(_) | Self::Acquaintances(_) | Self::Audit(..) | Self::Links(..))
+        matches!(self, Self::List(_) | Self::Acquaintances(_) | Self::Audit(..) | Self::Links(..) | Self::Reports(..))
     }
 
     /// Fails the command.
@@ -70,6 +72,7 @@ impl GroupCommand {
             Self::LookAtLink(_, reply) => fail(reply, error),
             Self::Join(_, reply) => fail(reply, error),
             Self::Requests(_, reply) => fail(reply, error),
+            Self::Reports(_, reply) => fail(reply, error),
             Self::New { reply, .. } | Self::NewChannel(_, reply) => fail(reply, error),
             Self::Invite { reply, .. }
             | Self::Remove { reply, .. }
@@ -82,6 +85,7 @@ impl GroupCommand {
             | Self::EndLink { reply, .. }
             | Self::Approve { reply, .. }
             | Self::Refuse { reply, .. }
+            | Self::Report { reply, .. }
             | Self::RemoveChannel { reply, .. }
             | Self::Accept(_, reply)
             | Self::Decline(_, reply)
@@ -168,6 +172,11 @@ impl Conversations {
                 turn.reply(reply, requests);
                 return Ok(());
             }
+            GroupCommand::Reports(chat, reply) => {
+                let reports = self.reports_of(turn, cx, chat)?;
+                turn.reply(reply, reports);
+                return Ok(());
+            }
             GroupCommand::New { name, kind, invite, reply } => {
                 let made = self.new_group(turn, cx, (&name, kind), invite)?;
                 turn.reply(reply, made);
@@ -219,6 +228,9 @@ impl Conversations {
             GroupCommand::EndLink { chat, link, reply } => (reply, self.end_link(cx, chat, link)),
             GroupCommand::Approve { chat, account, reply } => (reply, self.approve(turn, cx, chat, account)?),
             GroupCommand::Refuse { chat, account, reply } => (reply, self.refuse_request(turn, cx, chat, account)?),
+            GroupCommand::Report { chat, message, reason, reply } => {
+                (reply, self.report(turn, cx, (chat, message), reason)?)
+            }
             GroupCommand::NewChannel(wanted, reply) => {
                 let made = self.new_channel(turn, cx, &wanted)?;
                 turn.reply(reply, made);

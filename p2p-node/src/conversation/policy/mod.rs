@@ -16,6 +16,7 @@ mod leave;
 mod links;
 mod moved;
 mod offers;
+mod reports;
 mod requests;
 mod shown;
 
@@ -289,7 +290,7 @@ impl ChatState {
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
 pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, policy: Permissions, body: &Body) -> bool {
     match (kind, body) {
-        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_) | Body::Ways(_)) => false,
+        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_) | Body::Ways(_) | Body::Report(_)) => false,
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,

@@ -92,6 +92,32 @@ pub struct JoinRequestRow {
     pub refused: bool,
 }
 
+/// A report of a message to those who moderate a group. By chat id, reporter and the message's id.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReportRow {
+    /// The account that reports.
+    #[prost(bytes = "vec", tag = "1")]
+    pub by: Vec<u8>,
+    /// The id of the message.
+    #[prost(bytes = "vec", tag = "2")]
+    pub message: Vec<u8>,
+    /// The account of its author.
+    #[prost(bytes = "vec", tag = "3")]
+    pub author: Vec<u8>,
+    /// Its text.
+    #[prost(string, tag = "4")]
+    pub text: String,
+    /// This device has the message itself.
+    #[prost(bool, tag = "5")]
+    pub confirmed: bool,
+    /// Why it is reported.
+    #[prost(string, tag = "6")]
+    pub reason: String,
+    /// When it was read here, milliseconds since 1970.
+    #[prost(uint64, tag = "7")]
+    pub at_ms: u64,
+}
+
 /// An entry of a group's audit log. By chat id and number.
 #[derive(Clone, PartialEq, Message)]
 pub struct AuditRow {

@@ -10,8 +10,8 @@ use starling_control::{
 use starling_keys::AccountId;
 use starling_node::{
     CallPhase, ChatId, Contact, DeliveryState, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group,
-    GroupAccount, GroupRefusal, HiddenChange, JoinLinkInfo, JoinPreview, Message, Node, NodeError, RefusedRemoval,
-    Role, Status, TransientEvent,
+    GroupAccount, GroupRefusal, GroupReport, HiddenChange, JoinLinkInfo, JoinPreview, Message, Node, NodeError,
+    RefusedRemoval, Role, Status, TransientEvent,
 };
 
 use super::{
@@ -145,6 +145,19 @@ impl Names {
         }
     }
 
+    /// A report of a message.
+    pub fn report(&self, report: &GroupReport) -> objects::GroupReport {
+        objects::GroupReport {
+            message: id(report.message),
+            author: self.contact(report.author, ""),
+            text: report.text.clone(),
+            confirmed: report.confirmed,
+            by: self.contact(report.by, ""),
+            reason: Some(report.reason.clone()).filter(|reason| !reason.is_empty()),
+            at: time(report.at_ms),
+        }
+    }
+
     fn banned(&self, account: &[u8; 32]) -> Option<ContactRef> {
         AccountId::from_bytes(account).ok().map(|account| self.contact(account, ""))
     }
@@ -212,6 +225,7 @@ impl Names {
             | DurableEventKind::GroupPolicy
             | DurableEventKind::GroupLink
             | DurableEventKind::GroupRequest
+            | DurableEventKind::GroupReported
             | DurableEventKind::GroupRole
             | DurableEventKind::GroupChanged
             | DurableEventKind::GroupRefused => self.of_group(n)?,
@@ -299,6 +313,12 @@ impl Names {
             DurableEventKind::GroupRequest => {
                 EventKind::GroupRequest { chat, contact: self.contact(n.account?, &n.text) }
             }
+            DurableEventKind::GroupReported => EventKind::GroupReported {
+                chat,
+                member: member()?,
+                message: id(n.message?),
+                reason: Some(n.text.clone()).filter(|reason| !reason.is_empty()),
+            },
             DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
             _ => {
                 let why = GroupRefusal::from_code(&n.text).unwrap_or(GroupRefusal::Void);

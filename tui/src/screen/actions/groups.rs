@@ -2,8 +2,8 @@
 
 use starling_control::{
     methods::groups::{
-        Accept, Approve, Ban, Decline, Look, New, NewLink, Refuse, Remove, Rename, Requests, Set, SetRole, SetTopic,
-        Unban,
+        Accept, Approve, Ban, Decline, Look, New, NewLink, Refuse, Remove, Rename, Reports, Requests, Set, SetRole,
+        SetTopic, Unban,
     },
     objects::{AccountId, ChatId, ChatKind, Group, JoinRequest, Standing},
 };
@@ -68,6 +68,11 @@ pub const ACTIONS: &[Action] =
             app.ask(look, move |preview| Answer::GroupPreview(link, preview));
         }),
         command("requests", "", "who asks to be let into this group", |app, _| ask_requests(app, None)),
+        command("reports", "", "what members have reported in this group, which you moderate", |app, _| {
+            if let Some(group) = open_group(app) {
+                app.ask(Reports { group: group.clone() }, move |reports| Answer::Reports(group, reports));
+            }
+        }),
         command("approve", "@WHO", "let somebody in who asks", |app, name| ask_requests(app, Some((name, true)))),
         command("refuse", "@WHO", "do not let somebody in who asks; they are not told", |app, name| {
             ask_requests(app, Some((name, false)));

@@ -1,7 +1,7 @@
 //! What is done with a message: the selected one by a key, another by its number.
 
 use starling_control::{
-    methods::messages::Edit,
+    methods::{groups::Report, messages::Edit},
     objects::{DeliveryState, Via},
 };
 use starling_node::MessageId;
@@ -13,8 +13,9 @@ use super::{
         clock, markup,
         model::{Message, Mode},
         palette::{Palette, Question, Row, Run},
+        requests::Answer,
     },
-    Action, Place, bindings, key,
+    Action, Place, bindings, command, key,
 };
 
 pub const ACTIONS: &[Action] = &[
@@ -46,6 +47,7 @@ pub const ACTIONS: &[Action] = &[
         "react to message N",
         react_to_number,
     ),
+    command("report", "N [REASON]", "report message N to those who moderate this group", report_number),
     on_message("copy", "y", "copy the message's text", |app| {
         on_selected(app, |app, message| app.effects.push(Effect::Copy(message.words().into_owned())));
     }),
@@ -162,6 +164,22 @@ fn choose_reaction(app: &mut App, _: &Message) {
 fn react_to_number(app: &mut App, line: &str) {
     if let Some((id, _, emoji)) = numbered(app, line) {
         app.react(id, markup::emoji(emoji.trim()).trim());
+    }
+}
+
+fn report_number(app: &mut App, line: &str) {
+    let Some(group) = app.open_group().map(|chat| chat.id.clone()) else {
+        return app.warn("Open a group first.".into());
+    };
+    match numbered(app, line) {
+        Some((_, true, _)) => app.warn("That is your own message.".into()),
+        Some((id, false, reason)) => {
+            let reason = Some(reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+            let said = "It was reported to those who moderate this group.".to_owned();
+            let report = Report { group, message: id.to_string().into(), reason };
+            app.ask(report, |result| Answer::Said(said, result.map(drop)));
+        }
+        None => {}
     }
 }
 
