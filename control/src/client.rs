@@ -403,7 +403,7 @@ mod tests {
     async fn a_request_that_no_node_would_read_is_not_sent() {
         let (client, mut node) = connection();
         let texts = Some(vec!["x".repeat(MAX_LINE)]);
-        let send = Send { chat: "c".into(), text: None, texts, reply_to: None, mentions: None };
+        let send = Send { chat: "c".into(), text: None, texts, ..Send::default() };
         assert_eq!(client.call(send).await, Err(ClientError::TooLong));
         client.notify(Events {}).await.unwrap();
         assert_eq!(request(&mut node).await["method"], "cursor");

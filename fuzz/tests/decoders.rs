@@ -98,7 +98,8 @@ fn answers_of_a_rendezvous() {
 #[test]
 fn batches_of_events() {
     let id = EventId { clock: Clock::at(1_700_000_000_000), device: [5; 8], sequence: 9 };
-    let body = Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]] });
+    let body =
+        Body::Text(Text { text: "hello".into(), reply_to: Some(id), mentions: vec![[3; 32]], mentions_all: true });
     let signal = starling_wire::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([6; 32]) };
     let call = Body::Call(starling_wire::Call { id: starling_wire::CallId([4; 16]), signal });
     let (next, last) = (EventId { sequence: 10, ..id }, EventId { sequence: 11, ..id });

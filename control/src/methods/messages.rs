@@ -31,6 +31,9 @@ requests! {
         reply_to: Option<MessageId>,
         /// Accounts that they mention.
         mentions: Option<Vec<AccountId>>,
+        /// Whether they mention everybody in the group, if the role of this account allows that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mentions_all: Option<bool>,
     }
 
     /// Changes the text of a message of this account.

@@ -22,6 +22,9 @@ pub struct Message {
     pub format: Format,
     /// Accounts that are mentioned.
     pub mentions: Vec<AccountId>,
+    /// Everybody in the group is mentioned.
+    #[serde(default)]
+    pub mentions_all: bool,
     /// The message that it answers.
     pub reply_to: Option<MessageId>,
     /// The thread that it belongs to. Not used yet.

@@ -53,9 +53,8 @@ async fn answer(client: &Client, event: &Event) -> Result<bool> {
     let echo = Send {
         chat: new.chat.id.clone(),
         text: Some(message.text.clone()),
-        texts: None,
         reply_to: Some(message.id.clone()),
-        mentions: None,
+        ..Send::default()
     };
     client.call(echo).await?;
     Ok(true)

@@ -8,7 +8,7 @@ use starling_wire::{
 
 use crate::{
     api::{
-        error::{Invalid, NodeError, NotAllowed, NotFound},
+        error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound},
         types::{Audience, ChatId, MessageId},
     },
     contacts::Directory,
@@ -40,6 +40,10 @@ impl Conversations {
             return Ok(Err(error));
         }
         let own = self.role_in(chat, &cx.dir.account.id());
+        let may_mention_all = own.is_some_and(|role| role <= permissions.mention_all);
+        if texts.iter().any(|text| text.mentions_all) && !may_mention_all {
+            return Ok(Err(NotAllowed::Group(GroupRefusal::Role).into()));
+        }
         if own.is_some_and(|role| role > permissions.post)
             && let Err(error) = self.check_answers(turn, cx.dir, chat, &texts)?
         {

@@ -2,7 +2,7 @@
 //! this device is never changed by them, and takes their place when it comes.
 
 use starling_keys::AccountId;
-use starling_wire::{Clock, Event, EventId, limits::MAX_EMOJI};
+use starling_wire::{Clock, EventId, limits::MAX_EMOJI};
 
 use super::{At, Fold, Summary, delete, edit, reaction, receipt, summary};
 use crate::{
@@ -76,7 +76,7 @@ pub fn authenticate(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> 
         row = EventRow::default();
     }
     if !row.deleted {
-        row.body = Event::encode_body(at.body);
+        row.body = fold.kept_body(at);
     }
     (row.author, row.via) = (at.origin.author, at.origin.via.stored());
     fold.draft.put(at.id, row);

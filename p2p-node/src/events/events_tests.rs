@@ -233,7 +233,12 @@ impl Story {
 fn story() -> Story {
     let mut story = Story::default();
     let hello = story.text(0, 0, "hello");
-    let answer = Text { text: "hello yourself".into(), reply_to: Some(hello), mentions: vec![*account(0).as_bytes()] };
+    let answer = Text {
+        text: "hello yourself".into(),
+        reply_to: Some(hello),
+        mentions: vec![*account(0).as_bytes()],
+        ..Text::default()
+    };
     let answer = story.say(1, 0, Body::Text(answer));
     story.say(0, 0, Body::Reaction(Reaction { target: answer, emoji: "👍".into() }));
     story.say(0, 1, Body::Reaction(Reaction { target: answer, emoji: "❤".into() }));

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::AccountId;
-use starling_wire::{Body, Clock, Event, EventId, Policy, Role};
+use starling_wire::{Body, Clock, Event, EventId, Policy, Role, Text};
 
-use super::{Draft, Summary, Target, summary};
+use super::{At, Draft, Summary, Target, summary};
 use crate::{
     api::types::{ChatId, Via},
     limits::MAX_CLOCK_AHEAD_MS,
@@ -69,6 +69,21 @@ impl Fold<'_> {
         let lowest = policy.zip(policy.and_then(|policy| policy.role(author.as_bytes())));
         let is_answer = || matches!(Event::decode_body(&row.body), Ok(Body::Text(text)) if text.reply_to.is_some());
         lowest.is_none_or(|(policy, role)| role <= policy.permissions().post || is_answer())
+    }
+
+    /// The body of an event as it is kept: who may not mention everybody mentions nobody by that.
+    pub fn kept_body(&self, at: &At<'_>) -> Vec<u8> {
+        match at.body {
+            Body::Text(text) if text.mentions_all && !self.may_mention_all(&at.origin.account) => {
+                Event::encode_body(&Body::Text(Text { mentions_all: false, ..text.clone() }))
+            }
+            body => Event::encode_body(body),
+        }
+    }
+
+    fn may_mention_all(&self, account: &AccountId) -> bool {
+        let role = self.policy.and_then(|policy| Some((policy, policy.role(account.as_bytes())?)));
+        role.is_some_and(|(policy, role)| role <= policy.permissions().mention_all)
     }
 
     /// A row of the timeline.

@@ -1,6 +1,6 @@
 //! A message.
 
-use starling_wire::{Event, Text};
+use starling_wire::Text;
 
 use super::{At, Fold, Kind, Refusal, Summary, Target, copied};
 use crate::{
@@ -24,7 +24,7 @@ impl Kind for Text {
             return confirm(fold, at);
         }
         let mut row = EventRow {
-            body: Event::encode_body(at.body),
+            body: fold.kept_body(at),
             author: at.origin.author,
             via: at.origin.via.stored(),
             ..EventRow::default()
@@ -52,7 +52,7 @@ fn confirm(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> {
     if !is_same || row.via != Via::Gossip.stored() {
         return Ok(());
     }
-    let body = Event::encode_body(at.body);
+    let body = fold.kept_body(at);
     if !row.deleted && row.body != body {
         // Its author has passed on one text and logged another.
         row.body = body;

@@ -1,7 +1,7 @@
 //! Settings, bans, moderators and the audit log of groups.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{Edit, Role, Text};
+use starling_wire::{Body, Edit, Role, Text};
 
 use super::world::{Who, World};
 use crate::{
@@ -215,12 +215,39 @@ fn in_a_channel_few_write_and_the_others_answer_only_if_that_is_set() {
     world.wish_role(people[0], chat, people[2], Role::Member).unwrap();
     world.pass(10_000);
     world.begin_modified(people[2], |engine, turn| {
-        let body = starling_wire::Body::Edit(Edit { target: post.0, text: "rubbish".into() });
+        let body = Body::Edit(Edit { target: post.0, text: "rubbish".into() });
         let (conversations, mut cx) = engine.conversing();
         conversations.write_event(turn, &mut cx, chat, body).unwrap();
     });
     world.pass(10_000);
     for who in [people[0], people[1]] {
         assert_eq!(world.texts_in(who, chat), ["news", "very well done", "more news"], "{who}");
+    }
+}
+
+#[test]
+fn everybody_is_mentioned_by_those_alone_who_may() {
+    let mut world = World::new(1203);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    let (alice, bob) = (people[0], people[1]);
+    let send = |world: &mut World, who: Who| {
+        let texts = vec![Text { text: "@all look".into(), mentions_all: true, ..Text::default() }];
+        world.call(who, |reply| ConversationCommand::Send { chat, texts, reply })
+    };
+    assert_eq!(send(&mut world, bob).err(), Some(NotAllowed::Group(GroupRefusal::Role).into()));
+    send(&mut world, alice).unwrap();
+    world.pass(5_000);
+    // A program that ignores that sends a message which mentions nobody.
+    world.begin_modified(bob, |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        let text = Text { text: "@all buy".into(), mentions_all: true, ..Text::default() };
+        conversations.write_event(turn, &mut cx, chat, Body::Text(text)).unwrap();
+    });
+    world.pass(10_000);
+    for who in &people {
+        let seen = world.messages_in(*who, chat);
+        let seen: Vec<(&str, bool)> = seen.iter().map(|m| (m.text.as_str(), m.mentions_all)).collect();
+        assert_eq!(seen, [("@all look", true), ("@all buy", false)], "{who}");
     }
 }

@@ -101,7 +101,7 @@ fn story(world: &mut World) -> [Who; 3] {
     let first = world.say(alice, bob, "read by bob");
     world.pass(2_000);
     let mentions = vec![*world.of(alice).account.as_bytes()];
-    let answer = Text { text: "an answer to @alice".into(), reply_to: Some(first.0), mentions };
+    let answer = Text { text: "an answer to @alice".into(), reply_to: Some(first.0), mentions, ..Text::default() };
     let answer = send(world, bob, alice, answer);
     world.pass(2_000);
     react(world, alice, bob, answer, "👍");

@@ -98,6 +98,7 @@ pub fn page(
             text: row.edited.clone().unwrap_or(text.text),
             reply_to: text.reply_to.map(MessageId),
             mentions: text.mentions.iter().filter_map(|m| AccountId::from_bytes(m).ok()).collect(),
+            mentions_all: text.mentions_all,
             edited: row.edited.is_some(),
             deleted: row.deleted,
             reactions: row

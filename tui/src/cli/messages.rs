@@ -57,6 +57,9 @@ pub struct Send {
     /// Answer a message.
     #[arg(long, value_name = "ID")]
     pub reply_to: Option<String>,
+    /// Mention everybody in the group, if your role allows that.
+    #[arg(long)]
+    pub mention_all: bool,
     /// Wait until it has come so far.
     #[arg(long, value_enum, value_name = "STATE")]
     pub wait: Option<WaitFor>,

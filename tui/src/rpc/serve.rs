@@ -310,6 +310,7 @@ impl Serve<messages::Send> for Session {
             text,
             reply_to: reply_to.map(|message| message.0),
             mentions: mentions.iter().map(|account| *account.as_bytes()).collect(),
+            mentions_all: request.mentions_all.unwrap_or_default(),
         };
         let sent = node.send(chat, texts.into_iter().map(message).collect()).await;
         let ids = sent.map_err(CliError::from)?;

@@ -392,7 +392,8 @@ impl App {
         let sent = markup::emoji(text);
         let (mentions, reply_to) =
             (Some(self.directory.mentions(&chat, &sent)), reply_to.map(|id| id.to_string().into()));
-        let send = Send { reply_to, mentions, ..Send::text(chat.clone(), sent) };
+        let mentions_all = self.directory.mentions_all(&chat, &sent).then_some(true);
+        let send = Send { reply_to, mentions, mentions_all, ..Send::text(chat.clone(), sent) };
         self.chat.composer.told_typing = None;
         let text = text.to_owned();
         self.ask_in_order(send, |result| Answer::Sent(chat, text, result.map(drop)));

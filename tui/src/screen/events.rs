@@ -166,7 +166,8 @@ impl App {
             if let Some(account) = &message.wire.from.account {
                 self.directory.typing.stopped(chat, account);
             }
-            let mentions_us = self.directory.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
+            let is_named = self.directory.me.as_ref().is_some_and(|me| message.wire.mentions.contains(&me.account));
+            let mentions_us = is_named || message.wire.mentions_all;
             if mentions_us && !seen {
                 self.directory.note_mention(chat);
             }

@@ -281,7 +281,12 @@ fn a_mention_is_counted_in_the_list() {
     app.open(&"c1".into());
     for minute in 20..22 {
         let mut mention = said(minute, "b", "bob", "@alice look");
-        mention.mentions = vec!["a".into()];
+        // Once by name, once with all others.
+        if minute == 20 {
+            mention.mentions = vec!["a".into()];
+        } else {
+            mention.mentions_all = true;
+        }
         app.event(new_message("g1", mention));
     }
     let listed = |unread: u32| json!({ "id": "g1", "kind": "group", "name": "ops", "unread": unread });

@@ -197,7 +197,13 @@ pub(super) async fn send_texts(
     texts: Vec<String>,
 ) -> CliResult<Vec<MessageId>> {
     let reply_to = args.reply_to.as_deref().map(MessageId::from);
-    let send = messages::Send { chat: chat.clone(), texts: Some(texts), reply_to, ..messages::Send::default() };
+    let send = messages::Send {
+        chat: chat.clone(),
+        texts: Some(texts),
+        reply_to,
+        mentions_all: args.mention_all.then_some(true),
+        ..messages::Send::default()
+    };
     Ok(client.call(send).await?.ids)
 }
 

@@ -363,7 +363,12 @@ mod tests {
     #[test]
     fn a_batch_is_read_back() {
         let bodies = [
-            Body::Text(Text { text: "hi".into(), reply_to: Some(id(1, 1)), mentions: vec![[3; 32]] }),
+            Body::Text(Text {
+                text: "hi".into(),
+                reply_to: Some(id(1, 1)),
+                mentions: vec![[3; 32]],
+                mentions_all: true,
+            }),
             Body::Edit(Edit { target: id(1, 1), text: "ho".into() }),
             Body::Delete(Delete { target: id(1, 1) }),
             Body::Reaction(Reaction { target: id(1, 1), emoji: "👍".into() }),

@@ -14,6 +14,8 @@ pub struct Text {
     pub reply_to: Option<EventId>,
     /// Account keys of those mentioned.
     pub mentions: Vec<[u8; 32]>,
+    /// Everybody in the group is mentioned.
+    pub mentions_all: bool,
 }
 
 pub(super) mod proto {
@@ -25,6 +27,8 @@ pub(super) mod proto {
         pub reply_to: Vec<u8>,
         #[prost(bytes, repeated, tag = "3")]
         pub mentions: Vec<Vec<u8>>,
+        #[prost(bool, tag = "4")]
+        pub mentions_all: bool,
     }
 }
 
@@ -34,6 +38,7 @@ impl Text {
             text: self.text.clone(),
             reply_to: self.reply_to.map(|id| id.to_bytes().to_vec()).unwrap_or_default(),
             mentions: self.mentions.iter().map(|m| m.to_vec()).collect(),
+            mentions_all: self.mentions_all,
         }
     }
 
@@ -46,6 +51,7 @@ impl Text {
             text: super::bounded(text.text, MAX_TEXT)?,
             reply_to,
             mentions: text.mentions.iter().filter_map(|m| m.as_slice().try_into().ok()).collect(),
+            mentions_all: text.mentions_all,
         })
     }
 }

@@ -72,6 +72,8 @@ pub struct Message {
     pub reply_to: Option<MessageId>,
     /// Accounts mentioned.
     pub mentions: Vec<AccountId>,
+    /// Everybody in the group is mentioned, by somebody who may do that.
+    pub mentions_all: bool,
     /// It was edited.
     pub edited: bool,
     /// Its author has deleted it.

@@ -195,6 +195,7 @@ impl Names {
             text: line_text(&m.text),
             format: objects::Format::Markdown,
             mentions: m.mentions.iter().map(id).collect(),
+            mentions_all: m.mentions_all,
             reply_to: m.reply_to.map(id),
             thread: None,
             attachments: Vec::new(),

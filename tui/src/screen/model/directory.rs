@@ -9,7 +9,7 @@ use starling_control::objects::{
     AccountId, Chat, ChatId, Contact, Group, GroupMember, Presence, Request, Standing, Status,
 };
 
-use super::people::Typing;
+use super::{group::may_mention_all, people::Typing};
 
 /// Something that the node is asked for again whenever it may have changed. A change while an answer is on its way makes another request:
 /// that answer may be from before.
@@ -193,6 +193,13 @@ impl Directory {
         }
     }
 
+    /// Whether a text for a chat mentions everybody there, with `@all`, and this account may do that.
+    pub fn mentions_all(&self, chat: &ChatId, text: &str) -> bool {
+        let is_in_word = |letter: char| letter.is_alphanumeric() || letter == '@' || letter == '_';
+        let mut words = text.split(|letter: char| !is_in_word(letter));
+        words.any(|word| word.eq_ignore_ascii_case("@all")) && self.group(chat).is_some_and(may_mention_all)
+    }
+
     /// The mentions in a text for a chat: accounts of those whose `@name` it has.
     pub fn mentions(&self, chat: &ChatId, text: &str) -> Vec<AccountId> {
         if !text.contains('@') {
@@ -234,6 +241,7 @@ mod tests {
             found.iter().map(|account| account.as_str().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(named(&directory, "g"), ["b", "c"]);
+        assert!(!directory.mentions_all(&"g".into(), "hi @all"), "our role there does not allow that");
         assert_eq!(named(&directory, "direct"), ["b", "z"]);
         let online = directory.online_in(&group);
         assert_eq!(online.iter().map(|member| member.name.as_str()).collect::<Vec<_>>(), ["bob"]);

@@ -46,6 +46,11 @@ pub fn may_comment(group: &Group) -> bool {
     may_post(group) || may(group, group.policy.comment)
 }
 
+/// Whether it may mention everybody at once.
+pub fn may_mention_all(group: &Group) -> bool {
+    may(group, group.policy.mention_all)
+}
+
 /// Whether who is in a group, and in which role, is decided elsewhere: it is a channel of a community.
 fn is_led(group: &Group) -> bool {
     group.community.is_some()
