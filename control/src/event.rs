@@ -326,6 +326,16 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A member of a group writes so much that nobody should be notified of each message for a time. All of them are in the history.
+    #[serde(rename = "group.slowed")]
+    GroupSlowed {
+        /// The group.
+        chat: ChatRef,
+        /// Who.
+        member: ContactRef,
+        /// For how long, in milliseconds: it is said again if it goes on.
+        for_ms: u64,
+    },
     /// A group has other settings, or a ban was lifted: `groups.show` has both.
     #[serde(rename = "group.policy")]
     GroupPolicy {
@@ -469,6 +479,7 @@ impl EventKind {
             Self::GroupLink { .. } => "group.link",
             Self::GroupRequest { .. } => "group.request",
             Self::GroupReported { .. } => "group.reported",
+            Self::GroupSlowed { .. } => "group.slowed",
             Self::GroupRole { .. } => "group.role",
             Self::GroupTopic { .. } => "group.topic",
             Self::GroupRefused { .. } => "group.refused",
@@ -503,6 +514,7 @@ impl EventKind {
             | Self::GroupLink { chat, .. }
             | Self::GroupRequest { chat, .. }
             | Self::GroupReported { chat, .. }
+            | Self::GroupSlowed { chat, .. }
             | Self::GroupRole { chat, .. }
             | Self::GroupTopic { chat }
             | Self::GroupRefused { chat, .. }
@@ -521,6 +533,7 @@ impl EventKind {
                 | Self::StreamKeepalive {}
                 | Self::StreamShutdown { .. }
                 | Self::Typing { .. }
+                | Self::GroupSlowed { .. }
                 | Self::ChatDraft { .. }
                 | Self::Presence { .. }
                 | Self::CallIncoming { .. }

@@ -151,6 +151,10 @@ pub const TYPING_ACCOUNTS: usize = 32;
 pub const ACTIVE_MS: u64 = 300_000;
 /// … and so many accounts are remembered for that in one group.
 pub const MAX_ACTIVE: usize = 256;
+/// Who writes more messages than these in a minute floods a group …
+pub const FLOOD_MESSAGES: u32 = 120;
+/// … and for so long the user is not notified of each: all of them are there, as everybody has to have the same.
+pub const SLOWED_MS: u64 = 300_000;
 /// A signal older than this is a replay.
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.

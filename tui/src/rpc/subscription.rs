@@ -102,7 +102,7 @@ impl Subscription {
     /// Whether an event that is not kept is of the conversation that was asked for.
     fn wants(&self, event: &TransientEvent) -> bool {
         let chat = match event {
-            TransientEvent::Typing { chat, .. } => Some(*chat),
+            TransientEvent::Typing { chat, .. } | TransientEvent::Slowed { chat, .. } => Some(*chat),
             TransientEvent::Call(call) => Some(call.chat),
             _ => None,
         };

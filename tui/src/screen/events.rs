@@ -1,6 +1,6 @@
 //! What the node reports as it happens.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use starling_control::{
     event::EventKind,
@@ -15,6 +15,9 @@ use crate::{
         words_of_tried, words_of_unreadable,
     },
 };
+
+/// The longest that nobody is notified of what somebody writes, whatever the node says.
+const MAX_SLOWED: Duration = Duration::from_secs(3_600);
 
 /// The name of the person an event is about, for a remark.
 fn name_of(contact: &ContactRef) -> String {
@@ -61,6 +64,13 @@ impl App {
                     }
                 }
             },
+            EventKind::GroupSlowed { chat, member, for_ms } => {
+                let until = Instant::now() + Duration::from_millis(for_ms).min(MAX_SLOWED);
+                let group = self.directory.name_of(&chat.id).map(safe_line).unwrap_or_default();
+                let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
+                self.directory.slow(&chat.id, member.account, until);
+                self.say(format!("{group}: {name} writes very much. You are not notified of it for now."));
+            }
             EventKind::ChatDraft { chat, text } => self.take_draft(&chat.id, text),
             EventKind::Presence { contact: who, presence, last_seen } => {
                 if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
@@ -172,7 +182,9 @@ impl App {
                 self.directory.note_mention(chat);
             }
             let muted = self.directory.chat(chat).is_some_and(|c| c.muted_until.is_some());
-            if !(muted || seen) {
+            let floods =
+                message.wire.from.account.as_ref().is_some_and(|account| self.directory.is_slowed(chat, account));
+            if !(muted || seen || floods) {
                 self.notify(message.name(), &message.words(), mentions_us);
             }
         }

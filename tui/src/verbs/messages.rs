@@ -373,6 +373,7 @@ fn counts(kind: &EventKind) -> bool {
             | EventKind::NetState { .. }
             | EventKind::Presence { .. }
             | EventKind::Typing { .. }
+            | EventKind::GroupSlowed { .. }
     )
 }
 
@@ -441,6 +442,9 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
                 contact(member),
                 chat.id
             )
+        }
+        EventKind::GroupSlowed { chat, member, .. } => {
+            format!("[{}] {} writes very much", name(&chat.name), contact(member))
         }
         EventKind::GroupPolicy { chat } => format!("[{}] the group has other settings", name(&chat.name)),
         EventKind::GroupRole { chat, member, role } => {

@@ -110,6 +110,15 @@ pub enum TransientEvent {
         /// Who, in a group.
         member: Option<AccountId>,
     },
+    /// A member of a group writes so much that nobody is to be notified of each message.
+    Slowed {
+        /// The group.
+        chat: ChatId,
+        /// The member.
+        account: AccountId,
+        /// For how long, in milliseconds: it is said again if it goes on.
+        for_ms: u64,
+    },
     /// Somebody's presence has changed.
     Presence {
         /// Who.

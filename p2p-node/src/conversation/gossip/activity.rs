@@ -1,5 +1,5 @@
-//! Who is typing in a group, and who was there a moment ago. Typing goes past the log, by gossip alone: nothing of it is stored, and what is lost is not
-//! said again. Of who is there nobody sends anything: who has written or typed lately is.
+//! Who is typing in a group, who was there a moment ago, and who floods it. Typing goes past the log, by gossip alone: nothing of it is stored, and
+//! what is lost is not said again. Of who is there nobody sends anything: who has written or typed lately is.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::{
     contacts::{Directory, Person},
     conversation::{Conversations, context::Context, group::GroupId},
     limits::{
-        ACTIVE_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_LEAST_MS, GROUP_TYPING_MS, MAX_ACTIVE, MAX_TYPISTS,
-        SIGNAL_AGE_MS, TYPING_ACCOUNTS,
+        ACTIVE_MS, FLOOD_MESSAGES, GROUP_TYPING_EVERY_MS, GROUP_TYPING_LEAST_MS, GROUP_TYPING_MS, MAX_ACTIVE,
+        MAX_TYPISTS, SIGNAL_AGE_MS, SLOWED_MS, TYPING_ACCOUNTS,
     },
     net::NetCommand,
     roster::GroupMember,
@@ -33,12 +33,25 @@ struct Typist {
     taken_at: u64,
 }
 
+/// What an account has done lately.
+#[derive(Debug, Default)]
+struct Active {
+    /// When it has last written or typed, in steady time.
+    at: u64,
+    /// The newest minute that its messages are stamped in, and how many have come since the first of that minute: stamps that go back start nothing
+    /// anew.
+    minute: u64,
+    count: u32,
+    /// Until when it counts as flooding the group, in steady time.
+    slowed_until: u64,
+}
+
 /// What goes on in a group beside its messages.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     typists: BTreeMap<DeviceId, Typist>,
-    /// When each account has last written or typed, in steady time.
-    active: BTreeMap<AccountId, u64>,
+    /// What accounts have done lately.
+    active: BTreeMap<AccountId, Active>,
     /// When this device has last said that its user types, in steady time.
     said_at: Option<u64>,
     /// It has not said since that its user has stopped.
@@ -111,18 +124,38 @@ impl Activity {
         self.typists.values().filter_map(|typist| typist.until).min()
     }
 
-    fn note_active(&mut self, now: u64, account: AccountId) {
+    fn note_active(&mut self, now: u64, account: AccountId) -> Option<&mut Active> {
         if !self.active.contains_key(&account) && self.active.len() >= MAX_ACTIVE {
-            self.active.retain(|_, at| now < *at + ACTIVE_MS);
+            self.active.retain(|_, active| now < active.at + ACTIVE_MS || now < active.slowed_until);
             if self.active.len() >= MAX_ACTIVE {
-                return;
+                return None;
             }
         }
-        self.active.insert(account, now);
+        let active = self.active.entry(account).or_default();
+        active.at = now;
+        Some(active)
+    }
+
+    /// An account has written a message, at this time by its clock. Gives whether it floods the group from now on.
+    fn note_written(&mut self, now: u64, account: AccountId, at_ms: u64) -> bool {
+        let Some(active) = self.note_active(now, account) else { return false };
+        let minute = at_ms / 60_000;
+        if minute > active.minute {
+            (active.minute, active.count) = (minute, 0);
+        }
+        active.count = active.count.saturating_add(1);
+        if active.count <= FLOOD_MESSAGES {
+            return false;
+        }
+        let begins = active.slowed_until <= now;
+        if begins {
+            active.slowed_until = now + SLOWED_MS;
+        }
+        begins
     }
 
     fn is_active(&self, now: u64, account: &AccountId) -> bool {
-        self.active.get(account).is_some_and(|at| now < *at + ACTIVE_MS)
+        self.active.get(account).is_some_and(|active| now < active.at + ACTIVE_MS)
     }
 
     /// Whether this device says now that its user types, or has stopped. Gives the stamp of the signal.
@@ -189,6 +222,9 @@ impl Conversations {
     ) -> Option<()> {
         let told = self.gossip.told.get(&topic)?;
         let (chat, id, epoch) = (told.chat, told.group, told.epoch);
+        if !self.shows_typing(chat) {
+            return None;
+        }
         let (sender, signal) = self.open_signal(id, epoch, sealed)?;
         let own = cx.dir.account.id();
         let is_blocked = |person: &Person| person.state() == ContactState::Blocked;
@@ -197,7 +233,6 @@ impl Conversations {
             || cx.dir.person(&sender.account).is_some_and(is_blocked)
             || cx.dir.list_of(&sender.account).is_some_and(|list| list.has_removed(&sender.device))
             || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS
-            || !self.shows_typing(chat)
             || !self.may_post(chat, &sender.account)
         {
             return None;
@@ -237,7 +272,10 @@ impl Conversations {
             return;
         }
         let activity = self.gossip.activity.entry(chat).or_default();
-        activity.note_active(turn.now(), account);
+        if activity.note_written(turn.now(), account, at_ms) {
+            tracing::debug!("a member floods a group");
+            turn.transient_event(TransientEvent::Slowed { chat, account, for_ms: SLOWED_MS });
+        }
         if activity.stop(&account) {
             turn.transient_event(TransientEvent::Typing { chat, typing: false, member: Some(account) });
         }
@@ -280,10 +318,10 @@ mod tests {
         assert_eq!(activity.take(0, alice, (7, true)), Some(true));
         assert_eq!(activity.take(1, alice, (8, false)), Some(false));
         assert_eq!(activity.take(GROUP_TYPING_LEAST_MS, alice, (7, true)), None, "a replay");
-        let shown = (0..1_000).filter(|n| activity.take(2, alice, (9 + n, n % 2 == 0)).is_some()).count();
+        let shown = (0..1_000).filter(|&n| activity.take(2, alice, (9 + n, n % 2 == 0)).is_some()).count();
         assert_eq!(shown, 0);
         let mut activity = Activity::default();
-        let shown = (0..=255).filter(|n| activity.take(0, member(1, *n), (1, true)).is_some()).count();
+        let shown = (0..=255).filter(|&n| activity.take(0, member(1, n), (1, true)).is_some()).count();
         assert_eq!(shown, MAX_TYPISTS, "no more are remembered");
     }
 
@@ -316,5 +354,22 @@ mod tests {
         activity.note_active(5, alice);
         assert!(activity.is_active(4 + ACTIVE_MS, &alice) && !activity.is_active(5 + ACTIVE_MS, &alice));
         assert!(!activity.is_active(5, &member(2, 2).account));
+    }
+
+    #[test]
+    fn who_floods_is_told_of_once_whatever_their_clock_says() {
+        let (mut activity, alice) = (Activity::default(), member(1, 1).account);
+        let most = u64::from(FLOOD_MESSAGES);
+        for n in 0..most {
+            assert!(!activity.note_written(n, alice, 60_000 * 7), "{n}");
+        }
+        // The next minute begins with nothing, unless stamps only go to and fro.
+        assert!(!activity.note_written(1_000, alice, 60_000 * 8));
+        let begins = (0..most + 10).filter(|&n| activity.note_written(1_000 + n, alice, 60_000 * (7 + n % 2)));
+        assert_eq!(begins.count(), 1);
+        assert!(!activity.note_written(2_000, alice, 60_000 * 8), "it goes on");
+        let later = 2_000 + SLOWED_MS;
+        let begins = (0..=most).filter(|&n| activity.note_written(later + n, alice, 60_000 * 9));
+        assert_eq!(begins.count(), 1, "again");
     }
 }

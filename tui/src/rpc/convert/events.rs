@@ -346,6 +346,9 @@ impl Names {
                 let member = member.map(|account| self.contact(account, ""));
                 EventKind::Typing { chat: self.chat(*chat), typing: *typing, member }
             }
+            TransientEvent::Slowed { chat, account, for_ms } => {
+                EventKind::GroupSlowed { chat: self.chat(*chat), member: self.contact(*account, ""), for_ms: *for_ms }
+            }
             TransientEvent::Presence { account, availability, last_seen_ms } => EventKind::Presence {
                 contact: self.contact(*account, ""),
                 presence: presence(*availability),

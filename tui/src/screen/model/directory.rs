@@ -38,6 +38,9 @@ impl Refresh {
     }
 }
 
+/// Members of groups that are remembered as writing too much.
+const MAX_SLOWED: usize = 256;
+
 /// How far what is shown is up to date.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Freshness {
@@ -63,6 +66,8 @@ pub struct Directory {
     pub typing: Typing,
     /// Unread messages that mention us, by chat, as far as they came while this screen was open.
     mentions: HashMap<ChatId, u32>,
+    /// Who writes too much in a group, and until when nobody is notified of it.
+    slowed: HashMap<(ChatId, AccountId), Instant>,
     /// What members of groups were called, also of those that are none any more.
     names: HashMap<AccountId, String>,
     pub fresh: Freshness,
@@ -119,6 +124,21 @@ impl Directory {
     /// Unread messages of a chat that mention us.
     pub fn mentions_in(&self, chat: &ChatId) -> u32 {
         self.mentions.get(chat).copied().unwrap_or_default()
+    }
+
+    /// Somebody writes too much in a group: until this time nobody is notified of it.
+    pub fn slow(&mut self, chat: &ChatId, account: AccountId, until: Instant) {
+        let now = Instant::now();
+        self.slowed.retain(|_, until| *until > now);
+        if self.slowed.len() < MAX_SLOWED {
+            self.slowed.insert((chat.clone(), account), until);
+        }
+    }
+
+    /// Whether somebody writes too much in a group.
+    pub fn is_slowed(&self, chat: &ChatId, account: &AccountId) -> bool {
+        let key = (chat.clone(), account.clone());
+        self.slowed.get(&key).is_some_and(|until| *until > Instant::now())
     }
 
     /// How present somebody is; `None` where they do not show it, or are no contact.
@@ -214,12 +234,23 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use starling_control::objects::ChatKind;
 
     use super::*;
 
     fn member(account: &str, name: &str) -> GroupMember {
         GroupMember { account: account.into(), name: name.into(), own: account == "me", ..GroupMember::default() }
+    }
+
+    #[test]
+    fn who_floods_a_group_is_quiet_there_for_a_time() {
+        let (mut directory, now) = (Directory::default(), Instant::now());
+        directory.slow(&"g".into(), "m".into(), now + Duration::from_secs(60));
+        directory.slow(&"g".into(), "b".into(), now);
+        assert!(directory.is_slowed(&"g".into(), &"m".into()));
+        assert!(!directory.is_slowed(&"h".into(), &"m".into()) && !directory.is_slowed(&"g".into(), &"b".into()));
     }
 
     #[test]
