@@ -53,8 +53,8 @@ pub use policy::{
     AuditAction, AuditEntry, AuditHead, ChannelEntry, ChannelOf, Community, GroupKind, GroupRules, GroupSetting,
     JoinLink, MAX_AUDIT_ENTRY, MAX_CHANNELS, MAX_GROUP_ACCOUNTS, MAX_GROUP_BANS, MAX_GROUP_LEAVES, MAX_GROUP_NAME,
     MAX_GROUP_TOMBSTONES, MAX_JOIN_LINKS, MAX_LARGE_GROUP_ACCOUNTS, MAX_LARGE_GROUP_LEAVES, MAX_LIFETIME,
-    MAX_SLOW_MODE, MAX_STATEMENT_STEP, MAX_TOPIC, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
-    Policy, PolicyContext, PolicyError, PolicyMember, Role, STATEMENT_DOMAIN, Statement, Tombstone,
+    MAX_SLOW_MODE, MAX_STATEMENT_LAG, MAX_TOPIC, POLICY_VERSION, POLICY_WITH_AUTHORS, POLICY_WITH_RULES, Permissions,
+    Policy, PolicyContext, PolicyError, PolicyMember, Role, STATEMENT_DOMAIN, STATEMENT_STEPS, Statement, Tombstone,
 };
 pub use pow::{Puzzle, Solution};
 pub use reasons::{LEAVE_DOMAIN, Leave, MAX_REASONS, Reasons, ReasonsError};

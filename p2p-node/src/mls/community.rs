@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use starling_keys::{AccountId, Certificate, DeviceKey};
-use starling_wire::{GroupRules, MAX_STATEMENT_STEP, Policy, PolicyMember, Reasons, Role, STATEMENT_DOMAIN, Statement};
+use starling_wire::{GroupRules, MAX_STATEMENT_LAG, Policy, PolicyMember, Reasons, Role, STATEMENT_DOMAIN, Statement};
 
 use super::policy::{Denied, Place, admits, gone, removed_after};
 
@@ -39,22 +39,26 @@ pub fn level_of(was: Option<Role>, is: Option<Role>) -> Option<usize> {
 }
 
 /// What a statement makes of the policy of a channel in an epoch. None if it changes nothing there: it is of another community, older than what
-/// counted, not signed by somebody with a role, or says what the channel has already.
+/// counted, not signed by somebody with a role, or says what the channel has already. One that is far ahead of what counted changes the numbers: else
+/// those after it could come to be too far ahead.
 pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Policy> {
     let channel = before.channel_of()?;
-    let newest = channel.newest().saturating_add(MAX_STATEMENT_STEP);
-    if statement.community != channel.community || statement.number > newest {
+    if statement.community != channel.community {
         return None;
     }
+    let is_ahead = |known: &u64| statement.number.saturating_sub(*known) > MAX_STATEMENT_LAG;
     let said = |account: &[u8; 32]| statement.role(account).filter(|role| *role <= channel.lowest);
     let is_known = before.members.iter().all(|member| said(&member.account) == Some(member.role))
         && statement.members.iter().all(|(account, _)| before.role(account) == said(account));
-    if is_known {
+    if is_known && !channel.numbers.iter().any(is_ahead) {
         return None;
     }
     let signer = signer(statement).filter(|signer| admits(before, signer))?;
     let by = *signer.account().as_bytes();
     let role = before.role(&by).filter(|role| *role <= Role::Moderator)?;
+    if statement.number > channel.highest_number(role) {
+        return None;
+    }
     let since = epoch.checked_add(1)?;
     let members = before.members.iter().map(|member| member.account);
     let accounts: BTreeSet<[u8; 32]> = members.chain(statement.members.iter().map(|(account, _)| *account)).collect();
@@ -86,7 +90,8 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
     }
     after.remove_all(&removed);
     after.removed = removed_after(before, &after);
-    let changes = after.members != before.members;
+    let changes =
+        after.members != before.members || channel.numbers.get(usize::from(role.rank())).is_some_and(is_ahead);
     if let Some(channel) = after.rules.as_mut().and_then(|rules| rules.channel_of.as_mut()) {
         for number in channel.numbers.iter_mut().skip(role.rank().into()) {
             *number = (*number).max(statement.number);
@@ -156,7 +161,7 @@ pub(super) fn check_stated(
     };
     let mut expected = was.clone();
     expected.state(role, statement.clone());
-    let is_newer = statement.number > was.number() && statement.number - was.number() <= MAX_STATEMENT_STEP;
+    let is_newer = statement.number > was.number() && statement.number <= was.highest_number(role);
     let is_true = statement.community == before.conversation && statement.members == after.roster();
     let is_signed =
         signer(statement).is_some_and(|by| (by.account(), by.device()) == (author.account(), author.device()));

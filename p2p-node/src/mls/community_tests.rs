@@ -1,7 +1,7 @@
 //! What statements of a community do in its channels, and what they cannot do.
 
 use starling_keys::{AccountKey, RecoveryPhrase};
-use starling_wire::{ChannelEntry, ChannelOf, GroupKind};
+use starling_wire::{ChannelEntry, ChannelOf, GroupKind, STATEMENT_STEPS};
 
 use super::{super::policy::check_change, *};
 
@@ -104,7 +104,7 @@ fn what_is_forged_old_or_not_for_this_channel_counts_for_nothing() {
     let good = admin.states(6, &without_bob);
     assert!(counts(&good) && counts(&carol.states(6, &without_bob)) && counts(&owner.states(6, &without_bob)));
     assert!(!counts(&admin.states(4, &without_bob)), "older");
-    assert!(!counts(&admin.states(7 + MAX_STATEMENT_STEP, &without_bob)), "it would use up the numbers");
+    assert!(!counts(&admin.states(6 + STATEMENT_STEPS[1], &without_bob)), "it would use up the numbers");
     assert!(!counts(&bob.states(6, &without_bob)) && !counts(&mallory.states(6, &without_bob)), "by nobody");
     let elsewhere = state([8; 16], 6, roster(&without_bob), (&admin.certificate, &admin.key));
     assert!(!counts(&elsewhere), "of another community");
@@ -162,6 +162,66 @@ fn what_only_owners_decide_counts_also_after_a_newer_statement_of_an_admin() {
     assert_eq!(roles(&both, &[&other, &bob]), [None, None], "and bob does not come back");
     let other_way = carried(&carried(&before, &first, 7).unwrap(), &second, 8).unwrap();
     assert_eq!(other_way.roster(), both.roster());
+}
+
+#[test]
+fn nobody_uses_up_the_numbers_of_those_above_in_a_channel() {
+    let [owner, admin, moderator, bob] = [(); 4].map(|()| Person::new());
+    let members = [(&owner, Role::Owner), (&admin, Role::Admin), (&moderator, Role::Moderator), (&bob, Role::Member)];
+    let before = channel(Role::Reader, 5, &members);
+    let without_bob = &members[..3];
+    let (mut policy, mut number) = (before.clone(), 5_u64);
+    // A moderator removes somebody and lets them in again, as far ahead as counts.
+    for members in [without_bob, &members[..]].repeat(10) {
+        let Some((after, at)) = (0..=60).rev().find_map(|bits| {
+            let at = number + (1_u64 << bits);
+            Some((carried(&policy, &moderator.states(at, members), 7)?, at))
+        }) else {
+            break;
+        };
+        (policy, number) = (after, at);
+    }
+    assert!(number <= 5 + STATEMENT_STEPS[2]);
+    // Those above are heard as soon as they say something newer, and after that the moderators are again.
+    let with_bob = carried(&policy, &admin.states(number + 1, &members), 8).unwrap_or(policy);
+    let after = carried(&with_bob, &admin.states(number + 2, without_bob), 9).unwrap();
+    assert_eq!(after.role(&bob.id()), None);
+    assert!(carried(&after, &moderator.states(number + 3, &members), 10).is_some());
+    let far = carried(&before, &admin.states(5 + STATEMENT_STEPS[1], without_bob), 7).unwrap();
+    assert_eq!(carried(&far, &admin.states(6 + STATEMENT_STEPS[1], &members), 8), None);
+    assert!(carried(&far, &owner.states(6 + STATEMENT_STEPS[1], &members), 8).is_some());
+}
+
+#[test]
+fn whoever_runs_ahead_in_a_community_does_not_cut_off_its_channels() {
+    let [owner, moderator, bob] = [(); 3].map(|()| Person::new());
+    let members = [(&owner, Role::Owner), (&moderator, Role::Moderator), (&bob, Role::Member)];
+    let mut community = group(GroupKind::Community, &members);
+    community.conversation = COMMUNITY;
+    let mut channel = channel(Role::Reader, 0, &members);
+    // Says the same again, with a higher number each time; and nobody has carried that on.
+    let (mut number, mut said) = (0_u64, 0);
+    for _ in 0..8 {
+        for bits in (0..=60).rev() {
+            let statement = moderator.states(number + (1_u64 << bits), &members);
+            let mut after = community.clone();
+            after.rules.as_mut().unwrap().community.as_mut().unwrap().state(Role::Moderator, statement.clone());
+            let reasons = Reasons { statement: Some(statement.clone()), ..Reasons::default() };
+            if check_stated(&community, &after, &moderator.certificate, &reasons).is_ok() {
+                (community, number, said) = (after, statement.number, said + 1);
+                break;
+            }
+        }
+    }
+    assert!(said > 0 && number <= STATEMENT_STEPS[2]);
+    let last = community.community().unwrap().newest().unwrap();
+    if let Some(after) = carried(&channel, last, 7) {
+        assert_eq!((after.roster(), after.channel_of().unwrap().numbers), (channel.roster(), [0, 0, number]));
+        assert_eq!(carried(&after, last, 8), None, "once");
+        channel = after;
+    }
+    let without = owner.states(number + 1, &[(&owner, Role::Owner), (&bob, Role::Member)]);
+    assert_eq!(carried(&channel, &without, 8).unwrap().role(&moderator.id()), None, "who did that goes");
 }
 
 #[test]

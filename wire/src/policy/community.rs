@@ -6,8 +6,13 @@ use super::{Account, MAX_GROUP_ACCOUNTS, Policy, PolicyError, Role, id, is_sorte
 
 /// Channels of one community.
 pub const MAX_CHANNELS: usize = 32;
-/// By how much the number of a statement may be above the last one that counted: nobody uses up the numbers of others.
-pub const MAX_STATEMENT_STEP: u64 = 1 << 32;
+/// By how much the number of a statement may be above others, by the rank of its signer's role: an owner's above all, an admin's above those of
+/// owners, a moderator's above those of owners and admins. So nobody uses up the numbers of those above, who have room for a newer one.
+pub const STATEMENT_STEPS: [u64; 3] = [1 << 48, 1 << 40, 1 << 20];
+/// How many such steps an owner's may take in a channel: those in the community may be several ahead of what was carried.
+const OWNER_STEPS_IN_CHANNEL: u64 = 16;
+/// A statement that changes nobody's role in a channel is carried into it only if its number is further ahead than this: later ones would be too far.
+pub const MAX_STATEMENT_LAG: u64 = 1 << 19;
 /// The domain of the signature of a [`Statement`].
 pub const STATEMENT_DOMAIN: &str = "starling community statement v1";
 /// Bytes of the certificate in a statement.
@@ -111,6 +116,16 @@ pub struct Community {
     pub statements: Vec<(Role, Statement)>,
 }
 
+/// The highest number that a statement of a role may have after those with these numbers: the newest of owners, of admins and above, and of all.
+fn highest_number(role: Role, numbers: [u64; 3]) -> u64 {
+    let ([owners, admins, all], [by_owner, by_admin, by_moderator]) = (numbers, STATEMENT_STEPS);
+    match role {
+        Role::Owner => all.saturating_add(by_owner),
+        Role::Admin => owners.saturating_add(by_admin),
+        Role::Moderator | Role::Member | Role::Reader => admins.saturating_add(by_moderator),
+    }
+}
+
 impl Community {
     /// A channel, by its conversation.
     pub fn channel(&self, conversation: &[u8; 16]) -> Option<&ChannelEntry> {
@@ -132,6 +147,15 @@ impl Community {
     /// The number of the newest statement; 0 if there is none.
     pub fn number(&self) -> u64 {
         self.newest().map_or(0, |statement| statement.number)
+    }
+
+    /// The highest number that a statement of a role may have here.
+    pub fn highest_number(&self, role: Role) -> u64 {
+        let newest = |lowest: Role| {
+            let above = self.statements.iter().filter(|(role, _)| *role <= lowest);
+            above.map(|(_, statement)| statement.number).max().unwrap_or_default()
+        };
+        highest_number(role, [Role::Owner, Role::Admin, Role::Moderator].map(newest))
     }
 
     /// With a newer statement of an account with a role: it covers those of its role and of lower ones.
@@ -166,6 +190,15 @@ impl ChannelOf {
     /// The highest of its numbers.
     pub fn newest(&self) -> u64 {
         self.numbers.into_iter().max().unwrap_or_default()
+    }
+
+    /// The highest number that a statement of a role may have here.
+    pub fn highest_number(&self, role: Role) -> u64 {
+        let [step, ..] = STATEMENT_STEPS;
+        match role {
+            Role::Owner => self.newest().saturating_add(step.saturating_mul(OWNER_STEPS_IN_CHANNEL)),
+            _ => highest_number(role, self.numbers),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::limits::{MAX_ENTRY, MAX_LARGE};
 
 pub use audit::{AuditAction, AuditEntry, AuditHead, MAX_AUDIT_ENTRY};
 pub use community::{
-    ChannelEntry, ChannelOf, Community, MAX_CHANNELS, MAX_STATEMENT_STEP, STATEMENT_DOMAIN, Statement,
+    ChannelEntry, ChannelOf, Community, MAX_CHANNELS, MAX_STATEMENT_LAG, STATEMENT_DOMAIN, STATEMENT_STEPS, Statement,
 };
 pub use context::PolicyContext;
 pub use link::{JoinLink, MAX_JOIN_LINKS};

@@ -110,6 +110,8 @@ impl Conversations {
         let of_channel = |channel: &ChannelEntry| self.policies.policy(&ChatId(channel.conversation))?.channel_of();
         let known = community.channels.iter().filter_map(of_channel).map(ChannelOf::newest).max();
         let number = community.number().max(known.unwrap_or_default()).saturating_add(1);
+        // Nor does what was forged in a channel keep anybody from saying what counts in the others.
+        let number = number.min(community.highest_number(role));
         let identity = &cx.dir.account.identity;
         let by = (&identity.certificate, &identity.device_key);
         let statement = state(before.conversation, number, change.policy.roster(), by);
