@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use starling_keys::{AccountId, Certificate, DeviceKey};
 use starling_wire::{GroupRules, MAX_STATEMENT_LAG, Policy, PolicyMember, Reasons, Role, STATEMENT_DOMAIN, Statement};
 
-use super::policy::{Denied, Place, admits, gone, removed_after};
+use super::policy::{Denied, Place, admits, gone, removed_after, says_so};
 
 /// A statement of who is in a community, signed by a device with this certificate.
 pub fn state(
@@ -134,10 +134,13 @@ pub(super) fn check_channels(was: &GroupRules, is: &GroupRules, role: Role) -> R
 }
 
 /// Whether a change makes somebody else a member, or one in another role, but for those who leave.
-fn changes_members(before: &Policy, after: &Policy, reasons: &Reasons) -> bool {
+fn changes_members(before: &Policy, after: &Policy, reasons: &Reasons, place: Place<'_>) -> bool {
     let gone = gone(before, after);
     let heir = before.heir(&gone);
-    let leaves = |account: &[u8; 32]| reasons.leaves.iter().any(|leave| leave.account == *account);
+    let leaves = |account: &[u8; 32]| {
+        let member = before.member(account);
+        member.is_some_and(|member| reasons.leaves.iter().any(|leave| says_so(leave, member, place)))
+    };
     let is_other = |m: &PolicyMember| before.role(&m.account) != Some(m.role) && heir != Some(m.account);
     after.members.iter().any(is_other) || !gone.iter().all(leaves)
 }
@@ -149,6 +152,7 @@ pub(super) fn check_stated(
     after: &Policy,
     author: &Certificate,
     reasons: &Reasons,
+    place: Place<'_>,
 ) -> Result<(), Denied> {
     let Some((was, is)) = before.community().zip(after.community()) else {
         let is_carried = before.channel_of().is_some();
@@ -156,7 +160,7 @@ pub(super) fn check_stated(
     };
     let role = before.role(author.account().as_bytes()).ok_or(Denied::NotAMember)?;
     let Some(statement) = &reasons.statement else {
-        let has_to = role <= Role::Moderator && changes_members(before, after, reasons);
+        let has_to = role <= Role::Moderator && changes_members(before, after, reasons, place);
         return if !has_to && was.statements == is.statements { Ok(()) } else { Err(Denied::Statement) };
     };
     let mut expected = was.clone();

@@ -1,12 +1,13 @@
 //! What statements of a community do in its channels, and what they cannot do.
 
 use starling_keys::{AccountKey, RecoveryPhrase};
-use starling_wire::{ChannelEntry, ChannelOf, GroupKind, STATEMENT_STEPS};
+use starling_wire::{ChannelEntry, ChannelOf, GroupKind, LEAVE_DOMAIN, Leave, STATEMENT_STEPS};
 
 use super::{super::policy::check_change, *};
 
 const COMMUNITY: [u8; 16] = [9; 16];
-const PLACE: Place<'static> = Place { group: &[2; 16], epoch: 7 };
+const GROUP: [u8; 16] = [2; 16];
+const PLACE: Place<'static> = Place { group: &GROUP, epoch: 7 };
 
 struct Person {
     account: AccountKey,
@@ -207,7 +208,7 @@ fn whoever_runs_ahead_in_a_community_does_not_cut_off_its_channels() {
             let mut after = community.clone();
             after.rules.as_mut().unwrap().community.as_mut().unwrap().state(Role::Moderator, statement.clone());
             let reasons = Reasons { statement: Some(statement.clone()), ..Reasons::default() };
-            if check_stated(&community, &after, &moderator.certificate, &reasons).is_ok() {
+            if check_stated(&community, &after, &moderator.certificate, &reasons, PLACE).is_ok() {
                 (community, number, said) = (after, statement.number, said + 1);
                 break;
             }
@@ -266,7 +267,7 @@ fn whoever_changes_a_community_says_so_to_its_channels() {
     };
     let checked = |by: &Person, statement: Option<(Role, Statement)>| {
         let (after, reasons) = after(statement);
-        check_stated(&before, &after, &by.certificate, &reasons)
+        check_stated(&before, &after, &by.certificate, &reasons, PLACE)
     };
     let says = |by: &Person, number| Some((Role::Admin, by.states(number, &without_bob)));
     assert_eq!(checked(&admin, says(&admin, 1)), Ok(()));
@@ -274,10 +275,19 @@ fn whoever_changes_a_community_says_so_to_its_channels() {
         assert_eq!(checked(&admin, statement), Err(Denied::Statement));
     }
     assert_eq!(checked(&admin, Some((Role::Admin, admin.states(1, &members)))), Err(Denied::Statement), "not true");
+    // Only who has said so itself leaves without one.
+    let left = |by: &DeviceKey| {
+        let (account, device) = (bob.id(), *by.id().as_bytes());
+        let signature = bob.key.sign(LEAVE_DOMAIN, &Leave::statement(&account, &GROUP, PLACE.epoch));
+        let leave = Leave { account, device, group: GROUP, epoch: PLACE.epoch, signature };
+        let reasons = Reasons { leaves: vec![leave], ..Reasons::default() };
+        check_stated(&before, &after(None).0, &admin.certificate, &reasons, PLACE)
+    };
+    assert_eq!((left(&bob.key), left(&admin.key)), (Ok(()), Err(Denied::Statement)));
     // A change of anything else needs none, and channels are added by admins.
     let mut named = before.clone();
     named.topic = "all".into();
-    assert_eq!(check_stated(&before, &named, &bob.certificate, &Reasons::default()), Ok(()));
+    assert_eq!(check_stated(&before, &named, &bob.certificate, &Reasons::default(), PLACE), Ok(()));
     let mut listed = before.clone();
     let entry = ChannelEntry { conversation: [3; 16], group: [4; 16], lowest: Role::Reader };
     listed.rules.as_mut().unwrap().community.as_mut().unwrap().add(entry);

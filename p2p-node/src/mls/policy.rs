@@ -425,7 +425,7 @@ pub(super) fn check_commit(
     }
     let place = Place { group: &context.group_id, epoch: context.epoch };
     check_change(before, after, author, &reasons, place)?;
-    check_stated(before, after, &device, &reasons)?;
+    check_stated(before, after, &device, &reasons, place)?;
     check_audit(before, after, author, &reasons, place)?;
     // Others remember a device because it is there; its own account, because it may know the door.
     let may_be_there = |t: &Tombstone| {
