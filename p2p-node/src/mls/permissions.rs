@@ -59,6 +59,8 @@ fn check_links(
         match was.link(&link.id) {
             Some(before) if before == link => {}
             None if was.channel_of.is_some() => return Err(Denied::Community),
+            // Else two links could have one key, or a link another's id.
+            None if link.id != JoinLink::id_of(&link.key) => return Err(Denied::Malformed),
             None if own(link) && role <= was.permissions.invite => {}
             None if own(link) => return Err(Denied::Role),
             // Only who comes in by a link uses it up.

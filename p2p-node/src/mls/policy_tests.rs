@@ -695,7 +695,8 @@ fn moderators_remove_and_ban_lower_roles_and_nobody_lets_in_who_is_banned() {
 fn links_are_made_by_who_may_invite_and_used_up_by_nobody_else() {
     let company = Company::with_rules(&[Role::Admin, Role::Member]);
     let (admin, bob) = (*company.others[0].0.id().as_bytes(), *company.others[1].0.id().as_bytes());
-    let link = |by| JoinLink { id: [1; 16], key: [2; 32], expires: 0, uses: Some(2), approve: false, by };
+    let key = [2; 32];
+    let link = |by| JoinLink { id: JoinLink::id_of(&key), key, expires: 0, uses: Some(2), approve: false, by };
     let put = |p: &mut Policy, link: JoinLink| p.rules.as_mut().unwrap().links = vec![link];
     assert!(company.changes(Some(1), |p| put(p, link(bob))).is_none());
     assert!(company.changes(Some(0), |p| put(p, link(bob))).is_none(), "in somebody else's name");
@@ -712,6 +713,8 @@ fn links_are_made_by_who_may_invite_and_used_up_by_nobody_else() {
     assert_eq!(checked(&admin, &|p| put(p, used.clone())), Err(Denied::Malformed));
     assert_eq!(checked(&admin, &|p| p.rules.as_mut().unwrap().links.clear()), Ok(()));
     assert_eq!(checked(&bob, &|p| p.rules.as_mut().unwrap().links.clear()), Err(Denied::Role));
+    let other = JoinLink { id: [1; 16], ..link(admin) };
+    assert_eq!(checked(&admin, &|p| p.rules.as_mut().unwrap().add_link(other.clone())), Err(Denied::Malformed));
 }
 
 /// A link of the owner of a group, which all members have heard of.
