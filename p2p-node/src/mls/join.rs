@@ -49,7 +49,8 @@ pub(super) fn joined(
     let since = place.epoch.checked_add(1).ok_or(Denied::Malformed)?;
     after.add(PolicyMember { account: *account.as_bytes(), role: Role::Member, by: link.by, since });
     let after = audited(policy, &after, account, &Reasons::default(), (place, proof.at));
-    if after.is_in_order() { Ok(after) } else { Err(Denied::Malformed) }
+    // It is not sent, so nobody reads it before it counts: one that is too large could never be read again.
+    if after.is_in_order() { Ok(after) } else { Err(Denied::Full) }
 }
 
 /// The proof of a device that comes in by a link.

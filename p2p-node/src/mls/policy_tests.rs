@@ -907,6 +907,44 @@ fn a_group_takes_no_more_accounts_by_a_link_than_it_can_have() {
 }
 
 #[test]
+fn a_link_leads_to_no_policy_that_is_too_large_to_be_read() {
+    let (owner, secret) = (account(), JoinSecret::generate());
+    let (key, by) = (secret.public(), *owner.id().as_bytes());
+    let mut policy = Policy::new(TALK, "ops".into(), by).with_rules(GroupKind::Group);
+    for n in 1..=20 {
+        policy.add(PolicyMember { account: [n; 32], role: Role::Member, by, since: 0 });
+    }
+    'full: for n in 1..=20 {
+        for device in 0..8 {
+            let staying = (1..=8).map(|d| [d; 32]).collect();
+            let mut after = policy.clone();
+            after.bury(Tombstone { account: [n; 32], device: [device; 32], staying });
+            if !after.is_in_order() {
+                break 'full;
+            }
+            policy = after;
+        }
+    }
+    policy.tombstones.pop();
+    let link = JoinLink { id: JoinLink::id_of(&key), key, expires: 0, uses: None, approve: false, by };
+    policy.rules.as_mut().unwrap().add_link(link);
+    let with_room = policy.clone();
+    loop {
+        let longer = Policy { topic: format!("{}x", policy.topic), ..policy.clone() };
+        if !longer.is_in_order() {
+            break;
+        }
+        policy = longer;
+    }
+    let (dave, device) = (account(), DeviceKey::generate());
+    let certificate = Certificate::issue(&dave, device.id(), 1);
+    let place = Place { group: GROUP, epoch: 7 };
+    let proof = proof(&secret, (&GROUP[..], 7), &dave, &device);
+    assert!(joined(&with_room, &certificate, &proof, place).is_ok());
+    assert_eq!(joined(&policy, &certificate, &proof, place), Err(Denied::Full));
+}
+
+#[test]
 fn every_change_stands_in_the_audit_log_or_is_void() {
     let company = Company::with_rules(&[Role::Admin, Role::Member]);
     let (admin, bob) = (company.others[0].0.id(), company.others[1].0.id());

@@ -158,8 +158,12 @@ impl Policy {
         if self.rules.is_some() { POLICY_WITH_RULES } else { POLICY_WITH_AUTHORS }
     }
 
-    /// Whether it is within its limits and says nothing twice.
+    /// Whether it is within its limits, with what will stand beside it in the group's context, and says nothing twice.
     pub fn is_in_order(&self) -> bool {
+        self.says_nothing_twice() && self.fits()
+    }
+
+    fn says_nothing_twice(&self) -> bool {
         let accounts: Vec<Account> = self.members.iter().map(|m| m.account).collect();
         let tombstones: Vec<_> = self.tombstones.iter().map(Tombstone::key).collect();
         self.name.len() <= MAX_GROUP_NAME

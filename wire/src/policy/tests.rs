@@ -269,6 +269,53 @@ fn a_large_group_has_room_for_more_and_its_policy_fits() {
 }
 
 #[test]
+fn a_policy_that_no_commit_may_bring_leaves_room_for_what_follows_from_others() {
+    let account = |n: u16| {
+        let mut account = [0xa5; 32];
+        account[..2].copy_from_slice(&n.to_be_bytes());
+        account
+    };
+    let mut policy = Policy::new([1; 16], "ops".into(), account(0)).with_rules(GroupKind::Group);
+    for n in 1..MAX_GROUP_ACCOUNTS as u16 {
+        policy.add(PolicyMember { account: account(n), role: Role::Member, by: account(0), since: 2 });
+    }
+    // As many devices were removed as can be, each of which has linked others.
+    let mut biggest = policy.clone();
+    for n in 0..MAX_GROUP_TOMBSTONES as u16 {
+        let staying = (1..=8).map(|d| [d; 32]).collect();
+        let tombstone = Tombstone { account: account(n % 32), device: account(n), staying };
+        let mut after = biggest.clone();
+        after.bury(tombstone);
+        if !after.is_in_order() {
+            break;
+        }
+        biggest = after;
+    }
+    assert!(biggest.tombstones.len() > 100 && biggest.tombstones.len() < MAX_GROUP_TOMBSTONES);
+    // A byte more is too much, and up to there all can read it, whoever makes the next commits.
+    while biggest.topic.len() < MAX_TOPIC {
+        let longer = Policy { topic: format!("{}x", biggest.topic), ..biggest.clone() };
+        if !longer.is_in_order() {
+            break;
+        }
+        biggest = longer;
+    }
+    let mut authors = CommitAuthors::default();
+    for n in 0..32 {
+        let context = PolicyContext { policy: biggest.clone(), authors: Some(authors.clone()) };
+        assert_eq!(PolicyContext::from_bytes(&context.to_bytes()), Ok(context));
+        authors = authors.with(&account(n));
+    }
+    // Groups without rules are as large as they could be before, and no larger.
+    policy.rules = None;
+    for n in 0..MAX_GROUP_TOMBSTONES as u16 {
+        let staying = (1..=8).map(|d| [d; 32]).collect();
+        policy.bury(Tombstone { account: account(n % 32), device: account(n), staying });
+    }
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()), Err(PolicyError::Malformed));
+}
+
+#[test]
 fn a_full_policy_fits() {
     let mut policy = policy();
     policy.members.clear();
