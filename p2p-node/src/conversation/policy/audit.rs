@@ -1,6 +1,8 @@
 //! The audit log of a group: its entries follow from the commits that this device follows, and what was before that members hand to it. The policy has
 //! a hash over all of them, so nobody can leave one out, or make one up.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use starling_keys::AccountId;
 use starling_wire::{AuditEntry, AuditHead, AuditPart, Body, MAX_AUDIT_PART, Policy};
@@ -60,6 +62,33 @@ struct Known {
     before: [u8; 32],
 }
 
+/// What others have handed on of a log since somebody came who lacks it.
+#[derive(Default)]
+pub(super) struct Handed {
+    /// How many entries it had then: those after them whoever came knows. 0 if that is not known any more.
+    upto: u64,
+    /// The parts, by the numbers of their first entries.
+    parts: BTreeSet<u64>,
+}
+
+impl Handed {
+    /// Notes a part that somebody has handed on. Gives whether all have been handed on that this device would.
+    fn note(&mut self, own: &[AuditPart], part: &AuditPart) -> bool {
+        let end = part.first.saturating_add(part.entries.len() as u64);
+        let is_long_enough = self.upto > 0 && end >= self.upto;
+        let is_same = |own: &AuditPart| {
+            (own.first, own.before) == (part.first, part.before)
+                && own.entries.starts_with(&part.entries)
+                // The log may have got longer since that was handed on.
+                && (is_long_enough || own.entries.len() == part.entries.len())
+        };
+        if own.iter().any(is_same) {
+            self.parts.insert(part.first);
+        }
+        own.iter().all(|own| self.parts.contains(&own.first))
+    }
+}
+
 /// The entries that the head of a log vouches for.
 fn known(read: &impl Reading, chat: ChatId, head: AuditHead) -> Result<Known, EngineError> {
     let (mut entries, mut missing, mut wanted) = (Vec::new(), head.count, head.hash);
@@ -109,11 +138,10 @@ impl Conversations {
     pub(in crate::conversation) fn hand_on_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, id: GroupId) {
         let Some((group, chat)) = self.groups.get(&id).and_then(|group| Some((group, group.chat()?))) else { return };
         let turns = turn_of(group, &dir.account.device());
-        if self.audit_head(chat).is_none() {
-            return;
-        }
+        let Some(head) = self.audit_head(chat) else { return };
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             (entry.row.hand_on, entry.dirty) = (true, true);
+            entry.handed = Handed { upto: head.count, parts: BTreeSet::new() };
             let at = turn.now() + entry.introduce_after_ms() + turns;
             entry.hand_on_at.get_or_insert(at);
         }
@@ -130,7 +158,7 @@ impl Conversations {
         if log.missing > 0 {
             return Ok(());
         }
-        for part in parts(&log.entries).into_iter().rev().take(MAX_AUDIT_PARTS) {
+        for part in handed_parts(&log.entries) {
             self.chats.announce(turn, cx, chat, Body::Audit(part));
         }
         Ok(())
@@ -154,15 +182,20 @@ impl Conversations {
         if is_true && !rows.is_empty() {
             keep(turn, chat, &rows)?;
         }
-        // Who came has all of it now.
-        let first = log.entries.first().filter(|_| log.missing == 0);
-        let is_whole = part.first == 0
-            && part.entries.first().map(|bytes| &bytes[..]) == first.map(AuditEntry::to_bytes).as_deref();
-        if is_whole && let Some(entry) = self.policies.of.get_mut(&chat).filter(|entry| entry.row.hand_on) {
+        // A member who hands on less than that keeps nobody else from it.
+        if log.missing == 0
+            && let Some(entry) = self.policies.of.get_mut(&chat).filter(|entry| entry.row.hand_on)
+            && entry.handed.note(&handed_parts(&log.entries), part)
+        {
             (entry.row.hand_on, entry.hand_on_at, entry.dirty) = (false, None, true);
         }
         Ok(())
     }
+}
+
+/// The parts of a log that are handed on, the newest first.
+fn handed_parts(entries: &[AuditEntry]) -> Vec<AuditPart> {
+    parts(entries).into_iter().rev().take(MAX_AUDIT_PARTS).collect()
 }
 
 /// The whole log in parts that fit a message, the oldest first.
@@ -217,6 +250,30 @@ mod tests {
     use starling_wire::AuditAction;
 
     use super::*;
+
+    #[test]
+    fn who_hands_on_less_than_there_is_keeps_nobody_else_from_it() {
+        let entry = |n: u64| AuditEntry { epoch: n, at: n, by: [1; 32], action: AuditAction::Topic("x".repeat(1_000)) };
+        let entries: Vec<AuditEntry> = (0..2_000).map(entry).collect();
+        for (count, upto) in [(100, 100), (2_000, 2_000), (110, 100), (100, 0)] {
+            let own = handed_parts(&entries[..count]);
+            let theirs = handed_parts(&entries[..count.min(usize::try_from(upto).unwrap()).max(100)]);
+            assert!(own.len() <= MAX_AUDIT_PARTS && own.len() > 2);
+            let mut handed = Handed { upto, parts: BTreeSet::new() };
+            let mut short = own[0].clone();
+            short.entries.truncate(1);
+            let forged = AuditPart { before: [7; 32], ..own[0].clone() };
+            for part in [&own[own.len() - 1], &short, &forged] {
+                assert!(!handed.note(&own, part));
+            }
+            let taken: Vec<bool> = theirs.iter().map(|part| handed.note(&own, part)).collect();
+            assert!(taken[..taken.len() - 2].iter().all(|whole| !whole) && taken[taken.len() - 1]);
+        }
+        // After a restart only what is whole counts.
+        let own = handed_parts(&entries[..110]);
+        let mut handed = Handed::default();
+        assert!(handed_parts(&entries[..100]).iter().all(|part| !handed.note(&own, part)));
+    }
 
     #[test]
     fn the_parts_of_a_log_lead_from_one_to_the_next() {

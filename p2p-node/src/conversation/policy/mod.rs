@@ -58,6 +58,8 @@ pub struct PolicyEntry {
     introduce_at: Option<u64>,
     /// When the audit log is handed on, in steady time.
     hand_on_at: Option<u64>,
+    /// What others have handed on of it.
+    handed: audit::Handed,
     /// When the ways into channels are told, in steady time.
     tell_ways_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.
