@@ -18,6 +18,10 @@ pub(super) enum Kind {
 impl Kind {
     /// Of a commit of this account that changes a policy in this way.
     pub fn of_change(before: &Policy, after: &Policy, author: &AccountId) -> Self {
+        // Programs of before, which are in groups without rules, do not ask that.
+        if before.rules.is_some() && before == after {
+            return Self::Renewal;
+        }
         // Whom it has let in itself it could remove and let in again, under one name or another.
         let mut gone = before.members.iter().filter(|m| after.member(&m.account).is_none());
         let removes = gone.any(|m| m.by != *author.as_bytes());
@@ -105,5 +109,9 @@ mod tests {
         let tombstone = starling_wire::Tombstone { account: *b.as_bytes(), device: [7; 32], staying: Vec::new() };
         assert_eq!(kind(&owner, &|p| p.bury(tombstone.clone())), Kind::Bounded);
         assert_eq!(kind(&admin, &|p| p.topic = "anything".into()), Kind::Repeatable);
+        // Who brings the policy that is there renews its keys, and no more.
+        let with_rules = policy.clone().with_rules(starling_wire::GroupKind::Group);
+        assert_eq!(Kind::of_change(&with_rules, &with_rules, &b), Kind::Renewal);
+        assert_eq!(kind(&b, &|_| {}), Kind::Repeatable);
     }
 }

@@ -62,7 +62,8 @@ fn changed(policy: &Policy, intent: &IntentRow, own: &AccountId, epoch: u64) -> 
     let account = intent.account().map(|account| *account.as_bytes());
     match (intent.kind(), account) {
         (IntentKind::Invite, Some(account)) if policy.role(&account).is_none() => {
-            after.add(PolicyMember { account, role: Role::Member, by: *own.as_bytes(), since: epoch + 1 });
+            let since = epoch.saturating_add(1);
+            after.add(PolicyMember { account, role: Role::Member, by: *own.as_bytes(), since });
         }
         (IntentKind::Remove, Some(account)) => after.remove(&account),
         (IntentKind::Role, Some(account)) => {
@@ -204,7 +205,7 @@ impl PolicyEntry {
 
     /// Remembers what was done of what the user wanted for as long as others may go on from another commit.
     fn note_done(&mut self, settled: &[IntentRow], epoch: u64) {
-        self.row.done.retain(|done| done.epoch + PAST_EPOCHS as u64 >= epoch);
+        self.row.done.retain(|done| done.epoch.saturating_add(PAST_EPOCHS as u64) >= epoch);
         let done = settled.iter().map(|intent| DoneRow { intent: Some(intent.clone()), epoch });
         self.row.done.extend(done.take(MAX_DONE_INTENTS.saturating_sub(self.row.done.len())));
         self.dirty = true;
