@@ -1,7 +1,7 @@
 //! Communities: their channels have their members and roles, whoever is there to see to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::{Reasons, Role, Statement};
+use starling_wire::{ChannelEntry, Reasons, Role, Statement};
 
 use super::world::{Who, World};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     engine::GroupCommand,
     mls::{
         community::{carried, state},
-        policy::{Place, check_change},
+        policy::{Change, Place, check_change},
     },
 };
 
@@ -225,6 +225,46 @@ fn forged_old_and_foreign_statements_change_no_channel() {
         assert_eq!(world.roles_in(*who, general), world.roles_in(*who, club), "{who}");
         assert_eq!(world.roles_in(*who, general).len(), 4, "{who}");
     }
+}
+
+/// Somebody with a modified program lists a group as a channel of a community, or lists it no more.
+fn list(world: &mut World, who: Who, community: ChatId, listed: ChatId, add: bool) {
+    world.begin_modified(who, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(community).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let entry =
+            ChannelEntry { conversation: listed.0, group: engine.active_group(listed).unwrap(), lowest: Role::Reader };
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        let mut policy = group.policy().unwrap();
+        let channels = policy.rules.as_mut().unwrap().community.as_mut().unwrap();
+        match add {
+            true => channels.add(entry),
+            false => channels.channels.retain(|channel| *channel != entry),
+        }
+        group.prepare_change(now, &Change { policy, reasons: Reasons::default() }).unwrap();
+        group.entry.append.committing = true;
+        engine.conversations.groups.touch(id);
+    });
+    world.pass(60_000);
+}
+
+#[test]
+fn a_group_that_is_no_channel_of_a_community_is_not_touched_by_it() {
+    let mut world = World::new(67);
+    let people = world.company(4);
+    let [club, ..] = community(&mut world, &people);
+    let ops = world.group_of(&people[..3]);
+    world.wish_role(people[0], club, people[1], Role::Admin).unwrap();
+    world.pass(90_000);
+    list(&mut world, people[1], club, ops, true);
+    assert_eq!(world.group_seen(people[0], club).unwrap().channels().count(), 3);
+    world.leave(people[2], club).unwrap();
+    world.pass(60_000);
+    list(&mut world, people[1], club, ops, false);
+    assert_eq!(world.group_seen(people[0], club).unwrap().channels().count(), 2);
+    for who in &people[..3] {
+        assert_eq!(world.standing(*who, ops), Some(Standing::Member), "{who}");
+    }
+    assert_eq!(world.standing(people[3], ops), None);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use rand::RngExt;
 use starling_keys::AccountId;
 use starling_wire::{
     Body, ChannelEntry, ChannelOf, ChannelWay, GroupKind, MAX_CHANNELS, Policy, PolicyMember, Reasons, Role, Ways,
+    inbox::GroupOffer,
 };
 
 use super::{
-    IntentRow, PolicyEntry,
+    IntentRow, Policies, PolicyEntry,
     change::turn_of,
     commands::{checked_group_name, refused},
     moved::shuts_out,
@@ -95,6 +96,26 @@ impl PolicyEntry {
     }
 }
 
+/// Whoever adds channels to a community can name any conversation: what is done with it holds for those alone that say themselves whose channels
+/// they are.
+impl Policies {
+    /// The policy of what a community lists, if that is a channel of it.
+    fn channel_of(&self, community: ChatId, listed: &ChannelEntry) -> Option<&Policy> {
+        let policy = self.policy(&ChatId(listed.conversation))?;
+        policy.channel_of().filter(|of| of.community == community.0).map(|_| policy)
+    }
+
+    /// Whether what a community lists is a channel of it, or is entered as the group that it lists and its policy is not known yet.
+    fn may_be_channel_of(&self, community: ChatId, listed: &ChannelEntry) -> bool {
+        let Some(entry) = self.of.get(&ChatId(listed.conversation)) else { return false };
+        let is_offered = || entry.row.offer.as_ref().is_some_and(|offer| offer.group[..] == listed.group);
+        match entry.policy {
+            Some(_) => self.channel_of(community, listed).is_some(),
+            None => is_offered(),
+        }
+    }
+}
+
 impl Conversations {
     /// A change of a community with the statement of who is in it after that, if it is our user's to say so.
     pub(super) fn with_statement(&self, cx: &Context<'_>, chat: ChatId, change: &Change) -> Change {
@@ -107,7 +128,7 @@ impl Conversations {
             return change;
         }
         // What was said in a channel and is not known here does not come before it.
-        let of_channel = |channel: &ChannelEntry| self.policies.policy(&ChatId(channel.conversation))?.channel_of();
+        let of_channel = |channel: &ChannelEntry| self.policies.channel_of(chat, channel)?.channel_of();
         let known = community.channels.iter().filter_map(of_channel).map(ChannelOf::newest).max();
         let number = community.number().max(known.unwrap_or_default()).saturating_add(1);
         // Nor does what was forged in a channel keep anybody from saying what counts in the others.
@@ -169,9 +190,9 @@ impl Conversations {
             self.tell_ways_soon(turn, dir, chat);
         }
         for gone in had.iter().filter(|channel| community.channel(&channel.conversation).is_none()) {
-            let chat = ChatId(gone.conversation);
-            if self.policies.is_in(&chat) {
-                self.be_out(turn, chat, StandingRow::Left)?;
+            let channel = ChatId(gone.conversation);
+            if self.policies.is_in(&channel) && self.policies.may_be_channel_of(chat, gone) {
+                self.be_out(turn, channel, StandingRow::Left)?;
             }
         }
         Ok(())
@@ -208,13 +229,14 @@ impl Conversations {
         let Some(policy) = self.policies.policy(&community) else { return Vec::new() };
         let way = |listed: &ChannelEntry| {
             let chat = ChatId(listed.conversation);
-            let channel = self.policies.policy(&chat)?;
+            let channel = self.policies.channel_of(community, listed)?;
             self.policies.standing(&chat).filter(|standing| *standing == StandingRow::Member)?;
             let is_let_in = |m: &PolicyMember| {
                 let is_out = || channel.removed.contains(&m.account) || channel.bans(&m.account);
                 m.role > listed.lowest || channel.member(&m.account).is_some() || is_out()
             };
-            let offer = self.way_into(dir, chat).filter(|_| policy.members.iter().all(is_let_in))?;
+            let is_open = |offer: &GroupOffer| offer.group[..] == listed.group && policy.members.iter().all(is_let_in);
+            let offer = self.way_into(dir, chat).filter(is_open)?;
             Some(ChannelWay {
                 conversation: listed.conversation,
                 group: offer.group[..].try_into().ok()?,
@@ -259,6 +281,12 @@ impl Conversations {
         let role = policy.role(dir.account.id().as_bytes());
         let is_open = listed.zip(role).is_some_and(|(listed, role)| listed.group == way.group && role <= listed.lowest);
         let chat = ChatId(way.conversation);
+        let is_other = |listed: &ChannelEntry| {
+            self.policies.of.contains_key(&chat) && !self.policies.may_be_channel_of(community, listed)
+        };
+        if listed.is_none_or(is_other) {
+            return false;
+        }
         let is_free = match self.policies.standing(&chat) {
             None => self.policies.has_room() && !self.chats.contains_key(&chat),
             Some(StandingRow::Invited | StandingRow::Asked | StandingRow::Removed) => self.policies.has_room(),
@@ -365,8 +393,10 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let channels = self.policies.policy(&community).and_then(Policy::community);
         let channels: Vec<ChannelEntry> = channels.map(|community| community.channels.clone()).unwrap_or_default();
-        for chat in channels.into_iter().map(|channel| ChatId(channel.conversation)) {
+        for channel in channels {
+            let chat = ChatId(channel.conversation);
             if self.policies.is_in(&chat)
+                && self.policies.may_be_channel_of(community, &channel)
                 && let Err(error) = self.leave(turn, cx, chat)?
             {
                 tracing::warn!(%error, "a channel of a community cannot be left");
