@@ -62,7 +62,7 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
     let since = epoch.checked_add(1)?;
     let members = before.members.iter().map(|member| member.account);
     let accounts: BTreeSet<[u8; 32]> = members.chain(statement.members.iter().map(|(account, _)| *account)).collect();
-    let (mut after, mut removed) = (before.clone(), Vec::new());
+    let (mut after, mut added, mut removed) = (before.clone(), Vec::new(), Vec::new());
     for account in accounts {
         let was = before.role(&account);
         let is = said(&account);
@@ -78,7 +78,7 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
                 // Who has left the channel since stays out until something newer is said.
                 let has_left = before.removed.contains(&account) && statement.number == known;
                 if !has_left && !before.bans(&account) && AccountId::from_bytes(&account).is_ok() {
-                    after.add(PolicyMember { account, role, by, since });
+                    added.push(PolicyMember { account, role, by, since });
                 }
             }
             (Some(_), Some(role)) => {
@@ -89,14 +89,18 @@ pub fn carried(before: &Policy, statement: &Statement, epoch: u64) -> Option<Pol
         }
     }
     after.remove_all(&removed);
-    after.removed = removed_after(before, &after);
-    let changes =
-        after.members != before.members || channel.numbers.get(usize::from(role.rank())).is_some_and(is_ahead);
     if let Some(channel) = after.rules.as_mut().and_then(|rules| rules.channel_of.as_mut()) {
         for number in channel.numbers.iter_mut().skip(role.rank().into()) {
             *number = (*number).max(statement.number);
         }
     }
+    let mut with_added = after.clone();
+    added.into_iter().for_each(|member| with_added.add(member));
+    // Where there is no room for all who come, those who are to go do so all the same.
+    let mut after = if with_added.is_in_order() { with_added } else { after };
+    after.removed = removed_after(before, &after);
+    let changes =
+        after.members != before.members || channel.numbers.get(usize::from(role.rank())).is_some_and(is_ahead);
     (changes && after.is_in_order()).then_some(after)
 }
 

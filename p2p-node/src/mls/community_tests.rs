@@ -1,7 +1,7 @@
 //! What statements of a community do in its channels, and what they cannot do.
 
 use starling_keys::{AccountKey, RecoveryPhrase};
-use starling_wire::{ChannelEntry, ChannelOf, GroupKind, LEAVE_DOMAIN, Leave, STATEMENT_STEPS};
+use starling_wire::{ChannelEntry, ChannelOf, GroupKind, LEAVE_DOMAIN, Leave, MAX_GROUP_ACCOUNTS, STATEMENT_STEPS};
 
 use super::{super::policy::check_change, *};
 
@@ -223,6 +223,26 @@ fn whoever_runs_ahead_in_a_community_does_not_cut_off_its_channels() {
     }
     let without = owner.states(number + 1, &[(&owner, Role::Owner), (&bob, Role::Member)]);
     assert_eq!(carried(&channel, &without, 8).unwrap().role(&moderator.id()), None, "who did that goes");
+}
+
+#[test]
+fn who_is_to_go_goes_also_where_there_is_no_room_for_who_comes() {
+    let people: Vec<Person> = (0..MAX_GROUP_ACCOUNTS + 2).map(|_| Person::new()).collect();
+    let role = |at: usize| if at < 2 { Role::Owner } else { Role::Member };
+    let members = |places: &[usize]| places.iter().map(|at| (&people[*at], role(*at))).collect::<Vec<_>>();
+    let first: Vec<usize> = (0..MAX_GROUP_ACCOUNTS).collect();
+    let before = channel(Role::Reader, 5, &members(&first));
+    // The second owner has left the community, and is in the channel still.
+    let now: Vec<usize> = [0].into_iter().chain(3..MAX_GROUP_ACCOUNTS + 2).collect();
+    let statement = people[0].states(6, &members(&now));
+    let after = carried(&before, &statement, 7).unwrap();
+    assert_eq!((after.members.len(), after.role(&people[2].id())), (MAX_GROUP_ACCOUNTS - 1, None));
+    assert_eq!(carried(&after, &statement, 8), None);
+    // As soon as there is room they come.
+    let mut left = after.clone();
+    left.remove(&people[1].id());
+    let all = carried(&left, &statement, 9).unwrap();
+    assert_eq!(all.roster(), statement.members);
 }
 
 #[test]
