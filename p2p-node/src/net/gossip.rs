@@ -1,5 +1,8 @@
 //! What becomes of an envelope that a member has passed on: judged before it goes anywhere, by its size, the rate at which it comes, who brings it,
 //! and its code. A state machine with time as an argument; the swarm reports its verdicts to gossipsub, and the test world carries envelopes by them.
+//!
+//! The rate is looked at first, before gossipsub sees an envelope: it keeps each for some seconds, on whatever topic, and its id for two minutes, so
+//! that a copy from somebody else would be dropped as one that was there before.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -112,16 +115,18 @@ impl Inspector {
         self.remember(short_id(id, envelope));
     }
 
-    /// Judges what a neighbour has brought.
-    pub fn judge(&mut self, now: Instant, from: &DeviceId, id: &TopicId, envelope: &[u8]) -> Verdict {
+    /// Whether an envelope of this length is looked at: a neighbour may bring only so much. From others it is taken all the same.
+    pub fn admits(&mut self, now: Instant, from: &DeviceId, length: usize) -> bool {
+        let budget = self.budgets.entry(*from).or_insert_with(|| Budget::new(now));
+        budget.take(now, length as u64)
+    }
+
+    /// Judges what a neighbour has brought, and may bring.
+    pub fn judge(&mut self, from: &DeviceId, id: &TopicId, envelope: &[u8]) -> Verdict {
         // It may have been on its way when the topic was left.
         let Some(topic) = self.topics.get(id) else { return Verdict::Ignore };
         if !topic.members.contains(from) || envelope.len() > MAX_ENVELOPE {
             return Verdict::Reject;
-        }
-        let budget = self.budgets.entry(*from).or_insert_with(|| Budget::new(now));
-        if !budget.take(now, envelope.len() as u64) {
-            return Verdict::Ignore;
         }
         let short = short_id(id, envelope);
         if self.seen.contains(&short) {
@@ -136,6 +141,14 @@ impl Inspector {
                 tracing::debug!(%error, "a neighbour has passed on what no member has made");
                 Verdict::Reject
             }
+        }
+    }
+
+    /// An entry could not be taken over: it is when it comes again.
+    pub fn forget(&mut self, id: &TopicId, entry: &[u8]) {
+        let envelope = self.topics.get(id).and_then(|topic| topic.key.seal(entry));
+        if let Some(envelope) = envelope {
+            self.seen.remove(&short_id(id, &envelope));
         }
     }
 
@@ -161,7 +174,7 @@ fn short_id(id: &TopicId, envelope: &[u8]) -> [u8; 16] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use std::time::Duration;
 
     use starling_keys::DeviceKey;
@@ -180,29 +193,28 @@ mod tests {
 
     #[test]
     fn what_a_member_has_made_is_taken_once() {
-        let (now, (id, topic)) = (Instant::now(), topic(1));
+        let (id, topic) = topic(1);
         let envelope = topic.key.seal(b"entry").unwrap();
         let mut inspector = Inspector::default();
-        assert_eq!(inspector.judge(now, &device(1), &id, &envelope), Verdict::Ignore, "no topic of ours");
+        assert_eq!(inspector.judge(&device(1), &id, &envelope), Verdict::Ignore, "no topic of ours");
         inspector.set(id, Some(topic));
-        assert_eq!(inspector.judge(now, &device(1), &id, &envelope), Verdict::Accept(Bytes::from_static(b"entry")));
-        let later = now + Duration::from_secs(3_600);
-        assert_eq!(inspector.judge(later, &device(2), &id, &envelope), Verdict::Ignore, "a replay");
+        assert_eq!(inspector.judge(&device(1), &id, &envelope), Verdict::Accept(Bytes::from_static(b"entry")));
+        assert_eq!(inspector.judge(&device(2), &id, &envelope), Verdict::Ignore, "a replay");
         inspector.set(id, None);
-        assert_eq!(inspector.judge(later, &device(2), &id, &envelope), Verdict::Ignore, "an epoch that was left");
+        assert_eq!(inspector.judge(&device(2), &id, &envelope), Verdict::Ignore, "an epoch that was left");
     }
 
     #[test]
     fn what_outsiders_make_or_bring_is_rejected_and_does_not_keep_out_the_true_one() {
-        let (now, (id, ours)) = (Instant::now(), topic(1));
+        let (id, ours) = topic(1);
         let (_, other) = topic(2);
         let (good, bad) = (ours.key.seal(b"entry").unwrap(), other.key.seal(b"entry").unwrap());
         let mut inspector = Inspector::default();
         inspector.set(id, Some(ours));
-        assert_eq!(inspector.judge(now, &device(1), &id, &bad), Verdict::Reject);
-        assert_eq!(inspector.judge(now, &device(3), &id, &good), Verdict::Reject, "no member");
-        assert_eq!(inspector.judge(now, &device(1), &id, &vec![1; MAX_ENVELOPE + 1]), Verdict::Reject);
-        assert!(matches!(inspector.judge(now, &device(1), &id, &good), Verdict::Accept(_)));
+        assert_eq!(inspector.judge(&device(1), &id, &bad), Verdict::Reject);
+        assert_eq!(inspector.judge(&device(3), &id, &good), Verdict::Reject, "no member");
+        assert_eq!(inspector.judge(&device(1), &id, &vec![1; MAX_ENVELOPE + 1]), Verdict::Reject);
+        assert!(matches!(inspector.judge(&device(1), &id, &good), Verdict::Accept(_)));
     }
 
     #[test]
@@ -213,8 +225,11 @@ mod tests {
         let mut inspector = Inspector::default();
         inspector.set(id, Some(topic.clone()));
         let taken = |inspector: &mut Inspector, now: Instant, from: DeviceId, envelopes: &[Bytes]| {
-            let verdicts = envelopes.iter().map(|envelope| inspector.judge(now, &from, &id, envelope));
-            verdicts.filter(|verdict| matches!(verdict, Verdict::Accept(_))).count() as u64
+            let taken = |envelope: &&Bytes| {
+                inspector.admits(now, &from, envelope.len())
+                    && matches!(inspector.judge(&from, &id, envelope), Verdict::Accept(_))
+            };
+            envelopes.iter().filter(taken).count() as u64
         };
         assert_eq!(taken(&mut inspector, now, device(1), &envelopes), ENVELOPE_BURST);
         let rest = &envelopes[ENVELOPE_BURST as usize..];
@@ -231,9 +246,22 @@ mod tests {
         let large = |n: u64| topic.key.seal(&n.to_be_bytes().repeat(8 * 1024)).unwrap();
         let mut inspector = Inspector::default();
         inspector.set(id, Some(topic.clone()));
-        let verdicts = (0..200).map(|n| inspector.judge(now, &device(1), &id, &large(n)));
-        let taken = verdicts.filter(|verdict| matches!(verdict, Verdict::Accept(_))).count();
+        let taken = (0..200).filter(|n| inspector.admits(now, &device(1), large(*n).len())).count();
         assert_eq!(taken as u64, BYTE_BURST / large(0).len() as u64);
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_taken_when_it_comes_again() {
+        let (id, topic) = topic(1);
+        let envelope = topic.key.seal(b"entry").unwrap();
+        let mut inspector = Inspector::default();
+        inspector.set(id, Some(topic));
+        for _ in 0..2 {
+            let Verdict::Accept(entry) = inspector.judge(&device(1), &id, &envelope) else { panic!("not taken") };
+            inspector.forget(&id, &entry);
+        }
+        assert!(matches!(inspector.judge(&device(2), &id, &envelope), Verdict::Accept(_)));
+        assert_eq!(inspector.judge(&device(1), &id, &envelope), Verdict::Ignore);
     }
 
     #[test]

@@ -163,7 +163,11 @@ impl World {
             if !self.is_running(to) {
                 return;
             }
-            match self.people[to].inspector.judge(now, &neighbour, &topic, &envelope) {
+            let inspector = &mut self.people[to].inspector;
+            if !inspector.admits(now, &neighbour, envelope.len()) {
+                continue;
+            }
+            match inspector.judge(&neighbour, &topic, &envelope) {
                 Verdict::Accept(entry) => {
                     self.gossip.taken += 1;
                     inputs.push(Input::Net(NetEvent::Gossip { topic, entry }));

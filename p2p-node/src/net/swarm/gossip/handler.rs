@@ -2,16 +2,17 @@
 
 use std::task::{Context, Poll};
 
-use libp2p::{
-    gossipsub,
-    swarm::{
-        ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent,
-        handler::{ConnectionEvent, FullyNegotiatedInbound},
-    },
+use libp2p::swarm::{
+    ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol, THandler, THandlerInEvent, THandlerOutEvent,
+    handler::{ConnectionEvent, FullyNegotiatedInbound},
 };
 
+use super::settings::Behaviour;
+
 /// gossipsub's own.
-pub type Inner = THandler<gossipsub::Behaviour>;
+pub type Inner = THandler<Behaviour>;
+/// What it says to its behaviour.
+pub type FromHandler = THandlerOutEvent<Behaviour>;
 /// What accepts its streams.
 pub type Accept = <Inner as ConnectionHandler>::InboundProtocol;
 /// What opens them.
@@ -24,7 +25,7 @@ pub enum Word {
     /// It is no member any more.
     Shut,
     /// gossipsub's own.
-    Inner(THandlerInEvent<gossipsub::Behaviour>),
+    Inner(THandlerInEvent<Behaviour>),
 }
 
 impl std::fmt::Debug for Word {
@@ -69,7 +70,7 @@ impl Handler {
 
 impl ConnectionHandler for Handler {
     type FromBehaviour = Word;
-    type ToBehaviour = THandlerOutEvent<gossipsub::Behaviour>;
+    type ToBehaviour = FromHandler;
     type InboundProtocol = Accept;
     type OutboundProtocol = Outbound;
     type InboundOpenInfo = ();

@@ -7,7 +7,8 @@
 //! Its heartbeat is a timer that would wake the machine up every second. It goes on only while there are neighbours, and for a moment after something
 //! has come from one of them or has gone to one: what it does (telling others what was written, mending the mesh) has no use at rest.
 //!
-//! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] before gossipsub looks at it, and by the `Inspector` after that.
+//! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] and the budgets of the `Inspector` before gossipsub looks at it, as
+//! that keeps what it has seen; and judged by the `Inspector` after that.
 
 #[cfg(test)]
 mod gossip_tests;
@@ -32,7 +33,10 @@ use libp2p::{
 };
 use starling_wire::TopicId;
 
-use self::handler::{Accept, Handler, Word};
+use self::{
+    handler::{Accept, FromHandler, Handler, Word},
+    settings::Behaviour,
+};
 use super::behaviour::BuildError;
 use crate::net::{
     device_of,
@@ -105,7 +109,7 @@ impl Peer {
 
 /// The behaviour.
 pub struct Gossip {
-    inner: gossipsub::Behaviour,
+    inner: Behaviour,
     accept: Accept,
     inspector: Inspector,
     peers: HashMap<PeerId, Peer>,
@@ -190,6 +194,9 @@ impl Gossip {
 
     /// Whether an entry was taken over: only then it is passed on to others.
     pub fn settle(&mut self, entry: &Entry, taken: bool) {
+        if !taken {
+            self.inspector.forget(&entry.topic, &entry.sealed);
+        }
         let acceptance = if taken { MessageAcceptance::Accept } else { MessageAcceptance::Ignore };
         self.report(&entry.message, &entry.source, acceptance);
     }
@@ -278,6 +285,13 @@ impl Gossip {
         }
     }
 
+    /// Leaves of a frame what its sender may bring.
+    fn strain(&mut self, now: Instant, peer: &PeerId, event: &mut FromHandler) {
+        let FromHandler::Message { rpc, .. } = event else { return };
+        let Some(device) = device_of(peer) else { return rpc.messages.clear() };
+        rpc.messages.retain(|message| self.inspector.admits(now, &device, message.data.len()));
+    }
+
     /// What gossipsub says.
     fn on_event(&mut self, event: gossipsub::Event) -> Option<Event> {
         match event {
@@ -287,7 +301,7 @@ impl Gossip {
                     self.report(&message, &source, MessageAcceptance::Reject);
                     return None;
                 };
-                let sealed = match self.inspector.judge(Instant::now(), &from, &topic, &said.data) {
+                let sealed = match self.inspector.judge(&from, &topic, &said.data) {
                     Verdict::Accept(sealed) => sealed,
                     Verdict::Ignore => {
                         self.report(&message, &source, MessageAcceptance::Ignore);
@@ -310,12 +324,7 @@ impl Gossip {
 }
 
 /// Tells gossipsub of a connection. Gives what handles it there.
-fn open(
-    inner: &mut gossipsub::Behaviour,
-    peer: PeerId,
-    link: &Link,
-    others: usize,
-) -> Result<handler::Inner, ConnectionDenied> {
+fn open(inner: &mut Behaviour, peer: PeerId, link: &Link, others: usize) -> Result<handler::Inner, ConnectionDenied> {
     let address = link.endpoint.get_remote_address();
     let handler = if link.endpoint.is_dialer() {
         inner.handle_established_outbound_connection(link.id, peer, address, Endpoint::Dialer, PortUse::Reuse)?
@@ -334,9 +343,9 @@ fn open(
 
 /// A heartbeat leaves what it has to say, and its next timer, to another call.
 fn poll_twice(
-    inner: &mut gossipsub::Behaviour,
+    inner: &mut Behaviour,
     cx: &mut Context<'_>,
-) -> Poll<ToSwarm<gossipsub::Event, THandlerInEvent<gossipsub::Behaviour>>> {
+) -> Poll<ToSwarm<gossipsub::Event, THandlerInEvent<Behaviour>>> {
     match inner.poll(cx) {
         Poll::Pending => inner.poll(cx),
         ready @ Poll::Ready(_) => ready,
@@ -344,7 +353,7 @@ fn poll_twice(
 }
 
 /// Takes a connection away from gossipsub.
-fn close(inner: &mut gossipsub::Behaviour, peer: PeerId, link: &Link, remaining: usize) {
+fn close(inner: &mut Behaviour, peer: PeerId, link: &Link, remaining: usize) {
     inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
         peer_id: peer,
         connection_id: link.id,
@@ -405,11 +414,13 @@ impl NetworkBehaviour for Gossip {
         }
     }
 
-    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, mut event: THandlerOutEvent<Self>) {
+        let now = Instant::now();
         let Some(known) = self.peers.get_mut(&peer) else { return };
         // What was on its way when the connection was shut is nothing to gossipsub, nor is what comes too fast.
         let is_open = known.links.iter().any(|link| link.id == id && link.open);
-        if is_open && known.may_send(Instant::now()) {
+        if is_open && known.may_send(now) {
+            self.strain(now, &peer, &mut event);
             self.inner.on_connection_handler_event(peer, id, event);
             self.stir();
         }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use libp2p::gossipsub::{
-    self, Config, ConfigBuilder, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
-    TopicScoreParams, ValidationMode, score_parameter_decay,
+    self, Config, ConfigBuilder, IdentityTransform, MaxCountSubscriptionFilter, MessageAuthenticity, MessageId,
+    PeerScoreParams, PeerScoreThresholds, TopicHash, TopicScoreParams, TopicSubscriptionFilter, ValidationMode,
+    score_parameter_decay,
 };
-use starling_wire::{envelope_id, limits::MAX_ENVELOPE};
+use starling_wire::{TopicId, envelope_id, limits::MAX_ENVELOPE};
 
 use super::super::behaviour::BuildError;
 
@@ -20,6 +21,34 @@ const QUEUE: usize = 256;
 const MESSAGES: usize = 256;
 /// A neighbour that has brought one false envelope is not listened to for about so long, at rest for longer: honest ones bring none.
 const PENANCE: Duration = Duration::from_secs(600);
+
+/// Topics that are kept of a peer. Of itself gossipsub keeps all that a peer names, whatever their length, for as long as it is connected.
+const TOPICS_OF_PEER: usize = 100;
+/// In a second a neighbour may fail to bring so many of the messages that it has offered: what comes beyond its budget is dropped before gossipsub
+/// sees it, and it may be honest.
+const BROKEN_PROMISES: f64 = 15.0;
+
+/// gossipsub, for topics of groups.
+pub type Behaviour = gossipsub::Behaviour<IdentityTransform, MaxCountSubscriptionFilter<TopicNames>>;
+
+/// Takes what has the name of a group's topic for one.
+#[derive(Clone, Debug, Default)]
+pub struct TopicNames;
+
+impl TopicSubscriptionFilter for TopicNames {
+    fn can_subscribe(&mut self, topic: &TopicHash) -> bool {
+        TopicId::from_text(topic.as_str()).is_some()
+    }
+}
+
+/// What peers may subscribe to.
+fn subscriptions() -> MaxCountSubscriptionFilter<TopicNames> {
+    MaxCountSubscriptionFilter {
+        filter: TopicNames,
+        max_subscribed_topics: TOPICS_OF_PEER,
+        max_subscriptions_per_request: 2 * TOPICS_OF_PEER,
+    }
+}
 
 fn config() -> Result<Config, BuildError> {
     let mut config = ConfigBuilder::default();
@@ -40,7 +69,12 @@ fn config() -> Result<Config, BuildError> {
 /// Scores by misbehaviour alone. The defaults punish who delivers little, which in a quiet group everybody does, and those who share an address:
 /// members behind one NAT, or one relay.
 fn scores() -> PeerScoreParams {
-    PeerScoreParams { ip_colocation_factor_weight: 0.0, app_specific_weight: 0.0, ..PeerScoreParams::default() }
+    PeerScoreParams {
+        ip_colocation_factor_weight: 0.0,
+        app_specific_weight: 0.0,
+        behaviour_penalty_threshold: BROKEN_PROMISES,
+        ..PeerScoreParams::default()
+    }
 }
 
 /// The same for one topic.
@@ -66,8 +100,9 @@ fn thresholds() -> PeerScoreThresholds {
 }
 
 /// gossipsub, with nothing subscribed.
-pub fn build() -> Result<gossipsub::Behaviour, BuildError> {
-    let mut behaviour: gossipsub::Behaviour = gossipsub::Behaviour::new(MessageAuthenticity::Anonymous, config()?)?;
+pub fn build() -> Result<Behaviour, BuildError> {
+    let privacy = MessageAuthenticity::Anonymous;
+    let mut behaviour = Behaviour::new_with_subscription_filter(privacy, config()?, subscriptions())?;
     behaviour.with_peer_score(scores(), thresholds())?;
     Ok(behaviour)
 }
@@ -88,5 +123,15 @@ mod tests {
         assert!(best + topic.invalid_message_deliveries_weight < thresholds.graylist_threshold);
         // Who delivers nothing at all is no worse than who has just come.
         assert!(topic.mesh_message_deliveries_weight == 0.0 && topic.mesh_failure_penalty_weight == 0.0);
+    }
+    #[test]
+    fn a_peer_has_so_many_topics_and_none_of_other_names() {
+        let mut filter = subscriptions();
+        let topic = TopicId([0xab; 32]).to_text();
+        assert!(filter.can_subscribe(&TopicHash::from_raw(topic.clone())));
+        for name in ["", "chat", &topic.to_uppercase(), &topic.repeat(1_000)] {
+            assert!(!filter.can_subscribe(&TopicHash::from_raw(name)), "{}", name.len());
+        }
+        assert!(filter.max_subscribed_topics >= crate::limits::MAX_TOPICS);
     }
 }
