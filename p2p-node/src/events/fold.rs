@@ -121,6 +121,16 @@ impl Fold<'_> {
         Ok(id.clock.0 <= self.counters.copied && self.row(id)?.is_some_and(|row| row.via == Via::Copy.stored()))
     }
 
+    /// Whether a message came by gossip and is not final: it may have been marked since, as it did not come to count.
+    pub fn is_provisional(&self, id: EventId) -> Result<bool, StoreError> {
+        // Mostly nothing so new was marked: then nothing is read.
+        let is_marked = id.clock.0 <= self.counters.undone && !self.provisional.contains(&id);
+        match is_marked {
+            true => Ok(self.row(id)?.is_some_and(|row| row.via == Via::Gossip.stored())),
+            false => Ok(self.provisional.contains(&id)),
+        }
+    }
+
     /// The latest clock that counts now: one that is further ahead sorts where it says, but pins nothing there.
     pub fn latest(&self) -> Clock {
         Clock::at(self.now_ms.saturating_add(MAX_CLOCK_AHEAD_MS))

@@ -20,7 +20,7 @@ impl Kind for Text {
             copied::authenticate(fold, at)?;
             return Ok(());
         }
-        if fold.provisional.contains(&at.id) {
+        if fold.is_provisional(at.id)? {
             return confirm(fold, at);
         }
         let mut row = EventRow {

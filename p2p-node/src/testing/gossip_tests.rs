@@ -301,6 +301,8 @@ fn a_message_that_does_not_come_to_count_is_marked() {
     world.start(carol);
     world.pass(10_000);
     assert_eq!(message(&world, carol, chat, "too late").state, DeliveryState::Failed);
+    // Nothing of it takes the place of what others pass on.
+    assert_eq!(world.engine(carol).conversations.gossip_kept(&chat), 0);
 }
 
 #[test]
@@ -320,8 +322,12 @@ fn a_message_whose_epoch_has_ended_counts_when_its_author_writes_it_again() {
     // After a time it is marked, until he is back.
     world.pass(700_000);
     assert_eq!(message(&world, carol, chat, "in between").state, DeliveryState::Failed);
+    assert_eq!(world.engine(carol).conversations.gossip_kept(&chat), 0);
     world.start(bob);
     world.pass(30_000);
+    let told = world.durable_events(carol);
+    let new = told.iter().filter(|e| e.kind == DurableEventKind::New && e.chat == Some(chat)).count();
+    assert_eq!(new, 1, "it is told of once: {told:?}");
     for who in [alice, carol] {
         let shown = message(&world, who, chat, "in between");
         assert_eq!((shown.via, shown.state), (Via::Log, DeliveryState::Delivered), "{who}");

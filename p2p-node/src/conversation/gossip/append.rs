@@ -84,7 +84,7 @@ impl Conversations {
             return Ok(());
         }
         held.again_at = turn.now() + GOSSIP_AGAIN_MS;
-        let of_others = held.entries.iter().filter(|(_, entry)| !entry.undone && entry.topic == topic);
+        let of_others = held.entries.iter().filter(|(_, entry)| entry.topic == topic);
         let of_others: Vec<MessageHash> = of_others.take(MAX_GOSSIP_AGAIN).map(|(hash, _)| *hash).collect();
         let mut own = Vec::new();
         for first in firsts {
@@ -130,7 +130,7 @@ impl Conversations {
         let Some(group) = self.groups.get(&id) else { return Ok(None) };
         let (me, members) = (cx.dir.account.device(), group.members.len());
         let (mut due, mut next): (Vec<MessageHash>, Option<u64>) = (Vec::new(), None);
-        for (hash, entry) in held.entries.iter().filter(|(_, entry)| !entry.undone && Some(entry.topic) == topic) {
+        for (hash, entry) in held.entries.iter().filter(|(_, entry)| Some(entry.topic) == topic) {
             let at = entry.append_at(since, turn_of(&me, hash, members));
             if at <= turn.now() {
                 due.push(*hash);

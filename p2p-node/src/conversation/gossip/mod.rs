@@ -107,8 +107,6 @@ struct Entry {
     appended_at: u64,
     /// When its epoch was seen to be over, in steady time; 0 if it is not.
     over_at: u64,
-    /// It does not count, as far as can be seen.
-    undone: bool,
 }
 
 impl Entry {
@@ -122,7 +120,6 @@ impl Entry {
             since: 0,
             appended_at: 0,
             over_at: 0,
-            undone: row.undone,
         })
     }
 }
@@ -326,6 +323,14 @@ impl Conversations {
             self.gossip.due.set(chat, due);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Conversations {
+    /// How many entries of a conversation are kept, as its log does not have them.
+    pub(crate) fn gossip_kept(&self, chat: &ChatId) -> usize {
+        self.gossip.held.get(chat).map_or(0, |held| held.entries.len())
     }
 }
 

@@ -1,9 +1,6 @@
 //! What becomes of messages that came by gossip: final once the log has them where they count, and marked if they do not come to count.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use starling_keys::DeviceId;
 use starling_wire::EventId;
 
 use super::{MessageHash, gossip_key};
@@ -63,42 +60,33 @@ impl Conversations {
             return Ok(None);
         }
         let is_in = self.policies.is_in(&chat);
-        let current = self.gossip.wanted.get(&chat).map(|wanted| {
-            let members: BTreeSet<DeviceId> = wanted.current.members.keys().copied().collect();
-            (wanted.current.topic(), members)
-        });
+        let current = self.gossip.wanted.get(&chat).map(|wanted| &wanted.current);
         let Some(held) = self.gossip.held.get_mut(&chat) else { return Ok(None) };
-        let (mut undone, mut over, mut due): (Vec<MessageHash>, Vec<MessageHash>, Option<u64>) = Default::default();
-        for (hash, entry) in held.entries.iter_mut().filter(|(_, entry)| !entry.undone) {
-            let Some((topic, members)) = &current else {
+        let (mut undone, mut due): (Vec<MessageHash>, Option<u64>) = (Vec::new(), None);
+        for (hash, entry) in &mut held.entries {
+            let left_ms = entry.at_ms.saturating_add(OUTBOX_LIFE_MS).saturating_sub(turn.wall());
+            let mut until = turn.now() + left_ms;
+            match current {
                 // What is not final when we leave does not become it. A group that cannot be read now is another matter.
-                if !is_in {
-                    undone.push(*hash);
+                None if !is_in => until = 0,
+                None => {}
+                Some(place) if place.topic() == entry.topic => entry.over_at = 0,
+                // The epoch is over, and its log does not have it. Its author writes it again, if it may, and is there.
+                Some(place) => {
+                    if entry.over_at == 0 {
+                        entry.over_at = turn.now();
+                    }
+                    let is_there = place.members.contains_key(&entry.device);
+                    until = if is_there { until.min(entry.over_at + GOSSIP_UNDONE_MS) } else { 0 };
                 }
-                continue;
-            };
-            if *topic == entry.topic {
-                entry.over_at = 0;
-                continue;
             }
-            // The epoch is over, and its log does not have it. Its author writes it again, if it may, and is there.
-            if entry.over_at == 0 {
-                entry.over_at = turn.now();
-            }
-            let until = entry.over_at + GOSSIP_UNDONE_MS;
-            if !members.contains(&entry.device) || until <= turn.now() {
+            if until <= turn.now() {
                 undone.push(*hash);
             } else {
                 due = Some(due.map_or(until, |due| due.min(until)));
             }
         }
-        let is_old = |at_ms: u64| at_ms.saturating_add(OUTBOX_LIFE_MS) < turn.wall();
-        over.extend(held.entries.iter().filter(|(_, entry)| is_old(entry.at_ms)).map(|(hash, _)| *hash));
         for hash in undone {
-            self.undo_gossip(turn, chat, &hash)?;
-            self.write_gossip(turn, chat, &hash)?;
-        }
-        for hash in over {
             self.undo_gossip(turn, chat, &hash)?;
             self.forget_gossip(turn, chat, &hash)?;
         }
@@ -108,11 +96,14 @@ impl Conversations {
     /// Marks the messages of an entry that are not final: they do not count, as far as can be seen. If they come to count later the mark is taken
     /// away.
     fn undo_gossip(&mut self, turn: &mut Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
-        let held = self.gossip.held.get_mut(&chat);
-        let Some(entry) = held.and_then(|held| held.entries.get_mut(hash)) else { return Ok(()) };
-        entry.undone = true;
+        let held = self.gossip.held.get(&chat);
+        let Some(entry) = held.and_then(|held| held.entries.get(hash)) else { return Ok(()) };
         let ids = entry.ids.clone();
         self.chats.write_draft(turn, chat)?;
+        if let Some((state, newest)) = self.chats.get_mut(&chat).zip(ids.iter().map(|id| id.clock.0).max()) {
+            state.row.undone = state.row.undone.max(newest);
+            state.dirty = true;
+        }
         let mut marked = Vec::new();
         for id in ids {
             let key = events::key(chat, id);
@@ -125,19 +116,13 @@ impl Conversations {
         turn.state_event(chat, marked, DeliveryState::Failed)
     }
 
-    /// Writes how an entry stands. One that does not count is not needed any more: its author has it.
-    fn write_gossip(&mut self, turn: &Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
-        let held = self.gossip.held.get_mut(&chat);
-        let Some((entry, bytes)) = held.and_then(|held| Some((held.entries.get_mut(hash)?, &mut held.bytes))) else {
-            return Ok(());
-        };
+    /// Writes which messages of an entry are not final.
+    fn write_gossip(&self, turn: &Turn<'_>, chat: ChatId, hash: &MessageHash) -> Result<(), EngineError> {
+        let held = self.gossip.held.get(&chat);
+        let Some(entry) = held.and_then(|held| held.entries.get(hash)) else { return Ok(()) };
         let key = gossip_key(chat, hash);
         let Some(mut row) = turn.get::<GossipRow>(GOSSIPED, &key)? else { return Ok(()) };
-        (row.ids, row.undone) = (entry.ids.iter().flat_map(|id| id.to_bytes()).collect(), entry.undone);
-        if entry.undone {
-            row.entry = Bytes::new();
-            *bytes -= std::mem::take(&mut entry.len);
-        }
+        row.ids = entry.ids.iter().flat_map(|id| id.to_bytes()).collect();
         Ok(turn.put(GOSSIPED, &key, &row)?)
     }
 

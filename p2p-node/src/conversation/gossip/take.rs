@@ -90,7 +90,7 @@ impl Conversations {
         let mut shown = BTreeSet::new();
         let account = sender.account();
         let slow_ms = self.policies.slow_ms(&chat, self.role_in(chat, &account));
-        let mut stamps = self.shown_stamps(chat, id, account);
+        let mut stamps = if slow_ms > 0 { self.shown_stamps(chat, id, account) } else { Vec::new() };
         let latest = turn.latest_ms();
         for event in events {
             // Changes of messages wait for the log: they are about what stands there.
@@ -130,8 +130,9 @@ impl Conversations {
     /// The stamps of an account's messages that are shown and not final, the earliest first, in milliseconds since 1970.
     fn shown_stamps(&self, chat: ChatId, id: GroupId, account: AccountId) -> Vec<u64> {
         let Some((held, group)) = self.gossip.held.get(&chat).zip(self.groups.get(&id)) else { return Vec::new() };
-        let is_of = |device: &DeviceId| group.members.iter().any(|m| m.device == *device && m.account == account);
-        let entries = held.entries.values().filter(|entry| !entry.undone && is_of(&entry.device));
+        let devices: BTreeSet<DeviceId> =
+            group.members.iter().filter(|member| member.account == account).map(|member| member.device).collect();
+        let entries = held.entries.values().filter(|entry| devices.contains(&entry.device));
         let mut stamps: Vec<u64> = entries.flat_map(|entry| &entry.ids).map(|id| id.clock.ms()).collect();
         stamps.sort_unstable();
         stamps
@@ -163,11 +164,10 @@ impl Conversations {
             device: device.as_bytes().to_vec(),
             ids: ids.iter().flat_map(|id| id.to_bytes()).collect(),
             at_ms: turn.wall(),
-            undone: false,
         };
         turn.put(GOSSIPED, &gossip_key(chat, &hash), &row)?;
         let (len, at_ms, since) = (sealed.len(), turn.wall(), turn.now());
-        let entry = Entry { topic, device, ids, len, at_ms, since, appended_at: 0, over_at: 0, undone: false };
+        let entry = Entry { topic, device, ids, len, at_ms, since, appended_at: 0, over_at: 0 };
         self.gossip.hold(chat, hash, entry);
         self.chats.touch(chat);
         Ok(())

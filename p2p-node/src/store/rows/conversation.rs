@@ -78,6 +78,9 @@ pub struct ChatRow {
     /// When this device came into the conversation, for the last time, in milliseconds since 1970; 0 if that is not known.
     #[prost(uint64, tag = "27")]
     pub entered_ms: u64,
+    /// Clock of the newest message that came by gossip and did not come to count.
+    #[prost(uint64, tag = "28")]
+    pub undone: u64,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.

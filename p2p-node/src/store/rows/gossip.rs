@@ -10,7 +10,7 @@ pub struct GossipRow {
     /// The topic of the epoch in which it was encrypted.
     #[prost(bytes = "vec", tag = "1")]
     pub topic: Vec<u8>,
-    /// The entry, sealed for that epoch's log. Empty once it does not count, as far as can be seen.
+    /// The entry, sealed for that epoch's log.
     #[prost(bytes = "bytes", tag = "2")]
     pub entry: Bytes,
     /// The device that has written it.
@@ -22,7 +22,4 @@ pub struct GossipRow {
     /// When it came, milliseconds since 1970.
     #[prost(uint64, tag = "5")]
     pub at_ms: u64,
-    /// It does not count, as far as can be seen.
-    #[prost(bool, tag = "6")]
-    pub undone: bool,
 }
