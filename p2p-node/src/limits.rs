@@ -396,6 +396,8 @@ pub const MAX_GOSSIP_OF_DEVICE: usize = 512;
 pub const MAX_GOSSIP_BYTES: usize = 16 * 1024 * 1024;
 /// What was passed on and is not in the log after so long any member appends …
 pub const APPEND_FOR_OTHERS_MS: u64 = 60_000;
+/// … and again if it still is not, after twice as long each time, up to so often …
+pub const MAX_APPEND_DOUBLINGS: u32 = 6;
 /// … one after the other, so long apart …
 pub const APPEND_TURN_MS: u64 = 2_000;
 /// … and not before the log could be read for so long: its author appends it at once.
@@ -404,8 +406,10 @@ pub const GOSSIP_READ_MS: u64 = 5_000;
 pub const GOSSIP_UNDONE_MS: u64 = 600_000;
 /// What a log that is away lacks is passed on again to who comes, at most this often …
 pub const GOSSIP_AGAIN_MS: u64 = 10_000;
-/// … and the oldest so many entries of this device, and of others.
+/// … in parts of so many entries, the oldest first …
 pub const MAX_GOSSIP_AGAIN: usize = 64;
+/// … and once more after so long: within two minutes gossipsub passes nothing on that it has seen.
+pub const GOSSIP_REPEAT_MS: u64 = 130_000;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
 /// Accounts that one commit lets in …

@@ -31,8 +31,8 @@ impl Engine {
                 conversations.on_gossip(turn, &mut cx, topic, &entry)?;
             }
             NetEvent::GossipPeer(topic) => {
-                let (conversations, mut cx) = self.conversing();
-                conversations.on_gossip_peer(turn, &mut cx, topic)?;
+                let (conversations, cx) = self.conversing();
+                conversations.on_gossip_peer(turn, &cx, topic);
             }
             NetEvent::HomeUp(home, hello, _) if !hello.is_current() => {
                 // It understands no request of ours; what waits for it waits on.

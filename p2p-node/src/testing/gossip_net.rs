@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use starling_wire::TopicId;
+use starling_wire::{TopicId, envelope_id};
 
 use super::world::{Packet, Person, Who, Wire, World};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
         gossip::{Topic, Verdict},
     },
 };
+
+/// For how long gossipsub passes nothing on again.
+const SEEN_MS: u64 = 120_000;
 
 /// How the world passes envelopes on.
 pub struct GossipNet {
@@ -38,6 +41,8 @@ pub struct GossipNet {
     /// How many envelopes have come to an engine.
     pub taken: usize,
     met: BTreeSet<(Who, Who, TopicId)>,
+    /// When the gossipsub of each has seen an envelope: within two minutes it takes and passes on none again.
+    seen: BTreeMap<(Who, [u8; 32]), u64>,
     start: (Instant, Option<u64>),
 }
 
@@ -53,6 +58,7 @@ impl Default for GossipNet {
             rejected: 0,
             taken: 0,
             met: BTreeSet::new(),
+            seen: BTreeMap::new(),
             start: (Instant::now(), None),
         }
     }
@@ -62,6 +68,7 @@ impl GossipNet {
     /// Somebody's program has ended.
     pub(super) fn forget(&mut self, who: Who) {
         self.met.retain(|(a, b, _)| *a != who && *b != who);
+        self.seen.retain(|(of, _), _| *of != who);
     }
 }
 
@@ -118,9 +125,24 @@ impl World {
         if !self.gossip.on {
             return;
         }
+        let has_neighbours = (0..self.how_many()).any(|other| self.are_neighbours(who, other, &topic));
         self.people[who].inspector.note_sent(&topic, &envelope);
+        if has_neighbours && self.has_seen(who, &topic, &envelope) {
+            return;
+        }
         self.gossip.published.push((who, topic, envelope.clone()));
         self.spread(who, None, topic, &envelope);
+    }
+
+    /// Whether the gossipsub of somebody has seen an envelope, which it has from now on.
+    fn has_seen(&mut self, who: Who, topic: &TopicId, envelope: &[u8]) -> bool {
+        let (now, id) = (self.now.steady_ms, envelope_id(&topic.to_text(), envelope));
+        let seen = self.gossip.seen.entry((who, id)).or_default();
+        let is_again = *seen != 0 && *seen + SEEN_MS > now;
+        if !is_again {
+            *seen = now;
+        }
+        is_again
     }
 
     fn spread(&mut self, who: Who, except: Option<Who>, topic: TopicId, envelope: &Bytes) {
@@ -162,6 +184,9 @@ impl World {
         for (topic, envelope) in envelopes {
             if !self.is_running(to) {
                 return;
+            }
+            if self.has_seen(to, &topic, &envelope) {
+                continue;
             }
             let inspector = &mut self.people[to].inspector;
             if !inspector.admits(now, &neighbour, envelope.len()) {

@@ -10,7 +10,10 @@ use crate::{
         Audience, ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, TransientEvent, Via,
     },
     engine::{AccountCommand, GroupCommand, PresenceCommand},
-    limits::{APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_MS},
+    limits::{
+        APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS, GOSSIP_REPEAT_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_MS,
+        MAX_GOSSIP_AGAIN,
+    },
 };
 
 /// A group of so many people, who pass on what is written in it. The first is a contact of each of the others.
@@ -139,7 +142,8 @@ fn who_comes_while_the_home_is_away_is_given_what_was_written_before() {
     world.say_in(bob, chat, "two").unwrap();
     world.pass(20_000);
     world.start(carol);
-    world.pass(20_000);
+    // What gossipsub has passed on a moment ago it does not pass on again.
+    world.pass(GOSSIP_REPEAT_MS + 5_000);
     assert_eq!(world.texts_in(carol, chat), ["one", "two"]);
     // Also from somebody who has not written it.
     world.kill(bob);
@@ -147,6 +151,31 @@ fn who_comes_while_the_home_is_away_is_given_what_was_written_before() {
     world.start(carol);
     world.pass(20_000);
     assert_eq!(agreed(&mut world, &people, chat), ["one", "two"]);
+}
+
+#[test]
+fn who_comes_late_is_given_all_that_was_written_also_if_it_is_much() {
+    let (mut world, people, chat) = gossiping(21, 3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    world.kill(carol);
+    lose_home(&mut world);
+    let many = MAX_GOSSIP_AGAIN + 6;
+    for n in 0..many {
+        world.say_in(bob, chat, &format!("{n}")).unwrap();
+    }
+    world.pass(GOSSIP_REPEAT_MS);
+    assert_eq!(world.texts_in(alice, chat).len(), many);
+    world.kill(bob);
+    world.start(carol);
+    world.pass(GOSSIP_REPEAT_MS);
+    assert_eq!(world.texts_in(carol, chat).len(), many);
+    // Then there is rest.
+    world.pass(2 * GOSSIP_REPEAT_MS);
+    let published = world.gossip.published.len();
+    world.pass(4 * GOSSIP_REPEAT_MS);
+    assert_eq!(world.gossip.published.len(), published);
+    world.start(bob);
+    assert_eq!(agreed(&mut world, &people, chat).len(), many);
 }
 
 #[test]
@@ -326,7 +355,8 @@ fn a_message_whose_epoch_has_ended_counts_when_its_author_writes_it_again() {
     world.start(bob);
     world.pass(30_000);
     let told = world.durable_events(carol);
-    let new = told.iter().filter(|e| e.kind == DurableEventKind::New && e.chat == Some(chat)).count();
+    let shown = message(&world, carol, chat, "in between").id;
+    let new = told.iter().filter(|e| e.kind == DurableEventKind::New && e.message == Some(shown)).count();
     assert_eq!(new, 1, "it is told of once: {told:?}");
     for who in [alice, carol] {
         let shown = message(&world, who, chat, "in between");

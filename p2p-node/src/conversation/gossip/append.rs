@@ -4,17 +4,16 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{LogVerb, TopicId, rendezvous::LogRequest};
 
-use super::{Entry, MessageHash, gossip_key};
+use super::{Entry, Held, MessageHash, gossip_key};
 use crate::{
     api::types::ChatId,
-    conversation::{Conversations, context::Context, group::GroupId, outbox::outbox_key},
+    conversation::{Conversations, context::Context, group::GroupId},
     home::Pending,
     limits::{
-        APPEND_BYTES, APPEND_ENTRIES, APPEND_FOR_OTHERS_MS, APPEND_TURN_MS, GOSSIP_AGAIN_MS, GOSSIP_READ_MS,
-        MAX_GOSSIP_AGAIN,
+        APPEND_BYTES, APPEND_ENTRIES, APPEND_FOR_OTHERS_MS, APPEND_TURN_MS, GOSSIP_READ_MS, MAX_APPEND_DOUBLINGS,
     },
     net::{HomeId, NetCommand},
-    store::{GOSSIPED, GossipRow, OUTBOX, OutboxRow, Reading},
+    store::{GOSSIPED, GossipRow, Reading},
     turn::{Effect, EngineError, Turn},
 };
 
@@ -23,8 +22,32 @@ impl Entry {
     /// for each entry.
     fn append_at(&self, readable_since: u64, turn: u64) -> u64 {
         let since = (self.since + APPEND_FOR_OTHERS_MS).max(readable_since + GOSSIP_READ_MS);
-        let again = if self.appended_at == 0 { 0 } else { self.appended_at + APPEND_FOR_OTHERS_MS };
+        // A log that does not take it, or does not show it, is asked more and more seldom.
+        let again = self
+            .appends
+            .checked_sub(1)
+            .map_or(0, |before| self.appended_at + (APPEND_FOR_OTHERS_MS << before.min(MAX_APPEND_DOUBLINGS)));
         since.max(again) + turn * APPEND_TURN_MS
+    }
+}
+
+/// When a device appends entries that others have written.
+struct Turns {
+    me: DeviceId,
+    /// How many devices may.
+    members: usize,
+    readable_since: u64,
+    /// The topic of the log's epoch.
+    topic: Option<TopicId>,
+}
+
+impl Turns {
+    /// When each is appended, in steady time.
+    fn of<'a>(&'a self, held: &'a Held) -> impl Iterator<Item = (&'a MessageHash, u64)> {
+        let of_log = held.entries.iter().filter(move |(_, entry)| Some(entry.topic) == self.topic);
+        of_log.map(move |(hash, entry)| {
+            (hash, entry.append_at(self.readable_since, turn_of(&self.me, hash, self.members)))
+        })
     }
 }
 
@@ -50,7 +73,8 @@ impl Conversations {
         self.publish(turn, (id, place.epoch), place.topic(), &messages);
     }
 
-    fn publish(&self, turn: &mut Turn<'_>, (id, epoch): (GroupId, u64), topic: TopicId, messages: &[Bytes]) {
+    /// Passes on messages of ours that were encrypted in an epoch.
+    pub(super) fn publish(&self, turn: &mut Turn<'_>, (id, epoch): (GroupId, u64), topic: TopicId, messages: &[Bytes]) {
         let Some(keys) = self.groups.get(&id).and_then(|group| group.keys_of(epoch)) else { return };
         for message in messages.iter().filter(|message| !message.is_empty()) {
             // What is too long is read in the log.
@@ -58,46 +82,6 @@ impl Conversations {
                 turn.emit(Effect::Net(NetCommand::Publish(topic, envelope)));
             }
         }
-    }
-
-    /// A member can be reached. While the log cannot be, it lacks what was written before, and is given that.
-    pub(crate) fn on_gossip_peer(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        topic: TopicId,
-    ) -> Result<(), EngineError> {
-        let Some(chat) = self.gossip.told.get(&topic).map(|told| told.chat) else { return Ok(()) };
-        let Some((id, place)) = self.gossip.current(&chat).filter(|(_, place)| place.topic() == topic) else {
-            return Ok(());
-        };
-        let (epoch, key) = (place.epoch, place.key.clone());
-        if self.usable(turn, cx, id).is_some() || self.has_revoked_member(cx.dir, chat, id) {
-            return Ok(());
-        }
-        let Some(state) = self.chats.get(&chat) else { return Ok(()) };
-        let from = state.outbox.partition_point(|item| item.last <= state.row.logged_upto);
-        let waiting = state.outbox.iter().skip(from).filter(|item| item.group == id && item.epoch == epoch);
-        let firsts: Vec<u64> = waiting.take(MAX_GOSSIP_AGAIN).map(|item| item.first).collect();
-        let held = self.gossip.held.entry(chat).or_default();
-        if held.again_at > turn.now() {
-            return Ok(());
-        }
-        held.again_at = turn.now() + GOSSIP_AGAIN_MS;
-        let of_others = held.entries.iter().filter(|(_, entry)| entry.topic == topic);
-        let of_others: Vec<MessageHash> = of_others.take(MAX_GOSSIP_AGAIN).map(|(hash, _)| *hash).collect();
-        let mut own = Vec::new();
-        for first in firsts {
-            own.extend(turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, first))?.map(|row| row.message));
-        }
-        self.publish(turn, (id, epoch), topic, &own);
-        for hash in of_others {
-            let row = turn.get::<GossipRow>(GOSSIPED, &gossip_key(chat, &hash))?;
-            if let Some(envelope) = row.and_then(|row| key.seal(&row.entry)) {
-                turn.emit(Effect::Net(NetCommand::Publish(topic, envelope)));
-            }
-        }
-        Ok(())
     }
 
     /// The home of a conversation's group, if its log was read to its end and can be written to.
@@ -129,18 +113,8 @@ impl Conversations {
         let since = *held.readable_since.get_or_insert(turn.now());
         let Some(group) = self.groups.get(&id) else { return Ok(None) };
         let (me, members) = (cx.dir.account.device(), group.members.len());
-        let (mut due, mut next): (Vec<MessageHash>, Option<u64>) = (Vec::new(), None);
-        for (hash, entry) in held.entries.iter().filter(|(_, entry)| Some(entry.topic) == topic) {
-            let at = entry.append_at(since, turn_of(&me, hash, members));
-            if at <= turn.now() {
-                due.push(*hash);
-            } else {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
-        }
-        if due.is_empty() {
-            return Ok(next);
-        }
+        let turns = Turns { me, members, readable_since: since, topic };
+        let due: Vec<MessageHash> = turns.of(held).filter(|(_, at)| *at <= turn.now()).map(|(hash, _)| *hash).collect();
         let (mut entries, mut size): (Vec<Bytes>, usize) = (Vec::new(), 0);
         for hash in due.into_iter().take(APPEND_ENTRIES) {
             let Some(entry) = held.entries.get_mut(&hash) else { continue };
@@ -148,10 +122,13 @@ impl Conversations {
                 break;
             }
             let Some(row) = turn.get::<GossipRow>(GOSSIPED, &gossip_key(chat, &hash))? else { continue };
-            entry.appended_at = turn.now();
+            (entry.appended_at, entry.appends) = (turn.now(), entry.appends.saturating_add(1));
             size += row.entry.len();
             entries.push(row.entry);
         }
+        // What did not fit this request goes out soon.
+        let (now, soon) = (turn.now(), turn.now() + APPEND_TURN_MS);
+        let next = turns.of(held).map(|(_, at)| if at > now { at } else { soon }).min();
         let (keys, after) = (group.current_keys(), group.current_log().map_or(0, |log| log.cursor));
         if let Some(keys) = keys.filter(|_| !entries.is_empty()) {
             let request = LogRequest { entries, after, ..LogRequest::default() };
@@ -159,7 +136,6 @@ impl Conversations {
             // What was appended counts once it was read there.
             self.read_log_again(turn, cx, id);
         }
-        let again = turn.now() + APPEND_FOR_OTHERS_MS;
-        Ok(Some(next.map_or(again, |next| next.min(again))))
+        Ok(next)
     }
 }

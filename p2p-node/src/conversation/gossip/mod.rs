@@ -6,6 +6,7 @@
 //! (`net/gossip.rs`), and who has written an entry follows from its encryption.
 
 mod activity;
+mod again;
 mod append;
 mod settle;
 mod take;
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, EventId, GossipKey, TopicId};
 
-use self::activity::Activity;
+use self::{activity::Activity, again::Again};
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
@@ -41,6 +42,8 @@ pub struct Gossip {
     held: BTreeMap<ChatId, Held>,
     /// Who is typing in a group, and who was there a moment ago.
     activity: BTreeMap<ChatId, Activity>,
+    /// When what the logs lack is passed on again.
+    again: BTreeMap<ChatId, Again>,
     /// When something is to be done, in steady time.
     due: Schedule<ChatId>,
 }
@@ -86,8 +89,6 @@ struct Held {
     bytes: usize,
     /// Since when the log was read to its end, in steady time: what is still not there is appended some time after that.
     readable_since: Option<u64>,
-    /// When all of it was passed on again, in steady time.
-    again_at: u64,
 }
 
 /// One of them, as far as it is kept in memory.
@@ -103,8 +104,10 @@ struct Entry {
     at_ms: u64,
     /// The same in steady time; 0 if that was in an earlier run.
     since: u64,
-    /// When this device has appended it, in steady time; 0 if it has not.
+    /// When this device has appended it, in steady time; 0 if it has not …
     appended_at: u64,
+    /// … and how often.
+    appends: u32,
     /// When its epoch was seen to be over, in steady time; 0 if it is not.
     over_at: u64,
 }
@@ -119,6 +122,7 @@ impl Entry {
             at_ms: row.at_ms,
             since: 0,
             appended_at: 0,
+            appends: 0,
             over_at: 0,
         })
     }
@@ -316,10 +320,12 @@ impl Conversations {
         for chat in touched {
             self.publish_new(turn, cx, chat);
             let types = self.expire_typing(turn, chat);
+            let again = self.pass_on_again(turn, cx, chat)?;
             let settles = self.settle_gossip(turn, chat)?;
             let appends = self.append_for_others(turn, cx, chat)?;
             let ends = self.gossip.wanted.get(&chat).and_then(|wanted| wanted.before.as_ref()).map(|(_, until)| *until);
-            let due = settles.into_iter().chain(appends).chain(ends).chain(types).filter(|due| *due > turn.now()).min();
+            let all = settles.into_iter().chain(appends).chain(again).chain(ends).chain(types);
+            let due = all.filter(|due| *due > turn.now()).min();
             self.gossip.due.set(chat, due);
         }
         Ok(())

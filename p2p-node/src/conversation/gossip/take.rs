@@ -167,7 +167,7 @@ impl Conversations {
         };
         turn.put(GOSSIPED, &gossip_key(chat, &hash), &row)?;
         let (len, at_ms, since) = (sealed.len(), turn.wall(), turn.now());
-        let entry = Entry { topic, device, ids, len, at_ms, since, appended_at: 0, over_at: 0 };
+        let entry = Entry { topic, device, ids, len, at_ms, since, appended_at: 0, appends: 0, over_at: 0 };
         self.gossip.hold(chat, hash, entry);
         self.chats.touch(chat);
         Ok(())
