@@ -4,11 +4,12 @@ use bytes::Bytes;
 use starling_keys::MAX_DEVICES;
 use starling_wire::{
     LogVerb,
-    limits::{MAX_LOG_PARTS, MAX_PART_ENTRY, MAX_PARTS},
+    limits::{MAX_LOG_PARTS_KIB, MAX_PART, MAX_PART_ENTRY, MAX_PARTS},
     rendezvous::{Behind, LogEntry, LogRequest, Refusal, ResponseBody},
 };
 
 use crate::{
+    config::Limits,
     limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, PARTS_PER_AUTHOR, PARTS_PER_LOG},
     local::LocalServer,
     testing::{Client, Person, entry, log, refusal, server},
@@ -163,7 +164,11 @@ async fn what_is_no_part_is_refused_as_one() {
 #[test]
 fn readers_count_all_parts_that_a_log_can_have() {
     let of_owner = MAX_DEVICES as u64 * PARTS_PER_AUTHOR;
-    assert!(PARTS_PER_LOG + of_owner <= u64::from(MAX_LOG_PARTS) && PARTS_PER_AUTHOR >= MAX_PARTS as u64);
+    let parts = (PARTS_PER_LOG + of_owner) * (MAX_PART / 1024) as u64;
+    assert!(PARTS_PER_AUTHOR >= MAX_PARTS as u64);
+    // Some may be stored as messages. Each takes at least what readers count.
+    let messages = Limits::default().log_bytes.max(Limits::default().log_entries * 1024) / 1024;
+    assert!(parts + messages * 3 / 4 <= u64::from(MAX_LOG_PARTS_KIB), "{parts}");
 }
 
 #[tokio::test]

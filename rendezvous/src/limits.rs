@@ -108,7 +108,7 @@ pub const CANDIDATES_PER_LOG: u64 = 192;
 /// Parts of commits of one author in a log: one of the largest commits, and some that were begun before it.
 pub const PARTS_PER_AUTHOR: u64 = 40;
 /// Such parts in one log of all who do not belong to the account that owns it. With those of the owner's devices they are fewer than readers count
-/// ([`starling_wire::limits::MAX_LOG_PARTS`]).
+/// ([`starling_wire::limits::MAX_LOG_PARTS_KIB`]).
 pub const PARTS_PER_LOG: u64 = 160;
 /// So many receipts may go over a log's bounds, so that a full one can be emptied.
 pub const RECEIPTS_OVERDRAFT: u64 = 64;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
-use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS, pad, unpad};
+use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, unpad};
 
 use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved};
 use crate::{
@@ -238,11 +238,14 @@ impl GroupEntry {
         true
     }
 
-    /// A part of a commit was read in the log of an epoch; `false` if there were so many before it that it counts for nobody.
-    pub fn count_part(&mut self, epoch: u64) -> bool {
+    /// A part of a commit was read in the log of an epoch, of so many bytes; `false` if there was so much before it that it counts for nobody.
+    pub fn count_part(&mut self, epoch: u64, len: usize) -> bool {
         let Some(log) = self.logs.iter_mut().find(|log| log.epoch == epoch) else { return false };
-        let counts = log.parts < MAX_LOG_PARTS;
-        log.parts += u32::from(counts);
+        let sum = u32::try_from(len.div_ceil(1024)).map_or(u32::MAX, |kib| log.parts_kib.saturating_add(kib.max(1)));
+        let counts = sum <= MAX_LOG_PARTS_KIB;
+        if counts {
+            log.parts_kib = sum;
+        }
         self.unsaved.logs.insert(epoch);
         counts
     }

@@ -24,9 +24,10 @@ pub fn parts_of(body: &Bytes, may_have_parts: bool) -> Option<Vec<Bytes>> {
     (may_have_parts && body.len() > WHOLE_BYTES).then(|| cut(body, PART_BYTES))
 }
 
-/// The key of a part that was read in the log of an epoch.
-fn part_key(id: &GroupId, epoch: u64, name: &[u8; 32]) -> Vec<u8> {
-    [&epoch_key(id, epoch)[..], name].concat()
+/// The key of a part that was read in the log of an epoch. Where a fork is healed there is another log with the number of an epoch: what stood in the
+/// one before counts for those alone who have read that.
+fn part_key(id: &GroupId, epoch: u64, log: &[u8; 32], name: &[u8; 32]) -> Vec<u8> {
+    [&epoch_key(id, epoch)[..], blake3::keyed_hash(log, name).as_bytes()].concat()
 }
 
 /// What a request appends.
@@ -65,10 +66,12 @@ impl Conversations {
         sequence: u64,
         part: Bytes,
     ) -> Result<(), EngineError> {
-        if !self.may_have_parts(id) || !self.groups.get_mut(&id).is_some_and(|entry| entry.count_part(epoch)) {
+        if !self.may_have_parts(id) {
             return Ok(());
         }
-        let key = part_key(&id, epoch, &part_name(&part));
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let Some(keys) = entry.keys_of(epoch).filter(|_| entry.count_part(epoch, part.len())) else { return Ok(()) };
+        let key = part_key(&id, epoch, &keys.address, &part_name(&part));
         // A log may be read once more from its beginning.
         let is_first = turn.get::<PartRow>(PARTS, &key)?.is_none_or(|known| known.sequence > sequence);
         if is_first {
@@ -85,11 +88,10 @@ impl Conversations {
         sequence: u64,
         names: &PartNames,
     ) -> Result<Option<Bytes>, EngineError> {
-        if !self.may_have_parts(id) {
-            return Ok(None);
-        }
+        let keys = self.groups.get(&id).and_then(|entry| entry.keys_of(epoch));
+        let Some(keys) = keys.filter(|_| self.may_have_parts(id)) else { return Ok(None) };
         let commit = names.join(|name| {
-            let row = turn.get::<PartRow>(PARTS, &part_key(&id, epoch, name))?;
+            let row = turn.get::<PartRow>(PARTS, &part_key(&id, epoch, &keys.address, name))?;
             Ok::<_, StoreError>(row.filter(|row| row.sequence < sequence).map(|row| row.part))
         })?;
         if commit.is_none() {
@@ -111,7 +113,7 @@ impl Conversations {
         let (epoch, after) = (log.epoch, log.cursor);
         // What was read there was sent before, also if its answer was lost.
         while let Some(part) = parts.get(entry.append.parts)
-            && turn.get::<PartRow>(PARTS, &part_key(&id, epoch, &part_name(part)))?.is_some()
+            && turn.get::<PartRow>(PARTS, &part_key(&id, epoch, &keys.address, &part_name(part)))?.is_some()
         {
             entry.append.parts += 1;
         }
@@ -140,5 +142,19 @@ impl Conversations {
             (append.parts, append.committing) = (append.parts.max(upto), true);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stood_in_another_log_of_this_number_is_not_found() {
+        let key = |epoch, log: u8, name: u8| part_key(&[1; 16], epoch, &[log; 32], &[name; 32]);
+        assert_eq!(key(5, 1, 1), key(5, 1, 1));
+        assert_ne!(key(5, 1, 1), key(5, 2, 1), "the same part, in the log after another commit");
+        assert_ne!(key(5, 1, 1), key(5, 1, 2));
+        assert!(key(5, 1, 1).starts_with(&epoch_key(&[1; 16], 5)), "it is deleted with the log");
     }
 }

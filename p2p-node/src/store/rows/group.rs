@@ -323,12 +323,12 @@ pub struct LogRow {
     /// The last entries that were read.
     #[prost(message, optional, tag = "7")]
     pub seen: Option<SeenEntries>,
-    /// So many parts of commits were read in it.
+    /// What counts of the parts of commits that were read in it, in KiB.
     #[prost(uint32, tag = "8")]
-    pub parts: u32,
+    pub parts_kib: u32,
 }
 
-/// A part of a commit that was read in a log. By group id, epoch and name.
+/// A part of a commit that was read in a log. By group id, epoch, and a hash of the log's address and the part's name.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub struct PartRow {
