@@ -10,13 +10,14 @@ mod again;
 mod append;
 mod settle;
 mod take;
+mod vain;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, EventId, GossipKey, TopicId};
 
-use self::{activity::Activity, again::Again};
+use self::{activity::Activity, again::Again, vain::Vain};
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
@@ -44,6 +45,8 @@ pub struct Gossip {
     activity: BTreeMap<ChatId, Activity>,
     /// When what the logs lack is passed on again.
     again: BTreeMap<ChatId, Again>,
+    /// What came in vain.
+    vain: BTreeMap<ChatId, Vain>,
     /// When something is to be done, in steady time.
     due: Schedule<ChatId>,
 }

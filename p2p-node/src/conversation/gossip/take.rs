@@ -54,28 +54,47 @@ impl Conversations {
         if is_held || self.seen.contains(&message) {
             return Ok(());
         }
-        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-        let Processed::Application { sender, data, epoch: written_in } = group.preview(&message) else {
+        if self.gossip.vain.entry(chat).or_default().are_too_many(turn.now()) {
             return Ok(());
+        }
+        if !self.take_gossip(turn, cx, (topic, sealed), (chat, id, epoch), &message)? {
+            self.gossip.vain.entry(chat).or_default().note();
+        }
+        Ok(())
+    }
+
+    /// Takes a message that a member has made, whoever that is. Gives whether it is shown, or may come to count.
+    fn take_gossip(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (topic, sealed): (TopicId, &Bytes),
+        (chat, id, epoch): (ChatId, GroupId, u64),
+        message: &Bytes,
+    ) -> Result<bool, EngineError> {
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
+        let Processed::Application { sender, data, epoch: written_in } = group.preview(message) else {
+            return Ok(false);
         };
         // Who is not in the group any more writes nothing, in whatever epoch.
         let is_in = group.entry.has_member(&sender.device());
         let has_room = self.gossip.held.get(&chat).is_none_or(|held| held.has_room(&sender, sealed.len()));
         if written_in != epoch || !is_in || !has_room {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(kind) = self.kind_for(cx, chat, &sender) else { return Ok(()) };
-        let Ok(batch) = Batch::decode(&data, sender.device().tag()) else { return Ok(()) };
+        let Some(kind) = self.kind_for(cx, chat, &sender) else { return Ok(false) };
+        let Ok(batch) = Batch::decode(&data, sender.device().tag()) else { return Ok(false) };
         let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
         let may_count =
             |event: &&Event| self.may_be_new(chat, &sender, event.id) && may_send(kind, role, permissions, &event.body);
         let events: Vec<&Event> = batch.events.iter().filter(may_count).collect();
         if events.is_empty() {
             // Receipts are not passed on, what was taken before a crash is in the log, and what its author may not write is void there.
-            return Ok(());
+            return Ok(false);
         }
         let ids = self.show(turn, cx, (chat, id, epoch), &sender, &events)?;
-        self.keep_gossip(turn, (chat, hash), topic, &sender, (sealed, ids))
+        self.keep_gossip(turn, (chat, short_hash(message)), topic, &sender, (sealed, ids))?;
+        Ok(true)
     }
 
     /// Shows those messages of a batch that the log may come to have. Gives them.
