@@ -139,3 +139,33 @@ impl Conversations {
         Ok(next)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use starling_keys::DeviceKey;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_does_not_take_an_entry_is_asked_more_and_more_seldom() {
+        let mut entry = Entry {
+            topic: TopicId([1; 32]),
+            device: DeviceKey::from_seed(&[1; 32]).id(),
+            ids: BTreeSet::new(),
+            len: 1,
+            at_ms: 0,
+            since: 1_000_000,
+            appended_at: 0,
+            appends: 0,
+            over_at: 0,
+        };
+        assert_eq!(entry.append_at(0, 3), 1_000_000 + APPEND_FOR_OTHERS_MS + 3 * APPEND_TURN_MS);
+        let end = entry.since + 24 * 3_600_000;
+        while entry.append_at(0, 3) < end {
+            (entry.appended_at, entry.appends) = (entry.append_at(0, 3), entry.appends + 1);
+        }
+        assert!((20..40).contains(&entry.appends), "{}", entry.appends);
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use libp2p::{
-    Multiaddr,
+    Multiaddr, PeerId,
     core::ConnectedPoint,
     swarm::{ConnectionId, FromSwarm, NetworkBehaviour, behaviour::ConnectionEstablished},
 };
@@ -169,22 +169,39 @@ async fn who_hears_of_a_topic_later_is_met_all_the_same() {
     }
 }
 
+fn connect(gossip: &mut Gossip, id: usize, peer_id: PeerId) {
+    let endpoint = ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
+    gossip.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+        peer_id,
+        connection_id: ConnectionId::new_unchecked(id),
+        endpoint: &endpoint,
+        failed_addresses: &[],
+        other_established: 0,
+    }));
+}
+
+#[test]
+fn who_subscribes_again_and_again_is_met_once() {
+    let (key, member) = (GossipKey::from_secret(&[5; 32]), DeviceKey::from_seed(&[21; 32]).id());
+    let topic = Topic { key: key.clone(), members: BTreeSet::from([member]) };
+    let peer = peer_of(&member).unwrap();
+    let mut gossip = Gossip::new().unwrap();
+    gossip.set(key.topic(), Some(topic.clone()));
+    connect(&mut gossip, 1, peer);
+    let met = (0..100).filter(|_| gossip.on_subscribed(peer, key.topic())).count();
+    assert_eq!(met, 1);
+    // The engine has not heard of it since the topic was left.
+    gossip.set(key.topic(), None);
+    gossip.set(key.topic(), Some(topic));
+    assert!(gossip.on_subscribed(peer, key.topic()));
+}
+
 #[test]
 fn the_heartbeat_stands_still_without_neighbours_and_at_rest() {
     let (key, member) = (GossipKey::from_secret(&[4; 32]), DeviceKey::from_seed(&[19; 32]).id());
     let mut gossip = Gossip::new().unwrap();
     gossip.set(key.topic(), Some(Topic { key: key.clone(), members: BTreeSet::from([member]) }));
     assert!(!gossip.is_busy(Instant::now()), "nobody is there");
-    let endpoint = ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
-    let connect = |gossip: &mut Gossip, id, peer_id| {
-        gossip.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
-            peer_id,
-            connection_id: ConnectionId::new_unchecked(id),
-            endpoint: &endpoint,
-            failed_addresses: &[],
-            other_established: 0,
-        }));
-    };
     connect(&mut gossip, 1, peer_of(&DeviceKey::from_seed(&[20; 32]).id()).unwrap());
     assert!(!gossip.is_busy(Instant::now()), "somebody who is no member");
     connect(&mut gossip, 2, peer_of(&member).unwrap());

@@ -51,6 +51,9 @@ const FRAME_BURST: u64 = 4_000;
 /// The heartbeat goes on for so long after something has happened: what was written is told for three beats, and forgotten after five.
 const RESTS_AFTER: Duration = Duration::from_secs(15);
 
+/// A peer that subscribes to a topic once more within this time is not met again: each time the engine would look at what it may lack.
+const MEETS_AGAIN: Duration = Duration::from_secs(10);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -84,15 +87,26 @@ struct Peer {
     links: Vec<Link>,
     /// Frames that it may still send, and up to when that has grown.
     frames: (u64, Instant),
+    /// When it was met on topics of ours.
+    met: HashMap<TopicId, Instant>,
 }
 
 impl Peer {
     fn new() -> Self {
-        Self { links: Vec::new(), frames: (FRAME_BURST, Instant::now()) }
+        Self { links: Vec::new(), frames: (FRAME_BURST, Instant::now()), met: HashMap::new() }
     }
 
     fn open_links(&self) -> usize {
         self.links.iter().filter(|link| link.open).count()
+    }
+
+    /// Whether it is met on a topic: it was not a moment ago.
+    fn is_met(&mut self, now: Instant, id: TopicId) -> bool {
+        let is_met = self.met.get(&id).is_none_or(|at| now.saturating_duration_since(*at) >= MEETS_AGAIN);
+        if is_met {
+            self.met.insert(id, now);
+        }
+        is_met
     }
 
     fn may_send(&mut self, now: Instant) -> bool {
@@ -162,6 +176,9 @@ impl Gossip {
         self.shut_out.retain(|peer| self.members.contains(peer));
         if !stays {
             self.inner.unsubscribe(&name);
+            for peer in self.peers.values_mut() {
+                peer.met.remove(&id);
+            }
         }
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.admit(peer);
@@ -237,11 +254,11 @@ impl Gossip {
         }
     }
 
-    /// A peer has subscribed to a topic. Whether it is a member of it.
+    /// A peer has subscribed to a topic. Whether it is a member of it that is met now.
     fn on_subscribed(&mut self, peer: PeerId, id: TopicId) -> bool {
         let device = device_of(&peer);
         match device.and_then(|device| self.inspector.is_member(&id, &device)) {
-            Some(true) => true,
+            Some(true) => self.peers.get_mut(&peer).is_some_and(|known| known.is_met(Instant::now(), id)),
             // It may be ahead of us: what we do not take part in we cannot judge.
             None => false,
             Some(false) => {
