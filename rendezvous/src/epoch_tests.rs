@@ -9,7 +9,6 @@ use starling_wire::{
 };
 
 use crate::{
-    config::Limits,
     limits::{CANDIDATES_PER_AUTHOR, CANDIDATES_PER_LOG, PARTS_PER_AUTHOR, PARTS_PER_LOG},
     local::LocalServer,
     testing::{Client, Person, entry, log, refusal, server},
@@ -28,6 +27,7 @@ fn behind(last: u64, candidates: &[(u64, &str)]) -> ResponseBody {
     let entry = |(sequence, text): &(u64, &str)| LogEntry {
         sequence: *sequence,
         sealed: Bytes::copy_from_slice(text.as_bytes()),
+        stays: true,
     };
     ResponseBody::Behind(Behind { last, candidates: candidates.iter().map(entry).collect(), more: false })
 }
@@ -166,9 +166,7 @@ fn readers_count_all_parts_that_a_log_can_have() {
     let of_owner = MAX_DEVICES as u64 * PARTS_PER_AUTHOR;
     let parts = (PARTS_PER_LOG + of_owner) * (MAX_PART / 1024) as u64;
     assert!(PARTS_PER_AUTHOR >= MAX_PARTS as u64);
-    // Some may be stored as messages. Each takes at least what readers count.
-    let messages = Limits::default().log_bytes.max(Limits::default().log_entries * 1024) / 1024;
-    assert!(parts + messages * 3 / 4 <= u64::from(MAX_LOG_PARTS_KIB), "{parts}");
+    assert!(parts <= u64::from(MAX_LOG_PARTS_KIB), "{parts}");
 }
 
 #[tokio::test]

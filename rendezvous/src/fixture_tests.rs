@@ -177,7 +177,7 @@ async fn logs_and_inboxes_of_an_earlier_version_are_served_and_go_on() {
         assert_eq!(phone.read(&log(1)).await, [entry(1, "one"), entry(3, "three"), entry(4, "four")]);
 
         // What closed a log is a candidate now, and stays.
-        let end = LogEntry { sequence: 3, sealed: bytes("the end") };
+        let end = LogEntry { sequence: 3, sealed: bytes("the end"), stays: true };
         let behind = Behind { last: 4, candidates: vec![end], more: false };
         assert_eq!(phone.append(&log(2), &[b"late"]).await, ResponseBody::Behind(behind));
         phone.trim(&log(2), &[3, 4]).await;

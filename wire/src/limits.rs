@@ -26,9 +26,9 @@ pub const MAX_PART: usize = 127 * 1024;
 pub const MAX_PARTS: usize = MAX_LARGE.div_ceil(MAX_PART);
 /// Largest part as a log keeps it, padded and sealed.
 pub const MAX_PART_ENTRY: usize = 128 * 1024 + 64;
-/// Parts that count in a log, from its beginning, in KiB, each rounded up: more than a server takes, also of what is stored as messages, so that what a
-/// reader keeps is bounded, and the same for all. Their number would be used up by 512 parts of a byte.
-pub const MAX_LOG_PARTS_KIB: u32 = 96 * 1024;
+/// Parts that count in a log, from its beginning, in KiB, each rounded up: more than a server takes, so that what a reader keeps is bounded, and the
+/// same for all.
+pub const MAX_LOG_PARTS_KIB: u32 = 64 * 1024;
 /// Largest sealed entry that members pass on to one another: one that is padded to 64 KiB. Larger ones are read in the log.
 pub const MAX_GOSSIP_ENTRY: usize = 64 * 1024 + 64;
 /// Largest envelope of such an entry.

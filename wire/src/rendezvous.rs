@@ -537,6 +537,9 @@ pub struct LogEntry {
     /// The sealed bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub sealed: Bytes,
+    /// It is a candidate, or a part of one: nobody deletes it before it expires.
+    #[prost(bool, tag = "3")]
+    pub stays: bool,
 }
 
 /// Some entries of a log or inbox.

@@ -335,7 +335,7 @@ fn shows_instead(response: &mut Response, address: [u8; 32], sealed: &Bytes) {
     if let Some(ResponseBody::Page(page)) = &mut response.body
         && page.address == address[..]
     {
-        page.entries = vec![LogEntry { sequence: 1, sealed: sealed.clone() }];
+        page.entries = vec![LogEntry { sequence: 1, sealed: sealed.clone(), stays: false }];
     }
 }
 

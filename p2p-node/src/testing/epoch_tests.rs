@@ -45,13 +45,24 @@ pub(super) fn append(world: &mut World, who: Who, other: Who, candidate: bool, c
 
 /// The same of any conversation; whether its home is there.
 pub(super) fn append_in(world: &mut World, who: Who, chat: ChatId, candidate: bool, content: &LogContent) -> bool {
+    let part = matches!(content, LogContent::Part(_));
+    append_as(world, (who, chat), content, &LogRequest { candidate, part, insist: true, ..LogRequest::default() })
+}
+
+/// The same, with whatever the server is to make of it.
+pub(super) fn append_as(
+    world: &mut World,
+    (who, chat): (Who, ChatId),
+    content: &LogContent,
+    request: &LogRequest,
+) -> bool {
     let mut is_sent = false;
     world.modified(who, |engine, turn| {
         let group = engine.active_group(chat).unwrap();
         let keys = engine.conversations.groups.get(&group).unwrap().current_keys().unwrap();
         let home = engine.conversations.groups.home_of(group).unwrap();
         let entries = vec![keys.seal_entry(&content.to_bytes())];
-        let request = LogRequest { entries, candidate, insist: true, ..LogRequest::default() };
+        let request = LogRequest { entries, ..request.clone() };
         is_sent = engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing);
     });
     is_sent

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use starling_wire::{
     LogContent, MAX_GROUP_ACCOUNTS, PartNames, Piece, Role, cut,
     limits::{MAX_LARGE, MAX_LOG_PARTS_KIB},
+    rendezvous::LogRequest,
 };
 
 use super::{
-    epoch_tests::append_in,
+    epoch_tests::{append_as, append_in},
     world::{Who, World},
 };
 use crate::{
@@ -133,6 +134,24 @@ fn parts_that_are_missing_late_or_changed_make_no_commit() {
     world.say_in(carol, chat, "after it").unwrap();
     world.pass(20_000);
     assert!(there.iter().all(|who| world.texts_in(*who, chat).last().unwrap() == "after it"));
+}
+
+#[test]
+fn parts_that_their_author_can_delete_count_for_nobody() {
+    let mut world = World::new(54);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    let (part, before) = (Bytes::from(vec![1; 64]), world.epoch_in(people[1], chat));
+    let (content, names) = (LogContent::Part(part.clone()), LogContent::LargeCandidate(PartNames::of(&[part])));
+    for content in [&content, &names] {
+        assert!(append_as(&mut world, (people[2], chat), content, &LogRequest::default()));
+    }
+    world.pass(5_000);
+    assert_eq!(parts_read(&world, people[1], chat), 0);
+    assert_eq!(world.epoch_in(people[1], chat), before);
+    assert!(append_in(&mut world, people[2], chat, false, &content));
+    world.pass(5_000);
+    assert_eq!(parts_read(&world, people[1], chat), 1);
 }
 
 #[test]

@@ -175,5 +175,5 @@ impl Liar {
 /// Entries from a place on, counted from 1.
 fn numbered(shown: &[Bytes], after: usize) -> Vec<LogEntry> {
     let entries = shown.iter().enumerate().skip(after);
-    entries.map(|(at, sealed)| LogEntry { sequence: at as u64 + 1, sealed: sealed.clone() }).collect()
+    entries.map(|(at, sealed)| LogEntry { sequence: at as u64 + 1, sealed: sealed.clone(), stays: true }).collect()
 }

@@ -58,9 +58,10 @@ impl Services {
     }
 
     /// New entries of a log.
-    pub fn new_entries(&self, log: Key, from: SubscriberId, entries: &[Entry]) {
+    pub fn new_entries(&self, log: Key, from: SubscriberId, entries: &[Entry], stay: bool) {
         let large = entries.iter().map(|e| e.sealed.len()).sum::<usize>() > PUSH_BYTES;
-        let answer = ResponseBody::Page(if large { page(&log, &[], true) } else { page(&log, entries, false) });
+        let answer =
+            ResponseBody::Page(if large { page(&log, &[], true) } else { log_page(&log, entries, false, |_| stay) });
         self.pass_on(log, from, &answer);
     }
 
@@ -123,12 +124,18 @@ impl Services {
     }
 }
 
-/// A page of entries.
+/// A page of entries, none of which is a candidate.
 pub fn page(address: &[u8], entries: &[Entry], more: bool) -> Page {
-    Page { address: bytes::Bytes::copy_from_slice(address), entries: entries.iter().map(log_entry).collect(), more }
+    log_page(address, entries, more, |_| false)
+}
+
+/// A page of entries, of which those stay of these numbers.
+pub fn log_page(address: &[u8], entries: &[Entry], more: bool, stays: impl Fn(u64) -> bool) -> Page {
+    let entries = entries.iter().map(|entry| log_entry(entry, stays(entry.sequence))).collect();
+    Page { address: bytes::Bytes::copy_from_slice(address), entries, more }
 }
 
 /// An entry as it is sent.
-pub fn log_entry(entry: &Entry) -> LogEntry {
-    LogEntry { sequence: entry.sequence, sealed: entry.sealed.clone() }
+pub fn log_entry(entry: &Entry, stays: bool) -> LogEntry {
+    LogEntry { sequence: entry.sequence, sealed: entry.sealed.clone(), stays }
 }

@@ -266,6 +266,7 @@ pub async fn each_author_has_its_own_parts(streams: &dyn Streams) {
     streams.append(id, None, commit, ROOMY).await.unwrap();
     let head = streams.append(id, None, texts(&["k"]), ROOMY).await.unwrap().head;
     assert_eq!(head.candidates_between(0, u64::MAX).collect::<Vec<_>>(), [8]);
+    assert!((1..=8).all(|sequence| head.stays(sequence)) && !head.stays(9));
     assert_eq!((head.of_authors().0, head.messages()), (8, (1, 1)));
     for eraser in [None, Some([1; 32])] {
         let all = Selection::Each { sequences: (1..=8).collect(), eraser };

@@ -85,6 +85,9 @@ pub struct Head {
     /// What each author has of them.
     #[prost(message, repeated, tag = "10")]
     pub authors: Vec<AuthorUse>,
+    /// The sequence numbers of parts of candidates, in their order.
+    #[prost(uint64, repeated, tag = "11")]
+    pub parts: Vec<u64>,
 }
 
 /// What an author has of a stream's candidates.
@@ -150,6 +153,12 @@ impl Head {
         closing.into_iter().chain(self.candidates.iter().copied()).filter(move |n| *n > after && *n < before)
     }
 
+    /// Whether an entry is a candidate, or a part of one, which nobody deletes.
+    pub fn stays(&self, sequence: u64) -> bool {
+        let is_closing = self.closed > 0 && self.closed == sequence;
+        is_closing || self.candidates.contains(&sequence) || self.parts.contains(&sequence)
+    }
+
     /// All that is stored of the stream, as [`Removed::cost`].
     pub fn cost(&self) -> u64 {
         cost(1, self.count, self.bytes)
@@ -188,9 +197,8 @@ impl Head {
     pub(super) fn count_candidates(&mut self, batch: &Batch) {
         let Some(author) = batch.candidate.or(batch.part) else { return };
         let new = batch.entries.len() as u64;
-        if batch.candidate.is_some() {
-            self.candidates.extend((self.last + 1..).take(batch.entries.len()));
-        }
+        let numbers = if batch.candidate.is_some() { &mut self.candidates } else { &mut self.parts };
+        numbers.extend((self.last + 1..).take(batch.entries.len()));
         if !self.authors.iter().any(|known| known.is(author)) {
             self.authors.push(AuthorUse { tag: author.tag, is_owner: author.is_owner, ..AuthorUse::default() });
         }
@@ -209,6 +217,7 @@ impl Head {
     pub(super) fn forget_candidate(&mut self, sequence: u64) {
         let candidates = self.candidates.len();
         self.candidates.retain(|candidate| *candidate != sequence);
+        self.parts.retain(|part| *part != sequence);
         let was_last = self.candidates.is_empty() && candidates > 0;
         if was_last || self.count == 0 {
             self.authors.clear();

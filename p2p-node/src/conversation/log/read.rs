@@ -208,6 +208,8 @@ impl Conversations {
                     }
                     Taken::Commit
                 }
+                // What its author can delete does not count: who reads the log later would not find it.
+                Some(Ok(LogContent::Part(_) | LogContent::LargeCandidate(_))) if !entry.stays => Taken::Nothing,
                 Some(Ok(LogContent::Part(part))) => {
                     self.keep_part(turn, (id, epoch), entry.sequence, part)?;
                     Taken::Nothing

@@ -14,7 +14,7 @@ use starling_wire::{
 use super::{
     Services, directory,
     log::quota::messages_share,
-    presence::{log_entry, page},
+    presence::{log_entry, log_page},
     rates,
     session::{Rejected, Session, key},
 };
@@ -106,7 +106,7 @@ async fn unread(services: &Services, id: StreamId, head: &Head, after: u64, befo
         if behind.more {
             break;
         }
-        behind.candidates.push(log_entry(&entry));
+        behind.candidates.push(log_entry(&entry, true));
     }
     Ok(behind)
 }
@@ -221,7 +221,7 @@ pub async fn append(session: &mut Session, request: LogRequest) -> Result<Respon
     let first = last + 1 - request.entries.len() as u64;
     let entries: Vec<Entry> =
         request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
-    services.new_entries(address, session.id, &entries);
+    services.new_entries(address, session.id, &entries, request.candidate || request.part);
     let behind = unread(services, id, &head, request.after, first).await?;
     Ok(match behind.candidates.is_empty() {
         true => ResponseBody::Appended(last),
@@ -281,9 +281,12 @@ pub async fn read(session: &mut Session, request: LogRequest) -> Result<Response
         session.followed.insert(address);
         session.services.follow(session.id, address, request.unseen);
     }
-    let Page { entries, more } = streams.read(StreamId::log(address), request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
+    let id = StreamId::log(address);
+    let Page { entries, more } = streams.read(id, request.after, PAGE_ENTRIES, PAGE_BYTES).await?;
+    // After that: what is in the page is in the head.
+    let head = streams.head(id).await?.unwrap_or_default();
     session.services.metrics.fetched.inc_by(entries.len() as u64);
-    Ok(ResponseBody::Page(page(&address, &entries, more)))
+    Ok(ResponseBody::Page(log_page(&address, &entries, more, |sequence| head.stays(sequence))))
 }
 
 pub async fn trim(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
