@@ -1,7 +1,8 @@
 //! What is passed on again while a log cannot be reached: who comes then lacks what was written before.
 //!
-//! It goes out in parts, the oldest first. gossipsub itself passes nothing on that it has seen within two minutes; so after that time all goes out
-//! once more, for who was met meanwhile. With nobody met there is nothing to do.
+//! It goes out in parts, the oldest first. gossipsub itself passes nothing on that it has seen within two minutes; so after that time what others have
+//! written goes out once more, for who was met meanwhile. What is ours is sealed again each time, and so new to it. With nobody met there is nothing
+//! to do.
 
 use starling_wire::TopicId;
 
@@ -35,6 +36,12 @@ impl Again {
     fn note_met(&mut self, now: u64) {
         self.met_at = now;
         self.due = Some(self.due.map_or(now, |due| due.min(now)).max(self.not_before));
+    }
+
+    /// Whether the part that goes out now is of a round that repeats one.
+    fn is_repeat(&self, now: u64) -> bool {
+        let began_at = if self.passed == 0 { now } else { self.began_at };
+        began_at >= self.met_at + GOSSIP_REPEAT_MS
     }
 
     /// How much went out in this round before the part that goes out now.
@@ -97,7 +104,12 @@ impl Conversations {
             self.gossip.again.remove(&chat);
             return Ok(None);
         };
-        let (topic, all) = (key.topic(), self.lacking(chat, (id, epoch), key.topic()));
+        let topic = key.topic();
+        let is_repeat = self.gossip.again.get(&chat).is_some_and(|again| again.is_repeat(now));
+        let mut all = self.lacking(chat, (id, epoch), topic);
+        if is_repeat {
+            all.retain(|lacking| matches!(lacking, Lacking::OfOthers(_)));
+        }
         let again = self.gossip.again.entry(chat).or_default();
         let from = again.begin_part(now);
         let part: Vec<&Lacking> = all.iter().skip(from).take(MAX_GOSSIP_AGAIN).collect();

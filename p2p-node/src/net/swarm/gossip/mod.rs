@@ -7,8 +7,8 @@
 //! Its heartbeat is a timer that would wake the machine up every second. It goes on only while there are neighbours, and for a moment after something
 //! has come from one of them or has gone to one: what it does (telling others what was written, mending the mesh) has no use at rest.
 //!
-//! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] and the budgets of the `Inspector` before gossipsub looks at it, as
-//! that keeps what it has seen; and judged by the `Inspector` after that.
+//! Nothing here waits. What a neighbour brings is bounded by [`FRAMES_PER_SECOND`] and the budgets of the `Inspector` before gossipsub looks at it,
+//! as that keeps what it has seen; and judged by the `Inspector` after that.
 
 #[cfg(test)]
 mod gossip_tests;
