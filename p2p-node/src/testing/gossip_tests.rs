@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use starling_wire::{GossipKey, Role};
+use starling_wire::{Batch, Body, Clock, Event, EventId, GossipKey, Role, Text};
 
 use super::world::{Who, World};
 use crate::{
@@ -302,6 +302,31 @@ fn what_its_author_may_not_write_any_more_is_not_shown() {
     assert_eq!(world.gossip.taken, taken + 1, "the topic before is kept for a time");
     assert!(world.texts_in(alice, chat).is_empty());
     assert!(world.engine(alice).conversations.chats.get(&chat).unwrap().provisional.is_empty());
+}
+
+#[test]
+fn of_two_messages_with_one_number_one_is_shown() {
+    let (mut world, people, chat) = gossiping(22, 3);
+    let (alice, bob) = (people[0], people[1]);
+    lose_home(&mut world);
+    let mut made = None;
+    world.begin_modified(bob, |engine, turn| {
+        let (id, mls, now) = (engine.active_group(chat).unwrap(), engine.mls.clone(), turn.agreed_ms());
+        let device = engine.account.device().tag();
+        let event = |(text, after): (&str, u64)| Event {
+            id: EventId { clock: Clock::at(now + after), device, sequence: 1_000 },
+            body: Body::Text(Text { text: text.into(), ..Text::default() }),
+        };
+        let batch = Batch { events: [("this", 0), ("that", 1)].map(event).to_vec(), ..Batch::default() };
+        let mut group = engine.conversations.open(turn, &mls, id).unwrap().unwrap();
+        let message = group.encrypt(&batch.encode()).unwrap();
+        let keys = group.entry.current_keys().unwrap();
+        made = keys.gossip.seal(&keys.seal_entry(&message)).map(|envelope| (keys.gossip.topic(), envelope));
+    });
+    let (topic, envelope) = made.unwrap();
+    world.bring(bob, alice, topic, envelope);
+    world.pass(1_000);
+    assert_eq!(world.texts_in(alice, chat), ["this"]);
 }
 
 #[test]

@@ -150,6 +150,8 @@ impl Gossip {
                 state.provisional.extend(&entry.ids);
             }
             gossip.hold(chat, hash, entry);
+            // It may have come to its end meanwhile, also in a group that nothing else looks at.
+            gossip.due.set(chat, Some(0));
         }
         Ok(gossip)
     }

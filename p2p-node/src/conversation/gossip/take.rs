@@ -87,7 +87,10 @@ impl Conversations {
         let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
         let may_count =
             |event: &&Event| self.may_be_new(chat, &sender, event.id) && may_send(kind, role, permissions, &event.body);
-        let events: Vec<&Event> = batch.events.iter().filter(may_count).collect();
+        // Of two with one number the first counts in the log.
+        let mut numbers = self.shown_numbers(chat, sender.device().tag());
+        let is_first = |event: &&Event| numbers.insert(event.id.sequence);
+        let events: Vec<&Event> = batch.events.iter().filter(may_count).filter(is_first).collect();
         if events.is_empty() {
             // Receipts are not passed on, what was taken before a crash is in the log, and what its author may not write is void there.
             return Ok(false);
@@ -163,8 +166,13 @@ impl Conversations {
         let is_taken = state.roster.device(&sender.device()).is_some_and(|row| {
             id.sequence <= row.received || ranges::contain(&row.early, id.sequence) || !row.counts(id.sequence)
         });
-        let same = |other: &EventId| (other.device, other.sequence) == (id.device, id.sequence);
-        id.sequence != 0 && !is_taken && !state.provisional.iter().any(same)
+        id.sequence != 0 && !is_taken
+    }
+
+    /// The numbers of a device's messages that are shown and not final.
+    fn shown_numbers(&self, chat: ChatId, tag: [u8; 8]) -> BTreeSet<u64> {
+        let shown = self.chats.get(&chat).into_iter().flat_map(|state| &state.provisional);
+        shown.filter(|id| id.device == tag).map(|id| id.sequence).collect()
     }
 
     /// Keeps an entry until the log has it.
