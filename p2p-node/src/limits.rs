@@ -102,6 +102,8 @@ pub const SHOWN_WAY_MS: u64 = 10_000;
 pub const MAX_SHOWN_WAITING: usize = 64;
 /// Members of a group that are asked at most at a time.
 pub const MAX_SEEKS: usize = 16;
+/// Accounts of which a group remembers that they have ceased to be owners; of more it forgets the first.
+pub const MAX_FORMER_OWNERS: usize = 64;
 /// Messages that cannot be read make us compare epochs with a member at most this often.
 pub const ASK_AGAIN_MS: u64 = 10_000;
 /// What we have followed is left in the inboxes of members who were not heard in the new epoch for so long: in most cases they are by then.

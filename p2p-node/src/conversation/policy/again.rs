@@ -1,13 +1,13 @@
 //! Groups that are entered again: by the group's door, or by the way that a member shows to where it is.
 
 use starling_keys::AccountId;
-use starling_wire::{Door, Policy, Role};
+use starling_wire::{Door, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry};
 use crate::{
     api::types::{ChatId, TransientEvent},
     conversation::{Conversations, context::Context, group::GroupId, outbox::LOST_EPOCH},
-    limits::REENTER_MS,
+    limits::{MAX_FORMER_OWNERS, REENTER_MS},
     mls::LiveGroup,
     store::{GoneRow, IntentKind, OfferedDoor},
     turn::{EngineError, Fact, Turn},
@@ -27,6 +27,25 @@ impl PolicyEntry {
             barred.contains(&row.account) || now.removed.iter().any(|account| row.account == account[..])
         };
         self.row.gone.retain(is_kept);
+    }
+
+    /// Remembers as which members accounts have ceased to be owners by commits that this device has followed: each has wanted that itself, as no
+    /// valid commit ends it for another.
+    pub(super) fn note_former_owners(&mut self, now: &Policy) {
+        let Some(before) = &self.policy else { return };
+        let owners = |policy: &Policy| -> Vec<PolicyMember> {
+            policy.members.iter().filter(|member| member.role == Role::Owner).copied().collect()
+        };
+        let (were, are) = (owners(before), owners(now));
+        let has = |owners: &[PolicyMember], account: &[u8]| owners.iter().any(|owner| owner.account[..] == *account);
+        let former = &mut self.row.former_owners;
+        // Somebody has made it an owner again.
+        former.retain(|row| !has(&are, &row.account) || has(&were, &row.account));
+        for owner in were.iter().filter(|owner| !has(&are, &owner.account)) {
+            former.retain(|row| row.account != owner.account);
+            former.push(GoneRow { account: owner.account.to_vec(), since: owner.since });
+        }
+        former.drain(..former.len().saturating_sub(MAX_FORMER_OWNERS));
     }
 
     /// Who is not a member any more, or was let in again, keeps nobody from writing.
@@ -183,5 +202,44 @@ impl Conversations {
         self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;
         self.chats.lose_receipts(turn, chat);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_ceased_to_be_an_owner_is_remembered_until_it_is_one_again() {
+        let (alice, bob) = ([1; 32], [2; 32]);
+        let mut policy = Policy::new([7; 16], "ops".into(), alice);
+        let member = |role| PolicyMember { account: bob, role, by: alice, since: 3 };
+        policy.members.push(member(Role::Owner));
+        let with_bob = |role| Policy { members: vec![policy.members[0], member(role)], ..policy.clone() };
+        let mut entry = PolicyEntry::default();
+        entry.set_policy(with_bob(Role::Owner));
+        let mut moved = |to: Policy| {
+            entry.note_former_owners(&to);
+            entry.set_policy(to);
+            entry.row.former_owners.iter().map(|row| (row.account.clone(), row.since)).collect::<Vec<_>>()
+        };
+        let remembered = [(bob.to_vec(), 3)];
+        assert_eq!(moved(with_bob(Role::Reader)), remembered);
+        assert_eq!(moved(with_bob(Role::Member)), remembered);
+        assert!(moved(with_bob(Role::Owner)).is_empty());
+        // It leaves.
+        assert_eq!(moved(Policy { members: vec![policy.members[0]], ..policy.clone() }), remembered);
+    }
+
+    #[test]
+    fn who_was_an_owner_still_where_this_device_has_come_to_is_remembered_there() {
+        let (alice, bob) = ([1; 32], [2; 32]);
+        let mut policy = Policy::new([7; 16], "ops".into(), alice);
+        policy.members.push(PolicyMember { account: bob, role: Role::Owner, by: alice, since: 3 });
+        let mut entry = PolicyEntry::default();
+        entry.row.former_owners.push(GoneRow { account: bob.to_vec(), since: 3 });
+        entry.set_policy(policy.clone());
+        entry.note_former_owners(&policy);
+        assert_eq!(entry.row.former_owners.len(), 1);
     }
 }

@@ -35,7 +35,7 @@ use crate::{
         types::{ChatId, ChatKind, Joining},
     },
     limits::MAX_GROUP_CHATS,
-    store::{IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
+    store::{GoneRow, IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
     turn::{EngineError, Schedule, Tracked, Turn},
 };
 
@@ -201,6 +201,11 @@ impl Policies {
     /// Until when a group is not entered again, in steady time.
     pub(super) fn rests_until(&self, chat: &ChatId) -> u64 {
         self.of.get(chat).map_or(0, |entry| entry.rests_until)
+    }
+
+    /// As which members accounts have ceased to be owners of a group where this device was.
+    pub(super) fn former_owners(&self, chat: &ChatId) -> &[GoneRow] {
+        self.of.get(chat).map(|entry| entry.row.former_owners.as_slice()).unwrap_or_default()
     }
 
     /// It is not entered again by its door.

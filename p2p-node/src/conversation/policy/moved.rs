@@ -132,6 +132,10 @@ impl Conversations {
         entry.tell_links(turn, chat, &policy)?;
         let link_is_lost = entry.settle_links(&policy, is_shut);
         entry.note_gone(&policy);
+        // What leads to where this device enters it has not followed.
+        if !entered {
+            entry.note_former_owners(&policy);
+        }
         let was_barred = !entry.row.barred.is_empty();
         entry.unbar(&policy);
         let is_free = was_barred && entry.row.barred.is_empty();

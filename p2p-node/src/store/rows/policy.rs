@@ -55,6 +55,9 @@ pub struct PolicyRow {
     /// Somebody is to be told the ways into the community's channels.
     #[prost(bool, tag = "21")]
     pub tell_ways: bool,
+    /// As which members accounts have ceased to be owners where this device was.
+    #[prost(message, repeated, tag = "22")]
+    pub former_owners: Vec<GoneRow>,
 }
 
 /// A link that this device has made. By whom it is used up, or whether it counts, is in the policy.
@@ -129,7 +132,7 @@ pub struct AuditRow {
     pub before: Vec<u8>,
 }
 
-/// An account that was removed from a group.
+/// An account that was removed from a group, or is no owner of it any more.
 #[derive(Clone, PartialEq, Message)]
 pub struct GoneRow {
     /// The account.
