@@ -45,7 +45,7 @@ pub async fn links(global: &Global, client: &Client, command: GroupLinks) -> Cli
         GroupLinks::List { group } => {
             let found = find_group(client, &group).await?;
             for link in client.call(Links { group: found.id }).await? {
-                if global.json { print_object(&link)? } else { print(line_of(&link))? }
+                if global.json { print_object(&link)? } else { show_link(&link)? }
             }
             Ok(())
         }
@@ -104,13 +104,19 @@ async fn show_new(global: &Global, client: &Client, group: &Group, made: &GroupL
     Ok(())
 }
 
-fn line_of(link: &GroupLink) -> String {
-    let uses = link.uses.map_or("any number of uses".to_owned(), |uses| format!("{uses} uses left"));
+/// A link as two lines: what it lets in, and how it is written.
+fn show_link(link: &GroupLink) -> CliResult {
+    let uses = match link.uses {
+        None => "any number of uses".to_owned(),
+        Some(1) => "1 use left".to_owned(),
+        Some(uses) => format!("{uses} uses left"),
+    };
     let expires = link.expires_at.as_ref().map_or("no end".to_owned(), |at| format!("until {}", at.as_str()));
     let approval = if link.approval { "approval" } else { "open" };
     let by = link.by.name.as_deref().unwrap_or(link.by.account.as_str());
     let written = link.link.as_deref().unwrap_or("made on another device");
-    format!("{}  {approval:<8}  {uses}, {expires}, by {}\n  {written}", link.id, safe_line(by))
+    print(format!("{}  {approval:<8}  {uses}, {expires}, by {}", link.id, safe_line(by)))?;
+    print(format!("  {written}"))
 }
 
 /// The id of a link, by itself, the id, or the beginning of that.
