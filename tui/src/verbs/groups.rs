@@ -212,7 +212,8 @@ async fn reports(global: &Global, client: &Client, group: &str) -> CliResult {
         let reason = report.reason.as_deref().map(|reason| format!(": {}", safe_line(reason))).unwrap_or_default();
         print(format!("{}  {} reports {}{reason}", report.at.as_str(), name(&report.by), name(&report.author)))?;
         let proof = if report.confirmed { "" } else { "  (not confirmed: this device does not have the message)" };
-        print(format!("  {}{proof}\n  {}", safe_line(&report.text), report.message))?;
+        print(format!("  {}{proof}", safe_line(&report.text)))?;
+        print(format!("  {}", report.message))?;
     }
     Ok(())
 }
