@@ -161,6 +161,22 @@ async fn comes_in(client: &Client, group: &str) -> CliResult<Standing> {
     }
 }
 
+/// Waits until this device has entered a group whose invitation was accepted: what others write until then is not for it.
+pub async fn accepted(global: &Global, client: &Client, group: Group) -> CliResult {
+    let standing = comes_in(client, &format!("id:{}", group.id)).await?;
+    let name = safe_line(&group.name);
+    if matches!(standing, Standing::Left | Standing::Removed | Standing::Declined) {
+        return Err(CliError::new("refused", 6, format!("the invitation into #{name} holds no more")));
+    }
+    if global.json {
+        return print_object(&GroupDone { group: group.id, done: "accepted".into() });
+    }
+    print(match standing {
+        Standing::Member => format!("you are in #{name}"),
+        _ => format!("noted: you come into #{name} as soon as its rendezvous can be reached"),
+    })
+}
+
 fn joined(global: &Global, preview: &GroupPreview, standing: Standing) -> CliResult {
     let name = safe_line(&preview.name);
     if matches!(standing, Standing::Left | Standing::Removed | Standing::Declined) {

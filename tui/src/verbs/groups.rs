@@ -91,7 +91,7 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Accept { group } => {
             let found = find_invitation(client, &group).await?;
             client.call(Accept { group: found.id.clone() }).await?;
-            done(global, found, "accepted")
+            group_links::accepted(global, client, found).await
         }
         Groups::Decline { group, block } => {
             let found = find_invitation(client, &group).await?;
