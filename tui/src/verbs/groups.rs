@@ -117,12 +117,12 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Topic { group, text } => {
             let found = find_group(client, &group).await?;
             client.call(SetTopic { group: found.id.clone(), topic: text }).await?;
-            done(global, found, "topic")
+            changed(global, client, &found, (&[], "topic"), |_| true).await
         }
         Groups::Rename { group, name } => {
             let found = find_group(client, &group).await?;
             client.call(Rename { group: found.id.clone(), name }).await?;
-            done(global, found, "renamed")
+            changed(global, client, &found, (&[], "renamed"), |_| true).await
         }
     }
 }
@@ -340,7 +340,7 @@ pub(super) async fn changed(
             let name = safe_line(&group.name);
             print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached"))
         }
-        (false, "role" | "settings") => print("done"),
+        (false, "role" | "settings" | "topic") => print("done"),
         (false, done) => print(done),
     }
 }
