@@ -426,13 +426,15 @@ fn show(global: &Global, group: &Group) -> CliResult {
     print(format!("you           {}", group.role.map_or(group.standing.as_str(), |role| role.as_str())))?;
     for member in &group.members {
         let devices = match member.devices {
+            // Who is in a group knows which devices are; others have heard of its members alone.
+            0 if group.standing != Standing::Member => String::new(),
             0 => "invited".to_owned(),
             1 => "1 device".to_owned(),
             n => format!("{n} devices"),
         };
         let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
         let online = if member.online { " · online" } else { "" };
-        print(format!("  {name:<24} {:<10} {devices}{online}", member.role.as_str()))?;
+        print(format!("  {name:<24} {:<10} {devices}{online}", member.role.as_str()).trim_end())?;
     }
     let online = group.members.iter().filter(|member| member.online).count();
     if online > 0 {
