@@ -279,8 +279,29 @@ async fn banned(client: &Client, group: &Group, who: &str) -> CliResult<AccountI
         .map(|b| b.account.clone());
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
-        _ => Ok(find(client, who).await?.account),
+        _ => outside(client, group, who).await,
     }
+}
+
+/// Somebody who is not in a group, or not any more: a contact, or anybody by account.
+async fn outside(client: &Client, group: &Group, who: &str) -> CliResult<AccountId> {
+    match find(client, who).await {
+        Err(error) if error.code == "not_found" => {
+            let name = who.strip_prefix('@').unwrap_or(who);
+            if is_account(name) {
+                return Ok(name.into());
+            }
+            let text = format!("nobody called “{}” is in #{}", safe_line(name), safe_line(&group.name));
+            Err(CliError::not_found(text)
+                .hint("`starling group show` names the members; name who is gone by account: `starling group audit`"))
+        }
+        found => Ok(found?.account),
+    }
+}
+
+/// Whether a text is written as accounts are.
+fn is_account(text: &str) -> bool {
+    text.len() == 52 && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
 }
 
 fn done(global: &Global, group: Group, what: &str) -> CliResult {
@@ -379,7 +400,7 @@ async fn member(client: &Client, group: &Group, who: &str) -> CliResult<AccountI
     let found: Vec<&GroupMember> = group.members.iter().filter(fits).collect();
     match found.as_slice() {
         [one] => Ok(one.account.clone()),
-        [] => Ok(find(client, who).await?.account),
+        [] => outside(client, group, who).await,
         several => {
             let accounts: Vec<&str> = several.iter().map(|m| m.account.as_str()).collect();
             Err(CliError::usage(format!("several members are called {}", safe_line(name)))
