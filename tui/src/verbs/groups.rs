@@ -55,14 +55,14 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         }
         Groups::Remove { group, who } => {
             let found = find_group(client, &group).await?;
-            let account = member(client, &found, &who).await?;
+            let account = other_member(client, &found, &who).await?;
             client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
             let gone = |group: &Group| !is_member(group, &account, None);
             changed(global, client, &found, (std::slice::from_ref(&account), "removed"), gone).await
         }
         Groups::Ban { group, who } => {
             let found = find_group(client, &group).await?;
-            let account = member(client, &found, &who).await?;
+            let account = other_member(client, &found, &who).await?;
             client.call(Ban { group: found.id.clone(), account: account.clone() }).await?;
             let is_banned = |group: &Group| group.banned.iter().any(|banned| banned.account == account);
             changed(global, client, &found, (std::slice::from_ref(&account), "banned"), is_banned).await
@@ -280,6 +280,15 @@ async fn banned(client: &Client, group: &Group, who: &str) -> CliResult<AccountI
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),
         _ => outside(client, group, who).await,
+    }
+}
+
+/// A member who is to go: nobody removes themselves.
+async fn other_member(client: &Client, group: &Group, who: &str) -> CliResult<AccountId> {
+    let account = member(client, group, who).await?;
+    match group.members.iter().any(|m| m.own && m.account == account) {
+        true => Err(CliError::usage("that is you").hint("`starling group leave` leaves a group")),
+        false => Ok(account),
     }
 }
 
