@@ -117,7 +117,7 @@ fn moderators_remove_members_and_delete_what_they_have_written() {
         let deleted = world.messages_in(*who, chat).iter().filter(|m| m.deleted).map(|m| m.id).collect::<Vec<_>>();
         assert_eq!(deleted, [of_member], "{who}");
     }
-    assert_eq!(world.wish_out(people[1], chat, people[0]), refused(GroupRefusal::LastOwner));
+    assert_eq!(world.wish_out(people[1], chat, people[0]), refused(GroupRefusal::Role));
     world.wish_out(people[1], chat, people[2]).unwrap();
     world.pass(10_000);
     assert_eq!(world.standing(people[2], chat), Some(Standing::Removed));
