@@ -58,6 +58,10 @@ fn step(reason: &str) -> Option<Step> {
             "make somebody else an owner before: starling group role",
         ),
         "banned" => ("`starling group unban '#GROUP' @WHO` lifts the ban", "/unban lifts the ban"),
+        "setting" => (
+            "roles are member at the lowest, for --comment reader; slow mode is a day at most, lifetime 366 days",
+            "roles are member at the lowest, for comment reader; slow mode is a day at most, lifetime 366 days",
+        ),
         "old_group" => ("make another group with `starling group new`", "make another group with /group"),
         "community" => (
             "name the community: `starling group show` of the channel says which it is",
