@@ -258,7 +258,7 @@ pub fn words_of_audit(
         AuditAction::Unbanned => format!("{by} lifted the ban of {whom}"),
         AuditAction::Setting => {
             let word = |word: &Option<String>| safe_line(word.as_deref().unwrap_or_default());
-            format!("{by} set {} to {}", word(&entry.setting), word(&entry.value))
+            format!("{by} set {} to {}", word(&entry.setting).replace('_', "-"), word(&entry.value))
         }
         AuditAction::LinkMade => format!("{by} made the link {}", link()),
         AuditAction::LinkEnded => format!("{by} ended the link {}", link()),
@@ -368,7 +368,7 @@ pub(super) async fn changed(
     match (now.changing, done) {
         (true, _) => {
             let name = safe_line(&group.name);
-            print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached"))
+            print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached and has room for it"))
         }
         (false, "role" | "settings" | "topic") => print("done"),
         (false, done) => print(done),
