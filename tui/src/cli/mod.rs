@@ -170,6 +170,9 @@ pub enum Verb {
         command: Groups,
     },
     /// Communities: groups with channels that have their members and roles.
+    #[command(
+        after_help = "What groups have, communities have, too, by the same commands: `starling group ban`, `unban`, `link`, `requests`, `settings` and `audit`."
+    )]
     Community {
         #[command(subcommand)]
         command: Communities,
