@@ -194,9 +194,9 @@ requests! {
         comment: Option<Role>,
         /// Seconds between two messages of an account; 0 for none.
         slow_mode: Option<u32>,
-        /// Seconds for which messages are kept; 0 for ever.
+        /// Seconds for which messages are to be kept; 0 for ever. No program deletes them yet.
         lifetime: Option<u32>,
-        /// Whether newcomers see what was written before.
+        /// Whether newcomers are to see what was written before. No program shows it to them yet.
         history: Option<bool>,
     }
 

@@ -98,10 +98,10 @@ pub struct GroupPolicy {
     /// Seconds between two messages of an account; 0 for none.
     #[serde(default)]
     pub slow_mode: u32,
-    /// Seconds for which messages are kept; 0 for ever.
+    /// Seconds for which messages are to be kept; 0 for ever. No program deletes them yet.
     #[serde(default)]
     pub lifetime: u32,
-    /// Whether newcomers see what was written before.
+    /// Whether newcomers are to see what was written before. No program shows it to them yet.
     #[serde(default)]
     pub history: bool,
     /// An older version has made the group: none of this can be changed, nor can anybody be banned.

@@ -247,11 +247,11 @@ pub struct Settings {
     /// How long everybody waits between two messages; 0 for not at all.
     #[arg(long, value_name = "SECONDS")]
     pub slow_mode: Option<u32>,
-    /// How long messages are kept; 0 for ever.
+    /// How long messages are to be kept: 12h, 7d; 0 for ever. No program deletes them yet.
     #[arg(long, value_name = "SECONDS")]
     pub lifetime: Option<u32>,
-    /// Whether newcomers see what was written before they came.
-    #[arg(long, value_name = "yes|no", value_parser = BoolishValueParser::new())]
+    /// Whether newcomers are to see what was written before they came. No program shows it to them yet.
+    #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub history: Option<bool>,
 }
 

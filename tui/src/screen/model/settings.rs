@@ -87,8 +87,8 @@ impl Setting {
             Self::MentionAll => "who mentions everybody at once",
             Self::Call => "who calls the group",
             Self::SlowMode => "pause between two of one's messages",
-            Self::Lifetime => "how long messages are kept",
-            Self::History => "whether newcomers see the past",
+            Self::Lifetime => "not yet: how long messages stay",
+            Self::History => "not yet: newcomers see the past",
         }
     }
 
