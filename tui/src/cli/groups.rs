@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand, ValueEnum, builder::BoolishValueParser};
 use starling_control::objects;
 
+use super::parse_duration;
+
 #[derive(Subcommand)]
 pub enum Groups {
     /// Make a group, and invite contacts into it.
@@ -244,15 +246,21 @@ pub struct Settings {
     /// Who answers messages and reacts to them, in a channel where few write.
     #[arg(long, value_name = "ROLE")]
     pub comment: Option<Role>,
-    /// How long everybody waits between two messages; 0 for not at all.
-    #[arg(long, value_name = "SECONDS")]
+    /// How long everybody waits between two messages: 30s, 5m; 0 for not at all.
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub slow_mode: Option<u32>,
     /// How long messages are to be kept: 12h, 7d; 0 for ever. No program deletes them yet.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub lifetime: Option<u32>,
     /// Whether newcomers are to see what was written before they came. No program shows it to them yet.
     #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub history: Option<bool>,
+}
+
+/// A time in whole seconds, with or without its unit.
+fn parse_seconds(text: &str) -> Result<u32, String> {
+    let ms = parse_duration(text).ok_or("use 30s, 5m, 12h or 7d")?;
+    u32::try_from(ms / 1_000).map_err(|_| "that is too long".to_owned())
 }
 
 /// What somebody may do in a group.
