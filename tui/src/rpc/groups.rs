@@ -123,8 +123,9 @@ impl Serve<groups::New> for Session {
             }
             Some(community) => {
                 let lowest = request.lowest.map_or(Role::Reader, node_role);
-                let channel =
-                    NewChannel { community: id("community", community.as_str())?, name: request.name, kind, lowest };
+                let community = id("community", community.as_str())?;
+                check_channel_name(node, community, &request.name).await?;
+                let channel = NewChannel { community, name: request.name, kind, lowest };
                 node.new_channel(channel).await
             }
             None => node.new_group(request.name, kind, accounts).await,
@@ -132,6 +133,23 @@ impl Serve<groups::New> for Session {
         let made = made.map_err(CliError::from)?;
         let found = group(node, &format!("id:{made}")).await?;
         Ok(groups::Made { id: made.to_string().into(), name: found.name })
+    }
+}
+
+/// Refuses a second channel of one name, as neither could be named then.
+async fn check_channel_name(node: &Node, community: ChatId, name: &str) -> Result<(), CliError> {
+    let groups = node.groups().await?;
+    let is_there = |g: &Group| {
+        g.community() == Some(community)
+            && convert::closeness(g.standing) == 0
+            && starling_text::same(&g.name, name.trim())
+    };
+    match groups.iter().any(is_there) {
+        true => {
+            let text = format!("the community has a channel “{}” already", name.trim().escape_debug());
+            Err(CliError::usage(text).hint("choose another name"))
+        }
+        false => Ok(()),
     }
 }
 
