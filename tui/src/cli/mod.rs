@@ -171,7 +171,7 @@ pub enum Verb {
     },
     /// Communities: groups with channels that have their members and roles.
     #[command(
-        after_help = "What groups have, communities have, too, by the same commands: `starling group ban`, `unban`, `link`, `requests`, `settings` and `audit`."
+        after_help = "These work for communities, too: starling group ban, unban, link, requests, settings and audit"
     )]
     Community {
         #[command(subcommand)]
