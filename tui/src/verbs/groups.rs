@@ -368,7 +368,14 @@ pub(super) async fn changed(
     match (now.changing, done) {
         (true, _) => {
             let name = safe_line(&group.name);
-            print(format!("noted: it is done as soon as the rendezvous of #{name} can be reached and has room for it"))
+            print(format!(
+                "noted: it is done as soon as the rendezvous of #{name} can be reached and has room for it"
+            ))?;
+            say(
+                global,
+                "Whoever made the group sees what takes room there, and can free some: starling profile storage",
+            );
+            Ok(())
         }
         (false, "role" | "settings" | "topic") => print("done"),
         (false, done) => print(done),
