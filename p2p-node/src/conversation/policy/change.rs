@@ -125,7 +125,7 @@ fn check_intent(policy: &Policy, intent: &IntentRow) -> Result<(), Denied> {
 /// Why a change cannot be: a group without an owner is told apart from others.
 fn check(before: &Policy, change: &Change, own: AccountId, place: Place<'_>) -> Result<(), Denied> {
     if !change.policy.members.iter().any(|m| m.role == Role::Owner) {
-        // Nobody else could change what owners are, even if there was another owner.
+        // Only owners change what owners are: the role is what is missing.
         let owns = before.role(own.as_bytes()) == Some(Role::Owner);
         return Err(if owns { Denied::NoOwner } else { Denied::Role });
     }
