@@ -146,11 +146,11 @@ impl Composer {
         let Some(offer) = self.offers.get(self.offer) else { return false };
         match key.code {
             KeyCode::Tab => self.take_offer(),
-            // A command that is not yet whole is completed first.
+            // A word of a command that is not yet whole is completed first.
             KeyCode::Enter
                 if key.modifiers.is_empty()
                     && self.text().starts_with('/')
-                    && offer.insert.trim_end() != self.text().trim_end() =>
+                    && !starling_text::same(&offer.insert, &self.word().0) =>
             {
                 self.take_offer();
             }
@@ -312,7 +312,14 @@ mod tests {
         composer.clear();
         press(&mut composer, "/rep\t1 x");
         assert_eq!(composer.text(), "/reply 1 x");
-        assert!(!composer.completion_key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE)), "it is sent");
+        let enter = KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE);
+        assert!(!composer.completion_key(&enter), "it is sent");
+        composer.clear();
+        press(&mut composer, "/group ops @al");
+        assert!(composer.completion_key(&enter), "the name is completed first");
+        composer.clear();
+        press(&mut composer, "/group ops @Alice");
+        assert!(!composer.completion_key(&enter), "a whole name needs no other Enter");
     }
 
     #[test]
