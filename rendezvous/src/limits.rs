@@ -126,7 +126,7 @@ pub const TOKEN_DAYS: RangeInclusive<u64> = 1..=3_650;
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection over QUIC on which nothing comes for so long is closed. Clients say something every 28 s at
 /// least.
-pub const QUIC_IDLE: Duration = Duration::from_secs(45);
+pub const QUIC_IDLE: Duration = Duration::from_secs(40);
 /// How often a device over TCP is asked whether it is there.
 pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many devices connect again in a second after the server was killed: a handshake and the first requests of each take a core a few milliseconds.
