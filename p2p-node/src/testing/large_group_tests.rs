@@ -183,7 +183,6 @@ fn endless_parts_fill_nobodys_profile() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
 fn more_accounts_than_fit_an_entry_are_in_a_group() {
     let mut world = World::new(53);
     let people = world.company(MAX_GROUP_ACCOUNTS + 8);
