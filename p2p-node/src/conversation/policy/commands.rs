@@ -182,21 +182,7 @@ impl Conversations {
                 turn.reply(reply, made);
                 return Ok(());
             }
-            GroupCommand::Invite { chat, accounts, reply } => {
-                let policy = self.policies.of.get(&chat).and_then(|entry| entry.policy.as_ref());
-                let was_removed = |account: &AccountId| policy.is_some_and(|p| p.removed.contains(account.as_bytes()));
-                let intent = |account: &AccountId| IntentRow {
-                    again: was_removed(account),
-                    ..about(IntentKind::Invite, account)
-                };
-                let intents = accounts.iter().map(intent).collect();
-                let checked = check_contacts(cx.dir, &accounts);
-                let result = checked.and_then(|()| self.want(cx.dir, chat, intents));
-                if result.is_ok() {
-                    self.tell_again(chat, &accounts);
-                }
-                (reply, result)
-            }
+            GroupCommand::Invite { chat, accounts, reply } => (reply, self.invite(cx.dir, chat, &accounts)),
             GroupCommand::Remove { chat, account, reply } => {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
             }
@@ -209,12 +195,7 @@ impl Conversations {
                 let name = checked_group_name(&name);
                 (reply, name.and_then(|name| self.want(cx.dir, chat, vec![intent(name)])))
             }
-            GroupCommand::SetTopic { chat, topic, reply } => {
-                let intent = IntentRow { kind: IntentKind::Topic.into(), text: topic, ..IntentRow::default() };
-                let fits = intent.text.len() <= MAX_TOPIC;
-                let too_long = Invalid::MessageTooLong { length: intent.text.len(), max: MAX_TOPIC };
-                (reply, if fits { self.want(cx.dir, chat, vec![intent]) } else { Err(too_long.into()) })
-            }
+            GroupCommand::SetTopic { chat, topic, reply } => (reply, self.set_topic(cx.dir, chat, topic)),
             GroupCommand::Ban { chat, account, reply } => {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Ban, &account)]))
             }
@@ -236,15 +217,7 @@ impl Conversations {
                 turn.reply(reply, made);
                 return Ok(());
             }
-            GroupCommand::RemoveChannel { chat, channel, reply } => {
-                let community = self.policies.policy(&chat).and_then(Policy::community);
-                let result = match community.map(|community| community.channel(&channel.0).is_some()) {
-                    None => refused(GroupRefusal::NotACommunity),
-                    Some(false) => Err(NotFound::Group.into()),
-                    Some(true) => self.want(cx.dir, chat, vec![IntentRow::remove_channel(channel)]),
-                };
-                (reply, result)
-            }
+            GroupCommand::RemoveChannel { chat, channel, reply } => (reply, self.remove_channel(cx.dir, chat, channel)),
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
             GroupCommand::Leave(chat, reply) => {
@@ -257,6 +230,38 @@ impl Conversations {
         };
         turn.reply(reply, result);
         Ok(())
+    }
+
+    /// Wants contacts to be invited, also those who were removed.
+    fn invite(&mut self, dir: Directory<'_>, chat: ChatId, accounts: &[AccountId]) -> Result<(), NodeError> {
+        check_contacts(dir, accounts)?;
+        let policy = self.policies.policy(&chat);
+        let was_removed = |account: &AccountId| policy.is_some_and(|p| p.removed.contains(account.as_bytes()));
+        let intent = |account: &AccountId| IntentRow {
+            again: was_removed(account),
+            ..IntentRow::about(IntentKind::Invite, account)
+        };
+        let intents = accounts.iter().map(intent).collect();
+        self.want(dir, chat, intents)?;
+        self.tell_again(chat, accounts);
+        Ok(())
+    }
+
+    fn set_topic(&mut self, dir: Directory<'_>, chat: ChatId, topic: String) -> Result<(), NodeError> {
+        if topic.len() > MAX_TOPIC {
+            return Err(Invalid::MessageTooLong { length: topic.len(), max: MAX_TOPIC }.into());
+        }
+        let intent = IntentRow { kind: IntentKind::Topic.into(), text: topic, ..IntentRow::default() };
+        self.want(dir, chat, vec![intent])
+    }
+
+    fn remove_channel(&mut self, dir: Directory<'_>, chat: ChatId, channel: ChatId) -> Result<(), NodeError> {
+        let community = self.policies.policy(&chat).and_then(Policy::community);
+        match community.map(|community| community.channel(&channel.0).is_some()) {
+            None => refused(GroupRefusal::NotACommunity),
+            Some(false) => Err(NotFound::Group.into()),
+            Some(true) => self.want(dir, chat, vec![IntentRow::remove_channel(channel)]),
+        }
     }
 
     /// Makes a group and invites contacts into it.
