@@ -91,6 +91,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Its process, or 0 when that has ended.
+    pub fn pid(&self) -> u32 {
+        self.process.id().unwrap_or(0)
+    }
+
     /// Its control socket.
     pub fn client(&self) -> &Client {
         &self.client

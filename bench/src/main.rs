@@ -83,17 +83,10 @@ enum Bench {
     /// Groups of several sizes: delivery to all, members who come and go, catching up.
     Group {
         /// Members of each.
-        #[arg(long, value_delimiter = ',', default_values_t = [2, 16, 32])]
+        #[arg(long, value_delimiter = ',', num_args = 0.., default_values_t = [2, 16, 128])]
         members: Vec<usize>,
-        /// Messages sent one at a time, to each size.
-        #[arg(long, default_value_t = 100)]
-        single: usize,
-        /// Messages in a burst, and that a member has missed.
-        #[arg(long, default_value_t = 2_000)]
-        burst: usize,
-        /// Bytes of each.
-        #[arg(long, default_value_t = 1_024)]
-        size: usize,
+        #[command(flatten)]
+        wanted: group::Wanted,
     },
     /// Memory and CPU of idle clients, and the rates of the log.
     Rendezvous {
@@ -160,7 +153,7 @@ fn main() -> anyhow::Result<()> {
             Bench::Link { conversations } => Box::pin(link::run(conversations)).await,
             Bench::Crowd { dir, home, invite, count } => Box::pin(link::crowd(dir, home, invite, count)).await,
             Bench::Chain => chain::run(),
-            Bench::Group { members, single, burst, size } => Box::pin(group::run(&members, single, burst, size)).await,
+            Bench::Group { members, wanted } => Box::pin(group::run(&members, wanted)).await,
             Bench::Rendezvous { clients, entries } => Box::pin(rendezvous::run(clients, entries)).await,
             Bench::Call { seconds, only } => Box::pin(call::run(seconds, only.as_deref())).await,
             Bench::Attack { only, seconds } => Box::pin(attack::run(only, seconds)).await,

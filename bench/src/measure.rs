@@ -46,3 +46,10 @@ pub fn loopback_bytes() -> u64 {
     let line = table.lines().find_map(|l| l.trim().strip_prefix("lo:"));
     line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
+
+/// Bytes that this process has had written to disks, or has left to be written.
+pub fn disk_bytes() -> u64 {
+    let table = std::fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = table.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+}

@@ -103,7 +103,7 @@ impl Engine {
         })
     }
 
-    fn turn_with(
+    pub(crate) fn turn_with(
         &mut self,
         now: Now,
         work: impl FnOnce(&mut Self, &mut Turn<'_>) -> Result<(), EngineError>,
@@ -119,7 +119,11 @@ impl Engine {
         Ok(effects)
     }
 
-    fn handle(&mut self, turn: &mut Turn<'_>, inputs: impl IntoIterator<Item = Input>) -> Result<(), EngineError> {
+    pub(crate) fn handle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inputs: impl IntoIterator<Item = Input>,
+    ) -> Result<(), EngineError> {
         self.make_direct_chats(turn);
         let mut stops = false;
         for input in inputs {

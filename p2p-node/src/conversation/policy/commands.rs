@@ -17,6 +17,7 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
+    mls::LiveGroup,
     roster::Roster,
     store::{GroupRow, IntentKind, InvitedRow, StandingRow},
     turn::{EngineError, Fact, Turn},
@@ -299,14 +300,19 @@ impl Conversations {
             let (account, by) = (*account.as_bytes(), *own.as_bytes());
             policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });
         }
-        self.chats.insert(ChatState::new(chat, ChatKind::Group, Roster::of(own, &[])));
-        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
-        entry.set_standing(StandingRow::Member);
-        entry.row.invited = invite.iter().map(invited).collect();
+        self.add_group_chat(cx.dir, chat, &invite);
         self.make_mls_group(turn, cx, chat, &policy, home)?;
         self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
         turn.fact(Fact::ContactsChanged);
         Ok(Ok(chat))
+    }
+
+    /// Adds the conversation of a group that we are a member of.
+    fn add_group_chat(&mut self, dir: Directory<'_>, chat: ChatId, invite: &[AccountId]) {
+        self.chats.insert(ChatState::new(chat, ChatKind::Group, Roster::of(dir.account.id(), &[])));
+        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
+        entry.set_standing(StandingRow::Member);
+        entry.row.invited = invite.iter().map(invited).collect();
     }
 
     /// Makes an MLS group with a policy for a conversation, which has this device alone.
@@ -320,6 +326,30 @@ impl Conversations {
     ) -> Result<GroupId, EngineError> {
         let group: GroupId = turn.rng().random();
         let live = cx.mls.create_with(&group, policy, turn.agreed_ms())?;
+        self.add_mls_group(turn, cx, (chat, home), (group, live))?;
+        Ok(group)
+    }
+
+    /// Adds a group that was made outside of a turn, with all its members.
+    #[cfg(feature = "bench")]
+    pub(crate) fn add_made_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, home): (ChatId, String),
+        made: (GroupId, LiveGroup),
+    ) -> Result<(), EngineError> {
+        self.add_group_chat(cx.dir, chat, &[]);
+        self.add_mls_group(turn, cx, (chat, home), made)
+    }
+
+    fn add_mls_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, home): (ChatId, String),
+        (group, live): (GroupId, LiveGroup),
+    ) -> Result<(), EngineError> {
         let row = GroupRow {
             chat: chat.0.to_vec(),
             home,
@@ -333,7 +363,7 @@ impl Conversations {
         self.policy_moved(turn, cx, group, false)?;
         self.begin_audit(turn, chat)?;
         self.read_logs(turn, cx, group);
-        Ok(group)
+        Ok(())
     }
 
     /// Notes what the user wants of a group, if that is possible now.

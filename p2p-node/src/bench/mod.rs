@@ -1,10 +1,13 @@
 //! Profiles of somebody who has used Starling for years, for benches: made without a network, from what real ones are made of.
 
+mod groups;
+
 use std::{path::Path, sync::Arc};
 
-use starling_keys::{AccountKey, Certificate, DeviceChain, DeviceKey, StorageKey, chain::Joining};
+use starling_keys::{AccountId, AccountKey, Certificate, DeviceChain, DeviceKey, StorageKey, chain::Joining};
 use starling_wire::{Body, Clock, Event, EventId, Text};
 
+pub use self::groups::fill_groups;
 use crate::{
     ChatId, ChatKind, ContactState, EngineError, OpenError, Via,
     contacts::Person,
@@ -40,15 +43,29 @@ pub fn fill(dir: &Path, key: &StorageKey, conversations: u32, contacts: u32) -> 
     Ok(())
 }
 
+/// Somebody else, with one device.
+struct Somebody {
+    account: AccountId,
+    chain: DeviceChain,
+    mls: Mls,
+}
+
+impl Somebody {
+    fn number(n: u32) -> Result<Self, EngineError> {
+        let (account, device) = (AccountKey::from_seed(&seed(1, n)), DeviceKey::from_seed(&seed(2, n)));
+        let joining = Joining::sign(&device, &account.id(), seal_keys()?.1);
+        let chain =
+            DeviceChain::create(&account, now_ms() / 1000, [0; 32], &joining).map_err(|_| EngineError::Identity)?;
+        let path = chain.path_to(&device.id()).ok_or(EngineError::Identity)?;
+        let mls = Mls::new(&Certificate::from(&path), &device, KeyPackages::default())?;
+        Ok(Self { account: account.id(), chain, mls })
+    }
+}
+
 fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(), EngineError> {
     let now = now_ms();
-    let (account, device) = (AccountKey::from_seed(&seed(1, n)), DeviceKey::from_seed(&seed(2, n)));
-    let joining = Joining::sign(&device, &account.id(), seal_keys()?.1);
-    let chain = DeviceChain::create(&account, now / 1000, [0; 32], &joining).map_err(|_| EngineError::Identity)?;
-    let path = chain.path_to(&device.id()).ok_or(EngineError::Identity)?;
-    let other = Mls::new(&Certificate::from(&path), &device, KeyPackages::default())?;
+    let Somebody { account: account_id, chain, mls: other } = Somebody::number(n)?;
     let package = other.key_package(false, now)?;
-    let account_id = account.id();
     let group: GroupId = rand::random();
     let chat = ChatId(group);
     let roster = Roster::of(engine.account.id(), &[account_id]);
