@@ -14,6 +14,7 @@ mod reaction;
 mod receipt;
 mod removed_device_use;
 mod report;
+mod sealed_key;
 mod text;
 mod ways;
 
@@ -36,7 +37,8 @@ pub use profile::Profile;
 pub use reaction::Reaction;
 pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
 pub use removed_device_use::RemovedDeviceUse;
-pub use report::{MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent, ReportKey};
+pub use report::{MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent};
+pub use sealed_key::SealedKey;
 pub use text::Text;
 pub use ways::{ChannelWay, Ways};
 
@@ -396,7 +398,7 @@ mod tests {
             }),
             Body::Report(Report {
                 sealed: vec![1; 300].into(),
-                keys: vec![ReportKey { device: [2; 8], sealed: vec![3; 40].into() }],
+                keys: vec![SealedKey { device: [2; 8], sealed: vec![3; 40].into() }],
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),

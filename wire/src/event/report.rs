@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::sealed_key::{self, SealedKey};
 use crate::{
     EventError, EventId,
     log::{pad, unpad},
@@ -15,8 +16,6 @@ pub const MAX_REPORT_DEVICES: usize = 16;
 pub const MAX_REPORT_TEXT: usize = 4 * 1024;
 /// Bytes of a reason.
 pub const MAX_REPORT_REASON: usize = 1024;
-/// Bytes of a sealed key: those of the hybrid KEM of our cipher suite, and some.
-const MAX_SEALED_KEY: usize = 2 * 1024;
 /// Bytes of the sealed content: it is padded.
 const MAX_SEALED: usize = 16 * 1024;
 
@@ -26,16 +25,7 @@ pub struct Report {
     /// The padded [`ReportContent`], sealed with a key of its own.
     pub sealed: Bytes,
     /// That key, sealed for each device that may read it. At most [`MAX_REPORT_DEVICES`].
-    pub keys: Vec<ReportKey>,
-}
-
-/// The key of a report for one device.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ReportKey {
-    /// The tag of the device.
-    pub device: [u8; 8],
-    /// The key, sealed to the device's sealing key.
-    pub sealed: Bytes,
+    pub keys: Vec<SealedKey>,
 }
 
 /// What a report says.
@@ -59,15 +49,7 @@ pub(super) mod proto {
         #[prost(bytes = "bytes", tag = "1")]
         pub sealed: Bytes,
         #[prost(message, repeated, tag = "2")]
-        pub keys: Vec<ReportKey>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub struct ReportKey {
-        #[prost(bytes = "vec", tag = "1")]
-        pub device: Vec<u8>,
-        #[prost(bytes = "bytes", tag = "2")]
-        pub sealed: Bytes,
+        pub keys: Vec<crate::event::sealed_key::proto::SealedKey>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -90,21 +72,14 @@ impl Report {
     }
 
     pub(super) fn to_proto(&self) -> proto::Report {
-        let key = |key: &ReportKey| proto::ReportKey { device: key.device.to_vec(), sealed: key.sealed.clone() };
-        proto::Report { sealed: self.sealed.clone(), keys: self.keys.iter().map(key).collect() }
+        proto::Report { sealed: self.sealed.clone(), keys: sealed_key::to_proto(&self.keys) }
     }
 
     pub(super) fn from_proto(report: proto::Report) -> Result<Self, EventError> {
-        let fits = report.sealed.len() <= MAX_SEALED && report.keys.len() <= MAX_REPORT_DEVICES;
-        if !fits || report.keys.iter().any(|key| key.sealed.len() > MAX_SEALED_KEY) {
+        if report.sealed.len() > MAX_SEALED {
             return Err(EventError::Malformed);
         }
-        let key = |key: proto::ReportKey| -> Result<ReportKey, EventError> {
-            let device = key.device.as_slice().try_into().map_err(|_| EventError::Malformed)?;
-            Ok(ReportKey { device, sealed: key.sealed })
-        };
-        let keys = report.keys.into_iter().map(key).collect::<Result<_, _>>()?;
-        Ok(Self { sealed: report.sealed, keys })
+        Ok(Self { sealed: report.sealed, keys: sealed_key::from_proto(report.keys, MAX_REPORT_DEVICES)? })
     }
 }
 
@@ -156,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_sealed_for_too_many_is_malformed() {
-        let key = || ReportKey { device: [1; 8], sealed: Bytes::from_static(b"key") };
+        let key = || SealedKey { device: [1; 8], sealed: Bytes::from_static(b"key") };
         let report =
             |count| Report { sealed: Bytes::from_static(b"sealed"), keys: (0..count).map(|_| key()).collect() };
         let most = report(MAX_REPORT_DEVICES);

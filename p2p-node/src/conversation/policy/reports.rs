@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 use starling_keys::{AccountId, StorageKey};
 use starling_wire::{
-    Body, EventId, MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent, ReportKey, Role,
+    Body, EventId, MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent, Role, SealedKey,
 };
 use zeroize::Zeroizing;
 
@@ -228,7 +228,7 @@ fn seal(turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId, content: &ReportCon
     let key: Zeroizing<[u8; 32]> = Zeroizing::new(turn.rng().random());
     let for_reader = |reader: &Reader| {
         let sealed = cx.mls.seal_to(&reader.seal_key, &context, &key[..]).ok()?;
-        Some(ReportKey { device: reader.tag, sealed: sealed.into() })
+        Some(SealedKey { device: reader.tag, sealed: sealed.into() })
     };
     let keys = readers.iter().filter_map(for_reader).collect();
     Report { sealed: StorageKey::from_bytes(*key).seal(&context, &content.to_bytes()).into(), keys }
