@@ -5,8 +5,9 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
-    DeviceLabel, EventId,
+    DeviceLabel, EventId, MAX_HANDED_PART,
     limits::{MAX_EMOJI, MAX_HISTORY_MESSAGE, MAX_HISTORY_ROWS, MAX_TEXT},
+    pad, unpad,
 };
 
 /// The HPKE `info` of a sealed [`HistoryMessage`].
@@ -198,6 +199,17 @@ pub struct HistoryReaction {
     pub device: Bytes,
 }
 
+/// Messages of a group as they are now, as one member hands them on to who has come: the plaintext of a [`crate::HandedHistory`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HandedPart {
+    /// Who has written, by their place in this list.
+    #[prost(message, repeated, tag = "1")]
+    pub authors: Vec<HistoryAuthor>,
+    /// The messages, newest first.
+    #[prost(message, repeated, tag = "2")]
+    pub rows: Vec<HistoryRow>,
+}
+
 /// Why a message about the history was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
@@ -207,6 +219,9 @@ pub enum HistoryError {
     /// Something in it is beyond its bound.
     #[error("beyond its limits")]
     Limits,
+    /// Its padding is not of the form that we make.
+    #[error("wrong padding")]
+    Padding,
 }
 
 impl HistoryMessage {
@@ -247,6 +262,30 @@ impl HistoryPage {
             && self.request.as_ref().is_none_or(HistoryRequest::is_valid)
             && self.authors.iter_mut().all(HistoryAuthor::clean)
             && self.parts.iter().all(|part| part.is_valid(authors))
+    }
+}
+
+impl HandedPart {
+    /// Encodes and pads it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        pad(self.encode_to_vec())
+    }
+
+    /// Reads what [`HandedPart::to_bytes`] made; labels are cleaned.
+    ///
+    /// # Errors
+    /// If it is malformed or something in it is beyond its bound.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, HistoryError> {
+        if bytes.len() > MAX_HANDED_PART {
+            return Err(HistoryError::Limits);
+        }
+        let mut part = Self::decode(unpad(bytes).map_err(|_| HistoryError::Padding)?)?;
+        let authors = part.authors.len();
+        let fits = part.rows.len() <= MAX_HISTORY_ROWS
+            && authors <= MAX_HISTORY_ROWS
+            && part.authors.iter_mut().all(HistoryAuthor::clean)
+            && part.rows.iter().all(|row| (row.author as usize) < authors && row.is_valid());
+        if fits { Ok(part) } else { Err(HistoryError::Limits) }
     }
 }
 
@@ -302,6 +341,21 @@ mod tests {
     fn a_page_is_read_back() {
         let whole = page(row());
         assert_eq!(read(&whole), Ok(whole));
+    }
+
+    #[test]
+    fn a_part_that_is_handed_on_is_read_back_and_bounded() {
+        let author = HistoryAuthor { account: vec![1; 32].into(), tag: vec![2; 8].into(), label: None };
+        let part = HandedPart { authors: vec![author], rows: vec![row()] };
+        let bytes = part.to_bytes();
+        assert_eq!(HandedPart::from_bytes(&bytes), Ok(part.clone()));
+        assert_eq!(HandedPart::from_bytes(&[0; 256]), Err(HistoryError::Padding));
+        assert_eq!(HandedPart::from_bytes(&vec![1; MAX_HANDED_PART + 1]), Err(HistoryError::Limits));
+        let no_author = HandedPart { authors: Vec::new(), ..part.clone() };
+        let many = HandedPart { rows: vec![row(); MAX_HISTORY_ROWS + 1], ..part };
+        for bad in [no_author, many] {
+            assert_eq!(HandedPart::from_bytes(&bad.to_bytes()), Err(HistoryError::Limits));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cut;
 mod delete;
 mod devices;
 mod edit;
+mod handed;
 mod profile;
 mod reaction;
 mod receipt;
@@ -33,6 +34,7 @@ pub use cut::{Cut, CutMessage};
 pub use delete::Delete;
 pub use devices::Devices;
 pub use edit::Edit;
+pub use handed::{HandedHistory, MAX_HANDED_DEVICES, MAX_HANDED_PART};
 pub use profile::Profile;
 pub use reaction::Reaction;
 pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
@@ -148,6 +150,8 @@ pub enum Body {
     Ways(Ways),
     /// A report to those who moderate the group.
     Report(Report),
+    /// A part of the group's history, for who has come.
+    HandedHistory(HandedHistory),
     /// Something that a newer version knows.
     Unknown,
 }
@@ -193,7 +197,7 @@ mod proto {
         pub clock: u64,
         #[prost(uint64, tag = "2")]
         pub sequence: u64,
-        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 20, 21")]
+        #[prost(oneof = "Body", tags = "3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22")]
         pub body: Option<Body>,
     }
 
@@ -230,6 +234,8 @@ mod proto {
         Ways(super::ways::proto::Ways),
         #[prost(message, tag = "21")]
         Report(super::report::proto::Report),
+        #[prost(message, tag = "22")]
+        HandedHistory(super::handed::proto::HandedHistory),
     }
 }
 
@@ -260,6 +266,7 @@ impl Body {
             Self::Audit(part) => proto::Body::Audit(part.to_proto()),
             Self::Ways(ways) => proto::Body::Ways(ways.to_proto()),
             Self::Report(report) => proto::Body::Report(report.to_proto()),
+            Self::HandedHistory(history) => proto::Body::HandedHistory(history.to_proto()),
             Self::Unknown => return None,
         })
     }
@@ -283,6 +290,7 @@ impl Body {
             Some(proto::Body::Audit(part)) => Self::Audit(AuditPart::from_proto(part)?),
             Some(proto::Body::Ways(ways)) => Self::Ways(Ways::from_proto(ways)?),
             Some(proto::Body::Report(report)) => Self::Report(Report::from_proto(report)?),
+            Some(proto::Body::HandedHistory(history)) => Self::HandedHistory(HandedHistory::from_proto(history)?),
             None => Self::Unknown,
         })
     }
@@ -397,6 +405,10 @@ mod tests {
                 }],
             }),
             Body::Report(Report {
+                sealed: vec![1; 300].into(),
+                keys: vec![SealedKey { device: [2; 8], sealed: vec![3; 40].into() }],
+            }),
+            Body::HandedHistory(HandedHistory {
                 sealed: vec![1; 300].into(),
                 keys: vec![SealedKey { device: [2; 8], sealed: vec![3; 40].into() }],
             }),
