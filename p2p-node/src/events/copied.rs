@@ -1,13 +1,18 @@
 //! Rows that another device of our account has copied to this one. They are its word for what was said: what the authors themselves have sent to
 //! this device is never changed by them, and takes their place when it comes.
 
+use bytes::Bytes;
 use starling_keys::AccountId;
-use starling_wire::{Clock, EventId, limits::MAX_EMOJI};
+use starling_wire::{
+    Body, Clock, Event, EventId, Text,
+    history::{EditedText, HistoryReaction, HistoryRow},
+    limits::MAX_EMOJI,
+};
 
 use super::{At, Fold, Summary, delete, edit, reaction, receipt, summary};
 use crate::{
     api::types::{DurableEventKind, Via},
-    store::{EventRow, StoreError},
+    store::{DeviceNoteRow, EventRow, ReactionRow, StoreError},
     turn::EventFact,
 };
 
@@ -85,4 +90,54 @@ pub fn authenticate(fold: &mut Fold<'_>, at: &At<'_>) -> Result<(), StoreError> 
         fold.facts.push(EventFact::Wrote { chat: fold.chat, account: at.origin.account, at_ms: at.id.clock.ms() });
     }
     Ok(())
+}
+
+/// A row as it is sent to who lacks it.
+pub fn to_wire(id: EventId, row: EventRow) -> HistoryRow {
+    // Of what was edited only the newest text is shown.
+    let body = match (&row.edited, Event::decode_body(&row.body)) {
+        (Some(_), Ok(Body::Text(text))) => Event::encode_body(&Body::Text(Text { text: String::new(), ..text })),
+        _ => row.body,
+    };
+    let reactions = row.reactions.into_iter().map(|r| HistoryReaction {
+        account: r.account.into(),
+        emoji: r.emoji,
+        clock: r.clock,
+        device: r.device.into(),
+    });
+    HistoryRow {
+        id: Bytes::copy_from_slice(&id.to_bytes()),
+        author: 0,
+        body: body.into(),
+        edited: row.edited.map(|text| EditedText { text, clock: row.edit_clock, device: row.edit_device.into() }),
+        deleted: row.deleted,
+        reactions: reactions.collect(),
+        device_note: row.device_note.map(|note| note.change),
+    }
+}
+
+/// A row that was sent as one of the timeline, without its author's number. What it says is checked by what can be shown of it.
+pub fn from_wire(row: &HistoryRow) -> EventRow {
+    if let Some(change) = row.device_note {
+        return EventRow { device_note: Some(DeviceNoteRow { change }), ..EventRow::default() };
+    }
+    let reactions = row.reactions.iter().map(|r| ReactionRow {
+        account: r.account.to_vec(),
+        emoji: r.emoji.clone(),
+        clock: r.clock,
+        device: r.device.to_vec(),
+    });
+    let mut stored = EventRow { body: row.body.to_vec(), ..EventRow::default() };
+    if !matches!(Event::decode_body(&row.body), Ok(Body::Text(_))) {
+        return stored;
+    }
+    stored.reactions = reactions.collect();
+    if let Some(edited) = &row.edited {
+        stored.edited = Some(edited.text.clone());
+        (stored.edit_clock, stored.edit_device) = (edited.clock, edited.device.to_vec());
+    }
+    if row.deleted {
+        delete::apply(&mut stored);
+    }
+    stored
 }

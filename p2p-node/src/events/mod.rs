@@ -31,7 +31,6 @@ mod ways;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Event, EventId, Text};
 
-pub use delete::apply as clear_deleted;
 pub use draft::{Draft, key};
 pub use fold::{Fold, Stored, first_with, last_with};
 pub use receipt::{delivered_upto, read_upto};

@@ -2,7 +2,7 @@
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
-    Body, Clock, Event, EventId,
+    Clock, EventId,
     history::{HistoryAuthor, HistoryPage, HistoryPart, HistoryRow},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     events::{self, Summary, copied},
     limits::{HISTORY_FOLLOW_MS, HISTORY_IDLE_MS, MAX_CONTACTS, MAX_HISTORY_IDLE_MS},
     roster::Label,
-    store::{DeviceNoteRow, EventRow, ReactionRow},
+    store::EventRow,
     turn::{EngineError, Turn},
 };
 
@@ -158,7 +158,7 @@ impl Conversations {
         let own = account == dir.account.id();
         // What this device has written it knows itself.
         let is_here = own && id.device == dir.account.device().tag();
-        let stored = stored_row(row);
+        let stored = copied::from_wire(row);
         let kind = events::summary(&stored);
         let by_tag = id.device == tag || matches!(kind, Some(Summary::Call(_)));
         if (!own && account != with) || is_here || kind.is_none() || !by_tag {
@@ -181,30 +181,4 @@ impl Conversations {
         }
         Ok(Some(Copied { id, author: account, row: EventRow { author: number, ..stored } }))
     }
-}
-
-/// A row of a page as one of the timeline, without its author's number. What it says is checked by what can be shown of it.
-fn stored_row(row: &HistoryRow) -> EventRow {
-    if let Some(change) = row.device_note {
-        return EventRow { device_note: Some(DeviceNoteRow { change }), ..EventRow::default() };
-    }
-    let reactions = row.reactions.iter().map(|r| ReactionRow {
-        account: r.account.to_vec(),
-        emoji: r.emoji.clone(),
-        clock: r.clock,
-        device: r.device.to_vec(),
-    });
-    let mut stored = EventRow { body: row.body.to_vec(), ..EventRow::default() };
-    if !matches!(Event::decode_body(&row.body), Ok(Body::Text(_))) {
-        return stored;
-    }
-    stored.reactions = reactions.collect();
-    if let Some(edited) = &row.edited {
-        stored.edited = Some(edited.text.clone());
-        (stored.edit_clock, stored.edit_device) = (edited.clock, edited.device.to_vec());
-    }
-    if row.deleted {
-        events::clear_deleted(&mut stored);
-    }
-    stored
 }

@@ -9,10 +9,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
-    Body, DeviceLabel, Event, EventId, Text,
-    history::{
-        DeliveredMark, EditedText, HistoryAuthor, HistoryPage, HistoryPart, HistoryReaction, HistoryRequest, HistoryRow,
-    },
+    DeviceLabel, EventId,
+    history::{DeliveredMark, HistoryAuthor, HistoryPage, HistoryPart, HistoryRequest},
     limits::MAX_HISTORY_ROWS,
 };
 
@@ -20,7 +18,7 @@ use crate::{
     api::types::{ChatId, ContactState, DeliveryState, DurableEventKind, Via},
     contacts::Directory,
     conversation::{ChatState, Conversations, send::state_of},
-    events,
+    events::{self, copied},
     limits::{MAX_HISTORY_EVENTS, MAX_HISTORY_WALK},
     store::{AUTHORS, AuthorRow, EventRow, Read, Reading, Store, StoreError, TIMELINE},
     timeline,
@@ -149,7 +147,7 @@ impl Making<'_> {
             return Ok(true);
         }
         let author = row.author;
-        let mut row = history_row(id, row);
+        let mut row = copied::to_wire(id, row);
         let length = row.encoded_len() + 8;
         if self.rows >= MAX_HISTORY_ROWS || (self.rows > 0 && self.bytes + length > self.budget) {
             return Ok(false);
@@ -200,29 +198,5 @@ impl Source<'_> {
             delivered: std::iter::once(this).chain(others).collect(),
             rows: Vec::new(),
         }
-    }
-}
-
-/// A row as it is copied.
-fn history_row(id: EventId, row: EventRow) -> HistoryRow {
-    // Of what was edited only the newest text is shown.
-    let body = match (&row.edited, Event::decode_body(&row.body)) {
-        (Some(_), Ok(Body::Text(text))) => Event::encode_body(&Body::Text(Text { text: String::new(), ..text })),
-        _ => row.body,
-    };
-    let reactions = row.reactions.into_iter().map(|r| HistoryReaction {
-        account: r.account.into(),
-        emoji: r.emoji,
-        clock: r.clock,
-        device: r.device.into(),
-    });
-    HistoryRow {
-        id: Bytes::copy_from_slice(&id.to_bytes()),
-        author: 0,
-        body: body.into(),
-        edited: row.edited.map(|text| EditedText { text, clock: row.edit_clock, device: row.edit_device.into() }),
-        deleted: row.deleted,
-        reactions: reactions.collect(),
-        device_note: row.device_note.map(|note| note.change),
     }
 }
