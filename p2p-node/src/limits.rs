@@ -430,6 +430,24 @@ pub const MAX_LOOKS: usize = 16;
 pub const MAX_LINK_FAILURES: u32 = 3;
 /// Requests to be let into a group that a device keeps, the oldest: what more there are wait in the box until some are decided.
 pub const MAX_JOIN_REQUESTS: usize = 128;
+/// Messages that are handed on to who has come into a group, the newest; few in tests, as are bytes …
+pub const MAX_HANDED_ROWS: usize = if cfg!(test) { 40 } else { 1_000 };
+/// … and their bytes: they stand in the group's log, where an account has 2 MiB on its first day, and all members read them …
+pub const MAX_HANDED_BYTES: usize = 256 * 1024;
+/// … in so many parts, which are all that who has come takes …
+pub const MAX_HANDED_PARTS: usize = 16;
+/// … of so many bytes: with its keys a part fits what members pass on to one another …
+pub const HANDED_PART_BYTES: usize = if cfg!(test) { 1024 } else { 31 * 1024 };
+/// … or of one message that is longer. What is still longer is left out.
+pub const MAX_HANDED_ROW: usize = 60 * 1024;
+/// The history is handed on by the first member that is there; each waits so long after the one before.
+pub const HANDED_TURN_MS: u64 = 3_000;
+/// Where the log cannot be read, or the key of who has come is not known, it is tried again after this time …
+pub const HANDED_AGAIN_MS: u64 = 10_000;
+/// … for a key so often.
+pub const MAX_HANDED_TRIES: u32 = 8;
+/// Devices that have come and wait for the history in one group.
+pub const MAX_NEWCOMERS: usize = 512;
 /// Reports of messages that a moderator's device keeps of one group, the newest …
 pub const MAX_REPORTS: usize = 256;
 /// … and of one member, the oldest, so that it does not take the place of others.

@@ -155,7 +155,7 @@ impl Conversations {
         }
         let rows = self.rows_of(turn, chat, device)?;
         let earlier = |(id, row): &&(EventId, EventRow)| {
-            let is_final = row.via != Via::Gossip.stored();
+            let is_final = row.via != Via::Gossip.stored() && !events::handed::is_handed(row);
             id.clock.ms() < before_ms && is_final && self.authors.account(row.author) == Some(account)
         };
         Ok(rows.iter().find(earlier).map_or(0, |(id, _)| id.sequence))
@@ -181,7 +181,8 @@ impl Conversations {
             }
             turn.delete(TIMELINE, &events::key(chat, id))?;
             ids.extend(id.to_bytes());
-            let unread = !self.authors.is_own(row.author) && matches!(events::summary(&row), Some(Summary::Message(_)));
+            let counted = !self.authors.is_own(row.author) && !events::handed::is_handed(&row);
+            let unread = counted && matches!(events::summary(&row), Some(Summary::Message(_)));
             if let Some(state) = self.chats.get_mut(&chat).filter(|state| unread && id.clock.0 > state.row.read) {
                 state.row.unread = state.row.unread.saturating_sub(1);
                 state.dirty = true;

@@ -275,6 +275,10 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_report(turn, &mut cx, (chat, account, device), &report)?;
             }
+            EventFact::HandedHistory { from, history } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_handed_history(turn, &mut cx, &from, &history)?;
+            }
             EventFact::Set(chat, what) => self.sync().set_of_chat(turn, chat, what)?,
             EventFact::Cut { chat, account, via, said, cut } => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };

@@ -2,11 +2,11 @@
 
 use starling_wire::{Body, Delete, Event, EventId, Text};
 
-use super::{At, Fold, Kind, Refusal, Target, by_its_author, early};
+use super::{At, Fold, Kind, Refusal, Target, by_its_author, early, handed::is_handed};
 use crate::{
     api::types::DurableEventKind,
     limits::{DELETE_WINDOW_MS, MAX_DELETE_DELAY_MS},
-    store::{EventRow, StoreError},
+    store::{EarlyRow, EventRow, StoreError},
 };
 
 impl Kind for Delete {
@@ -27,13 +27,17 @@ impl Kind for Delete {
             tracing::debug!("a deletion came too late");
             return Ok(());
         }
+        let keep = |row: &mut EarlyRow| early::of(row, &at.origin.account).deleted = true;
         match target {
             Some(Target::Message { mut row, .. }) => {
+                if is_handed(&row) {
+                    fold.keep_early(self.target, keep)?;
+                }
                 apply(&mut row);
                 fold.draft.put(self.target, row);
                 fold.draft.tell(DurableEventKind::Deleted, self.target);
             }
-            _ => fold.keep_early(self.target, |row| early::of(row, &at.origin.account).deleted = true)?,
+            _ => fold.keep_early(self.target, keep)?,
         }
         Ok(())
     }
@@ -45,6 +49,7 @@ pub fn apply(row: &mut EventRow) {
         body: Event::encode_body(&Body::Text(Text::default())),
         author: row.author,
         via: row.via,
+        handed_by: row.handed_by,
         deleted: true,
         ..EventRow::default()
     };

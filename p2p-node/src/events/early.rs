@@ -55,6 +55,19 @@ impl Fold<'_> {
         let Some(early) = self.early(id)? else { return Ok(()) };
         self.draft.put_early(id, None);
         self.counters.early = self.counters.early.saturating_sub(1);
+        self.apply_changes(early, row, author);
+        Ok(())
+    }
+
+    /// The same of a message that a member has handed on: what came before it is kept, as its author may still send it.
+    pub fn apply_kept_early(&self, id: EventId, row: &mut EventRow, author: &AccountId) -> Result<(), StoreError> {
+        if let Some(early) = self.early(id)? {
+            self.apply_changes(early, row, author);
+        }
+        Ok(())
+    }
+
+    fn apply_changes(&self, early: EarlyRow, row: &mut EventRow, author: &AccountId) {
         for kept in early.reactions {
             reaction::apply(row, kept);
         }
@@ -67,7 +80,6 @@ impl Fold<'_> {
                 delete::apply(row);
             }
         }
-        Ok(())
     }
 }
 

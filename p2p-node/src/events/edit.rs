@@ -2,10 +2,10 @@
 
 use starling_wire::{Edit, EventId};
 
-use super::{At, Fold, Kind, Refusal, Target, by_its_author, early};
+use super::{At, Fold, Kind, Refusal, Target, by_its_author, early, handed::is_handed};
 use crate::{
     api::types::DurableEventKind,
-    store::{EventRow, StoreError},
+    store::{EarlyRow, EventRow, StoreError},
 };
 
 impl Kind for Edit {
@@ -19,19 +19,23 @@ impl Kind for Edit {
 
     fn fold(&self, fold: &mut Fold<'_>, at: &At<'_>, target: Option<Target>) -> Result<(), StoreError> {
         let (clock, device) = (at.id.clock.0, at.id.device);
+        let keep = |row: &mut EarlyRow| {
+            let change = early::of(row, &at.origin.account);
+            if (clock, &device[..]) > (change.clock, &change.device[..]) {
+                (change.text, change.clock, change.device) = (Some(self.text.clone()), clock, device.to_vec());
+            }
+        };
         match target {
             Some(Target::Message { mut row, .. }) => {
+                if is_handed(&row) {
+                    fold.keep_early(self.target, keep)?;
+                }
                 if apply(&mut row, self.text.clone(), clock, &device) {
                     fold.draft.put(self.target, row);
                     fold.draft.tell(DurableEventKind::Edited, self.target);
                 }
             }
-            _ => fold.keep_early(self.target, |row| {
-                let change = early::of(row, &at.origin.account);
-                if (clock, &device[..]) > (change.clock, &change.device[..]) {
-                    (change.text, change.clock, change.device) = (Some(self.text.clone()), clock, device.to_vec());
-                }
-            })?,
+            _ => fold.keep_early(self.target, keep)?,
         }
         Ok(())
     }

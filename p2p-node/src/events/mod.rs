@@ -19,6 +19,7 @@ mod edit;
 #[cfg(test)]
 mod events_tests;
 mod fold;
+pub mod handed;
 mod leave;
 mod profile;
 mod reaction;
@@ -165,6 +166,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Audit(part) => part,
         Body::Ways(ways) => ways,
         Body::Report(report) => report,
+        Body::HandedHistory(history) => history,
         Body::Unknown => return None,
     })
 }

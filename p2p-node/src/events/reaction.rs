@@ -2,7 +2,7 @@
 
 use starling_wire::{EventId, Reaction};
 
-use super::{At, Fold, Kind, Refusal, Target};
+use super::{At, Fold, Kind, Refusal, Target, handed::is_handed};
 use crate::{
     api::types::DurableEventKind,
     store::{EventRow, ReactionRow, StoreError},
@@ -33,6 +33,12 @@ impl Kind for Reaction {
         };
         match target {
             Some(Target::Message { mut row, .. }) => {
+                if is_handed(&row) {
+                    let kept = reaction.clone();
+                    fold.keep_early(self.target, |row| {
+                        set(&mut row.reactions, kept);
+                    })?;
+                }
                 if apply(&mut row, reaction) {
                     fold.draft.put(self.target, row);
                     fold.draft.tell(DurableEventKind::Reaction, self.target);

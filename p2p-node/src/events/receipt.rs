@@ -3,7 +3,7 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, Delivered, Receipt};
 
-use super::{Ahead, At, Fold, Kind, Refusal, Summary, Target, summary};
+use super::{Ahead, At, Fold, Kind, Refusal, Summary, Target, handed::is_handed, summary};
 use crate::{
     store::{EventRow, StoreError},
     turn::EventFact,
@@ -97,6 +97,9 @@ pub fn read_upto(fold: &mut Fold<'_>, upto: Clock) -> Result<(), StoreError> {
 
 /// Whether somebody else's row is one that counts as unread.
 pub(super) fn counts(row: &EventRow) -> bool {
+    if is_handed(row) {
+        return false;
+    }
     match summary(row) {
         Some(Summary::Message(_)) => true,
         Some(Summary::Call(note)) => note.is_missed(),

@@ -72,9 +72,10 @@ pub fn page(
     let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
     let mut authors: BTreeMap<u32, Option<Author>> = BTreeMap::new();
-    for (_, row) in &rows {
-        if let Entry::Vacant(new) = authors.entry(row.author) {
-            new.insert(read.get(AUTHORS, &row.author.to_be_bytes())?.and_then(|row| Author::stored(&row)));
+    let named = rows.iter().flat_map(|(_, row)| std::iter::once(row.author).chain(handed_by(row)));
+    for number in named {
+        if let Entry::Vacant(new) = authors.entry(number) {
+            new.insert(read.get(AUTHORS, &number.to_be_bytes())?.and_then(|row| Author::stored(&row)));
         }
     }
     let message = |(key, row): &(Vec<u8>, EventRow)| {
@@ -117,6 +118,7 @@ pub fn page(
                 DeliveryState::Delivered
             },
             via: Via::from_stored(row.via),
+            handed_on_by: handed_by(row).and_then(|by| Some(authors.get(&by)?.as_ref()?.account)),
             call,
             device_note,
         })
@@ -126,6 +128,11 @@ pub fn page(
         rows: rows.len(),
         last_key: rows.last().map(|(key, _)| key.clone()),
     })
+}
+
+/// Who has handed a row on, by number.
+fn handed_by(row: &EventRow) -> Option<u32> {
+    events::handed::is_handed(row).then_some(row.handed_by)
 }
 
 /// Of each other device of our account, by its tag: each other account has its events up to this one.

@@ -28,6 +28,17 @@ pub struct Sender {
     pub event: EventId,
 }
 
+/// Who hands history of a group on, and by which event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandedPlace {
+    pub chat: ChatId,
+    /// The member.
+    pub account: AccountId,
+    /// Its number among the authors.
+    pub author: u32,
+    pub event: EventId,
+}
+
 /// What a user sets of a conversation, for all devices of the account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChatSetting {
@@ -271,6 +282,13 @@ pub enum EventFact {
         device: [u8; 8],
         /// The report, sealed.
         report: starling_wire::Report,
+    },
+    /// A member of a group hands on a part of its history.
+    HandedHistory {
+        /// Who, and where.
+        from: HandedPlace,
+        /// The part, sealed.
+        history: starling_wire::HandedHistory,
     },
     /// The user has set something of a conversation, on this device.
     Set(ChatId, ChatSetting),

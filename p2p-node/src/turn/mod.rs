@@ -14,7 +14,7 @@ use starling_keys::AccountId;
 
 pub(crate) use counters::Counters;
 pub use effect::{Effect, EngineError, Now};
-pub(crate) use facts::{ChatSetting, EventFact, Fact, HomeFact, Sender};
+pub(crate) use facts::{ChatSetting, EventFact, Fact, HandedPlace, HomeFact, Sender};
 pub(crate) use schedule::Schedule;
 pub(crate) use tracked::Tracked;
 

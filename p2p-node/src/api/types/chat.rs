@@ -50,6 +50,8 @@ stored_enum! {
         Copy = 4,
         /// From a member of the group: its log does not have it yet. If it does not come to count its state is [`DeliveryState::Failed`].
         Gossip = 5,
+        /// From before this device came: a member of the group has handed it on, and nobody can check it.
+        Handed = 6,
     }
 }
 
@@ -84,6 +86,8 @@ pub struct Message {
     pub state: DeliveryState,
     /// How it came.
     pub via: Via,
+    /// The member who has handed it on, if it came by [`Via::Handed`].
+    pub handed_on_by: Option<AccountId>,
     /// It is no message, but the note of a call.
     pub call: Option<CallNote>,
     /// It is no message, but a line about a device of its author.

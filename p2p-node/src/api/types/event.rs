@@ -74,6 +74,8 @@ stored_enum! {
         GroupRequest = 29,
         /// A member of a group reports a message to those who moderate it, as we do: the member is the account, the reason the text.
         GroupReported = 30,
+        /// A member of a group has handed messages on from before this device came: the member is the account, how many they are the text.
+        GroupHistory = 31,
     }
 }
 

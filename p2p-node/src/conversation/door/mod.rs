@@ -136,6 +136,7 @@ impl Conversations {
         let chat = self.groups.get(&id).and_then(GroupEntry::chat);
         if let Some(chat) = chat.filter(|chat| self.chats.is_group_chat(*chat)) {
             self.let_into_group(turn, chat, id, &newcomer)?;
+            self.note_newcomer(chat, &newcomer);
             // Who comes again may have missed commits.
             self.hand_on_soon(turn, dir, id);
             turn.fact(Fact::DeviceJoined { account: newcomer.account, device: newcomer.device });

@@ -11,6 +11,7 @@ mod cards;
 mod change;
 pub mod commands;
 mod community;
+mod history;
 mod join;
 mod leave;
 mod links;
@@ -60,6 +61,8 @@ pub struct PolicyEntry {
     hand_on_at: Option<u64>,
     /// What others have handed on of it.
     handed: audit::Handed,
+    /// When the history is handed to those who have come, in steady time.
+    history_at: Option<u64>,
     /// When the ways into channels are told, in steady time.
     tell_ways_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.
@@ -167,7 +170,7 @@ impl Policies {
             let again = entry.enters_again.then_some(entry.rests_until);
             let expires = entry.next_expiry(turn);
             let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at);
-            let due = due.chain(entry.tell_ways_at).chain(again).chain(expires);
+            let due = due.chain(entry.history_at).chain(entry.tell_ways_at).chain(again).chain(expires);
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {
@@ -297,7 +300,10 @@ impl ChatState {
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
 pub(in crate::conversation) fn may_send(kind: ChatKind, role: Option<Role>, policy: Permissions, body: &Body) -> bool {
     match (kind, body) {
-        (ChatKind::Direct, Body::Leave(_) | Body::Audit(_) | Body::Ways(_) | Body::Report(_)) => false,
+        (
+            ChatKind::Direct,
+            Body::Leave(_) | Body::Audit(_) | Body::Ways(_) | Body::Report(_) | Body::HandedHistory(_),
+        ) => false,
         (ChatKind::Direct, _) => true,
         // Calls of more than two are not known yet; and what devices do that were removed contacts tell each other alone.
         (ChatKind::Group, Body::Call(_) | Body::RemovedDeviceUse(_)) => false,

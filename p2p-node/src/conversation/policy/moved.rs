@@ -78,6 +78,7 @@ impl PolicyEntry {
     /// This device is in the group that it has entered.
     pub(super) fn has_come(&mut self, turn: &mut Turn<'_>, chat: ChatId, own: &AccountId) -> Result<(), EngineError> {
         self.set_standing(StandingRow::Member);
+        self.begin_to_take_history();
         self.row.offer = None;
         self.introduce_at = Some(turn.now());
         self.row.introduce = true;
@@ -110,7 +111,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
-        let is_waited_for = group.is_waited_for();
+        let (is_waited_for, epoch) = (group.is_waited_for(), group.entry.epoch());
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
         // Who has come in by a link knows no door but the one that begins with it.
         let by_link = match &before {
@@ -132,6 +133,7 @@ impl Conversations {
         entry.tell_links(turn, chat, &policy)?;
         let link_is_lost = entry.settle_links(&policy, is_shut);
         entry.note_gone(&policy);
+        entry.note_history(&policy, epoch, entered);
         // What leads to where this device enters it has not followed.
         if !entered {
             entry.note_former_owners(&policy);
@@ -267,6 +269,7 @@ impl Conversations {
             if tells_ways {
                 self.tell_ways(turn, cx, chat);
             }
+            self.hand_history_if_due(turn, cx, chat)?;
             if enters_again && let Some(id) = self.active_group(cx.dir, chat) {
                 match self.apart.seeks(&id) {
                     // A member that leads is asked for the way: the door would lead where this device is.
@@ -327,6 +330,7 @@ impl Conversations {
         (entry.turn_at, entry.introduce_at, entry.hand_on_at, entry.tell_ways_at) = (None, None, None, None);
         entry.row.intents.clear();
         entry.row.invited.clear();
+        entry.end_history();
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
         for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
             if let Some(group) = self.groups.get_mut(&id) {

@@ -27,6 +27,14 @@ use crate::{
 /// The lowest role that reads reports.
 const READS_REPORTS: Role = Role::Moderator;
 
+/// A message as it is here.
+struct Reported {
+    author: AccountId,
+    text: String,
+    /// It came from its author, and not from a member who has handed it on.
+    is_authentic: bool,
+}
+
 /// A device that a report is sealed for.
 struct Reader {
     tag: [u8; 8],
@@ -90,7 +98,8 @@ impl Conversations {
             return Ok(Err(error));
         }
         let own = cx.dir.account.id();
-        let Some((author, text)) = self.message_of(turn, cx.dir, chat, message.0)?.filter(|(by, _)| *by != own) else {
+        let found = self.message_of(turn, cx.dir, chat, message.0)?.filter(|found| found.author != own);
+        let Some(Reported { author, text, .. }) = found else {
             return Ok(Err(NotFound::Message.into()));
         };
         let readers = self.report_readers(cx.dir, chat, &author);
@@ -111,10 +120,13 @@ impl Conversations {
         dir: Directory<'_>,
         chat: ChatId,
         id: EventId,
-    ) -> Result<Option<(AccountId, String)>, EngineError> {
+    ) -> Result<Option<Reported>, EngineError> {
         let found = self.with_fold(turn, dir, chat, |fold| fold.target(id)).map(|(found, _)| found);
         Ok(match found.transpose()? {
-            Some(Target::Message { row, by }) if !row.deleted => text_of(&row).map(|text| (by, text)),
+            Some(Target::Message { row, by }) if !row.deleted => {
+                let is_authentic = !events::handed::is_handed(&row);
+                text_of(&row).map(|text| Reported { author: by, text, is_authentic })
+            }
             _ => None,
         })
     }
@@ -177,10 +189,11 @@ impl Conversations {
         {
             turn.delete(REPORTS, &key(chat, &oldest.by, &oldest.message))?;
         }
-        let seen = self.message_of(turn, cx.dir, chat, content.message)?.filter(|(by, _)| *by == author);
+        let seen = self.message_of(turn, cx.dir, chat, content.message)?;
+        let seen = seen.filter(|seen| seen.author == author && seen.is_authentic);
         let confirmed = seen.is_some();
         let text = match seen {
-            Some((_, text)) => beginning(&text, MAX_REPORT_TEXT).to_owned(),
+            Some(seen) => beginning(&seen.text, MAX_REPORT_TEXT).to_owned(),
             None => content.text,
         };
         let row = ReportRow {

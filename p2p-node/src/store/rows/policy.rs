@@ -58,6 +58,43 @@ pub struct PolicyRow {
     /// As which members accounts have ceased to be owners where this device was.
     #[prost(message, repeated, tag = "22")]
     pub former_owners: Vec<GoneRow>,
+    /// Devices that have come, and that nobody is known to have handed the history.
+    #[prost(message, repeated, tag = "23")]
+    pub newcomers: Vec<NewcomerRow>,
+    /// The epoch from which on accounts that are let in see the history, as far as this device knows; none where they do not.
+    #[prost(uint64, optional, tag = "24")]
+    pub history_since: Option<u64>,
+    /// What this device has taken of the history, if it may since it has come.
+    #[prost(message, optional, tag = "25")]
+    pub handed: Option<HandedRow>,
+}
+
+/// A device that has come into a group, and is to be handed the history.
+#[derive(Clone, PartialEq, Message)]
+pub struct NewcomerRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// Its account.
+    #[prost(bytes = "vec", tag = "2")]
+    pub account: Vec<u8>,
+    /// Clock of the newest message when it came: what is later it gets itself.
+    #[prost(uint64, tag = "3")]
+    pub upto: u64,
+    /// How often this device would have handed it on, and did not know its key.
+    #[prost(uint32, tag = "4")]
+    pub tries: u32,
+}
+
+/// How much a device that has come into a group has taken of the history.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct HandedRow {
+    /// Parts.
+    #[prost(uint32, tag = "1")]
+    pub parts: u32,
+    /// Messages in them.
+    #[prost(uint32, tag = "2")]
+    pub rows: u32,
 }
 
 /// A link that this device has made. By whom it is used up, or whether it counts, is in the policy.

@@ -35,6 +35,9 @@ pub struct EventRow {
     /// It came by gossip, and does not count, as far as can be seen.
     #[prost(bool, tag = "11")]
     pub undone: bool,
+    /// Who has handed it on, by number, if it came by [`crate::Via::Handed`]; that its author has written it is that member's word.
+    #[prost(uint32, tag = "12")]
+    pub handed_by: u32,
 }
 
 /// What has happened to a device of an account.
