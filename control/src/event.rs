@@ -326,6 +326,16 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// A member has handed on messages from before this device came into a group: they are in the history, and no `message.new` tells of them.
+    #[serde(rename = "group.history")]
+    GroupHistory {
+        /// The group.
+        chat: ChatRef,
+        /// Who has handed them on.
+        member: ContactRef,
+        /// How many: more may follow.
+        messages: u32,
+    },
     /// A member of a group writes so much that nobody should be notified of each message for a time. All of them are in the history.
     #[serde(rename = "group.slowed")]
     GroupSlowed {
@@ -479,6 +489,7 @@ impl EventKind {
             Self::GroupLink { .. } => "group.link",
             Self::GroupRequest { .. } => "group.request",
             Self::GroupReported { .. } => "group.reported",
+            Self::GroupHistory { .. } => "group.history",
             Self::GroupSlowed { .. } => "group.slowed",
             Self::GroupRole { .. } => "group.role",
             Self::GroupTopic { .. } => "group.topic",
@@ -514,6 +525,7 @@ impl EventKind {
             | Self::GroupLink { chat, .. }
             | Self::GroupRequest { chat, .. }
             | Self::GroupReported { chat, .. }
+            | Self::GroupHistory { chat, .. }
             | Self::GroupSlowed { chat, .. }
             | Self::GroupRole { chat, .. }
             | Self::GroupTopic { chat }

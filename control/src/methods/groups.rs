@@ -180,7 +180,7 @@ requests! {
         invite: Option<Role>,
         /// The lowest role that removes and bans others, of lower roles.
         remove: Option<Role>,
-        /// The lowest role that pins messages.
+        /// The lowest role that pins messages. Kept for later versions: nothing follows from it yet.
         pin: Option<Role>,
         /// The lowest role that deletes what others, of lower roles, have written.
         delete: Option<Role>,
@@ -188,7 +188,7 @@ requests! {
         settings: Option<Role>,
         /// The lowest role that mentions everybody at once.
         mention_all: Option<Role>,
-        /// The lowest role that calls the group.
+        /// The lowest role that calls the group. Kept for later versions: nothing follows from it yet.
         call: Option<Role>,
         /// The lowest role that answers messages.
         comment: Option<Role>,
@@ -196,7 +196,7 @@ requests! {
         slow_mode: Option<u32>,
         /// Seconds for which messages are to be kept; 0 for ever. No program deletes them yet.
         lifetime: Option<u32>,
-        /// Whether newcomers are to see what was written before. No program shows it to them yet.
+        /// Whether who is let in from now on sees what was written before: a member hands them the newest messages.
         history: Option<bool>,
     }
 

@@ -78,7 +78,7 @@ pub struct GroupPolicy {
     pub invite: Role,
     /// Removes and bans others, of lower roles.
     pub remove: Role,
-    /// Pins messages.
+    /// Pins messages. Kept for later versions: nothing follows from it yet.
     #[serde(default)]
     pub pin: Role,
     /// Deletes what others, of lower roles, have written; null in a group of an older version, where nobody does.
@@ -89,7 +89,7 @@ pub struct GroupPolicy {
     /// Mentions everybody at once.
     #[serde(default)]
     pub mention_all: Role,
-    /// Calls the group.
+    /// Calls the group. Kept for later versions: nothing follows from it yet.
     #[serde(default)]
     pub call: Role,
     /// Answers messages and reacts to them; whoever writes may do that, too.
@@ -101,7 +101,7 @@ pub struct GroupPolicy {
     /// Seconds for which messages are to be kept; 0 for ever. No program deletes them yet.
     #[serde(default)]
     pub lifetime: u32,
-    /// Whether newcomers are to see what was written before. No program shows it to them yet.
+    /// Whether who is let in sees what was written before: a member hands them the newest messages.
     #[serde(default)]
     pub history: bool,
     /// An older version has made the group: none of this can be changed, nor can anybody be banned.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, CallNote, DeviceId, DeviceNote, MessageId, Time};
+use super::{AccountId, CallNote, ContactRef, DeviceId, DeviceNote, MessageId, Time};
 
 /// A message of a conversation, the note of a call in it, or a line about a device of a contact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,9 @@ pub struct Message {
     pub state: DeliveryState,
     /// How it came to this device.
     pub via: Via,
+    /// The member who has handed it on, if it is from before this device came into the group: nobody can check that its author wrote it.
+    #[serde(default)]
+    pub handed_on_by: Option<ContactRef>,
     /// What there is to know of the call that it is the note of.
     pub call: Option<CallNote>,
     /// What there is to know of the device that it is a line about.
@@ -122,6 +125,8 @@ words! {
         Copy = "copy",
         /// From a member of the group, before the group's log has it. With the state `failed` it does not count.
         Gossip = "gossip",
+        /// Handed on by a member of the group, from before this device came: see `handed_on_by`.
+        Handed = "handed",
     }
 }
 

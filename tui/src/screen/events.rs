@@ -88,6 +88,7 @@ impl App {
             | EventKind::GroupLink { .. }
             | EventKind::GroupRequest { .. }
             | EventKind::GroupReported { .. }
+            | EventKind::GroupHistory { .. }
             | EventKind::GroupRole { .. }
             | EventKind::GroupTopic { .. }
             | EventKind::GroupRefused { .. } => self.group_event(&event),
@@ -252,6 +253,13 @@ impl App {
                 self.say(format!("{name} reports a message in #{group}: /reports there"));
                 self.notify(&name, &format!("reports a message in #{group}"), true);
             }
+            EventKind::GroupHistory { chat, member, messages } => {
+                let (name, group) = (name_of(member), group(chat));
+                self.say(format!("#{group}: {name} has handed on {messages} earlier messages."));
+                if is_open {
+                    self.older_has_come();
+                }
+            }
             _ if is_open => {}
             EventKind::GroupJoined { chat, member } => {
                 self.say(format!("#{}: {} has come.", group(chat), name_of(member)));
@@ -277,6 +285,14 @@ impl App {
         self.refresh_chats();
         if is_open {
             self.refresh_audit();
+        }
+    }
+
+    /// Messages have come into the open chat that are older than others there.
+    fn older_has_come(&mut self) {
+        match self.chat.timeline.is_at_bottom() {
+            true => self.load_newest(),
+            false => self.chat.timeline.has_older_now(),
         }
     }
 

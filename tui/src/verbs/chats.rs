@@ -14,7 +14,7 @@ use starling_text::SafeText;
 
 use super::{
     Target, find, find_chat, find_whole, groups::find_group, node_of, people::catch_up, print, print_object, say,
-    words_of,
+    words_of, words_of_handed,
 };
 use crate::{
     cli::{Chats, Global, parse_duration, parse_time_span},
@@ -222,7 +222,8 @@ fn line(message: &Message, times: &LocalTimes) -> String {
     let time = times.minute(&message.sent_at);
     let text = if message.deleted { "(deleted)".to_owned() } else { safe(&words_of(message)) };
     let edited = if message.edited { " (edited)" } else { "" };
-    format!("{time}  {}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
+    let handed = words_of_handed(message).map(|words| format!(" ({})", safe_line(&words))).unwrap_or_default();
+    format!("{time}  {}{handed}: {}{edited}{state}", safe_line(who), text.replace('\n', "\n                  "))
 }
 
 /// What `--since` means; the beginning of time without it.

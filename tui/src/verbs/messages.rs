@@ -443,6 +443,9 @@ fn spoken(kind: &EventKind) -> Option<SafeText> {
                 chat.id
             )
         }
+        EventKind::GroupHistory { chat, member, messages } => {
+            format!("[{}] {} has handed on {messages} earlier messages", name(&chat.name), contact(member))
+        }
         EventKind::GroupSlowed { chat, member, .. } => {
             format!("[{}] {} writes very much", name(&chat.name), contact(member))
         }

@@ -73,6 +73,12 @@ pub fn words_of(message: &Message) -> String {
     }
 }
 
+/// By whom a message from before this device came was handed on, in words; nothing of others.
+pub fn words_of_handed(message: &Message) -> Option<String> {
+    let member = message.handed_on_by.as_ref()?;
+    Some(format!("handed on by {}", member.name.as_deref().unwrap_or("a member")))
+}
+
 /// What a transport is called.
 pub fn transport_name(transport: Transport) -> &'static str {
     match transport {

@@ -16,7 +16,7 @@ use tokio::io::Stdin;
 use super::{
     Target, contacts_in_short, find, find_chat, node_of, print,
     read_lines::{LineError, Lines},
-    words_of,
+    words_of, words_of_handed,
 };
 use crate::{
     cli::Global,
@@ -147,7 +147,8 @@ fn spoken(message: &Message, handles: &mut Handles) -> SafeText {
     };
     let text = if message.deleted { "message deleted".into() } else { safe(&words_of(message)) };
     let edited = if message.edited { ", edited" } else { "" };
-    SafeText::block(&format!("{n}. {who}{reply}{edited}: {text}"))
+    let handed = words_of_handed(message).map(|words| format!(", {}", safe_line(&words))).unwrap_or_default();
+    SafeText::block(&format!("{n}. {who}{reply}{edited}{handed}: {text}"))
 }
 
 async fn announce(client: &Client, chat: &ChatId, name: &str, event: &EventKind, handles: &mut Handles) -> CliResult {

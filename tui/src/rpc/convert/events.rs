@@ -205,6 +205,7 @@ impl Names {
             reactions: reactions.map(|(emoji, own)| objects::Reaction { emoji: emoji.clone(), own: *own }).collect(),
             state: state(m.state),
             via: via(m.via),
+            handed_on_by: m.handed_on_by.map(|member| self.contact(member, "")),
             call: m.call.map(note),
             device_note: m.device_note.as_ref().map(device_note),
         }
@@ -227,6 +228,7 @@ impl Names {
             | DurableEventKind::GroupLink
             | DurableEventKind::GroupRequest
             | DurableEventKind::GroupReported
+            | DurableEventKind::GroupHistory
             | DurableEventKind::GroupRole
             | DurableEventKind::GroupChanged
             | DurableEventKind::GroupRefused => self.of_group(n)?,
@@ -320,6 +322,9 @@ impl Names {
                 message: id(n.message?),
                 reason: Some(n.text.clone()).filter(|reason| !reason.is_empty()),
             },
+            DurableEventKind::GroupHistory => {
+                EventKind::GroupHistory { chat, member: member()?, messages: n.text.parse().ok()? }
+            }
             DurableEventKind::GroupChanged => EventKind::GroupTopic { chat },
             _ => {
                 let why = GroupRefusal::from_code(&n.text).unwrap_or(GroupRefusal::Void);

@@ -88,6 +88,7 @@ fn via(via: Via) -> objects::Via {
         Via::Log => objects::Via::Log,
         Via::Copy => objects::Via::Copy,
         Via::Gossip => objects::Via::Gossip,
+        Via::Handed => objects::Via::Handed,
     }
 }
 

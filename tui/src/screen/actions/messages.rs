@@ -17,6 +17,7 @@ use super::{
     },
     Action, Place, bindings, command, key,
 };
+use crate::terminal::safe_line;
 
 pub const ACTIONS: &[Action] = &[
     on_message("up", "k Up", "message above", |app| app.select(-1)),
@@ -208,8 +209,12 @@ fn show_info(app: &mut App, message: &Message) {
         Via::Own => "written here",
         Via::Gossip if message.state() == DeliveryState::Failed => "passed on by a member; the log has no place for it",
         Via::Gossip => "passed on by a member; not in the log yet",
+        Via::Handed => "from before you came; nobody can check who wrote it",
     };
     let mut lines = vec![String::new(), format!("{day}, {time}"), via.to_owned()];
+    if let Some(member) = &message.wire.handed_on_by {
+        lines.push(format!("handed on by {}", safe_line(member.name.as_deref().unwrap_or("a member"))));
+    }
     if message.is_own() {
         lines.push(format!("state: {}", message.state().as_str()));
     }

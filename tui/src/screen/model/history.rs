@@ -84,9 +84,10 @@ impl History {
         self.messages.partition_point(|m| m.id < id)
     }
 
-    /// The first message of others that is newer than this.
+    /// The first message of others that is newer than this; what a member has handed on is not new.
     pub fn first_new(&self, after: Clock) -> Option<MessageId> {
-        self.messages.iter().find(|m| !m.is_own() && m.id.0.clock > after).map(|m| m.id)
+        let is_new = |m: &&Message| !m.is_own() && m.wire.handed_on_by.is_none() && m.id.0.clock > after;
+        self.messages.iter().find(is_new).map(|m| m.id)
     }
 
     /// Messages that answer this one.

@@ -370,8 +370,9 @@ impl Timeline {
             is_same && message.at_ms.saturating_sub(b.at_ms) <= PAUSE_MS
         };
         let is_parted = || index.checked_sub(1).is_some_and(|before| !self.notes_after(before).is_empty());
-        let name = day.is_some() || unread || !before.is_some_and(goes_on) || is_parted();
-        Head { day, unread, name }
+        let part = part_of(before, message);
+        let name = day.is_some() || unread || part.is_some() || !before.is_some_and(goes_on) || is_parted();
+        Head { day, unread, part, name }
     }
 
     /// What has happened in the group between a message and the next one. After the newest one that is everything since.
@@ -455,6 +456,19 @@ impl Timeline {
             index += 1;
         }
     }
+}
+
+/// What is said above a message where what a member has handed on begins, and where it ends.
+fn part_of(before: Option<&Message>, message: &Message) -> Option<String> {
+    let by = |message: &Message| message.wire.handed_on_by.as_ref().map(|member| member.account.clone());
+    let (was, is) = (before.and_then(by), by(message));
+    if was == is {
+        return None;
+    }
+    Some(match &message.wire.handed_on_by {
+        Some(member) => format!("history from {}", member.name.as_deref().unwrap_or("a member")),
+        None => "since you came".to_owned(),
+    })
 }
 
 #[cfg(test)]

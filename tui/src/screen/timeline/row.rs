@@ -79,6 +79,8 @@ pub(super) fn note_rows(words: &str, width: u16, theme: &Theme) -> Vec<Line<'sta
 pub(super) struct Head {
     pub day: Option<String>,
     pub unread: bool,
+    /// What a member has handed on begins here, or ends: in words, as others may have written them.
+    pub part: Option<String>,
     pub name: bool,
 }
 
@@ -134,6 +136,10 @@ fn head_rows(message: &Message, head: &Head, time: &str, width: u16, theme: &The
     let mut rows = Vec::new();
     if let Some(day) = &head.day {
         rows.push(centred(format!("── {day} ──"), theme.dim, " "));
+    }
+    if let Some(part) = &head.part {
+        let text = cut(&safe_line(part), width.saturating_sub(8));
+        rows.push(centred(format!("── {text} ──"), theme.dim, " "));
     }
     if head.unread {
         rows.push(centred("new".into(), theme.warn, "─"));
