@@ -228,7 +228,7 @@ pub struct Settings {
     /// Who removes and bans lower roles.
     #[arg(long, value_name = "ROLE")]
     pub remove: Option<Role>,
-    /// Who pins messages.
+    /// Who pins messages. Kept for later versions: nothing follows from it yet.
     #[arg(long, value_name = "ROLE")]
     pub pin: Option<Role>,
     /// Who deletes what lower roles have written.
@@ -240,7 +240,7 @@ pub struct Settings {
     /// Who mentions everybody at once.
     #[arg(long, value_name = "ROLE")]
     pub mention_all: Option<Role>,
-    /// Who calls the group.
+    /// Who calls the group. Kept for later versions: nothing follows from it yet.
     #[arg(long, value_name = "ROLE")]
     pub call: Option<Role>,
     /// Who answers messages and reacts to them, in a channel where few write.
@@ -249,10 +249,10 @@ pub struct Settings {
     /// How long everybody waits between two messages: 30s, 5m; 0 for not at all.
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub slow_mode: Option<u32>,
-    /// How long messages are to be kept: 12h, 7d; 0 for ever. No program deletes them yet.
+    /// How long messages are to be kept: 12h, 7d; 0 for ever. Kept for later versions: no program deletes them yet.
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub lifetime: Option<u32>,
-    /// Whether newcomers are to see what was written before they came. No program shows it to them yet.
+    /// Whether who is let in from now on sees what was written before: a member hands them the newest 1,000 messages at most.
     #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = BoolishValueParser::new())]
     pub history: Option<bool>,
 }

@@ -131,6 +131,7 @@ fn row(field: &Field, is_chosen: bool, width: u16, theme: &Theme) -> Line<'stati
         Span::styled(value, style),
         Span::styled(right, theme.accent),
         Span::styled(if field.is_changed() { " *" } else { "" }, theme.warn),
+        Span::styled(if field.setting.has_effect() { "" } else { " · kept for later versions" }, theme.dim),
     ])
 }
 

@@ -150,9 +150,18 @@ async fn set(global: &Global, client: &Client, settings: GroupSettings) -> CliRe
     if wanted == nothing {
         return show_settings(global, &found);
     }
+    if wanted.pin.is_some() || wanted.call.is_some() || wanted.lifetime.is_some() {
+        say(
+            global,
+            "Who may pin, who may call and the lifetime of messages are kept for later versions: nothing follows from them yet.",
+        );
+    }
     client.call(wanted).await?;
     changed(global, client, &found, (&[], "settings"), |_| true).await
 }
+
+/// Behind settings that are stored, and from which nothing follows in this version.
+const LATER: &str = "  (kept for later versions)";
 
 fn show_settings(global: &Global, group: &Group) -> CliResult {
     let policy = &group.policy;
@@ -171,11 +180,12 @@ fn show_settings(global: &Global, group: &Group) -> CliResult {
         ("comment", Some(policy.comment)),
     ];
     for (name, role) in roles {
-        print(format!("{name:<12}  {}", role.map_or("nobody", Role::as_str)))?;
+        let later = if matches!(name, "pin" | "call") { LATER } else { "" };
+        print(format!("{name:<12}  {}{later}", role.map_or("nobody", Role::as_str)))?;
     }
     let seconds = |seconds: u32, none: &str| if seconds == 0 { none.to_owned() } else { format!("{seconds} s") };
     print(format!("slow-mode     {}", seconds(policy.slow_mode, "off")))?;
-    print(format!("lifetime      {}", seconds(policy.lifetime, "for ever")))?;
+    print(format!("lifetime      {}{LATER}", seconds(policy.lifetime, "for ever")))?;
     print(format!("history       {}", if policy.history { "yes" } else { "no" }))?;
     for banned in &group.banned {
         let name = banned.name.as_deref().unwrap_or(banned.account.as_str());

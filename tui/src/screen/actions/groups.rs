@@ -154,10 +154,15 @@ fn unban(app: &mut App, name: &str) {
 fn set(app: &mut App, line: &str) {
     let Some(group) = open_group(app) else { return };
     match settings(group, line) {
-        Some(wanted) => app.change(wanted),
+        Some(wanted) => {
+            if wanted.pin.is_some() || wanted.call.is_some() || wanted.lifetime.is_some() {
+                app.say("This is kept for later versions: nothing follows from it yet.".into());
+            }
+            app.change(wanted);
+        }
         None => app.warn(
-            "Usage: /set post, invite, remove, pin, delete, settings, mention-all, call or comment ROLE; \
-             /set slow-mode or lifetime SECONDS; /set history yes or no"
+            "Usage: /set post, invite, remove, delete, settings, mention-all or comment ROLE; /set slow-mode SECONDS; \
+             /set history yes or no. Kept for later versions: pin or call ROLE, lifetime SECONDS"
                 .into(),
         ),
     }

@@ -81,15 +81,20 @@ impl Setting {
             Self::Comment => "who answers, beside those who write",
             Self::Invite => "who lets others in",
             Self::Remove => "who removes and bans lower roles",
-            Self::Pin => "who pins messages",
+            Self::Pin => "kept for later versions: who pins messages",
             Self::Delete => "who deletes what lower roles write",
             Self::Settings => "who changes name, topic and this",
             Self::MentionAll => "who mentions everybody at once",
-            Self::Call => "who calls the group",
+            Self::Call => "kept for later versions: who calls the group",
             Self::SlowMode => "pause between two of one's messages",
-            Self::Lifetime => "not yet: how long messages stay",
-            Self::History => "not yet: newcomers see the past",
+            Self::Lifetime => "kept for later versions: how long messages stay",
+            Self::History => "newcomers are handed what was written before",
         }
+    }
+
+    /// Whether anything follows from it in this version.
+    pub fn has_effect(self) -> bool {
+        !matches!(self, Self::Pin | Self::Call | Self::Lifetime)
     }
 
     fn value(self, policy: &GroupPolicy) -> Value {
