@@ -319,3 +319,62 @@ fn who_asks_by_a_link_is_let_in_or_not_by_those_who_may() {
     let (exit, error) = world.error("eve", &["group", "join", &link, "--yes"]);
     assert_eq!(exit, 6, "{error}");
 }
+
+/// Texts of the group's messages and who has handed them on, as somebody sees them; empty for what nobody has.
+fn handed(world: &World, who: &str) -> Vec<(String, String)> {
+    let output = String::from_utf8(world.run(who, &["history", GROUP, "--json", "--limit", "50"]).stdout).unwrap();
+    let messages = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let one = |m: Value| {
+        let member = m["handed_on_by"]["name"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(m["via"] == "handed", !m["handed_on_by"].is_null(), "{m}");
+        (m["text"].as_str().unwrap().to_owned(), member)
+    };
+    messages.filter(|m| m["device_note"].is_null()).map(one).collect()
+}
+
+fn is_handed(world: &World, who: &str, expected: &[(&str, &str)]) {
+    let expected: Vec<_> = expected.iter().map(|(text, by)| ((*text).to_owned(), (*by).to_owned())).collect();
+    until(&format!("{expected:?} at {who}"), || (handed(world, who) == expected).then_some(()));
+}
+
+#[test]
+fn who_comes_sees_what_the_policy_allows_marked_as_handed_on() {
+    let world = five();
+    world.person("frank");
+    let mut running: Vec<Process> = ["alice", "bob", "carol", "dave"].iter().map(|who| world.daemon(who)).collect();
+    world.json("alice", &["group", "new", "ops", "@bob"]);
+    accept(&world, "bob");
+    world.json("alice", &["send", GROUP, "before", "--wait", "delivered"]);
+    sees(&world, "bob", &["before"]);
+    // The policy says nothing: who comes sees nothing, also when it says something else later.
+    world.json("alice", &["group", "invite", GROUP, "@carol"]);
+    accept(&world, "carol");
+    world.json("alice", &["group", "settings", GROUP, "--history", "yes"]);
+    until("the setting at bob", || (show(&world, "bob")["policy"]["history"] == true).then_some(()));
+    world.json("bob", &["send", GROUP, "after", "--wait", "delivered"]);
+    is_handed(&world, "carol", &[("after", "")]);
+    let news = world.listen("dave", "now");
+    news.wait_for("the listener", |e| e["type"] == "stream.ready");
+    world.json("alice", &["group", "invite", GROUP, "@dave"]);
+    accept(&world, "dave");
+    let told = news.wait_for("the history", |e| e["type"] == "group.history");
+    assert_eq!((&told["member"]["name"], &told["messages"]), (&"alice".into(), &2.into()));
+    is_handed(&world, "dave", &[("before", "alice"), ("after", "alice")]);
+    // It is there after a crash, and once.
+    running[3].kill();
+    running[3] = world.daemon("dave");
+    world.json("bob", &["send", GROUP, "news", "--wait", "delivered"]);
+    is_handed(&world, "dave", &[("before", "alice"), ("after", "alice"), ("news", "")]);
+    is_handed(&world, "carol", &[("after", ""), ("news", "")]);
+    // By a link, with nobody there.
+    let made = world.json("alice", &["group", "link", "new", GROUP]);
+    let link = made["link"].as_str().unwrap().to_owned();
+    for process in &mut running {
+        process.terminate();
+    }
+    assert_eq!(world.json("frank", &["group", "join", &link, "--yes"])["done"], "member");
+    let _frank = world.daemon("frank");
+    assert!(handed(&world, "frank").is_empty());
+    let _alice = world.daemon("alice");
+    is_handed(&world, "frank", &[("before", "alice"), ("after", "alice"), ("news", "alice")]);
+}

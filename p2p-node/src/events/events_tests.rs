@@ -27,37 +27,37 @@ use crate::{
 /// Three people with two devices each.
 const PEOPLE: [&str; 3] = ["alice", "bob", "carol"];
 /// When the stories begin, in milliseconds since 1970.
-const START: u64 = 1_800_000_000_000;
+pub(super) const START: u64 = 1_800_000_000_000;
 
 static ACCOUNTS: LazyLock<Vec<AccountId>> =
     LazyLock::new(|| (1..=PEOPLE.len() as u8).map(|n| AccountKey::from_seed(&[n; 32]).id()).collect());
 static DEVICES: LazyLock<Vec<DeviceId>> =
     LazyLock::new(|| (0..2 * PEOPLE.len() as u8).map(|n| DeviceKey::from_seed(&[n + 100; 32]).id()).collect());
 
-fn account(person: usize) -> AccountId {
+pub(super) fn account(person: usize) -> AccountId {
     ACCOUNTS[person]
 }
 
-fn device(person: usize, device: usize) -> DeviceId {
+pub(super) fn device(person: usize, device: usize) -> DeviceId {
     DEVICES[person * 2 + device]
 }
 
 /// One event of a story: who writes it, on which device, and its body.
 #[derive(Clone, Debug)]
-struct Written {
-    person: usize,
-    device: usize,
-    id: EventId,
-    body: Body,
+pub(super) struct Written {
+    pub person: usize,
+    pub device: usize,
+    pub id: EventId,
+    pub body: Body,
 }
 
 /// What one device keeps of the conversation.
-struct Device {
+pub(super) struct Device {
     person: usize,
     device: usize,
-    rows: BTreeMap<EventId, EventRow>,
+    pub rows: BTreeMap<EventId, EventRow>,
     early: BTreeMap<EventId, EarlyRow>,
-    counters: ChatRow,
+    pub counters: ChatRow,
     roster: Roster,
     authors: Authors,
     policy: Option<Policy>,
@@ -85,7 +85,7 @@ impl Stored for (&BTreeMap<EventId, EventRow>, &BTreeMap<EventId, EarlyRow>) {
 
 impl Device {
     /// A device of one of the first `members` people, of whose conversation nothing has happened.
-    fn new(person: usize, device_at: usize, members: usize) -> Self {
+    pub fn new(person: usize, device_at: usize, members: usize) -> Self {
         let mut authors = Authors::default();
         for of in 0..PEOPLE.len() {
             for at in 0..2 {
@@ -114,7 +114,7 @@ impl Device {
         }
     }
 
-    fn with<T>(&mut self, now_ms: u64, work: impl FnOnce(&mut Fold<'_>) -> T) -> T {
+    pub fn with<T>(&mut self, now_ms: u64, work: impl FnOnce(&mut Fold<'_>) -> T) -> T {
         let mut draft = Draft::default();
         let mut fold = Fold {
             chat: ChatId([7; 16]),
@@ -143,7 +143,7 @@ impl Device {
         result
     }
 
-    fn fold(&mut self, event: &Written) {
+    pub fn fold(&mut self, event: &Written) {
         let here = (event.person, event.device) == (self.person, self.device);
         let origin = Origin {
             account: account(event.person),

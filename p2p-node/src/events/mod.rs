@@ -20,6 +20,8 @@ mod edit;
 mod events_tests;
 mod fold;
 pub mod handed;
+#[cfg(test)]
+mod handed_tests;
 mod leave;
 mod profile;
 mod reaction;

@@ -28,6 +28,7 @@ mod fork_tests;
 mod gossip_net;
 mod gossip_tests;
 mod group_tests;
+mod handed_tests;
 mod history_tests;
 mod imports_tests;
 mod invite_tests;
