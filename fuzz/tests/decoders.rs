@@ -136,8 +136,8 @@ fn signals() {
 #[test]
 fn messages_about_the_history() {
     use starling_wire::history::{
-        EditedText, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction, HistoryRequest,
-        HistoryRow, HistoryStep,
+        EditedText, HandedPart, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction,
+        HistoryRequest, HistoryRow, HistoryStep,
     };
     let reaction = HistoryReaction { account: vec![3; 32].into(), emoji: "👍".into(), ..HistoryReaction::default() };
     let row = HistoryRow {
@@ -148,6 +148,7 @@ fn messages_about_the_history() {
         ..HistoryRow::default()
     };
     let author = HistoryAuthor { account: vec![1; 32].into(), tag: vec![2; 8].into(), label: None };
+    let handed = HandedPart { authors: vec![author.clone()], rows: vec![row.clone()] }.to_bytes();
     let part = HistoryPart { with: vec![3; 32].into(), rows: vec![row], ..HistoryPart::default() };
     let request = HistoryRequest { before: vec![6; 40].into(), since: None };
     let page =
@@ -156,6 +157,9 @@ fn messages_about_the_history() {
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(message) = HistoryMessage::from_bytes(&mutated(&valid, input)) {
             assert_eq!(HistoryMessage::from_bytes(&message.encode_to_vec()), Ok(message));
+        }
+        if let Ok(part) = HandedPart::from_bytes(&mutated(&handed, input)) {
+            assert_eq!(HandedPart::from_bytes(&part.to_bytes()), Ok(part));
         }
     });
 }

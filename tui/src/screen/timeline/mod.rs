@@ -530,6 +530,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_member_has_handed_on_stands_below_a_line_that_says_so_and_is_not_new() {
+        use starling_control::objects::ContactRef;
+        let handed = |minute: u64| {
+            let mut message = said(minute, "bob");
+            message.wire.handed_on_by = Some(ContactRef { account: "alice".into(), name: Some("alice".into()) });
+            message
+        };
+        let mut timeline = Timeline::default();
+        let messages = vec![handed(1), handed(2), said(3, "bob"), said(4, "bob")];
+        timeline.load(messages, 100, Some(Clock::default()));
+        let shown = drawn(&mut timeline, 20);
+        assert_eq!(shown.matches("history from alice").count(), 1, "{shown}");
+        assert_eq!(shown.matches("since you came").count(), 1, "{shown}");
+        let place = |words: &str| shown.find(words).unwrap();
+        assert!(place("history from alice") < place("message 1") && place("message 2") < place("since you came"));
+        assert!(place("message 2") < place(" new ") && place(" new ") < place("message 3"), "{shown}");
+    }
+
+    #[test]
     fn who_writes_in_a_group_is_named_and_what_happened_between_is_one_line() {
         use starling_control::objects::{AuditAction, AuditEntry, Group};
         let theme = Theme::named("mono").unwrap();
