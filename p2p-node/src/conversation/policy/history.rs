@@ -65,6 +65,7 @@ impl PolicyEntry {
         self.row.history_since = shows_history(now).then(|| since.unwrap_or(epoch));
         if !shows_history(now) {
             self.row.newcomers.clear();
+            self.history_at = None;
         }
     }
 
@@ -97,6 +98,8 @@ impl PolicyEntry {
         let is_for = |row: &NewcomerRow| row.device().is_none_or(|device| history.is_for(&device.tag()));
         self.row.newcomers.retain(|row| !is_for(row));
         self.dirty |= self.row.newcomers.len() != before;
+        // Who comes next waits as long as these would have.
+        self.history_at = self.history_at.filter(|_| !self.row.newcomers.is_empty());
     }
 }
 
