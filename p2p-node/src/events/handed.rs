@@ -1,5 +1,5 @@
-//! Messages of a group from before this device came, as one member hands them on. They are that member's word for what was said: nobody can check it. So
-//! they take the place of nothing, count as nothing but text to read, and what the authors themselves send takes their place.
+//! Messages of a group from before this device came, as one member hands them on. They are that member's word for what was said: nobody can check it.
+//! So they take the place of nothing, count as nothing but text to read, and what the authors themselves send takes their place.
 
 use starling_keys::AccountId;
 use starling_wire::{EventId, HandedHistory, limits::MAX_EMOJI};

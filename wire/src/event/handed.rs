@@ -1,5 +1,5 @@
-//! A part of a group's history that a member hands on to devices that have come. All members see that there is one, by whom and for which devices; what
-//! it says is sealed for those ([`crate::history::HandedPart`]).
+//! A part of a group's history that a member hands on to devices that have come. All members see that there is one, by whom and for which devices;
+//! what it says is sealed for those ([`crate::history::HandedPart`]).
 
 use bytes::Bytes;
 
@@ -33,7 +33,7 @@ pub(super) mod proto {
 }
 
 impl HandedHistory {
-    /// What both seals are bound to: the conversation, and the device that hands it on, so that nobody passes on in their name what somebody else has said.
+    /// What both seals are bound to: the conversation, and the device that hands it on, so that nobody passes off as their own what another has sealed.
     pub fn context(conversation: &[u8; 16], member: &[u8; 8]) -> Vec<u8> {
         [&b"starling handed history v1\0"[..], conversation, member].concat()
     }

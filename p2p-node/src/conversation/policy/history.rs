@@ -1,6 +1,6 @@
-//! History for who comes into a group, where its policy allows that. One of the members that are there hands on the newest messages: whoever has let the
-//! account in first, then those who have been there longest, one after the other until one has. They go through the group's log, in events that are sealed
-//! to the devices that have come. What becomes of them there is in `events::handed`.
+//! History for who comes into a group, where its policy allows that. One of the members that are there hands on the newest messages: whoever has let
+//! the account in first, then those who have been there longest, one after the other until one has. They go through the group's log, in events that
+//! are sealed to the devices that have come. What becomes of them there is in `events::handed`.
 
 use std::collections::BTreeMap;
 
@@ -132,7 +132,8 @@ impl Conversations {
         if entry.row.newcomers.is_empty() || entry.standing() != StandingRow::Member {
             return Ok(());
         }
-        match entry.history_at {
+        let history_at = entry.history_at;
+        match history_at {
             Some(at) if at > turn.now() => Ok(()),
             Some(_) => self.hand_history(turn, cx, chat),
             None => {
@@ -145,8 +146,8 @@ impl Conversations {
         }
     }
 
-    /// After how many milliseconds this device hands the history on, if nobody has by then: first those of the account that has let the newcomer in, as
-    /// it is there in most cases; then those who have been there longest, as they have most of it.
+    /// After how many milliseconds this device hands the history on, if nobody has by then: first those of the account that has let the newcomer in,
+    /// as it is there in most cases; then those who have been there longest, as they have most of it.
     fn history_turn(&self, dir: Directory<'_>, chat: ChatId) -> Option<u64> {
         let entry = self.policies.of.get(&chat)?;
         let policy = entry.policy.as_ref()?;
