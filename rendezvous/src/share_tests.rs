@@ -131,6 +131,29 @@ async fn receipts_of_who_has_filled_its_share_are_taken() {
 }
 
 #[tokio::test]
+async fn who_reads_a_log_is_told_that_there_was_no_room_for_what_others_append() {
+    let server = server(|config| config.limits.log_entries = 4);
+    let (mut alice, mut bob) = owner_and(&server, 2).await;
+    alice.read(&log(1)).await;
+    bob.read(&log(1)).await;
+    let full = ResponseBody::LogFull(Bytes::copy_from_slice(&log(1).address()));
+    let told = |client: &mut Client| {
+        let mut times = 0;
+        while let Some(response) = client.session.pushed() {
+            times += usize::from(response.body.as_ref() == Some(&full));
+        }
+        times
+    };
+    flood(&mut bob, &log(1)).await;
+    assert_eq!((told(&mut alice), told(&mut bob)), (1, 0), "all but who has asked");
+    let large = vec![0; 190 * 1024];
+    assert!(is_stored(&bob.commit(&log(1), &large, u64::MAX, true).await));
+    assert_eq!(told(&mut alice), 0);
+    assert!(is_full(&bob.commit(&log(1), &large, u64::MAX, true).await));
+    assert_eq!(told(&mut alice), 1);
+}
+
+#[tokio::test]
 async fn what_writers_have_is_counted_and_discounted() {
     let server = server(|_| {});
     let (mut alice, mut bob) = owner_and(&server, 2).await;

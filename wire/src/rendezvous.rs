@@ -150,7 +150,7 @@ pub struct Response {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The answer.
-    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19")]
+    #[prost(oneof = "ResponseBody", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20")]
     pub body: Option<ResponseBody>,
 }
 
@@ -212,6 +212,9 @@ pub enum ResponseBody {
     /// An append behind candidates that its author has not read.
     #[prost(message, tag = "19")]
     Behind(Behind),
+    /// There was no room for what somebody else wanted to append to a log (its address), pushed. A device of the account that owns the log may make some.
+    #[prost(bytes, tag = "20")]
+    LogFull(Bytes),
 }
 
 /// An append behind candidates that its author has not read: if one of them is valid, what was appended belongs into the log of a later epoch.

@@ -88,7 +88,8 @@ impl Overflow {
     fn of(message: &ResponseBody, topic: Option<Topic>) -> Self {
         let miss = || topic.map_or(Self::End, Self::Miss);
         match message {
-            ResponseBody::Signal(_) => Self::Drop,
+            // Who finds no room asks again.
+            ResponseBody::Signal(_) | ResponseBody::LogFull(_) => Self::Drop,
             ResponseBody::Page(page) if !page.address.is_empty() => miss(),
             ResponseBody::Readers(_) => miss(),
             ResponseBody::Page(_) | ResponseBody::DeviceList(_) | ResponseBody::Snapshot(_) => Self::KeepNewest,
