@@ -414,6 +414,16 @@ pub const MAX_GOSSIP_AGAIN: usize = 64;
 pub const GOSSIP_REPEAT_MS: u64 = 130_000;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
+/// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways into the group that are not of the newest one.
+pub const KEPT_LOGS: u64 = 8;
+/// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.
+pub const MAX_PAST_LOGS: usize = 512;
+/// Of those so many are deleted at a time.
+pub const DELETED_AT_ONCE: usize = 16;
+/// Where there is no room for a log, devices that are far behind are left behind at most once in this time …
+pub const LEFT_BEHIND_AGAIN_MS: u64 = 60_000;
+/// … and in this one if it is others who find none: they may be flooding the log.
+pub const LEFT_BEHIND_FOR_OTHERS_MS: u64 = 3_600_000;
 /// Accounts that one commit lets in …
 pub const INVITED_AT_ONCE: usize = 64;
 /// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
 use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, unpad};
 
-use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved};
+use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, log::LogRoom};
 use crate::{
     limits::{APPEND_ENTRIES, READ_ENDED_MS},
     mls::{GroupError, LiveGroup},
@@ -154,6 +154,7 @@ pub struct GroupEntry {
     pub future: VecDeque<(Option<DeviceId>, Bytes)>,
     pub read: LogReads,
     pub append: LogAppends,
+    pub room: LogRoom,
     /// The way into the current epoch is being written.
     pub writing_door: bool,
     /// A part of it was refused.
@@ -189,6 +190,7 @@ impl GroupEntry {
             future: VecDeque::new(),
             read: LogReads::default(),
             append: LogAppends::default(),
+            room: LogRoom::default(),
             writing_door: false,
             door_refused: false,
             writing_card: None,

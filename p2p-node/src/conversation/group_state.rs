@@ -308,6 +308,7 @@ impl OpenGroup<'_> {
         match (self.state.live.judge(commit), left) {
             (Judged::Valid(next, by), left) => {
                 let newcomer = Newcomer::of(&by);
+                self.entry.note_reached(by.author.as_ref().map(Certificate::device));
                 self.keep_audit_to(turn, &next, by.author.as_ref().map(Certificate::account))?;
                 let seen = SeenEntries::from_bytes(by.note.into()).unwrap_or_default();
                 let ours = self.entry.current_log().and_then(|log| log.seen.as_ref());

@@ -69,7 +69,8 @@ impl GroupMember {
 /// The row of a group as it is written.
 fn row(entry: &GroupEntry) -> GroupRow {
     let of_one = |m: &GroupMember| [*m.account.as_bytes(), *m.device.as_bytes()];
-    GroupRow { members: entry.members.iter().flat_map(of_one).flatten().collect(), ..entry.row.clone() }
+    let members = entry.members.iter().flat_map(of_one).flatten().collect();
+    GroupRow { members, reached: entry.reached(), ..entry.row.clone() }
 }
 
 impl GroupEntry {

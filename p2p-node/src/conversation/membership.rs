@@ -175,7 +175,7 @@ impl Conversations {
                 archived: c.row.archived,
                 read: Clock(c.row.read),
                 queued: c.queued_messages(),
-                problem: c.problem.or_else(|| self.policies.is_barred(&c.id).then_some(ChatProblem::RemovedMember)),
+                problem: self.problem_of(c),
                 cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
                 draft: (self.chats.direct_account(c.id))
                     .and_then(|with| dir.account.synced.draft_elsewhere(&with, &dir.account.device())),

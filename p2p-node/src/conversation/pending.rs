@@ -7,7 +7,7 @@ use super::{Conversations, Groups};
 use crate::{
     api::problem::ChatProblem,
     conversation::context::Context,
-    home::{LogPending, Refused},
+    home::{Appended, LogPending, LogPlace, Refused},
     net::HomeId,
     turn::{EngineError, Fact, Turn},
 };
@@ -33,6 +33,7 @@ impl Conversations {
             LogPending::Door(id, ..) => self.groups.door_not_written(turn, id, None),
             // What names them is lost, too.
             LogPending::DoorParts(_) => {}
+            LogPending::Delete(id, _) => self.log_not_deleted(id),
             LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
                 self.enter_lost(chat);
             }
@@ -85,9 +86,13 @@ impl Conversations {
             (LogPending::Parts(id, commit, upto), ResponseBody::Appended(_) | ResponseBody::Behind(_)) => {
                 self.on_parts_appended(turn, cx, (id, commit), upto)?;
             }
+            (LogPending::Delete(id, address), ResponseBody::Done(_)) => {
+                self.log_deleted(turn, cx, (id, address), true);
+            }
             (LogPending::Join(pending), answer) => self.on_join_answer(turn, cx, home, pending, answer)?,
             // Won or lost, the log says it: the first commit that counts is ours or another's.
             (LogPending::Commit(id), ResponseBody::Appended(_)) => {
+                self.on_room(turn, id);
                 // What was pushed may have come before this answer: then nothing waits for it any more.
                 if self.groups.get(&id).is_some_and(|group| group.has_pending) {
                     self.log_stopped(turn, cx, id, false);
@@ -96,7 +101,10 @@ impl Conversations {
             (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
                 self.commit_refused(turn, cx, id);
             }
-            (LogPending::Commit(id), ResponseBody::Behind(_)) => self.log_stopped(turn, cx, id, false),
+            (LogPending::Commit(id), ResponseBody::Behind(_)) => {
+                self.on_room(turn, id);
+                self.log_stopped(turn, cx, id, false);
+            }
             // What a server of another version says.
             (pending, _) => self.on_log_request_lost(turn, pending),
         }
@@ -133,6 +141,15 @@ impl Conversations {
                 self.on_join_refusal(turn, pending, refused);
                 cx.homes.retry_later(turn, refused);
             }
+            LogPending::Delete(id, address) if refused.reason == Refusal::NotFound => {
+                self.log_deleted(turn, cx, (id, address), false);
+            }
+            LogPending::Delete(id, _) => {
+                self.log_not_deleted(id);
+                if refused.is_busy() {
+                    cx.homes.retry_later(turn, refused);
+                }
+            }
             LogPending::Read(id, epoch)
                 if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
             {
@@ -140,6 +157,9 @@ impl Conversations {
             }
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 self.log_stopped(turn, cx, id, true);
+                if refused.reason == Refusal::Full {
+                    self.on_full(turn, id, true);
+                }
                 if refused.reason == Refusal::NotFound {
                     self.log_lost(turn, id);
                     self.groups.get_mut(&id).into_iter().for_each(GroupEntry::end_left);
@@ -153,25 +173,31 @@ impl Conversations {
                     entry.append.under_way = false;
                 }
             }
-            LogPending::Append(appended) => {
-                let problem = match refused.reason {
-                    Refusal::Full => ChatProblem::LogFull,
-                    Refusal::RateLimited => ChatProblem::LogRateLimited,
-                    Refusal::Banned => ChatProblem::LogBanned,
-                    _ => ChatProblem::LogRefused,
-                };
-                if !appended.items.is_empty() {
-                    self.chats.set_problem(turn, appended.place.chat, Some(problem));
-                }
-                self.chats.append_failed(turn, &appended);
-                self.log_stopped(turn, cx, appended.place.group, true);
-                if refused.reason == Refusal::NotFound {
-                    self.log_lost(turn, appended.place.group);
-                }
-                cx.homes.retry_later(turn, refused);
-            }
+            LogPending::Append(appended) => self.append_refused(turn, cx, &appended, refused),
         }
         Ok(())
+    }
+
+    /// What was to be appended waits, and the user is told why.
+    fn append_refused(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, appended: &Appended, refused: &Refused) {
+        let LogPlace { chat, group, .. } = appended.place;
+        let problem = match refused.reason {
+            Refusal::Full => ChatProblem::LogFull,
+            Refusal::RateLimited => ChatProblem::LogRateLimited,
+            Refusal::Banned => ChatProblem::LogBanned,
+            _ => ChatProblem::LogRefused,
+        };
+        if !appended.items.is_empty() {
+            self.chats.set_problem(turn, chat, Some(problem));
+        }
+        self.chats.append_failed(turn, appended);
+        self.log_stopped(turn, cx, group, true);
+        match refused.reason {
+            Refusal::Full => self.on_full(turn, group, false),
+            Refusal::NotFound => self.log_lost(turn, group),
+            _ => {}
+        }
+        cx.homes.retry_later(turn, refused);
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.
@@ -181,6 +207,7 @@ impl Conversations {
             entry.row.log_opened = true;
             entry.touch();
         }
+        self.on_room(turn, id);
         self.read_logs(turn, cx, id);
         turn.fact(Fact::LogOpened(id));
     }

@@ -105,6 +105,10 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.on_log_push(turn, &mut cx, home, page)
             }
+            ResponseBody::LogFull(address) => {
+                self.conversations.on_full_for_others(home, &address);
+                Ok(())
+            }
             ResponseBody::Drain(ms) => {
                 self.homes.note_restart(home, ms);
                 Ok(())

@@ -141,6 +141,8 @@ pub enum LogPending {
     Enter(ChatId, [u8; 32]),
     /// Parts of it, by its hash, up to so many from its beginning.
     EnterParts(ChatId, [u8; 32], usize),
+    /// A log of a group that is deleted, by its address.
+    Delete(GroupId, [u8; 32]),
     /// Something about links into groups.
     Join(JoinPending),
 }

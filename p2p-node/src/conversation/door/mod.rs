@@ -52,6 +52,7 @@ fn secret_of(live: &LiveGroup) -> Result<Vec<u8>, GroupError> {
 /// Somebody is gone who knows the door of a group, or has come in by a link and does not know it: there is another one from this epoch on.
 pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
     let secret = secret_of(&group.state.live)?;
+    group.entry.note_past_door();
     let due = group.entry.row.door.as_ref().is_some_and(|door| door.due);
     group.entry.row.door = Some(DoorRow { secret, due, sequence: 0 });
     group.entry.touch();

@@ -67,6 +67,11 @@ impl Forks {
         *newest = epoch.max(*newest);
     }
 
+    /// The newest epoch that a member has shown to be in; 0 of one that has shown nothing.
+    pub(in crate::conversation) fn newest_of(&self, device: &DeviceId) -> u64 {
+        self.heard.get(device).copied().unwrap_or_default()
+    }
+
     /// The devices that have shown to be where the group is in an epoch, or to have been shortly before.
     fn heard_lately(&self, epoch: u64) -> impl Iterator<Item = DeviceId> {
         let since = epoch.saturating_sub(PAST_EPOCHS as u64);

@@ -5,9 +5,11 @@ mod parts;
 mod read;
 mod receipts;
 mod renewal;
+mod room;
 
 pub(super) use parts::{Batch, parts_of};
 pub use renewal::renewal_due;
+pub use room::LogRoom;
 
 use bytes::Bytes;
 use starling_keys::AccountId;
@@ -26,6 +28,7 @@ use crate::{
     },
     home::{Homes, Pending},
     net::HomeId,
+    store::LogRow,
     turn::Turn,
 };
 
@@ -81,8 +84,9 @@ impl Conversations {
                 (entry.writing_door, entry.append.parts_under_way) = (false, false);
                 (entry.writing_card, entry.card_refused) = (None, false);
                 entry.boxes.clear();
+                entry.room.begin_session();
             }
-            self.groups.leave_ended_logs(turn, cx, id);
+            self.leave_ended_logs(turn, cx, id);
             self.read_logs(turn, cx, id);
         }
     }
@@ -141,13 +145,15 @@ impl Conversations {
 }
 
 impl Groups {
-    /// Stops following those of a group's logs in which nobody writes any more.
-    pub(super) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
-        let Some(home) = self.home_of(id) else { return };
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        for address in entry.leave_logs(turn.wall()).iter().filter_map(log_address) {
+    /// Stops following those of a group's logs in which nobody writes any more; gives them.
+    fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) -> Vec<LogRow> {
+        let Some(home) = self.home_of(id) else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        let left = entry.leave_logs(turn.wall());
+        for address in left.iter().filter_map(log_address) {
             self.logs.remove(&address);
             cx.homes.request(turn, home, RequestBody::LogLeave(Bytes::copy_from_slice(&address)), Pending::Nothing);
         }
+        left
     }
 }

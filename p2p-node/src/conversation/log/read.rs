@@ -303,7 +303,8 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let epochs = |this: &Self| this.groups.get(&id).map(|g| g.logs.iter().map(|log| log.epoch).collect::<Vec<_>>());
         let before = epochs(self).unwrap_or_default();
-        self.groups.leave_ended_logs(turn, cx, id);
+        self.leave_ended_logs(turn, cx, id);
+        self.on_room(turn, id);
         let after = epochs(self).unwrap_or_default();
         for left in before.into_iter().filter(|epoch| !after.contains(epoch)) {
             self.lose_unread(turn, (id, left))?;

@@ -60,6 +60,39 @@ pub struct GroupRow {
     /// The links into it, each with what this device does for it.
     #[prost(message, repeated, tag = "24")]
     pub links: Vec<LinkRow>,
+    /// Logs of epochs that are over, which devices of the account that owns them delete once nobody needs them, oldest first.
+    #[prost(message, repeated, tag = "25")]
+    pub past_logs: Vec<PastLogRow>,
+    /// What is known of how far members have come.
+    #[prost(message, repeated, tag = "26")]
+    pub reached: Vec<ReachedRow>,
+    /// Devices that have not come to this epoch were left behind: the logs before it are deleted.
+    #[prost(uint64, tag = "27")]
+    pub left_behind: u64,
+}
+
+/// A log of an epoch that is over, or of a door that another has taken the place of.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct PastLogRow {
+    /// The epoch.
+    #[prost(uint64, tag = "1")]
+    pub epoch: u64,
+    /// Its address.
+    #[prost(bytes = "vec", tag = "2")]
+    pub address: Vec<u8>,
+}
+
+/// How far a member has come.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct ReachedRow {
+    /// The device.
+    #[prost(bytes = "vec", tag = "1")]
+    pub device: Vec<u8>,
+    /// The newest epoch that it is known to have been in.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
 }
 
 /// A link into a group, as its policy has it: what this device writes for whoever has it, and reads of them.

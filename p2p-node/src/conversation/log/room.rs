@@ -1,0 +1,309 @@
+//! Room for a group's logs. The account that owns them has a budget at their home, which the logs of epochs that are over would fill; its devices delete
+//! those that no member needs any more.
+//!
+//! Who has written in an epoch, or says that it has followed the commit that led there, needs no log before it. Where there is still no room for a commit,
+//! the devices that are furthest behind are left behind, as few of them as leave some room: a log that is full gives up what is oldest first. They come
+//! back by the group's door, as who was away for longer than a log keeps its entries, and where members acknowledge what they have got its authors write
+//! again what was missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use starling_keys::DeviceId;
+use starling_wire::rendezvous::RequestBody;
+
+use crate::{
+    api::{problem::ChatProblem, types::TransientEvent},
+    conversation::{
+        ChatState, Conversations,
+        context::Context,
+        group::{GroupEntry, GroupId, LogKeys, log_address},
+    },
+    home::LogPending,
+    limits::{DELETED_AT_ONCE, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_PAST_LOGS},
+    net::HomeId,
+    roster::Roster,
+    store::{PastLogRow, ReachedRow},
+    turn::Turn,
+};
+
+/// What is under way to make room at the home of a group's logs.
+#[derive(Default)]
+pub struct LogRoom {
+    /// Something has changed since it was last looked for logs to delete.
+    look: bool,
+    /// So many deletions are not answered yet.
+    under_way: usize,
+    /// Some of the logs were this account's, since the home is up.
+    has_deleted: bool,
+    /// None were: another account owns them, or another device of ours deletes them.
+    is_others: bool,
+    /// There was no room for something.
+    wanted: Option<WantedBy>,
+    /// When devices were left behind last, in steady time.
+    left_behind_at: Option<u64>,
+    /// A commit of ours waits for room.
+    pub waits: bool,
+}
+
+/// For whose entry there was no room. The last is heard first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum WantedBy {
+    Others,
+    Us,
+}
+
+impl LogRoom {
+    /// The home is up.
+    pub(super) fn begin_session(&mut self) {
+        (self.look, self.under_way, self.has_deleted, self.is_others) = (true, 0, false, false);
+    }
+
+    fn want(&mut self, by: WantedBy) {
+        (self.wanted, self.look) = (self.wanted.max(Some(by)), true);
+    }
+
+    /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that.
+    fn may_leave_behind(&self, now: u64) -> bool {
+        let Some(by) = self.wanted else { return false };
+        let after = if by == WantedBy::Us { LEFT_BEHIND_AGAIN_MS } else { LEFT_BEHIND_FOR_OTHERS_MS };
+        self.left_behind_at.is_none_or(|at| at.saturating_add(after) <= now)
+    }
+}
+
+/// Epochs of devices, by their ids.
+type Epochs<'a> = BTreeMap<&'a [u8], u64>;
+
+fn epoch_of(known: &Epochs<'_>, device: &DeviceId) -> u64 {
+    known.get(&device.as_bytes()[..]).copied().unwrap_or_default()
+}
+
+/// The first epoch whose log is needed: none of those before it are by devices that have come to `left_behind`. `needs` are in order.
+fn first_needed(needs: &[u64], newest: u64, left_behind: u64) -> u64 {
+    needs.iter().copied().find(|from| *from >= left_behind).unwrap_or(newest).min(newest)
+}
+
+impl GroupEntry {
+    /// The log of an epoch that is over, or a door that begins with none any more, may be deleted some day.
+    fn note_past_log(&mut self, epoch: u64, address: [u8; 32]) {
+        if self.row.past_logs.iter().any(|log| log.address == address) {
+            return;
+        }
+        self.row.past_logs.push(PastLogRow { epoch, address: address.to_vec() });
+        // What is forgotten expires.
+        let over = self.row.past_logs.len().saturating_sub(MAX_PAST_LOGS);
+        self.row.past_logs.drain(..over);
+        self.touch();
+    }
+
+    /// Another door takes the place of this one. It goes before the log of the epoch that it leads into: who reads it there would begin that log anew.
+    pub(in crate::conversation) fn note_past_door(&mut self) {
+        let door = self.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
+        // Of logs of other accounts nothing is noted.
+        if let Some(door) = door.filter(|_| self.row.ours || !self.row.past_logs.is_empty()) {
+            self.note_past_log(self.epoch().saturating_sub(1), door.address);
+        }
+    }
+
+    /// A member has made a commit in this epoch.
+    pub(in crate::conversation) fn note_reached(&mut self, device: Option<DeviceId>) {
+        let Some(device) = device else { return };
+        let epoch = self.epoch();
+        match self.row.reached.iter_mut().find(|row| row.device == device.as_bytes()) {
+            Some(row) => row.epoch = row.epoch.max(epoch),
+            None => self.row.reached.push(ReachedRow { device: device.as_bytes().to_vec(), epoch }),
+        }
+        if self.row.reached.len() > 2 * self.members.len().max(8) {
+            let members: BTreeSet<&[u8]> = self.members.iter().map(|m| &m.device.as_bytes()[..]).collect();
+            self.row.reached.retain(|row| members.contains(&row.device[..]));
+        }
+    }
+
+    fn stored_epochs(&self) -> Epochs<'_> {
+        self.row.reached.iter().map(|row| (&row.device[..], row.epoch)).collect()
+    }
+
+    /// The newest epoch that each member is known to have come to, as it is stored while there are logs to delete.
+    pub(in crate::conversation) fn reached(&self) -> Vec<ReachedRow> {
+        if self.row.past_logs.is_empty() {
+            return Vec::new();
+        }
+        let stored = self.stored_epochs();
+        let row = |device: DeviceId| {
+            let epoch = self.forks.newest_of(&device).max(epoch_of(&stored, &device));
+            (epoch > 0).then(|| ReachedRow { device: device.as_bytes().to_vec(), epoch })
+        };
+        self.members.iter().filter_map(|member| row(member.device)).collect()
+    }
+
+    /// From which epochs on the other devices of the group need its logs, in order.
+    fn needs(&self, own: &DeviceId, roster: &Roster) -> Vec<u64> {
+        let since: Epochs<'_> = roster.devices().map(|row| (&row.device[..], row.since_epoch)).collect();
+        let stored = self.stored_epochs();
+        let others = self.members.iter().map(|member| member.device).filter(|device| device != own);
+        let need = |device: DeviceId| {
+            self.forks.newest_of(&device).max(epoch_of(&stored, &device)).max(epoch_of(&since, &device))
+        };
+        let mut needs: Vec<u64> = others.map(need).collect();
+        needs.sort_unstable();
+        needs
+    }
+
+    /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group may be of
+    /// one of them.
+    fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
+        let needs = self.needs(own, roster);
+        let newest = self.epoch().saturating_sub(KEPT_LOGS);
+        let mut first = first_needed(&needs, newest, self.row.left_behind);
+        let goes = |log: &PastLogRow, first: u64| log.epoch.saturating_add(1) < first;
+        if !self.row.past_logs.iter().any(|log| goes(log, first)) && self.room.may_leave_behind(now) {
+            // A quarter of them, and all that the same devices alone need.
+            let quarter = self.row.past_logs.get(self.row.past_logs.len() / 4);
+            let upto = quarter.map_or(0, |log| log.epoch.saturating_add(2)).min(newest);
+            if upto > first {
+                tracing::info!(
+                    group = self.id[0],
+                    "there is no room for a group's logs: devices that are far behind enter it again"
+                );
+                first = first_needed(&needs, newest, upto);
+                (self.row.left_behind, self.room.left_behind_at) = (first, Some(now));
+                self.touch();
+            }
+        }
+        self.room.wanted = None;
+        let is_read = |log: &PastLogRow| self.logs.iter().any(|row| row.address == log.address);
+        let chosen = self.row.past_logs.iter().filter(|log| goes(log, first) && !is_read(log));
+        chosen.filter_map(|log| log.address.as_slice().try_into().ok()).take(DELETED_AT_ONCE).collect()
+    }
+}
+
+impl Conversations {
+    /// Stops following those of a group's logs in which nobody writes any more.
+    pub(in crate::conversation) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let left = self.groups.leave_ended_logs(turn, cx, id);
+        let home = self.groups.home_of(id);
+        let may_own = home.is_some_and(|home| cx.homes.is_registered(&home)) && self.has_policy(id);
+        let Some(entry) = self.groups.get_mut(&id).filter(|_| may_own) else { return };
+        for log in &left {
+            if let Some(address) = log_address(log) {
+                entry.note_past_log(log.epoch, address);
+            }
+        }
+        entry.room.look = true;
+    }
+
+    /// Deletes logs of a group that are not needed any more, if they are our account's.
+    pub(super) fn make_room(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+        let looks = |entry: &GroupEntry| {
+            let room = &entry.room;
+            let is_idle = room.under_way == 0 && !room.is_others;
+            room.look && is_idle && !entry.row.dead && !entry.row.past_logs.is_empty()
+        };
+        let Some(chat) = self.groups.get(&id).filter(|entry| looks(entry)).and_then(GroupEntry::chat) else { return };
+        let home = self.groups.home_of(id).filter(|home| cx.homes.is_registered(home) && cx.homes.is_up(home));
+        let Some((home, state)) = home.zip(self.chats.get(&chat)) else { return };
+        let Some(entry) = self.groups.entries.get_mut(&id) else { return };
+        entry.room.look = false;
+        let chosen = entry.logs_to_delete(turn.now(), &cx.dir.account.device(), &state.roster);
+        entry.room.under_way = chosen.len();
+        for address in chosen {
+            let ask = RequestBody::DeleteLog(Bytes::copy_from_slice(&address));
+            cx.homes.request(turn, home, ask, LogPending::Delete(id, address));
+        }
+    }
+
+    /// A log is deleted: by us, or it was not there, or is another account's. After the last one what has found no room is tried again.
+    pub(crate) fn log_deleted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, address): (GroupId, [u8; 32]),
+        by_us: bool,
+    ) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.row.past_logs.retain(|log| log.address != address);
+        entry.touch();
+        entry.room.under_way = entry.room.under_way.saturating_sub(1);
+        entry.room.has_deleted |= by_us;
+        entry.room.is_others = !entry.room.has_deleted && !entry.row.ours;
+        if entry.room.under_way > 0 {
+            return;
+        }
+        entry.room.look = true;
+        if entry.room.waits {
+            entry.append.retry_at = 0;
+            self.read_logs(turn, cx, id);
+        }
+    }
+
+    /// It is not, for now.
+    pub(crate) fn log_not_deleted(&mut self, id: GroupId) {
+        if let Some(entry) = self.groups.get_mut(&id) {
+            entry.room.under_way = entry.room.under_way.saturating_sub(1);
+        }
+    }
+
+    /// There was no room for an entry of ours, which may be a commit.
+    pub(crate) fn on_full(&mut self, turn: &mut Turn<'_>, id: GroupId, is_commit: bool) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.room.want(WantedBy::Us);
+        if is_commit && !std::mem::replace(&mut entry.room.waits, true) {
+            turn.transient_event(TransientEvent::Net);
+        }
+    }
+
+    /// There is room for commits of ours.
+    pub(in crate::conversation) fn on_room(&mut self, turn: &mut Turn<'_>, id: GroupId) {
+        let Some(entry) = self.groups.get_mut(&id) else { return };
+        if std::mem::take(&mut entry.room.waits) {
+            turn.transient_event(TransientEvent::Net);
+        }
+    }
+
+    /// The home of a log had no room for what another member has appended.
+    pub(crate) fn on_full_for_others(&mut self, home: HomeId, address: &[u8]) {
+        let log = <[u8; 32]>::try_from(address).ok().and_then(|address| self.groups.logs.get(&address).copied());
+        let Some((id, _)) = log.filter(|(id, _)| self.groups.home_of(*id) == Some(home)) else { return };
+        if let Some(entry) = self.groups.get_mut(&id) {
+            entry.room.want(WantedBy::Others);
+        }
+    }
+
+    /// What keeps something that was written in a conversation here, if anything does.
+    pub(in crate::conversation) fn problem_of(&self, state: &ChatState) -> Option<ChatProblem> {
+        let barred = || self.policies.is_barred(&state.id).then_some(ChatProblem::RemovedMember);
+        let waits = || self.groups.groups_of(state).any(|(_, group)| group.room.waits && !group.row.dead);
+        state.problem.or_else(barred).or_else(|| waits().then_some(ChatProblem::LogFull))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_furthest_behind_needs_is_kept_until_it_is_left_behind() {
+        // One was never heard of, others are where the group is, which is in epoch 40.
+        let needs = [0, 25, 39, 40];
+        let newest = 40 - KEPT_LOGS;
+        assert_eq!(first_needed(&needs, newest, 0), 0);
+        assert_eq!(first_needed(&needs, newest, 12), 25);
+        assert_eq!(first_needed(&needs, newest, 30), newest, "the last ones are kept for everybody");
+        assert_eq!(first_needed(&[], newest, 0), newest);
+    }
+
+    #[test]
+    fn devices_are_left_behind_seldom_and_more_seldom_for_others() {
+        let mut room = LogRoom::default();
+        assert!(!room.may_leave_behind(0), "nobody lacks room");
+        room.want(WantedBy::Others);
+        assert!(room.may_leave_behind(0));
+        room.left_behind_at = Some(0);
+        assert!(!room.may_leave_behind(LEFT_BEHIND_AGAIN_MS));
+        assert!(room.may_leave_behind(LEFT_BEHIND_FOR_OTHERS_MS));
+        room.want(WantedBy::Us);
+        room.want(WantedBy::Others);
+        assert!(!room.may_leave_behind(LEFT_BEHIND_AGAIN_MS - 1));
+        assert!(room.may_leave_behind(LEFT_BEHIND_AGAIN_MS));
+    }
+}
