@@ -16,7 +16,7 @@ use crate::{
         UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
     net::HomeId,
-    turn::{Counters, EngineError, Turn},
+    turn::{Counters, EngineError, Fact, Turn},
 };
 
 impl Conversations {
@@ -115,10 +115,11 @@ impl Conversations {
             .get(&id)
             .is_some_and(|g| g.row.log_opened || g.epoch() > 1 || g.current_log().is_some_and(|l| l.cursor > 0));
         if known && self.has_policy(id) {
-            // Nobody makes another one of its group: it is looked for again.
+            // Nobody makes another one of its group: it is looked for again. It may have been deleted as others have gone on for long.
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.append.retry_at = turn.now() + RETRY_REFUSED_MS;
             }
+            turn.fact(Fact::GroupLost(id));
         } else if known {
             self.abandon_group(turn, id);
             // The others find that, too; and the log of a group that was not used any more ends by its age.
