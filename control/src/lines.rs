@@ -60,8 +60,11 @@ lines! {
         accounts: Vec<AccountId>,
         /// What was done, or is to be.
         done: String,
-        /// It is done as soon as the group's rendezvous can be reached.
+        /// It is done as soon as the group's rendezvous can be reached, and has room for it.
         waits: bool,
+        /// Where it waits, the name of what keeps it from being done, if that is known: `log_full`, …
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem_code: Option<String>,
     }
 
     /// `device join`.

@@ -31,6 +31,12 @@ pub struct Group {
     pub banned: Vec<ContactRef>,
     /// Something that was wanted of it here is still to be done.
     pub changing: bool,
+    /// What keeps something that was written or changed here from the others, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// A name for that, which stays the same: `log_full`, `removed_member`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem_code: Option<String>,
     /// The community that it is a channel of.
     #[serde(default)]
     pub community: Option<ChatId>,

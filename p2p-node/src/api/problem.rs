@@ -74,7 +74,7 @@ impl From<ConnectionProblem> for HomeProblem {
 /// What keeps the messages of a conversation here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatProblem {
-    /// The conversation's home has no more room for it.
+    /// The conversation's home has no more room for it, or for a change of a group.
     LogFull,
     /// The home asks us to slow down.
     LogRateLimited,

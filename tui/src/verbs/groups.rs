@@ -373,7 +373,8 @@ pub(super) async fn changed(
     }
     if global.json {
         let (group, accounts, done) = (group.id.clone(), accounts.to_vec(), done.to_owned());
-        return print_object(&GroupChange { group, accounts, done, waits: now.changing });
+        let problem_code = now.problem_code.filter(|_| now.changing);
+        return print_object(&GroupChange { group, accounts, done, waits: now.changing, problem_code });
     }
     match (now.changing, done) {
         (true, _) => {
@@ -381,10 +382,9 @@ pub(super) async fn changed(
             print(format!(
                 "noted: it is done as soon as the rendezvous of #{name} can be reached and has room for it"
             ))?;
-            say(
-                global,
-                "Whoever made the group sees what takes room there, and can free some: starling profile storage",
-            );
+            if let Some(problem) = now.problem {
+                say(global, format!("Now it waits: {}.", safe_line(&problem)));
+            }
             Ok(())
         }
         (false, "role" | "settings" | "topic") => print("done"),
@@ -469,6 +469,9 @@ fn show(global: &Global, group: &Group) -> CliResult {
     print(format!("conversation  id:{}", group.id))?;
     if !group.topic.is_empty() {
         print(format!("topic         {}", safe_line(&group.topic)))?;
+    }
+    if let Some(problem) = &group.problem {
+        print(format!("problem       {}", safe_line(problem)))?;
     }
     print(format!("you           {}", group.role.map_or(group.standing.as_str(), |role| role.as_str())))?;
     for member in &group.members {

@@ -4,6 +4,7 @@ use starling_keys::AccountId;
 pub use starling_wire::{AuditAction, AuditEntry, GroupKind, GroupRules, GroupSetting, Permissions, Role};
 
 use super::{ChatId, MessageId, stored_enum};
+use crate::api::problem::ChatProblem;
 
 stored_enum! {
     /// What we are in a group.
@@ -66,6 +67,8 @@ pub struct Group {
     pub rules: Option<GroupRules>,
     /// Something that the user wants of it is still to be done.
     pub changing: bool,
+    /// What keeps something that was written or changed here from the others, if anything does.
+    pub problem: Option<ChatProblem>,
 }
 
 /// The audit log of a group: who has changed membership, roles and policy.

@@ -22,7 +22,7 @@ use super::{
     people::{group_policy, kind_of, role, standing},
     presence, state, time, via,
 };
-use crate::error::refused_in_group;
+use crate::error::{problem, refused_in_group};
 
 /// Why a message has failed, in the words that the line of it has.
 const NOT_FETCHED: &str = "nobody fetched it for 30 days";
@@ -97,6 +97,7 @@ impl Names {
             online: m.online,
             own: m.own,
         };
+        let (problem_code, problem) = group.problem.map(problem::chat).unzip();
         objects::Group {
             id: id(group.id),
             name: group.name.clone(),
@@ -109,6 +110,8 @@ impl Names {
             policy: group_policy(group),
             banned: group.rules.iter().flat_map(|rules| &rules.bans).filter_map(|a| self.banned(a)).collect(),
             changing: group.changing,
+            problem,
+            problem_code: problem_code.map(str::to_owned),
             community: group.community().map(id),
             channels: group.channels().map(|(channel, lowest)| self.channel(channel, lowest)).collect(),
         }
