@@ -94,10 +94,13 @@ pub enum GroupRefusal {
     /// Nobody who moderates the group could read a report: they are the author, or have not come yet.
     #[error("nobody who moderates the group could read a report of that")]
     NoModerator,
+    /// Somebody has changed the same later than it was wanted here.
+    #[error("somebody has changed the same later")]
+    Overtaken,
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -116,6 +119,7 @@ impl GroupRefusal {
         Self::Community,
         Self::NotACommunity,
         Self::NoModerator,
+        Self::Overtaken,
     ];
 
     /// A word for programs, which stays the same; it is also what is stored.
@@ -139,6 +143,7 @@ impl GroupRefusal {
             Self::Community => "community",
             Self::NotACommunity => "not_a_community",
             Self::NoModerator => "no_moderator",
+            Self::Overtaken => "overtaken",
         }
     }
 

@@ -357,6 +357,7 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::Community => "who is in this channel, and in which role, is decided in its community",
         GroupRefusal::NotACommunity => "this is no community",
         GroupRefusal::NoModerator => "nobody else moderates this group who could read that report",
+        GroupRefusal::Overtaken => "somebody has changed that since: the newer change stays",
     }
 }
 

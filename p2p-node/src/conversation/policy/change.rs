@@ -213,10 +213,13 @@ impl PolicyEntry {
         self.dirty = true;
     }
 
-    /// All have gone back to an epoch, and on from another commit: what was done in those after it is wanted again.
+    /// All have gone back to an epoch, and on from another commit: what was done in those after it is wanted again, before what waits, which the user has
+    /// wanted later.
     pub(super) fn want_again_from(&mut self, epoch: u64) {
         let again: Vec<DoneRow> = self.row.done.extract_if(.., |done| done.epoch >= epoch).collect();
-        for intent in again.into_iter().filter_map(|done| done.intent) {
+        let waiting = std::mem::take(&mut self.row.intents);
+        self.went_back = true;
+        for intent in again.into_iter().filter_map(|done| done.intent).chain(waiting) {
             self.want(intent);
         }
     }
@@ -546,6 +549,16 @@ mod tests {
         assert_eq!(sizes, [65, 129, 151 - REMOVED_AT_ONCE, 131]);
         assert!(entry.row.intents.is_empty());
         assert_eq!(entry.policy.as_ref().and_then(|p| p.role(account(150).as_bytes())), Some(Role::Reader));
+    }
+
+    #[test]
+    fn what_is_done_again_does_not_take_the_place_of_what_was_wanted_later() {
+        let mut entry = PolicyEntry::default();
+        let topic = |text: &str, wanted_ms| IntentRow::says(IntentKind::Topic, text.into(), wanted_ms);
+        entry.note_done(&[topic("first", 1), topic("second", 2)], 5);
+        entry.want(topic("third", 3));
+        entry.want_again_from(5);
+        assert_eq!(entry.row.intents, [topic("third", 3)]);
     }
 
     #[test]

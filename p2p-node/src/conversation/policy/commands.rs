@@ -100,12 +100,12 @@ pub(super) fn checked_group_name(name: &str) -> Result<String, NodeError> {
     starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
 }
 
-/// What the user wants of a group's settings. A value that a setting cannot have is refused at once.
-fn settings_intents(settings: &[(GroupSetting, u32)]) -> Result<Vec<IntentRow>, NodeError> {
+/// What the user wants of a group's settings, at this time. A value that a setting cannot have is refused at once.
+fn settings_intents(settings: &[(GroupSetting, u32)], wanted_ms: u64) -> Result<Vec<IntentRow>, NodeError> {
     let intent = |(setting, value): &(GroupSetting, u32)| -> Result<IntentRow, NodeError> {
         GroupRules::new(GroupKind::Group).set(*setting, *value).ok_or(Invalid::Setting(setting.name()))?;
         let (kind, setting) = (IntentKind::Setting.into(), setting.number());
-        Ok(IntentRow { kind, setting, value: *value, ..IntentRow::default() })
+        Ok(IntentRow { kind, setting, value: *value, wanted_ms, ..IntentRow::default() })
     };
     settings.iter().map(intent).collect()
 }
@@ -135,6 +135,7 @@ impl Conversations {
         command: GroupCommand,
     ) -> Result<(), EngineError> {
         let about = |kind, account: &AccountId| IntentRow::about(kind, account);
+        let wanted_ms = turn.agreed_ms();
         let (reply, result) = match command {
             GroupCommand::List(reply) => {
                 let groups = self.group_list(cx.dir, turn.now());
@@ -188,15 +189,15 @@ impl Conversations {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
             }
             GroupCommand::SetRole { chat, account, role, reply } => {
-                let intent = IntentRow { role: role.rank().into(), ..about(IntentKind::Role, &account) };
+                let intent = IntentRow { role: role.rank().into(), wanted_ms, ..about(IntentKind::Role, &account) };
                 (reply, self.want(cx.dir, chat, vec![intent]))
             }
             GroupCommand::Rename { chat, name, reply } => {
-                let intent = |text| IntentRow { kind: IntentKind::Name.into(), text, ..IntentRow::default() };
+                let intent = |text| IntentRow::says(IntentKind::Name, text, wanted_ms);
                 let name = checked_group_name(&name);
                 (reply, name.and_then(|name| self.want(cx.dir, chat, vec![intent(name)])))
             }
-            GroupCommand::SetTopic { chat, topic, reply } => (reply, self.set_topic(cx.dir, chat, topic)),
+            GroupCommand::SetTopic { chat, topic, reply } => (reply, self.set_topic(cx.dir, chat, (topic, wanted_ms))),
             GroupCommand::Ban { chat, account, reply } => {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Ban, &account)]))
             }
@@ -204,7 +205,7 @@ impl Conversations {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Unban, &account)]))
             }
             GroupCommand::Set { chat, settings, reply } => {
-                let intents = settings_intents(&settings);
+                let intents = settings_intents(&settings, wanted_ms);
                 (reply, intents.and_then(|intents| self.want(cx.dir, chat, intents)))
             }
             GroupCommand::EndLink { chat, link, reply } => (reply, self.end_link(cx, chat, link)),
@@ -248,12 +249,16 @@ impl Conversations {
         Ok(())
     }
 
-    fn set_topic(&mut self, dir: Directory<'_>, chat: ChatId, topic: String) -> Result<(), NodeError> {
+    fn set_topic(
+        &mut self,
+        dir: Directory<'_>,
+        chat: ChatId,
+        (topic, wanted_ms): (String, u64),
+    ) -> Result<(), NodeError> {
         if topic.len() > MAX_TOPIC {
             return Err(Invalid::MessageTooLong { length: topic.len(), max: MAX_TOPIC }.into());
         }
-        let intent = IntentRow { kind: IntentKind::Topic.into(), text: topic, ..IntentRow::default() };
-        self.want(dir, chat, vec![intent])
+        self.want(dir, chat, vec![IntentRow::says(IntentKind::Topic, topic, wanted_ms)])
     }
 
     fn remove_channel(&mut self, dir: Directory<'_>, chat: ChatId, channel: ChatId) -> Result<(), NodeError> {

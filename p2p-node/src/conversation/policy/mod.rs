@@ -17,6 +17,7 @@ mod leave;
 mod links;
 mod moved;
 mod offers;
+mod overtaken;
 mod reports;
 mod requests;
 mod shown;
@@ -73,6 +74,8 @@ pub struct PolicyEntry {
     asks: Option<Reply<Joining>>,
     /// The user was told that this program has to be updated.
     told_newer: bool,
+    /// All have gone back to an epoch before: what the policy says in another way after that was not changed by it.
+    went_back: bool,
     dirty: bool,
 }
 
@@ -119,6 +122,11 @@ impl PolicyEntry {
 impl IntentRow {
     fn about(kind: IntentKind, account: &AccountId) -> Self {
         Self { kind: kind.into(), account: account.as_bytes().to_vec(), ..Self::default() }
+    }
+
+    /// A name or topic.
+    fn says(kind: IntentKind, text: String, wanted_ms: u64) -> Self {
+        Self { kind: kind.into(), text, wanted_ms, ..Self::default() }
     }
 
     fn account(&self) -> Option<AccountId> {

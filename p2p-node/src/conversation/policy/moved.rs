@@ -7,7 +7,10 @@ use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember}
 
 use super::{IntentRow, PolicyEntry, offers::Answer};
 use crate::{
-    api::types::{ChatId, DurableEventKind, TransientEvent},
+    api::{
+        error::GroupRefusal,
+        types::{ChatId, DurableEventKind, TransientEvent},
+    },
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
     limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
@@ -132,6 +135,7 @@ impl Conversations {
         entry.tell_changes(turn, chat, &policy)?;
         entry.tell_links(turn, chat, &policy)?;
         let link_is_lost = entry.settle_links(&policy, is_shut);
+        let is_overtaken = entry.drop_overtaken(&policy);
         entry.note_gone(&policy);
         entry.note_history(&policy, epoch, entered);
         // What leads to where this device enters it has not followed.
@@ -168,6 +172,10 @@ impl Conversations {
         }
         if link_is_lost {
             self.report_refused(turn, chat, Denied::Link)?;
+        }
+        if is_overtaken {
+            let text = GroupRefusal::Overtaken.code();
+            group_event(turn, DurableEventKind::GroupRefused, chat, &[], text)?;
         }
         if let Some(group) = self.groups.get_mut(&id) {
             group.sync_links(&policy, &cx.dir.account.id());

@@ -249,6 +249,9 @@ pub struct IntentRow {
     /// The MLS group of it.
     #[prost(bytes = "vec", tag = "22")]
     pub channel_group: Vec<u8>,
+    /// When the user wanted it, milliseconds since 1970, if it is a name, topic, role or setting; 0 as older versions have written it.
+    #[prost(uint64, tag = "23")]
+    pub wanted_ms: u64,
 }
 
 /// A link that is to be made or ended.
