@@ -414,7 +414,7 @@ pub const MAX_GOSSIP_AGAIN: usize = 64;
 pub const GOSSIP_REPEAT_MS: u64 = 130_000;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
-/// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways into the group that are not of the newest one.
+/// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.
 pub const KEPT_LOGS: u64 = 8;
 /// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.
 pub const MAX_PAST_LOGS: usize = 512;

@@ -212,7 +212,8 @@ pub enum ResponseBody {
     /// An append behind candidates that its author has not read.
     #[prost(message, tag = "19")]
     Behind(Behind),
-    /// There was no room for what somebody else wanted to append to a log (its address), pushed. A device of the account that owns the log may make some.
+    /// There was no room for what somebody else wanted to append to a log (its address), pushed. A device of the account that owns the log may make
+    /// some.
     #[prost(bytes, tag = "20")]
     LogFull(Bytes),
 }

@@ -38,6 +38,7 @@ mod leaving_tests;
 mod liar;
 mod link_cost_tests;
 mod list_story_tests;
+mod log_room_tests;
 mod lost_home_tests;
 mod older_server_tests;
 mod permission_tests;

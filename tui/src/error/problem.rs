@@ -109,8 +109,8 @@ pub fn chat(problem: ChatProblem) -> Problem {
     let (code, text) = match problem {
         ChatProblem::LogFull => (
             "log_full",
-            "the rendezvous has no more room for what we write in this conversation: it waits here until a device of whoever made the conversation is \
-                 online and makes room; they see what takes it, and free more, with `starling profile storage`",
+            "the rendezvous has no more room for what we write in this conversation: it waits here until a device of whoever made the \
+                 conversation is online and makes room; they see what takes it, and free more, with `starling profile storage`",
         ),
         ChatProblem::LogRateLimited => ("log_rate_limited", "the rendezvous asks us to slow down: messages wait here"),
         ChatProblem::LogBanned => {

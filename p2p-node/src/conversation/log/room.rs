@@ -1,10 +1,10 @@
-//! Room for a group's logs. The account that owns them has a budget at their home, which the logs of epochs that are over would fill; its devices delete
-//! those that no member needs any more.
+//! Room for a group's logs. The account that owns them has a budget at their home, which the logs of epochs that are over would fill; its devices
+//! delete those that no member needs any more.
 //!
-//! Who has written in an epoch, or says that it has followed the commit that led there, needs no log before it. Where there is still no room for a commit,
-//! the devices that are furthest behind are left behind, as few of them as leave some room: a log that is full gives up what is oldest first. They come
-//! back by the group's door, as who was away for longer than a log keeps its entries, and where members acknowledge what they have got its authors write
-//! again what was missed.
+//! Who has written in an epoch, or says that it has followed the commit that led there, needs no log before it. Where there is still no room for a
+//! commit, the devices that are furthest behind are left behind, as few of them as leave some room: a log that is full gives up what is oldest
+//! first. They come back by the group's door, as who was away for longer than a log keeps its entries, and where members acknowledge what they have
+//! got its authors write again what was missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -96,7 +96,8 @@ impl GroupEntry {
         self.touch();
     }
 
-    /// Another door takes the place of this one. It goes before the log of the epoch that it leads into: who reads it there would begin that log anew.
+    /// Another door takes the place of this one. It goes before the log of the epoch that it leads into: who reads it then would begin that log
+    /// anew.
     pub(in crate::conversation) fn note_past_door(&mut self) {
         let door = self.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
         // Of logs of other accounts nothing is noted.
@@ -149,8 +150,8 @@ impl GroupEntry {
         needs
     }
 
-    /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group may be of
-    /// one of them.
+    /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group
+    /// may be of one of them.
     fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
         let needs = self.needs(own, roster);
         let newest = self.epoch().saturating_sub(KEPT_LOGS);
@@ -182,7 +183,8 @@ impl Conversations {
     pub(in crate::conversation) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         let left = self.groups.leave_ended_logs(turn, cx, id);
         let home = self.groups.home_of(id);
-        let may_own = home.is_some_and(|home| cx.homes.is_registered(&home)) && self.has_policy(id);
+        let is_own = home.and_then(|home| cx.homes.servers.get(&home)).is_some_and(|home| home.own);
+        let may_own = is_own && self.has_policy(id);
         let Some(entry) = self.groups.get_mut(&id).filter(|_| may_own) else { return };
         for log in &left {
             if let Some(address) = log_address(log) {

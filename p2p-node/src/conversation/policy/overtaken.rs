@@ -1,5 +1,5 @@
-//! What our user wanted of a group before somebody else has changed the same: the newer of two changes stays, whichever commit came first. A wish can wait
-//! for long, as where the group's home is away or full.
+//! What our user wanted of a group before somebody else has changed the same: the newer of two changes stays, whichever commit came first. A wish
+//! can wait for long, as where the group's home is away or full.
 
 use starling_keys::AccountId;
 use starling_wire::{GroupSetting, Policy};
