@@ -29,14 +29,14 @@ impl AccountDevices<'_> {
         }
     }
 
-    /// The logs and doors that conversations need here, and those.
+    /// The logs, doors, links and their boxes that conversations need here, and those.
     fn needed_logs(&self) -> BTreeMap<[u8; 32], ChatId> {
         let mut needed = BTreeMap::new();
         for group in self.cx.conversations.groups.values().filter(|group| !group.row.dead) {
             let Some(chat) = group.chat() else { continue };
             let door = group.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
-            let logs = group.logs.iter().filter_map(LogKeys::of);
-            needed.extend(logs.chain(door).map(|keys| (keys.address, chat)));
+            let logs = group.logs.iter().filter_map(LogKeys::of).chain(door).map(|keys| keys.address);
+            needed.extend(logs.chain(group.link_logs()).map(|address| (address, chat)));
         }
         needed
     }

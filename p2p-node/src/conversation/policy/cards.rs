@@ -192,6 +192,12 @@ impl crate::conversation::GroupEntry {
         self.row.links.iter().find(|row| row.due || row.opens).filter(|_| is_open && !self.row.dead)
     }
 
+    /// The logs of its links, and their boxes.
+    pub(crate) fn link_logs(&self) -> impl Iterator<Item = [u8; 32]> {
+        let keys = self.row.links.iter().filter_map(|row| LinkKey::try_from(row.key.as_slice()).ok());
+        keys.flat_map(|key| [log_keys(&key), box_keys(&key)]).flatten().map(|keys| keys.address)
+    }
+
     /// Notes what was done for a link.
     fn card_done(&mut self, key: &LinkKey, note: impl FnOnce(&mut LinkRow)) {
         if let Some(row) = self.row.links.iter_mut().find(|row| row.key == *key) {
