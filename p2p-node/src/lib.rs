@@ -43,12 +43,12 @@ pub use api::error::{
 };
 pub use api::problem::{CallProblem, ChatProblem, FalseAnswer, HomeProblem, ItemRefused, SasError};
 pub use api::types::{
-    Audience, AuditAction, AuditEntry, AuditLog, CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase, CallSetup,
-    Chat, ChatId, ChatKind, ChatMember, Consent, Contact, ContactState, CopyPhase, DeliveryState, Device, DeviceChange,
-    DeviceNote, DurableEvent, DurableEventKind, Group, GroupAccount, GroupKind, GroupReport, GroupRequest, GroupRules,
-    GroupSetting, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId, JoinLinkInfo, JoinPreview, Joining,
-    Message, MessageId, NewJoinLink, Permissions, RefusedRemoval, Request, Role, Standing, Status, Storage, StoredLogs,
-    TransientEvent, Usable, Via,
+    Arranged, Audience, AuditAction, AuditEntry, AuditLog, CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase,
+    CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent, Contact, ContactState, CopyPhase, DeliveryState, Device,
+    DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group, GroupAccount, GroupKind, GroupReport,
+    GroupRequest, GroupRules, GroupSetting, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId,
+    JoinLinkInfo, JoinPreview, Joining, Message, MessageId, NewJoinLink, Permissions, RefusedRemoval, Request, Role,
+    Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use conversation::policy::NewChannel;

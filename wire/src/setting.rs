@@ -11,7 +11,8 @@ pub struct Setting {
     /// A [`SettingKind`]. One that is not known is kept for other devices.
     #[prost(enumeration = "SettingKind", tag = "1")]
     pub kind: i32,
-    /// The account (32 bytes) whose direct conversation it is about; empty if it is about the account itself.
+    /// The account (32 bytes) whose direct conversation it is about, or the id (16 bytes) of the group that it is about and 16 zeros; empty if it is
+    /// about the account itself.
     #[prost(bytes = "bytes", tag = "2")]
     pub subject: Bytes,
     /// The [`crate::Clock`] at which it was set.
@@ -51,6 +52,12 @@ pub enum SettingKind {
     Read = 9,
     /// What is being written in the conversation and was not sent: text; empty for nothing.
     Draft = 10,
+    /// The folder of lists that the conversation is in: text; empty for none.
+    Folder = 11,
+    /// The place of the conversation in a list that is sorted by hand, from 1; 0 for none.
+    Place = 12,
+    /// The channels of the conversation, a community, are folded away in lists: 1 or 0.
+    Folded = 13,
 }
 
 impl Setting {

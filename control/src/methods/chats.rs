@@ -29,6 +29,22 @@ requests! {
         /// Whether it is out of the way.
         #[serde(skip_serializing_if = "Option::is_none")]
         archived: Option<bool>,
+        /// The folder of lists that it is in; empty for none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// Whether its channels are folded away in lists, if it is a community.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        folded: Option<bool>,
+    }
+
+    /// Sorts conversations that stand together in a list, by hand or by activity, on all devices of the account.
+    #[derive(Default)]
+    Arrange = "chats.arrange" -> Done => {
+        /// The conversations: by hand they stand in this order, before those that are sorted by activity.
+        chats: Vec<ChatId>,
+        /// Whether they are sorted by activity again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by_activity: Option<bool>,
     }
 
     /// Says what is being written in a conversation and not sent, for the account's other devices: see the event `chat.draft`.

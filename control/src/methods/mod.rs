@@ -131,6 +131,7 @@ table! {
     chats::List,
     chats::Find,
     chats::Set,
+    chats::Arrange,
     chats::SetDraft,
     chats::Clear,
     groups::List,

@@ -144,6 +144,15 @@ pub struct Chat {
     /// What another device of the account has left unsent, if it was the last to write something; empty if it has cleared that.
     #[serde(default)]
     pub draft: Option<String>,
+    /// The folder of lists that it is in; null for none.
+    #[serde(default)]
+    pub folder: Option<String>,
+    /// Its place among those that stand together in a list, from 1, if they are sorted by hand.
+    #[serde(default)]
+    pub place: Option<u32>,
+    /// Its channels are folded away in lists, if it is a community.
+    #[serde(default)]
+    pub folded: bool,
 }
 
 words! {

@@ -9,7 +9,7 @@ use super::{
 use crate::api::error::{Invalid, NodeError};
 use crate::api::{
     Reply, fail,
-    types::{ChatId, Device, Storage},
+    types::{Arranged, ChatId, Device, Storage},
 };
 
 /// A command about the account. Each is a method of `Node`, documented there.
@@ -67,6 +67,8 @@ pub enum AccountCommand {
         text: String,
         reply: Reply<()>,
     },
+    /// How conversations stand in lists.
+    Arrange(Vec<(ChatId, Arranged)>, Reply<()>),
     SetUsername(String, Reply<()>),
     /// What homes store, after deleting what is not needed of a conversation.
     Storage {
@@ -99,6 +101,7 @@ impl AccountCommand {
             | Self::RemoveDevice(..)
             | Self::SetName(..)
             | Self::SetDraft { .. }
+            | Self::Arrange(..)
             | Self::SetUsername(..)
             | Self::Storage { .. }
             | Self::SetHomes { .. } => false,
@@ -122,6 +125,7 @@ impl AccountCommand {
             | Self::SetRights { reply, .. }
             | Self::SetName(_, reply)
             | Self::SetDraft { reply, .. }
+            | Self::Arrange(_, reply)
             | Self::SetUsername(_, reply)
             | Self::SetHomes { reply, .. } => fail(reply, error),
         }

@@ -23,6 +23,7 @@ use starling_keys::{AccountId, DeviceChain, DeviceId, Invite, InviteToken};
 use starling_wire::{Profile, SettingKind};
 
 pub use identity::Identity;
+pub use synced::{group_subject, subject_group};
 
 use crate::{
     api::{Reply, types::Audience},

@@ -1,5 +1,5 @@
-//! Settings of the account, the same on all its devices: name and user name, privacy, pinned, muted and archived conversations, how far was read,
-//! short drafts.
+//! Settings of the account, the same on all its devices: name and user name, privacy, pinned, muted and archived conversations, their order and folders,
+//! how far was read, short drafts.
 //!
 //! Each is a register ([`Setting`]): the newest value counts, of two with one clock that of the greater device. A change goes to the devices that are
 //! connected in the same turn, and to the others with the account's snapshot, which a home announces to those that are online and a device reads when
@@ -11,6 +11,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Setting, SettingKind};
 
 use crate::{
+    api::types::ChatId,
     limits::MAX_SETTINGS,
     store::{Reading, SETTINGS, Store, prefix},
     turn::{EngineError, Turn},
@@ -24,6 +25,31 @@ pub struct Synced {
     settings: BTreeMap<Key, Setting>,
     /// Those that other devices do not know yet.
     news: BTreeSet<Key>,
+}
+
+/// What a setting about a group has as its subject. No account has such an id: half of it is zero.
+pub fn group_subject(group: ChatId) -> [u8; 32] {
+    let mut subject = [0; 32];
+    subject[..16].copy_from_slice(&group.0);
+    subject
+}
+
+/// The group that a setting with this subject is about, if it is about one.
+pub fn subject_group(subject: &[u8]) -> Option<ChatId> {
+    let (group, zeros) = subject.split_at_checked(16)?;
+    let is_group = zeros.len() == 16 && zeros.iter().all(|byte| *byte == 0);
+    Some(ChatId(group.try_into().ok()?)).filter(|_| is_group)
+}
+
+/// Where a conversation stands in lists, as the user has arranged them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrangement {
+    /// The folder that it is in; empty for none.
+    pub folder: String,
+    /// Its place in a list that is sorted by hand, from 1.
+    pub place: Option<u32>,
+    /// Its channels are folded away.
+    pub folded: bool,
 }
 
 fn key_of(setting: &Setting) -> Key {
@@ -69,6 +95,18 @@ impl Synced {
         elsewhere.then(|| draft.text().unwrap_or_default().to_owned())
     }
 
+    /// Where the conversation that is such a subject stands in lists.
+    pub fn arrangement(&self, subject: &[u8]) -> Arrangement {
+        let number = |kind| self.about(kind, subject).and_then(Setting::number).unwrap_or_default();
+        let folder = self.about(SettingKind::Folder, subject).and_then(Setting::text).unwrap_or_default();
+        Arrangement {
+            // Of another device, and perhaps of another version.
+            folder: starling_text::received_name(folder),
+            place: u32::try_from(number(SettingKind::Place)).ok().filter(|place| *place > 0),
+            folded: number(SettingKind::Folded) == 1,
+        }
+    }
+
     /// Takes a setting if it is newer than what is known of it.
     pub fn take(&mut self, turn: &Turn<'_>, store: &Store, setting: &Setting) -> Result<bool, EngineError> {
         let key = key_of(setting);
@@ -100,5 +138,19 @@ impl Synced {
     pub fn has_newer_than(&self, theirs: &[Setting]) -> bool {
         let theirs: BTreeMap<Key, (u64, u64)> = theirs.iter().map(|s| (key_of(s), s.stamp())).collect();
         self.settings.iter().any(|(key, setting)| theirs.get(key).is_none_or(|stamp| *stamp < setting.stamp()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_a_group_is_told_from_what_is_about_an_account() {
+        let group = ChatId([7; 16]);
+        assert_eq!(subject_group(&group_subject(group)), Some(group));
+        for other in [&[7; 32][..], &[7; 16], &[], &[0; 40]] {
+            assert_eq!(subject_group(other), None, "{} bytes", other.len());
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::Clock;
+use starling_wire::{Clock, Setting, SettingKind};
 
 use super::{ChatState, Chats, Conversations, GroupEntry};
 use crate::{
+    account::group_subject,
     api::{
         problem::ChatProblem,
         types::{Chat, ChatId, ChatKind, ContactState, TransientEvent},
@@ -158,31 +159,41 @@ impl Conversations {
             }
             begun && dir.people(c.roster.others()).any(|p| p.state() != ContactState::Removed)
         };
-        let mut chats: Vec<Chat> = self
-            .chats
-            .values()
-            .filter(listed)
-            .map(|c| Chat {
-                id: c.id,
-                kind: c.kind(),
-                group: self.policies.group_kind(&c.id),
-                members: c.roster.members(),
-                name: self.name_of(dir, c),
-                unread: c.row.unread,
-                newest_ms: Clock(c.row.newest).ms(),
-                pinned: c.row.pinned,
-                muted_until_ms: c.row.muted_until_ms,
-                archived: c.row.archived,
-                read: Clock(c.row.read),
-                queued: c.queued_messages(),
-                problem: self.problem_of(c),
-                cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
-                draft: (self.chats.direct_account(c.id))
-                    .and_then(|with| dir.account.synced.draft_elsewhere(&with, &dir.account.device())),
-            })
-            .collect();
+        let mut chats: Vec<Chat> = self.chats.values().filter(listed).map(|c| self.listed_chat(dir, c)).collect();
         chats.sort_by_key(|c| (!c.pinned, std::cmp::Reverse(c.newest_ms), c.id));
         chats
+    }
+
+    /// A conversation as users see it.
+    fn listed_chat(&self, dir: Directory<'_>, c: &ChatState) -> Chat {
+        let (synced, with) = (&dir.account.synced, self.chats.direct_account(c.id));
+        let subject = match &with {
+            Some(with) if !c.is_group() => *with.as_bytes(),
+            _ => group_subject(c.id),
+        };
+        let arranged = synced.arrangement(&subject);
+        // Another device may have set it of a group before this one was in there.
+        let of_group = |kind| synced.about(kind, &subject).filter(|_| c.is_group()).and_then(Setting::number);
+        Chat {
+            id: c.id,
+            kind: c.kind(),
+            group: self.policies.group_kind(&c.id),
+            members: c.roster.members(),
+            name: self.name_of(dir, c),
+            unread: c.row.unread,
+            newest_ms: Clock(c.row.newest).ms(),
+            pinned: of_group(SettingKind::Pinned).map_or(c.row.pinned, |pinned| pinned == 1),
+            muted_until_ms: of_group(SettingKind::MutedUntil).unwrap_or(c.row.muted_until_ms),
+            archived: c.row.archived,
+            read: Clock(c.row.read),
+            queued: c.queued_messages(),
+            problem: self.problem_of(c),
+            cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
+            draft: with.and_then(|with| synced.draft_elsewhere(&with, &dir.account.device())),
+            folder: arranged.folder,
+            place: arranged.place,
+            folded: arranged.folded,
+        }
     }
 }
 

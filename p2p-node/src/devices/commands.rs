@@ -65,6 +65,10 @@ impl AccountDevices<'_> {
                 let set = self.sync().set_draft(turn, chat, &text)?;
                 turn.reply(reply, set);
             }
+            AccountCommand::Arrange(changes, reply) => {
+                let set = self.sync().arrange(turn, changes)?;
+                turn.reply(reply, set);
+            }
             AccountCommand::SetUsername(name, reply) => self.cx.account.claim_name(turn, self.cx.homes, name, reply),
             AccountCommand::Storage { delete, reply } => {
                 self.cx.account.ask_storage(turn, self.cx.homes, delete, reply);

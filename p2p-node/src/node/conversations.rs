@@ -6,7 +6,7 @@ use super::Node;
 use crate::{
     api::{
         error::NodeError,
-        types::{Chat, ChatId, Message, MessageId},
+        types::{Arranged, Chat, ChatId, Message, MessageId},
     },
     engine::{AccountCommand, ConversationCommand, Input, PresenceCommand},
     store::{CHATS, ChatRow, Reading, prefix},
@@ -66,6 +66,11 @@ impl Node {
     /// What the user is writing in a chat, for the account's other devices: at most 1,024 bytes; empty for nothing.
     pub async fn set_draft(&self, chat: ChatId, text: String) -> Result<(), NodeError> {
         self.call(|reply| AccountCommand::SetDraft { chat, text, reply }).await
+    }
+
+    /// Arranges chats in lists, on all devices of the account: all of it, or nothing if one of them is not there.
+    pub async fn arrange(&self, changes: Vec<(ChatId, Arranged)>) -> Result<(), NodeError> {
+        self.call(|reply| AccountCommand::Arrange(changes, reply)).await
     }
 
     /// Whether there is such a chat.

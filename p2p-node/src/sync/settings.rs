@@ -11,10 +11,10 @@ use starling_wire::{
 
 use super::AccountSync;
 use crate::{
-    account::commands::checked_name,
+    account::{commands::checked_name, group_subject, subject_group},
     api::{
         error::{Invalid, NodeError, NotFound},
-        types::{ChatId, TransientEvent},
+        types::{Arranged, ChatId, TransientEvent},
     },
     limits::{MAX_CLOCK_AHEAD_MS, READ_MARKS_WITHIN_MS},
     net::NetCommand,
@@ -32,6 +32,17 @@ impl AccountSync<'_> {
         value: Bytes,
     ) -> Result<(), EngineError> {
         let subject = subject.map(|account| Bytes::copy_from_slice(account.as_bytes())).unwrap_or_default();
+        self.set_about(turn, kind, subject, value)
+    }
+
+    /// The same about what is this subject of settings.
+    fn set_about(
+        &mut self,
+        turn: &Turn<'_>,
+        kind: SettingKind,
+        subject: Bytes,
+        value: Bytes,
+    ) -> Result<(), EngineError> {
         let known = self.cx.account.synced.about(kind, &subject);
         if known.is_some_and(|known| known.value == value) {
             return Ok(());
@@ -52,8 +63,51 @@ impl AccountSync<'_> {
             ChatSetting::Archived(archived) => (SettingKind::Archived, u64::from(archived)),
             ChatSetting::Read(clock) => (SettingKind::Read, clock),
         };
-        let Some(with) = self.cx.conversations.chats.direct_account(chat) else { return Ok(()) };
-        self.set(turn, kind, Some(with), number_value(number))
+        let is_group = self.cx.conversations.chats.is_group_chat(chat);
+        // How far was read in a group its log tells.
+        let Some(subject) = self.subject_of(chat).filter(|_| !is_group || kind != SettingKind::Read) else {
+            return Ok(());
+        };
+        self.set_about(turn, kind, subject, number_value(number))
+    }
+
+    /// What settings about a conversation have as their subject.
+    fn subject_of(&self, chat: ChatId) -> Option<Bytes> {
+        let chats = &self.cx.conversations.chats;
+        if chats.is_group_chat(chat) {
+            return Some(Bytes::copy_from_slice(&group_subject(chat)));
+        }
+        chats.direct_account(chat).map(|with| Bytes::copy_from_slice(with.as_bytes()))
+    }
+
+    /// The user has arranged conversations in lists, on this device.
+    pub(crate) fn arrange(
+        &mut self,
+        turn: &Turn<'_>,
+        changes: Vec<(ChatId, Arranged)>,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let mut checked = Vec::with_capacity(changes.len());
+        for (chat, what) in changes {
+            let Some(subject) = self.subject_of(chat) else { return Ok(Err(NotFound::Chat.into())) };
+            let (kind, value) = match what {
+                Arranged::Folder(name) if name.is_empty() => (SettingKind::Folder, Bytes::new()),
+                Arranged::Folder(name) => match checked_name(&name) {
+                    Ok(name) => (SettingKind::Folder, Bytes::from(name)),
+                    Err(error) => return Ok(Err(error)),
+                },
+                Arranged::Place(place) => (SettingKind::Place, number_value(place.into())),
+                Arranged::Folded(folded) => (SettingKind::Folded, number_value(folded.into())),
+            };
+            checked.push((kind, subject, value));
+        }
+        for (kind, subject, value) in checked {
+            // Nothing is what there is without a setting, too.
+            let is_nothing = value.iter().all(|byte| *byte == 0);
+            if !is_nothing || self.cx.account.synced.about(kind, &subject).is_some() {
+                self.set_about(turn, kind, subject, value)?;
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// What the user is writing in a conversation, on this device.
@@ -149,6 +203,8 @@ impl AccountSync<'_> {
             SettingKind::Pinned | SettingKind::MutedUntil | SettingKind::Archived | SettingKind::Read => {
                 self.apply_chat_setting(turn, setting)?;
             }
+            // Lists are made with what is set.
+            SettingKind::Folder | SettingKind::Place | SettingKind::Folded => {}
             SettingKind::Draft => {
                 let with = AccountId::from_bytes(&setting.subject).ok();
                 if let Some(chat) = with.and_then(|with| self.cx.conversations.chats.direct_with(&with)) {
@@ -165,11 +221,14 @@ impl AccountSync<'_> {
     }
 
     fn apply_chat_setting(&mut self, turn: &mut Turn<'_>, setting: &Setting) -> Result<(), EngineError> {
-        let chat =
-            AccountId::from_bytes(&setting.subject).ok().and_then(|a| self.cx.conversations.chats.direct_with(&a));
+        let group = subject_group(&setting.subject);
+        let with = AccountId::from_bytes(&setting.subject).ok().filter(|_| group.is_none());
+        let chat = group.or_else(|| self.cx.conversations.chats.direct_with(&with?));
         let (Some(chat), Some(number)) = (chat, setting.number()) else { return Ok(()) };
         let (conversations, cx) = self.cx.conversing();
         match setting.kind() {
+            // How far was read in a group its log tells.
+            SettingKind::Read if group.is_some() => {}
             SettingKind::Pinned => conversations.apply(chat, |row| row.pinned = number == 1),
             SettingKind::MutedUntil => conversations.apply(chat, |row| row.muted_until_ms = number),
             // A message that came later has taken it out again.

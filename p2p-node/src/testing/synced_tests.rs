@@ -4,7 +4,7 @@
 use starling_wire::{Clock, Setting, SettingKind, rendezvous::ResponseBody};
 
 use crate::{
-    api::types::{Chat, ContactState, TransientEvent},
+    api::types::{Arranged, Chat, ChatId, ContactState, TransientEvent},
     engine::{AccountCommand, ContactCommand, ConversationCommand},
     testing::world::{Who, World},
 };
@@ -370,4 +370,60 @@ fn an_account_restored_from_an_old_chain_has_its_contacts() {
     world.say(bob, again, "welcome back");
     world.pass(60_000);
     assert_eq!(world.seen(again, bob), ["bob: welcome back"]);
+}
+
+/// A chat as it is in somebody's list.
+fn listed(world: &mut World, who: Who, chat: ChatId) -> Chat {
+    world.call(who, ConversationCommand::List).unwrap().into_iter().find(|c| c.id == chat).unwrap()
+}
+
+#[test]
+fn how_conversations_are_arranged_counts_on_all_devices_also_of_groups() {
+    let (mut world, [alice, laptop, phone], bob) = four(942);
+    let group = world.group_of(&[alice, bob]);
+    let direct = world.chat(alice, bob);
+    world.kill(phone);
+    let changes = vec![
+        (group, Arranged::Folder("work".into())),
+        (group, Arranged::Place(2)),
+        (direct, Arranged::Place(1)),
+        (group, Arranged::Folded(true)),
+    ];
+    world.call(alice, |reply| AccountCommand::Arrange(changes, reply)).unwrap();
+    let pin = |reply| ConversationCommand::SetChat {
+        chat: group,
+        pinned: Some(true),
+        muted_until_ms: Some(7_000),
+        archived: None,
+        reply,
+    };
+    world.call(alice, pin).unwrap();
+    world.pass(10_000);
+    world.start(phone);
+    world.pass(60_000);
+    for who in [alice, laptop, phone] {
+        let chat = listed(&mut world, who, group);
+        assert_eq!((chat.folder.as_str(), chat.place, chat.folded), ("work", Some(2), true), "{who}");
+        assert_eq!((chat.pinned, chat.muted_until_ms), (true, 7_000), "{who}");
+        assert_eq!(world.chat_row(who, bob).place, Some(1), "{who}");
+    }
+    // It is taken back on another device.
+    let back = vec![(group, Arranged::Folder(String::new())), (group, Arranged::Place(0))];
+    world.call(phone, |reply| AccountCommand::Arrange(back, reply)).unwrap();
+    world.pass(10_000);
+    for who in [alice, laptop, phone] {
+        let chat = listed(&mut world, who, group);
+        assert_eq!((chat.folder.as_str(), chat.place, chat.folded), ("", None, true), "{who}");
+    }
+}
+
+#[test]
+fn what_cannot_be_arranged_is_refused_as_a_whole() {
+    let (mut world, [alice, ..], bob) = four(943);
+    let direct = world.chat(alice, bob);
+    for wrong in [(ChatId([9; 16]), Arranged::Place(1)), (direct, Arranged::Folder("\u{200b}".into()))] {
+        let changes = vec![(direct, Arranged::Place(1)), wrong];
+        assert!(world.call(alice, |reply| AccountCommand::Arrange(changes, reply)).is_err());
+        assert_eq!(world.chat_row(alice, bob).place, None);
+    }
 }

@@ -35,6 +35,20 @@ pub enum Chats {
         #[arg(long)]
         undo: bool,
     },
+    /// Put into a folder of the list, on all your devices; without a name, take out of it.
+    #[command(after_help = "Examples:\n  starling chats folder @bob work\n  starling chats folder @bob")]
+    Folder { chat: String, name: Option<String> },
+    /// Sort by hand, in this order, those that stand together in the list (or --activity).
+    #[command(
+        after_help = "Examples:\n  starling chats sort @bob @carol\n  starling chats sort --activity @bob @carol"
+    )]
+    Sort {
+        #[arg(required = true, value_name = "CHAT")]
+        chats: Vec<String>,
+        /// Sort them by activity again.
+        #[arg(long)]
+        activity: bool,
+    },
     /// Delete a conversation's messages here (not at the other side).
     #[command(after_help = "Example:\n  starling chats delete @bob --force")]
     Delete {

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0, one object a line: how the screen, the command line and bots talk to the node, in this process or through its control socket.
 
 mod accept;
+mod arrange;
 mod calls;
 mod client;
 mod convert;

@@ -81,10 +81,6 @@ serve_done! {
     contacts::Block: |node, request| node.block(id("account", request.account.as_str())?);
     contacts::Unblock: |node, request| node.unblock(id("account", request.account.as_str())?);
     contacts::Remove: |node, request| node.remove(id("account", request.account.as_str())?);
-    chats::Set: |node, request| {
-        let chat = id("chat", request.chat.as_str())?;
-        node.set_chat(chat, request.pinned, request.muted_until_ms, request.archived)
-    };
     chats::SetDraft: |node, request| node.set_draft(id("chat", request.chat.as_str())?, request.text);
     chats::Clear: |node, request| node.clear_chat(id("chat", request.chat.as_str())?);
     messages::Edit: |node, request| {

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal};
 use starling_control::{
     lines::{ChatDetails, ChatDone},
     methods::{
-        chats::{Clear, List, Set},
+        chats::{Arrange, Clear, List, Set},
         messages::{Back, History, Search},
     },
     objects::{ChatId, ChatKind, DeliveryState, Message, MessageId, Time},
@@ -38,6 +38,8 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
         Chats::Show { chat } => return show(global, client, &chat).await,
         Chats::Pin { chat, undo } => (chat, Set { pinned: Some(!undo), ..Set::default() }),
         Chats::Archive { chat, undo } => (chat, Set { archived: Some(!undo), ..Set::default() }),
+        Chats::Folder { chat, name } => (chat, Set { folder: Some(name.unwrap_or_default()), ..Set::default() }),
+        Chats::Sort { chats, activity } => return sort(global, client, &chats, activity).await,
         Chats::Mute { chat, time, undo } => {
             let until = match (undo, time) {
                 (true, _) => 0,
@@ -68,6 +70,15 @@ async fn run(global: &Global, client: &Client, command: Chats) -> CliResult {
     if global.json { print_object(&change) } else { print("done") }
 }
 
+async fn sort(global: &Global, client: &Client, chats: &[String], activity: bool) -> CliResult {
+    let mut wanted = Arrange { by_activity: Some(activity), ..Arrange::default() };
+    for who in chats {
+        wanted.chats.push(find_chat(client, who).await?.chat);
+    }
+    client.call(wanted.clone()).await?;
+    if global.json { print_object(&wanted) } else { print("done") }
+}
+
 fn confirm(global: &Global, question: &str) -> CliResult {
     if global.no_input || !std::io::stdin().is_terminal() {
         return Err(CliError::usage("this needs a yes").hint("add --force"));
@@ -94,6 +105,7 @@ async fn list(global: &Global, client: &Client) -> CliResult {
             notes.push(format!("⏳ {} waiting", chat.queued));
         }
         notes.extend([(chat.pinned, "pinned"), (chat.archived, "archived")].iter().filter(|n| n.0).map(|n| n.1.into()));
+        notes.extend(chat.folder.as_deref().map(|folder| format!("in {}", safe_line(folder))));
         let newest = chat.newest.as_ref().map(|newest| times.minute(newest)).unwrap_or_default();
         print(format!("{:<24} {newest:<16} {}", safe_line(&chat.name), notes.join(", ")).trim_end())?;
     }

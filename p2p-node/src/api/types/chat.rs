@@ -143,6 +143,23 @@ pub struct Chat {
     pub cipher: &'static str,
     /// What another device of ours has left unsent here, if it was the last to write something; empty if it has cleared that.
     pub draft: Option<String>,
+    /// The folder of lists that it is in; empty for none.
+    pub folder: String,
+    /// Its place in a list that is sorted by hand, from 1; none where it is sorted by activity.
+    pub place: Option<u32>,
+    /// Its channels are folded away in lists, if it is a community.
+    pub folded: bool,
+}
+
+/// How the user arranges a conversation in lists, on all devices of the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arranged {
+    /// It is in this folder; empty for none.
+    Folder(String),
+    /// It has this place, from 1, in a list that is sorted by hand; 0 for none.
+    Place(u32),
+    /// Its channels are folded away.
+    Folded(bool),
 }
 
 impl Chat {

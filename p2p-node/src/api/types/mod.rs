@@ -11,7 +11,7 @@ mod status;
 mod storage;
 
 pub use call::{CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase, CallSetup, Consent};
-pub use chat::{Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
+pub use chat::{Arranged, Chat, ChatKind, ChatMember, DeliveryState, Message, Via};
 pub use contact::{Audience, Contact, ContactState, Request};
 pub use device::{
     Attempt, CopyPhase, Device, DeviceChange, DeviceNote, HiddenChange, HistoryCopy, HistoryState, RefusedRemoval,

@@ -125,5 +125,8 @@ pub fn chat(c: &Chat) -> objects::Chat {
         cipher: c.cipher.into(),
         read_clock: c.read.0,
         draft: c.draft.clone(),
+        folder: Some(c.folder.clone()).filter(|folder| !folder.is_empty()),
+        place: c.place,
+        folded: c.folded,
     }
 }
