@@ -32,6 +32,31 @@ static ZONE: LazyLock<(TimeZone, Option<String>)> = LazyLock::new(|| {
 
 /// As much is read of a time zone's file, in bytes: the largest of the tz database have some 4 KB.
 const MAX_ZONE_FILE: u64 = 256 * 1024;
+#[cfg(test)]
+std::thread_local! {
+    /// The zone of a test that is not about UTC.
+    static TEST_ZONE: std::cell::RefCell<Option<TimeZone>> = const { std::cell::RefCell::new(None) };
+}
+
+/// The time zone.
+fn zone() -> TimeZone {
+    #[cfg(test)]
+    if let Some(zone) = TEST_ZONE.with_borrow(Clone::clone) {
+        return zone;
+    }
+    ZONE.0.clone()
+}
+
+/// Runs a part of a test in a time zone, which is named as `TZ` names it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub fn in_zone<T>(named: &str, run: impl FnOnce() -> T) -> T {
+    TEST_ZONE.set(Some(named_zone(named).unwrap()));
+    let result = run();
+    TEST_ZONE.set(None);
+    result
+}
+
 /// When daylight saving time begins and ends in a rule that does not say so, as the C library assumes.
 const DEFAULT_RULES: &str = ",M3.2.0,M11.1.0";
 
@@ -59,12 +84,12 @@ fn zone_file(path: &Path) -> Option<TimeZone> {
 /// A moment, in milliseconds since 1970, in the local time zone.
 pub fn zoned(ms: u64) -> Zoned {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(ZONE.0.clone())
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone())
 }
 
 /// Now, in the local time zone.
 pub fn now() -> Zoned {
-    Timestamp::now().to_zoned(ZONE.0.clone())
+    Timestamp::now().to_zoned(zone())
 }
 
 /// The local times of a verb's text output.
@@ -77,6 +102,12 @@ impl LocalTimes {
         if let Some(problem) = &ZONE.1 {
             SAID.call_once(|| say(global, format!("note: {problem}")));
         }
+        Self(())
+    }
+
+    /// The same in a test, which has no options.
+    #[cfg(test)]
+    pub fn in_tests() -> Self {
         Self(())
     }
 
@@ -99,7 +130,7 @@ impl LocalTimes {
 /// Empty if the node has given no valid time.
 fn format(time: &Time, format: &str) -> String {
     let time: Option<Timestamp> = time.as_str().parse().ok();
-    time.map(|time| time.to_zoned(ZONE.0.clone()).strftime(format).to_string()).unwrap_or_default()
+    time.map(|time| time.to_zoned(zone()).strftime(format).to_string()).unwrap_or_default()
 }
 
 /// A moment that was typed: RFC 3339, or a local date with or without a time of day. In milliseconds since 1970.
@@ -108,7 +139,7 @@ pub fn parse(text: &str) -> Option<u64> {
     let time = match text.parse::<Timestamp>() {
         Ok(time) => time,
         // A date alone is its beginning.
-        Err(_) => text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(ZONE.0.clone()).ok()?.timestamp(),
+        Err(_) => text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone()).ok()?.timestamp(),
     };
     u64::try_from(time.as_millisecond()).ok()
 }

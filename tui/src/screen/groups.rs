@@ -24,7 +24,11 @@ use super::{
     requests::Answer,
     timeline::cut,
 };
-use crate::{error::CliResult, terminal::safe_line, verbs::words_of_audit};
+use crate::{
+    error::CliResult,
+    terminal::safe_line,
+    verbs::{account_name, member_name, words_of_audit},
+};
 
 /// From so many invitations at once on, it is shown how far they are.
 const MANY: usize = 3;
@@ -86,7 +90,7 @@ fn called(names: &HashMap<&AccountId, &str>, me: Option<&AccountId>, account: &A
         return YOU.to_owned();
     }
     match names.get(account) {
-        Some(name) => safe_line(name),
+        Some(name) => account_name(name, account),
         None => format!("somebody ({})", cut(&safe_line(account.as_str()), SHORT)),
     }
 }
@@ -244,13 +248,13 @@ impl App {
             lines.push(format!("{} earlier entries are missing here: other members hand them on.", log.missing));
         }
         let mut before = String::new();
-        for entry in &log.entries {
+        for (at, entry) in log.entries.iter().enumerate() {
             let (day, time) = clock::local(clock::milliseconds(&entry.at));
             if day != before {
                 lines.push(format!("── {day} ──"));
             }
             let channel = |id: &ChatId| self.directory.name_of(id).map(safe_line);
-            let words = words_of_audit(entry, |account| called(&names, me, account), channel);
+            let words = words_of_audit(&log.entries, at, |account| called(&names, me, account), channel);
             lines.push(format!("{:>4}  {time}  {words}", entry.number));
             before = day;
         }
@@ -269,7 +273,7 @@ impl App {
         let Some(group) = self.needed_group() else { return };
         let name = |member: &GroupMember| match member.own {
             true => YOU.to_owned(),
-            false => safe_line(&member.name),
+            false => member_name(member),
         };
         let row = |member: &GroupMember| {
             let help = state_of(member, self.directory.presence_of(&member.account));
@@ -300,7 +304,7 @@ impl App {
             1 => "1 device".to_owned(),
             n => format!("{n} devices"),
         };
-        let name = safe_line(&member.name);
+        let name = member_name(member);
         let contact = self.directory.contacts.iter().find(|contact| contact.account == *account);
         let known = match contact.map(|contact| (contact.state, contact.verified)) {
             _ if member.own => "your account",
@@ -401,7 +405,7 @@ impl App {
     /// The name of a member of a group, for a question.
     pub fn member_name(&self, group: &ChatId, account: &AccountId) -> String {
         let member = self.directory.group(group).and_then(|g| g.members.iter().find(|m| m.account == *account));
-        member.map(|member| safe_line(&member.name)).unwrap_or_default()
+        member.map(member_name).unwrap_or_default()
     }
 
     /// Invites contacts into a group. How far many of them are is shown.

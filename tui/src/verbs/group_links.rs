@@ -19,6 +19,7 @@ use super::{
 use crate::{
     cli::{Global, GroupLinks, parse_time_span},
     error::{CliError, CliResult},
+    local_time::LocalTimes,
     output::{ask as prompt, complain, print_coloured},
     rpc::Client,
     terminal::safe_line,
@@ -43,9 +44,9 @@ pub async fn links(global: &Global, client: &Client, command: GroupLinks) -> Cli
             show_new(global, client, &found, &made).await
         }
         GroupLinks::List { group } => {
-            let found = find_group(client, &group).await?;
+            let (found, times) = (find_group(client, &group).await?, LocalTimes::new(global));
             for link in client.call(Links { group: found.id }).await? {
-                if global.json { print_object(&link)? } else { show_link(&link)? }
+                if global.json { print_object(&link)? } else { show_link(&link, &times)? }
             }
             Ok(())
         }
@@ -105,13 +106,13 @@ async fn show_new(global: &Global, client: &Client, group: &Group, made: &GroupL
 }
 
 /// A link as two lines: what it lets in, and how it is written.
-fn show_link(link: &GroupLink) -> CliResult {
+fn show_link(link: &GroupLink, times: &LocalTimes) -> CliResult {
     let uses = match link.uses {
         None => "any number of uses".to_owned(),
         Some(1) => "1 use left".to_owned(),
         Some(uses) => format!("{uses} uses left"),
     };
-    let expires = link.expires_at.as_ref().map_or("no end".to_owned(), |at| format!("until {}", at.as_str()));
+    let expires = link.expires_at.as_ref().map_or("no end".to_owned(), |at| format!("until {}", times.minute(at)));
     let approval = if link.approval { "approval" } else { "open" };
     let by = link.by.name.as_deref().unwrap_or(link.by.account.as_str());
     let written = link.link.as_deref().unwrap_or("made on another device");
@@ -222,13 +223,13 @@ fn ask(global: &Global, preview: &GroupPreview) -> CliResult {
 }
 
 pub async fn requests(global: &Global, client: &Client, group: &str) -> CliResult {
-    let found = find_group(client, group).await?;
+    let (found, times) = (find_group(client, group).await?, LocalTimes::new(global));
     for request in client.call(Requests { group: found.id }).await? {
         if global.json {
             print_object(&request)?;
             continue;
         }
-        print(format!("{:<24} {}  {}", safe_line(&request.name), request.at.as_str(), request.account))?;
+        print(format!("{:<24} {}  {}", safe_line(&request.name), times.minute(&request.at), request.account))?;
     }
     Ok(())
 }

@@ -8,15 +8,19 @@ use starling_control::{
         Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Report, Reports, Set, SetRole, SetTopic,
         Show, Unban,
     },
-    objects::{
-        AccountId, AuditAction, AuditEntry, AuditLog, ChatId, ChatKind, ContactRef, Group, GroupMember, Role, Standing,
-    },
+    objects::{AccountId, ChatKind, ContactRef, Group, GroupMember, Role, Standing},
 };
 
-use super::{find, group_links, node_of, people::catch_up, print, print_object, say};
+use super::{
+    audit::{self, member_name},
+    find, group_links, node_of,
+    people::catch_up,
+    print, print_object, say,
+};
 use crate::{
     cli::{Global, GroupSettings, Groups},
     error::{CliError, CliResult},
+    local_time::LocalTimes,
     rpc::Client,
     terminal::safe_line,
 };
@@ -77,7 +81,7 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Audit { group } => {
             let found = find_group(client, &group).await?;
             let log = client.call(Audit { group: found.id.clone() }).await?;
-            show_audit(global, &found, &log)
+            audit::show(global, &found, &log)
         }
         Groups::Settings(settings) => set(global, client, *settings).await,
         Groups::Role { group, who, role } => {
@@ -197,22 +201,8 @@ fn show_settings(global: &Global, group: &Group) -> CliResult {
     Ok(())
 }
 
-fn show_audit(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
-    if global.json {
-        return print_object(log);
-    }
-    if !log.complete {
-        say(global, format!("{} earlier entries are missing here: other members hand them on.", log.missing));
-    }
-    for entry in &log.entries {
-        let words = words_of_audit(entry, |account| name_in(group, account), |id| channel_in(group, id));
-        print(format!("{:>4}  {}  {words}", entry.number, entry.at.as_str()))?;
-    }
-    Ok(())
-}
-
 async fn reports(global: &Global, client: &Client, group: &str) -> CliResult {
-    let found = find_group(client, group).await?;
+    let (found, times) = (find_group(client, group).await?, LocalTimes::new(global));
     for report in client.call(Reports { group: found.id }).await? {
         if global.json {
             print_object(&report)?;
@@ -220,62 +210,13 @@ async fn reports(global: &Global, client: &Client, group: &str) -> CliResult {
         }
         let name = |who: &ContactRef| safe_line(who.name.as_deref().unwrap_or(who.account.as_str()));
         let reason = report.reason.as_deref().map(|reason| format!(": {}", safe_line(reason))).unwrap_or_default();
-        print(format!("{}  {} reports {}{reason}", report.at.as_str(), name(&report.by), name(&report.author)))?;
+        let at = times.minute(&report.at);
+        print(format!("{at}  {} reports {}{reason}", name(&report.by), name(&report.author)))?;
         let proof = if report.confirmed { "" } else { "  (not confirmed: this device does not have the message)" };
         print(format!("  {}{proof}", safe_line(&report.text)))?;
         print(format!("  {}", report.message))?;
     }
     Ok(())
-}
-
-/// What an account is called in a group, as far as that is known here.
-fn name_in(group: &Group, account: &AccountId) -> String {
-    let member = group.members.iter().find(|m| m.account == *account).map(|m| m.name.as_str());
-    let banned = || group.banned.iter().find(|b| b.account == *account).and_then(|b| b.name.as_deref());
-    safe_line(member.or_else(banned).unwrap_or(account.as_str()))
-}
-
-/// What a channel of a community is called, as far as that is known here.
-fn channel_in(group: &Group, id: &ChatId) -> Option<String> {
-    let channel = group.channels.iter().find(|channel| channel.id == *id)?;
-    channel.name.as_deref().map(safe_line)
-}
-
-/// What an entry of the audit log says. `name` gives what an account is called, and `channel` what a channel of a community is, safe to be shown.
-pub fn words_of_audit(
-    entry: &AuditEntry,
-    name: impl Fn(&AccountId) -> String,
-    channel: impl Fn(&ChatId) -> Option<String>,
-) -> String {
-    let by = name(&entry.by);
-    let whom = entry.account.as_ref().map(name).unwrap_or_default();
-    let text = || safe_line(entry.text.as_deref().unwrap_or_default());
-    let link = || safe_line(entry.link.as_deref().unwrap_or_default());
-    let of_channel = || {
-        let id = entry.channel.as_ref();
-        id.map(|id| channel(id).unwrap_or_else(|| safe_line(id.as_str()))).unwrap_or_default()
-    };
-    match entry.action {
-        AuditAction::Made => format!("{by} made the group"),
-        AuditAction::Renamed => format!("{by} named it {}", text()),
-        AuditAction::Topic => format!("{by} set the topic: {}", text()),
-        AuditAction::Invited if by == whom => format!("{whom} came in by a link"),
-        AuditAction::Invited => format!("{by} let in {whom}"),
-        AuditAction::Role => format!("{by} made {whom} {}", entry.role.map_or("", Role::as_str)),
-        AuditAction::Removed => format!("{by} removed {whom}"),
-        AuditAction::Left => format!("{whom} left"),
-        AuditAction::Banned => format!("{by} banned {whom}"),
-        AuditAction::Unbanned => format!("{by} lifted the ban of {whom}"),
-        AuditAction::Setting => {
-            let word = |word: &Option<String>| safe_line(word.as_deref().unwrap_or_default());
-            format!("{by} set {} to {}", word(&entry.setting).replace('_', "-"), word(&entry.value))
-        }
-        AuditAction::LinkMade => format!("{by} made the link {}", link()),
-        AuditAction::LinkEnded => format!("{by} ended the link {}", link()),
-        AuditAction::LinkUsed => format!("{by} came by the link {}", link()),
-        AuditAction::ChannelAdded => format!("{by} added the channel {}", of_channel()),
-        AuditAction::ChannelRemoved => format!("{by} ended the channel {}", of_channel()),
-    }
 }
 
 /// Somebody who is banned from a group: by name, or by account.
@@ -482,7 +423,7 @@ fn show(global: &Global, group: &Group) -> CliResult {
             1 => "1 device".to_owned(),
             n => format!("{n} devices"),
         };
-        let name = if member.own { "you".to_owned() } else { safe_line(&member.name).to_string() };
+        let name = if member.own { "you".to_owned() } else { member_name(member) };
         let online = if member.online { " · online" } else { "" };
         print(format!("  {name:<24} {:<10} {devices}{online}", member.role.as_str()).trim_end())?;
     }

@@ -1,5 +1,6 @@
 //! The verbs of the command line. All of them talk to the node by JSON-RPC.
 
+mod audit;
 mod call_media;
 mod call_test;
 mod call_watch;
@@ -39,12 +40,13 @@ use crate::{
     rpc::{self, Client},
 };
 
+pub use audit::{account_name, member_name, words_of_audit};
 pub use calls::calls;
 pub use chats::{chats, history, search};
 pub use communities::communities;
 pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
-pub use groups::{groups, words_of_audit};
+pub use groups::groups;
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use introduction::{home_of, introduced, place_of};
 pub use joining::Joining;

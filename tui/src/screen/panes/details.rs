@@ -20,7 +20,7 @@ use super::{
     },
     chats::presence_mark,
 };
-use crate::terminal::safe_line;
+use crate::{terminal::safe_line, verbs::member_name};
 
 /// Rows of a group's topic.
 const TOPIC_ROWS: usize = 3;
@@ -145,7 +145,7 @@ fn draw_members(app: &mut App, area: Rect, buffer: &mut Buffer, theme: &Theme) {
         let presence = app.directory.presence_of(&member.account);
         let state = if member.devices == 0 && !member.own { "invited" } else { member.role.as_str() };
         let name_room = room.saturating_sub(state.width() + 3);
-        let name = if member.own { YOU.to_owned() } else { safe_line(&member.name) };
+        let name = if member.own { YOU.to_owned() } else { member_name(member) };
         let name = cut(&name, name_room as u16);
         let pad = " ".repeat(name_room.saturating_sub(name.width()) + 1);
         let mark = if member.own { "●" } else { presence_mark(presence) };

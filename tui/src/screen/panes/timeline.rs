@@ -21,7 +21,7 @@ use super::{
     },
     chats::mark_of,
 };
-use crate::terminal::safe_line;
+use crate::{terminal::safe_line, verbs::member_name};
 
 /// Rows that a remark may take.
 const TOAST_ROWS: usize = 3;
@@ -134,7 +134,7 @@ fn online(app: &App, group: &Group) -> Option<String> {
         [] => None,
         [..] if online.len() > FEW => Some(format!("{} online", online.len())),
         few => {
-            let names: Vec<String> = few.iter().map(|member| cut(&safe_line(&member.name), SHORT_NAME)).collect();
+            let names: Vec<String> = few.iter().map(|member| cut(&member_name(member), SHORT_NAME)).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             Some(format!("{} online", several(&names)))
         }
