@@ -1,5 +1,6 @@
 //! What went wrong, for people and for scripts: a code, an exit status, a message, and the next step to take.
 
+mod argument;
 mod node;
 pub mod problem;
 
@@ -10,7 +11,10 @@ use starling_control::{
 use starling_node::{OpenError, StoreError};
 use starling_text::SafeText;
 
-pub use self::node::{refused_in_group, screen_hint};
+pub use self::{
+    argument::of_argument,
+    node::{refused_in_group, screen_hint},
+};
 
 /// An error of a command.
 #[derive(Debug, Clone)]

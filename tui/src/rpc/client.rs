@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     cli::Global,
-    error::{CliError, CliResult},
+    error::{CliError, CliResult, of_argument},
     profile::Profile,
 };
 
@@ -128,7 +128,11 @@ fn refused<M: Method>(error: ClientError) -> CliError {
         _ => false,
     };
     if !is_older {
-        return error.into();
+        let of_argument = match &error {
+            ClientError::Refused(why) => of_argument(M::NAME, why),
+            _ => None,
+        };
+        return of_argument.unwrap_or_else(|| error.into());
     }
     let text = format!(
         "the node that runs for this profile is older than this program: it does not know all of “{}”",
