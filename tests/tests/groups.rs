@@ -284,8 +284,9 @@ fn a_link_brings_in_who_is_no_contact_with_nobody_else_online() {
     }
     let (exit, error) = world.error("eve", &["group", "join", &link, "--yes"]);
     assert_eq!(exit, 6, "it was used up: {error}");
-    let (exit, _) = world.error("eve", &["group", "join", "starling:nonsense", "--yes"]);
+    let (exit, error) = world.error("eve", &["group", "join", "starling:nonsense", "--yes"]);
     assert_eq!(exit, 2);
+    assert!(error.to_string().contains("the link into a group"), "{error}");
 }
 
 #[test]
@@ -300,6 +301,9 @@ fn who_asks_by_a_link_is_let_in_or_not_by_those_who_may() {
     let news = world.listen("alice", "now");
     news.wait_for("the listener", |e| e["type"] == "stream.ready");
     assert_eq!(world.json("frank", &["group", "join", &link, "--yes"])["done"], "asked");
+    let (exit, error) = world.error("frank", &["send", GROUP, "too early"]);
+    assert_eq!(exit, 6);
+    assert!(error.to_string().contains("your request to be let into"), "{error}");
     let asks = news.wait_for("the request", |e| e["type"] == "group.request");
     assert_eq!(asks["contact"]["name"], "frank");
     let (exit, _) = world.error("bob", &["group", "requests", GROUP]);
@@ -361,6 +365,7 @@ fn who_comes_sees_what_the_policy_allows_marked_as_handed_on() {
     assert_eq!((&told["member"]["name"], &told["messages"]), (&"alice".into(), &2.into()));
     is_handed(&world, "dave", &[("before", "alice"), ("after", "alice")]);
     // It is there after a crash, and once.
+    drop(news);
     running[3].kill();
     running[3] = world.daemon("dave");
     world.json("bob", &["send", GROUP, "news", "--wait", "delivered"]);

@@ -7,7 +7,7 @@ use starling_control::{
 };
 use starling_keys::{AccountId, GroupLink, InviteError};
 use starling_node::{
-    ChatId, Group, GroupKind, GroupRequest, GroupSetting, Joining, NewChannel, NewJoinLink, Node, Role,
+    ChatId, Group, GroupKind, GroupRequest, GroupSetting, Joining, NewChannel, NewJoinLink, Node, Role, Standing,
 };
 
 use super::{
@@ -28,7 +28,13 @@ pub(super) async fn group(node: &Node, wanted: &str) -> Result<Group, CliError> 
     let whole = |group: &&Group| starling_text::same(&group.name, named);
     let mut found = closest(groups.iter().filter(whole).collect());
     if found.is_empty() {
-        found = closest(groups.iter().filter(|group| is_channel_called(&groups, group, named)).collect());
+        let called = groups.iter().filter(|group| is_channel_called(&groups, group, named));
+        let (listed, claiming): (Vec<&Group>, Vec<&Group>) =
+            called.partition(|channel| community_of(&groups, channel).is_some());
+        found = closest(listed);
+        if let Some(channel) = claiming.first().filter(|_| found.is_empty()) {
+            return Err(not_listed(channel, named));
+        }
     }
     match found.as_slice() {
         [one] => Ok((*one).clone()),
@@ -52,15 +58,34 @@ fn closest(found: Vec<&Group>) -> Vec<&Group> {
     found.into_iter().filter(|group| closest == Some(place(group))).collect()
 }
 
-/// The community that a group is a channel of.
-fn community_of<'a>(groups: &'a [Group], channel: &Group) -> Option<&'a Group> {
+/// The community that a group says it is a channel of: anybody can make one that says so.
+fn claimed_community<'a>(groups: &'a [Group], channel: &Group) -> Option<&'a Group> {
     let id = channel.community()?;
     groups.iter().find(|group| group.id == id)
 }
 
-/// Whether a channel is called so, after its community and a slash. Either name may have slashes of its own.
+/// The community that a group is a channel of: both say so.
+fn community_of<'a>(groups: &'a [Group], channel: &Group) -> Option<&'a Group> {
+    let lists = |community: &&Group| community.channels().any(|(listed, _)| listed == channel.id);
+    claimed_community(groups, channel).filter(lists)
+}
+
+/// A group says that it is a channel of a community, which does not list it.
+fn not_listed(channel: &Group, named: &str) -> CliError {
+    let text = format!(
+        "“{}” is not in the list of channels of its community: somebody else may have made it, or it was removed",
+        named.escape_debug()
+    );
+    let error = CliError::not_found(text).hint(format!(
+        "`starling community show` lists the channels; if this group is meant, name it: id:{}",
+        channel.id
+    ));
+    CliError { reason: Some("not_listed".into()), ..error }
+}
+
+/// Whether a channel is called so, after the community that it names and a slash. Either name may have slashes of its own.
 fn is_channel_called(groups: &[Group], channel: &Group, named: &str) -> bool {
-    let Some(community) = community_of(groups, channel) else { return false };
+    let Some(community) = claimed_community(groups, channel) else { return false };
     named.match_indices('/').any(|(at, slash)| {
         let (first, second) = (&named[..at], &named[at + slash.len()..]);
         starling_text::same(&community.name, first) && starling_text::same(&channel.name, second)
@@ -76,6 +101,26 @@ fn unique_name(groups: &[Group], group: &Group, several: &[&Group]) -> String {
         }
         _ => format!("id:{}", group.id),
     }
+}
+
+/// Why nothing can be written to a group that this account is not in yet, if it has asked to be let in or has an invitation; else `None`.
+pub(super) async fn not_in_yet(node: &Node, chat: &str) -> Option<CliError> {
+    let groups = node.groups().await.ok()?;
+    let group = groups.iter().find(|group| group.id.to_string() == chat)?;
+    let (reason, text, hint) = match group.standing {
+        Standing::Asked => (
+            "asked",
+            format!("your request to be let into #{} waits: somebody there has to approve it", group.name),
+            format!("`starling group show id:{}` says whether you are in", group.id),
+        ),
+        Standing::Invited => (
+            "invited",
+            format!("you are invited into #{}, and not in it yet", group.name),
+            format!("accept first: starling group accept id:{}", group.id),
+        ),
+        _ => return None,
+    };
+    Some(CliError { reason: Some(reason.into()), ..CliError::new("refused", 6, text).hint(hint) })
 }
 
 /// The groups with the names of everybody in them.
@@ -140,7 +185,7 @@ impl Serve<groups::New> for Session {
 async fn check_channel_name(node: &Node, community: ChatId, name: &str) -> Result<(), CliError> {
     let groups = node.groups().await?;
     let is_there = |g: &Group| {
-        g.community() == Some(community)
+        community_of(&groups, g).is_some_and(|of| of.id == community)
             && convert::closeness(g.standing) == 0
             && starling_text::same(&g.name, name.trim())
     };

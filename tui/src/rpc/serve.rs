@@ -12,6 +12,7 @@ use starling_node::{Availability, ChatId, Clock, DeliveryState, Message, Node, N
 use super::{
     client::gone,
     convert::{self, Names},
+    groups::not_in_yet,
     session::{Session, Then},
     subscription::Subscription,
 };
@@ -289,29 +290,36 @@ impl Serve<messages::Typing> for Session {
 
 impl Serve<messages::Send> for Session {
     async fn serve(&self, request: messages::Send) -> Result<messages::Sent, Error> {
-        let node = &self.served.node;
-        let chat = chat(node, request.chat.as_str())?;
-        let reply_to =
-            request.reply_to.as_ref().map(|to| message_in(node, chat, "reply_to", to.as_str())).transpose()?;
-        let mentions = request.mentions.unwrap_or_default();
-        let mentions = mentions.iter().enumerate().map(|(i, account)| id(&format!("mentions[{i}]"), account.as_str()));
-        let mentions = mentions.collect::<Result<Vec<starling_keys::AccountId>, Error>>()?;
-        let texts = match (request.text, request.texts) {
-            (Some(text), None) => vec![text],
-            (None, Some(texts)) => texts,
-            (Some(_), Some(_)) => return Err(Error::invalid_param("texts", "give “text” or “texts”")),
-            (None, None) => return Err(Error::invalid_param("text", "it is missing")),
-        };
-        let message = |text| Text {
-            text,
-            reply_to: reply_to.map(|message| message.0),
-            mentions: mentions.iter().map(|account| *account.as_bytes()).collect(),
-            mentions_all: request.mentions_all.unwrap_or_default(),
-        };
-        let sent = node.send(chat, texts.into_iter().map(message).collect()).await;
-        let ids = sent.map_err(CliError::from)?;
-        Ok(messages::Sent { ids: ids.iter().map(|id| id.to_string().into()).collect() })
+        let (node, wanted) = (&self.served.node, request.chat.clone());
+        match send(node, request).await {
+            // There may be no conversation yet, and the reason is another one than that.
+            Err(error) => Err(not_in_yet(node, wanted.as_str()).await.map_or(error, Into::into)),
+            sent => sent,
+        }
     }
+}
+
+async fn send(node: &Node, request: messages::Send) -> Result<messages::Sent, Error> {
+    let chat = chat(node, request.chat.as_str())?;
+    let reply_to = request.reply_to.as_ref().map(|to| message_in(node, chat, "reply_to", to.as_str())).transpose()?;
+    let mentions = request.mentions.unwrap_or_default();
+    let mentions = mentions.iter().enumerate().map(|(i, account)| id(&format!("mentions[{i}]"), account.as_str()));
+    let mentions = mentions.collect::<Result<Vec<starling_keys::AccountId>, Error>>()?;
+    let texts = match (request.text, request.texts) {
+        (Some(text), None) => vec![text],
+        (None, Some(texts)) => texts,
+        (Some(_), Some(_)) => return Err(Error::invalid_param("texts", "give “text” or “texts”")),
+        (None, None) => return Err(Error::invalid_param("text", "it is missing")),
+    };
+    let message = |text| Text {
+        text,
+        reply_to: reply_to.map(|message| message.0),
+        mentions: mentions.iter().map(|account| *account.as_bytes()).collect(),
+        mentions_all: request.mentions_all.unwrap_or_default(),
+    };
+    let sent = node.send(chat, texts.into_iter().map(message).collect()).await;
+    let ids = sent.map_err(CliError::from)?;
+    Ok(messages::Sent { ids: ids.iter().map(|id| id.to_string().into()).collect() })
 }
 
 impl Serve<messages::History> for Session {
