@@ -26,7 +26,7 @@ use super::{
     groups::{GroupPane, Inviting},
     keeping::Keeping,
     markup,
-    model::{CallState, Directory, Freshness, Wants},
+    model::{CallState, Directory, Freshness, ListSources, Wants},
     notify::notify,
     panes::{PaneState, Panes},
     requests::{Answer, PendingRequest, Target},
@@ -208,7 +208,7 @@ impl App {
         let now = Instant::now();
         let typing = self.chat.open.as_ref().and_then(|chat| self.directory.typing.changes_at(chat, now));
         let inviting = self.inviting.as_ref().map(Inviting::look_at);
-        let due = [toast, second, self.calls.talk_until, self.keeping.due(), typing, inviting];
+        let due = [toast, second, self.calls.talk_until, self.keeping.due(), typing, inviting, self.resorts_at()];
         due.into_iter().flatten().min()
     }
 
@@ -221,6 +221,9 @@ impl App {
         }
         if self.keeping.due().is_some_and(|due| due <= Instant::now()) {
             self.keep();
+        }
+        if self.resorts_at().is_some_and(|due| due <= Instant::now()) {
+            self.relist();
         }
         self.look_at_invitations();
     }
@@ -291,9 +294,24 @@ impl App {
 
     pub fn relist(&mut self) {
         // Who moves in the list is not moved from there.
-        let follow = self.chat.open.as_ref().filter(|_| self.panes.focus != Focus::List);
-        let Directory { requests, chats, .. } = &self.directory;
-        self.panes.list.rebuild(requests, self.directory.invitations(), chats, follow);
+        let is_moving = self.panes.focus == Focus::List;
+        let (open, directory) = (self.chat.open.as_ref(), &self.directory);
+        self.panes.order.update(&directory.chats, Instant::now(), is_moving);
+        let sources = ListSources {
+            requests: &directory.requests,
+            invitations: directory.invitations().map(|group| &group.id).collect(),
+            asked: directory.asked().map(|group| &group.id).collect(),
+            chats: self.panes.order.sorted(&directory.chats),
+            communities: directory.communities(),
+            folded: self.keeping.folded().iter().map(String::as_str).collect(),
+            open,
+        };
+        self.panes.list.rebuild(&sources, open.filter(|_| !is_moving));
+    }
+
+    /// When the order of the list has to be looked at again; not while the user moves there.
+    fn resorts_at(&self) -> Option<Instant> {
+        self.panes.order.due().filter(|_| self.panes.focus != Focus::List)
     }
 
     /// Opens the chat that was just added, or the first one where none is open.

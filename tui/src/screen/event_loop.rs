@@ -27,7 +27,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     app::{App, Effect},
-    call, panes,
+    call,
+    pace::Pace,
+    panes,
     requests::{Answer, PendingRequest},
 };
 use crate::{
@@ -125,6 +127,7 @@ pub struct EventLoop {
     /// `None` while another program has the keys: the stream would read them.
     input: Option<EventStream>,
     video: call::Video,
+    pace: Pace,
 }
 
 impl EventLoop {
@@ -132,7 +135,15 @@ impl EventLoop {
     pub fn open(app: App, client: Arc<Client>) -> CliResult<Self> {
         let session = Session::open(app.settings.config.mouse)?;
         let terminal = screen_of(&session)?;
-        Ok(Self { app, session, terminal, link: Link::new(client), input: None, video: call::Video::default() })
+        Ok(Self {
+            app,
+            session,
+            terminal,
+            link: Link::new(client),
+            input: None,
+            video: call::Video::default(),
+            pace: Pace::default(),
+        })
     }
 
     /// Runs until the user leaves. When the node was that of a command that has ended, it goes on with another.
@@ -190,12 +201,16 @@ impl EventLoop {
         loop {
             self.do_effects(signals).await?;
             let began = Instant::now();
-            self.paint()?;
-            // Only now the tiles have their places.
-            self.video.want(self.app.wants_video(), profile, began);
-            self.app.fetch();
-            self.do_effects(signals).await?;
-            let wake = self.app.wakes_at();
+            let waits = self.pace.waits_until(began);
+            if waits.is_none() {
+                self.paint()?;
+                self.pace.drawn(began);
+                // Only now the tiles have their places.
+                self.video.want(self.app.wants_video(), profile, began);
+                self.app.fetch();
+                self.do_effects(signals).await?;
+            }
+            let wake = self.app.wakes_at().into_iter().chain(waits).min();
             let sleep = async {
                 match wake {
                     Some(at) => tokio::time::sleep(at.saturating_duration_since(Instant::now())).await,
@@ -207,14 +222,23 @@ impl EventLoop {
             tokio::select! {
                 biased;
                 event = input.next() => match event {
-                    Some(Ok(event)) => self.on_terminal(event)?,
+                    Some(Ok(event)) => {
+                        self.pace.hurry();
+                        self.on_terminal(event)?;
+                    }
                     _ => return Ok(()),
                 },
-                job = signals.job_control() => self.on_job_control(job)?,
+                job = signals.job_control() => {
+                    self.pace.hurry();
+                    self.on_job_control(job)?;
+                }
                 Some(answer) = self.link.answered.recv() => self.app.answer(answer),
                 line = client.line() => self.take_line(&line?),
                 // After keys and events: a film does not hold them up.
-                parts = self.video.next() => self.app.calls.take_frame(parts),
+                parts = self.video.next() => {
+                    self.pace.hurry();
+                    self.app.calls.take_frame(parts);
+                }
                 () = sleep => self.app.tick(),
             }
             self.take_what_is_there();

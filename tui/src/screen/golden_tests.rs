@@ -5,15 +5,15 @@ use serde_json::json;
 use starling_control::{
     event::EventKind,
     objects::{
-        AuditEntry, AuditLog, Call, CallPhase, CallStats, DeliveryState, Device, Heard, Message, MessageRef, Reaction,
-        RouteStats,
+        AuditEntry, AuditLog, Call, CallPhase, CallStats, DeliveryState, Device, Group, Heard, Message, MessageRef,
+        Reaction, RouteStats,
     },
 };
 use starling_node::{Clock, EventId, MessageId};
 
 use super::{
     actions,
-    app::App,
+    app::{App, Focus},
     palette::Question,
     panes,
     requests::Answer,
@@ -397,6 +397,50 @@ fn the_audit_log_of_a_group() {
     let mut app = group();
     app.show_audit();
     check("audit", app);
+}
+
+/// A list with folders, a community whose channels are folded and one whose are not, a group that we have asked to be let into, and long names.
+fn arranged() -> App {
+    let mut app = full();
+    let long = "A community with a very long name 🦜🦜🦜 and more";
+    let group = |id: &str, name: &str, more: serde_json::Value| {
+        let given = json!({ "id": id, "name": name, "standing": "member", "role": "member" });
+        let mut whole = serde_json::to_value(object::<Group>(given)).unwrap();
+        whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value::<Group>(whole).unwrap()
+    };
+    let channel = |id: &str| json!({ "id": id, "name": null, "lowest": "reader" });
+    let groups = vec![
+        group("k1", "club", json!({ "kind": "community", "channels": [channel("k2"), channel("k3")] })),
+        group("k2", "releases", json!({ "kind": "channel", "community": "k1" })),
+        group("k3", "مرحبا بالعالم وكل من فيه", json!({ "community": "k1" })),
+        group("l1", long, json!({ "kind": "community", "channels": [channel("l2")] })),
+        group("l2", "שלום", json!({ "kind": "channel", "community": "l1" })),
+        group("w1", "where somebody has to let us in 🦜", json!({ "standing": "asked", "role": null })),
+    ];
+    app.answer(Answer::Groups(Ok(groups)));
+    answer_chats(
+        &mut app,
+        [
+            json!({ "id": "c1" }),
+            json!({ "id": "c2", "folder": "work, and what else there is 🦜", "unread": 3 }),
+            json!({ "id": "k1", "kind": "community", "name": "club" }),
+            json!({ "id": "k2", "kind": "channel", "name": "releases", "unread": 4 }),
+            json!({ "id": "k3", "kind": "group", "name": "مرحبا بالعالم وكل من فيه" }),
+            json!({ "id": "l1", "kind": "community", "name": long, "folded": true }),
+            json!({ "id": "l2", "kind": "channel", "name": "שלום", "unread": 12 }),
+            json!({ "id": "c3", "folder": "רשימה" }),
+        ],
+    );
+    app.fold_folder("work, and what else there is 🦜");
+    app.panes.focus = Focus::List;
+    app.relist();
+    app
+}
+
+#[test]
+fn a_list_with_folders_and_communities() {
+    check("list", arranged());
 }
 
 #[test]

@@ -276,7 +276,7 @@ impl App {
             false => member_name(member),
         };
         let row = |member: &GroupMember| {
-            let help = state_of(member, self.directory.presence_of(&member.account));
+            let help = state_of(member, self.directory.presence_in_group(member));
             Row::new(name(member), help, "", Run::Group(GroupAction::Show(group.id.clone(), member.account.clone())))
         };
         let mut rows: Vec<Row> = self.chat.group.members.rows().iter().map(row).collect();

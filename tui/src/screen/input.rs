@@ -18,6 +18,7 @@ use super::{
     palette::Question,
     requests::{Answer, Target},
 };
+use crate::terminal::safe_line;
 
 /// Typing is told at most this often.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
@@ -170,12 +171,17 @@ impl App {
 
     pub fn open_row(&mut self, at: usize) {
         match self.panes.list.rows().get(at).cloned() {
-            Some(ListRow::Chat(chat)) => {
+            Some(ListRow::Chat(chat) | ListRow::Channel(chat)) => {
                 self.open(&chat);
                 self.panes.focus = Focus::Composer;
             }
             Some(ListRow::Request(account)) => self.show_request(&account),
             Some(ListRow::Invitation(group)) => self.show_invitation(&group),
+            Some(ListRow::Asked(group)) => {
+                let name = self.directory.group(&group).map(|group| safe_line(&group.name)).unwrap_or_default();
+                self.say(format!("Your request to be let into #{name} waits: somebody there has to approve it."));
+            }
+            Some(ListRow::Folder(..)) => self.fold_row(),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! Keeping drafts, the open chat and the place in it, so that they are there again in the next run, also when this one is killed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -54,6 +54,11 @@ impl Keeping {
         self.kept.open.as_ref()
     }
 
+    /// Folders of the list that are folded.
+    pub fn folded(&self) -> &BTreeSet<String> {
+        &self.kept.folded
+    }
+
     /// When changes have to be stored.
     pub fn due(&self) -> Option<Instant> {
         self.due
@@ -70,6 +75,7 @@ impl App {
             self.keeping.kept = kept;
         }
         self.keeping.loaded = true;
+        self.relist();
         self.open_what_is_due();
         self.take_listed_drafts();
     }
@@ -131,6 +137,20 @@ impl App {
                 // A node of an older version keeps them to itself.
                 self.ask_in_order(SetDraft { chat, text }, |_| Answer::Keep(Ok(())));
             }
+        }
+    }
+
+    /// Folds a folder of the list, or unfolds it. Names of folders that are gone are forgotten.
+    pub fn fold_folder(&mut self, name: &str) {
+        let folded = &mut self.keeping.kept.folded;
+        if !folded.remove(name) {
+            folded.insert(name.to_owned());
+        }
+        let chats = &self.directory.chats;
+        folded.retain(|name| chats.iter().any(|chat| chat.folder.as_ref() == Some(name)));
+        let row = Kept::set_folded(folded);
+        if self.keeping.loaded {
+            self.ask_in_order(row, |result| Answer::Keep(result.map(drop)));
         }
     }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod answers;
 mod app;
+mod arranging;
 mod call;
 mod card;
 mod clock;
@@ -20,6 +21,7 @@ mod markup;
 mod model;
 mod notify;
 mod onboarding;
+mod pace;
 mod pager;
 mod palette;
 mod panes;
@@ -96,6 +98,9 @@ fn start_again() -> CliError {
 #[cfg(test)]
 #[path = "screen_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod arranging_tests;
 
 #[cfg(test)]
 mod golden_tests;

@@ -1,5 +1,7 @@
 //! What lies over the screen for a while: the palette, help, search, questions and cards.
 
+use std::collections::HashSet;
+
 use ratatui::text::Line;
 use starling_control::{
     methods::{
@@ -16,6 +18,7 @@ use super::{
     actions,
     app::{App, Focus},
     card::Card,
+    clock,
     groups::GroupAction,
     model::ListRow,
     palette::{Palette, Question, Row, Run, Verdict},
@@ -73,18 +76,24 @@ impl App {
                 let run = Run::Group(GroupAction::Invitation(id.clone()));
                 rows.push(Row::new(name.unwrap_or_default(), "a group that you are invited into", "", run));
             }
-            if let ListRow::Chat(id) = row {
-                let name = self.directory.name_of(id).map(safe_line).unwrap_or_default();
-                let unread = self.directory.chat(id).map(|c| c.unread).filter(|n| *n > 0);
-                let help = unread.map_or("chat".to_owned(), |n| format!("chat, {n} unread"));
-                rows.push(Row::new(name, help, "", Run::Chat(id.clone())));
-            }
+            rows.extend(row.chat().map(|id| self.chat_row(id)));
         }
+        let shown: HashSet<&ChatId> = self.panes.list.rows().iter().filter_map(ListRow::chat).collect();
+        let folded = self.directory.chats.iter().map(|chat| &chat.id).filter(|id| !shown.contains(id));
+        rows.extend(folded.map(|id| self.chat_row(id)));
         let everywhere = actions::bindings().into_iter().filter(|b| !b.place.is_pane() && b.name != "palette");
         rows.extend(everywhere.map(|b| Row::new(b.name, b.help, self.settings.keys.keys_of(b.name), Run::Action(b))));
         rows.extend(command_rows());
         rows.extend(THEMES.iter().map(|t| Row::new(format!("theme {t}"), "colours", "", Run::Theme(t))));
         self.layers.push(Palette::new("Find", rows));
+    }
+
+    /// A row that opens a chat.
+    fn chat_row(&self, id: &ChatId) -> Row {
+        let name = self.directory.full_name(id).map(|name| safe_line(&name)).unwrap_or_default();
+        let unread = self.directory.chat(id).map(|c| c.unread).filter(|n| *n > 0);
+        let help = unread.map_or("chat".to_owned(), |n| format!("chat, {n} unread"));
+        Row::new(name, help, "", Run::Chat(id.clone()))
     }
 
     pub fn show_help(&mut self) {
@@ -139,7 +148,10 @@ impl App {
         if asking.is_empty() {
             return self.say(format!("Nobody asks to be let into {name}."));
         }
-        let line = |request: &JoinRequest| format!("{}  {}", safe_line(&request.name), request.account);
+        let line = |request: &JoinRequest| {
+            let (day, time) = clock::local(clock::milliseconds(&request.at));
+            format!("{}  {}  {day} {time}", safe_line(&request.name), safe_line(request.account.as_str()))
+        };
         let mut text: Vec<String> = asking.iter().take(20).map(line).collect();
         text.extend([String::new(), "/approve @WHO lets somebody in, /refuse @WHO does not.".to_owned()]);
         self.layers.push(Card::new("Who asks to be let in", text, None));

@@ -8,6 +8,7 @@ use starling_control::{
 use super::{
     super::{
         app::{App, Focus},
+        arranging::Step,
         palette::Question,
     },
     Action, Place, command, key,
@@ -29,6 +30,16 @@ pub const FINDING: &[Action] = &[
     in_list("list-up", "k Up", "chat above", |app| app.panes.list.step(false)),
     in_list("list-down", "j Down", "chat below", |app| app.panes.list.step(true)),
     in_list("list-open", "l Enter Right", "open the chat", |app| app.open_row(app.panes.list.at())),
+    in_list("list-fold", "h Left Space", "fold a community or a folder, or unfold it", App::fold_row),
+    in_list("list-pin", "p", "keep the chat on top, or no longer", |app| {
+        if let Some(chat) = app.chosen_chat() {
+            set_of(app, chat, |chat| Set { pinned: Some(!chat.pinned), ..Set::default() });
+        }
+    }),
+    in_list("list-move-up", "K Shift-Up", "move the chat up: it is sorted by hand", |app| app.move_row(Step::Up)),
+    in_list("list-move-down", "J Shift-Down", "move the chat down: it is sorted by hand", |app| {
+        app.move_row(Step::Down)
+    }),
     in_list("list-command", "/", "write a command", begin_command),
     in_list("list-help", "?", "help", App::show_help),
     key("previous-chat", Place::Everywhere, "Ctrl-PageUp Alt-Up", "previous chat", |app| app.step_chat(-1)),
@@ -38,6 +49,17 @@ pub const FINDING: &[Action] = &[
 pub const ARRANGING: &[Action] = &[
     command("pin", "", "keep this chat on top; again to take it back", |app, _| {
         set(app, |chat| Set { pinned: Some(!chat.pinned), ..Set::default() })
+    }),
+    command("folder", "NAME", "put this chat into a folder of the list; without a name take it out", |app, name| {
+        set(app, |_| Set { folder: Some(name.to_owned()), ..Set::default() });
+    })
+    .bare(),
+    command("move", "up|down|top|bottom", "move this chat in the list, which is sorted by hand then", move_chat),
+    command("sort", "hand|activity", "sort what stands beside this chat in the list", sort),
+    command("fold", "", "fold the channels of this community in the list, or unfold them", |app, _| {
+        if let Some(chat) = chat(app) {
+            app.fold_community(&chat);
+        }
     }),
     command("mute", "TIME", "no notifications, for 1h, 8h, … or for good", mute).bare(),
     command("unmute", "", "notifications again", |app, _| {
@@ -81,9 +103,37 @@ fn chat(app: &mut App) -> Option<ChatId> {
 
 /// Changes the open chat.
 fn set(app: &mut App, change: impl FnOnce(&Chat) -> Set) {
-    let Some(id) = chat(app) else { return };
+    if let Some(id) = chat(app) {
+        set_of(app, id, change);
+    }
+}
+
+/// Changes a chat.
+fn set_of(app: &mut App, id: ChatId, change: impl FnOnce(&Chat) -> Set) {
     if let Some(change) = app.directory.chat(&id).map(change) {
         app.change(Set { chat: id, ..change });
+    }
+}
+
+fn move_chat(app: &mut App, to: &str) {
+    let step = match to {
+        "up" => Step::Up,
+        "down" => Step::Down,
+        "top" => Step::Top,
+        "bottom" => Step::Bottom,
+        _ => return app.warn("Usage: /move up, down, top or bottom".into()),
+    };
+    if let Some(chat) = chat(app) {
+        app.move_chat(&chat, step);
+    }
+}
+
+fn sort(app: &mut App, by: &str) {
+    if !matches!(by, "hand" | "activity") {
+        return app.warn("Usage: /sort hand or activity".into());
+    }
+    if let Some(chat) = chat(app) {
+        app.sort_beside(&chat, by == "activity");
     }
 }
 

@@ -40,6 +40,7 @@ pub const ACTIONS: &[Action] =
         in_details("details-down", "j Down", "member below", |app| app.chat.group.members.step(1)),
         in_details("details-top", "g Home", "first member", |app| app.chat.group.members.step(isize::MIN)),
         in_details("details-bottom", "G End", "last member", |app| app.chat.group.members.step(isize::MAX)),
+        in_details("details-find", "/", "find a member as you type", App::show_members),
         in_details("details-open", "l Enter Right Space", "what can be done", App::show_chosen_member),
         in_details("details-help", "?", "help", App::show_help),
         command("role", "@WHO ROLE", "give a member of this group a role", set_role),

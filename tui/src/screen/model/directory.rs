@@ -146,13 +146,19 @@ impl Directory {
         self.contacts.iter().find(|contact| contact.account == *account)?.presence
     }
 
+    /// How present a member of a group is; `None` where they do not show it, and have neither written nor typed there lately.
+    pub fn presence_in_group(&self, member: &GroupMember) -> Option<Presence> {
+        let by_activity = || member.online.then_some(Presence::Online);
+        self.presence_of(&member.account).filter(|presence| *presence != Presence::Offline).or_else(by_activity)
+    }
+
     /// The others of a group who are there now, as far as they show it to us: contacts that do, and who is typing.
     pub fn online_in<'a>(&self, group: &'a Group) -> Vec<&'a GroupMember> {
         let online = self.contacts.iter().filter(|contact| contact.presence == Some(Presence::Online));
         let online: HashSet<&AccountId> = online.map(|contact| &contact.account).collect();
         let now = Instant::now();
         let is_there = |member: &&GroupMember| {
-            online.contains(&member.account) || self.typing.has(&group.id, &member.account, now)
+            member.online || online.contains(&member.account) || self.typing.has(&group.id, &member.account, now)
         };
         group.members.iter().filter(|member| !member.own).filter(is_there).collect()
     }
@@ -170,6 +176,35 @@ impl Directory {
         self.groups.iter().filter(|group| group.standing == Standing::Invited)
     }
 
+    /// Groups that we have asked to be let into.
+    pub fn asked(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().filter(|group| group.standing == Standing::Asked)
+    }
+
+    /// The community that a chat is a channel of: both say so. Anybody can make a group that says so alone.
+    pub fn community_of(&self, id: &ChatId) -> Option<&Group> {
+        let community = self.group(self.group(id)?.community.as_ref()?)?;
+        Some(community).filter(|community| community.channels.iter().any(|channel| channel.id == *id))
+    }
+
+    /// The communities of all channels.
+    pub fn communities(&self) -> HashMap<&ChatId, &ChatId> {
+        let claims = self.groups.iter().filter_map(|group| Some((&group.id, group.community.as_ref()?)));
+        let claims: HashMap<&ChatId, &ChatId> = claims.collect();
+        let listed = self.groups.iter().flat_map(|group| group.channels.iter().map(|channel| (&channel.id, &group.id)));
+        listed.filter(|(channel, community)| claims.get(channel) == Some(community)).collect()
+    }
+
+    /// Gives chats these places in the list, in order, or none, before the node has answered.
+    pub fn arrange(&mut self, order: &[ChatId], by_activity: bool) {
+        let places: HashMap<&ChatId, u32> = order.iter().zip(1..).collect();
+        for chat in &mut self.chats {
+            if let Some(place) = places.get(&chat.id) {
+                chat.place = (!by_activity).then_some(*place);
+            }
+        }
+    }
+
     /// What a chat is called.
     pub fn name_of(&self, id: &ChatId) -> Option<&str> {
         let contact = self.contact_of(id).map(|contact| contact.name.as_str());
@@ -179,7 +214,7 @@ impl Directory {
     /// What a chat is called among all others: a channel of a community behind its community, as commands take it.
     pub fn full_name(&self, id: &ChatId) -> Option<String> {
         let name = self.name_of(id)?;
-        let community = self.group(id).and_then(|group| self.group(group.community.as_ref()?));
+        let community = self.community_of(id);
         Some(community.map_or_else(|| name.to_owned(), |community| format!("{}/{name}", community.name)))
     }
 
@@ -236,7 +271,7 @@ impl Directory {
 mod tests {
     use std::time::Duration;
 
-    use starling_control::objects::ChatKind;
+    use starling_control::objects::{ChatKind, GroupChannel};
 
     use super::*;
 
@@ -291,13 +326,20 @@ mod tests {
             chat("b", "general", ChatKind::Channel),
             chat("c", "club", ChatKind::Community),
         ]);
-        let groups = [("a", None), ("b", Some("c")), ("c", None)].map(|(id, community)| Group {
+        let mut groups = [("a", None), ("b", Some("c")), ("c", None)].map(|(id, community)| Group {
             id: id.into(),
             name: if id == "c" { "club" } else { "general" }.into(),
             community: community.map(Into::into),
             ..Group::default()
         });
+        // Anybody can make a group that says it is a channel of this community.
         directory.take_groups(groups.to_vec());
+        assert_eq!(directory.full_name(&"b".into()).as_deref(), Some("general"));
+        assert_eq!(directory.chat_named("#club/general"), None);
+        assert!(directory.communities().is_empty());
+        groups[2].channels = vec![GroupChannel { id: "b".into(), ..GroupChannel::default() }];
+        directory.take_groups(groups.to_vec());
+        assert_eq!(directory.communities().get(&ChatId::from("b")), Some(&&ChatId::from("c")));
         assert_eq!(directory.full_name(&"b".into()).as_deref(), Some("club/general"));
         let found = ["#general", "#club/General", "club", "#club/other"].map(|name| directory.chat_named(name));
         assert_eq!(found, [Some("a"), Some("b"), Some("c"), None].map(|id| id.map(ChatId::from)));

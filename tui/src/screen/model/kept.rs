@@ -1,8 +1,9 @@
-//! What the screen keeps from one run to the next: the open chat, and for each chat the draft, the place in it, and the numbers of messages.
+//! What the screen keeps from one run to the next: the open chat, folders that are folded, and for each chat the draft, the place in it, and the
+//! numbers of messages.
 //!
-//! The node stores it as named rows of JSON: `open`, and `chat:ID` for each chat.
+//! The node stores it as named rows of JSON: `open`, `folded`, and `chat:ID` for each chat.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +12,8 @@ use starling_node::MessageId;
 
 use super::Numbers;
 
+/// Name of the row that holds which folders of the list are folded.
+pub const FOLDED: &str = "folded";
 /// Name of the row that holds the open chat.
 pub const OPEN: &str = "open";
 
@@ -112,6 +115,8 @@ impl KeptChat {
 pub struct Kept {
     /// The open chat.
     pub open: Option<ChatId>,
+    /// Folders of the list that are folded.
+    pub folded: BTreeSet<String>,
     pub chats: HashMap<ChatId, KeptChat>,
 }
 
@@ -119,10 +124,12 @@ impl Kept {
     /// From the rows that the node has kept; what is not valid is left out.
     pub fn from_rows(rows: BTreeMap<String, Value>) -> Self {
         let open = rows.get(OPEN).and_then(Value::as_str).map(Into::into);
+        let folded = rows.get(FOLDED).and_then(Value::as_array).into_iter().flatten();
+        let folded = folded.filter_map(Value::as_str).map(str::to_owned).collect();
         let chats = rows
             .into_iter()
             .filter_map(|(name, row)| Some((name.strip_prefix("chat:")?.into(), KeptChat::from_row(row)?)));
-        Self { open, chats: chats.collect() }
+        Self { open, folded, chats: chats.collect() }
     }
 
     /// The request that keeps this of a chat.
@@ -133,6 +140,12 @@ impl Kept {
     /// The request that forgets what is kept of a chat.
     pub fn remove_chat(chat: &ChatId) -> screen::Set {
         screen::Set { row: format!("chat:{chat}"), value: None }
+    }
+
+    /// The request that keeps which folders are folded.
+    pub fn set_folded(folded: &BTreeSet<String>) -> screen::Set {
+        let names = folded.iter().map(|name| Value::from(name.as_str())).collect();
+        screen::Set { row: FOLDED.into(), value: Some(Value::Array(names)) }
     }
 
     /// The request that keeps which chat is open.
@@ -164,8 +177,12 @@ mod tests {
                 .into_iter()
                 .map(|set| (set.row, set.value.unwrap()))
                 .collect();
+            let folded = BTreeSet::from(["work".to_owned()]);
+            let row = Kept::set_folded(&folded);
+            rows.insert(row.row, row.value.unwrap());
             rows.extend([("chat:c2".to_owned(), json!(7)), ("later".to_owned(), json!({}))]);
             let kept = Kept::from_rows(rows);
+            assert_eq!(kept.folded, folded);
             assert_eq!(kept.open.as_ref(), Some(&c1));
             assert_eq!(kept.chats, HashMap::from([(c1, chat)]));
         }

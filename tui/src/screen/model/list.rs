@@ -1,17 +1,61 @@
-//! The list of chats: its rows, and the one that is chosen.
+//! The list of chats: its rows, the one that is chosen, and what is folded away.
 
-use starling_control::objects::{AccountId, Chat, ChatId, Group, Request};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use starling_control::objects::{AccountId, Chat, ChatId, Request};
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListRow {
     Title(&'static str),
+    /// A folder of the user's, and whether it is folded.
+    Folder(String, bool),
     /// The chat's id.
     Chat(ChatId),
+    /// A channel below its community.
+    Channel(ChatId),
     /// The account that asks.
     Request(AccountId),
     /// The group that we are invited into.
     Invitation(ChatId),
+    /// The group that we have asked to be let into.
+    Asked(ChatId),
+}
+
+impl ListRow {
+    /// The chat that it opens.
+    pub fn chat(&self) -> Option<&ChatId> {
+        match self {
+            Self::Chat(id) | Self::Channel(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands for the same as another row.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Folder(name, _), Self::Folder(other, _)) => name == other,
+            _ if self.chat().is_some() => self.chat() == other.chat(),
+            _ => self == other,
+        }
+    }
+}
+
+/// What there is to list.
+#[derive(Default)]
+pub struct ListSources<'a> {
+    pub requests: &'a [Request],
+    /// Groups that we are invited into, and those that we have asked to be let into.
+    pub invitations: Vec<&'a ChatId>,
+    pub asked: Vec<&'a ChatId>,
+    /// By activity, pinned ones first.
+    pub chats: Vec<&'a Chat>,
+    /// The communities that channels belong to.
+    pub communities: HashMap<&'a ChatId, &'a ChatId>,
+    /// Names of folders that are folded.
+    pub folded: BTreeSet<&'a str>,
+    /// This chat is never folded away.
+    pub open: Option<&'a ChatId>,
 }
 
 /// The rows, from the top to the bottom. A title is never chosen where there is something else.
@@ -19,44 +63,122 @@ pub enum ListRow {
 pub struct ChatList {
     rows: Vec<ListRow>,
     at: usize,
+    /// Chats that stand together, in order, also where they are folded away.
+    together: Vec<Vec<ChatId>>,
+    /// Chats that are folded away, by the row that stands for them.
+    hidden: HashMap<usize, Vec<ChatId>>,
+}
+
+/// Conversations that are listed at the top level, and the channels below them.
+struct Sections<'a> {
+    folders: BTreeMap<&'a str, Vec<&'a Chat>>,
+    direct: Vec<&'a Chat>,
+    groups: Vec<&'a Chat>,
+    archived: Vec<&'a Chat>,
+    channels: HashMap<&'a ChatId, Vec<&'a Chat>>,
+}
+
+impl<'a> Sections<'a> {
+    fn new(sources: &ListSources<'a>) -> Self {
+        let mut sections = Self {
+            folders: BTreeMap::new(),
+            direct: Vec::new(),
+            groups: Vec::new(),
+            archived: Vec::new(),
+            channels: HashMap::new(),
+        };
+        let listed: HashSet<&ChatId> = sources.chats.iter().map(|chat| &chat.id).collect();
+        for &chat in &sources.chats {
+            let community = sources.communities.get(&chat.id).copied();
+            let community = community.filter(|community| listed.contains(community));
+            match (chat.archived, chat.folder.as_deref(), community) {
+                (true, ..) => sections.archived.push(chat),
+                (false, Some(folder), _) => sections.folders.entry(folder).or_default().push(chat),
+                (false, None, Some(community)) => sections.channels.entry(community).or_default().push(chat),
+                (false, None, None) if chat.kind.is_group() => sections.groups.push(chat),
+                (false, None, None) => sections.direct.push(chat),
+            }
+        }
+        sections
+    }
+}
+
+/// Puts chats that stand together into the order that the user has given them by hand; those without a place stay behind, by activity.
+fn sort_by_hand(chats: &mut [&Chat]) {
+    if chats.iter().any(|chat| chat.place.is_some()) {
+        chats.sort_by_key(|chat| (!chat.pinned, chat.place.unwrap_or(u32::MAX)));
+    }
 }
 
 impl ChatList {
-    /// Makes the rows again; `follow` is a chat that is to be chosen, if it is there.
-    pub fn rebuild<'a>(
-        &mut self,
-        requests: &[Request],
-        invitations: impl Iterator<Item = &'a Group>,
-        chats: &[Chat],
-        follow: Option<&ChatId>,
-    ) {
-        let row = |chat: &Chat| ListRow::Chat(chat.id.clone());
+    /// Makes the rows again; `follow` is a chat that is to be chosen, if it is there. Else what was chosen still is.
+    pub fn rebuild(&mut self, sources: &ListSources<'_>, follow: Option<&ChatId>) {
+        let chosen = self.rows.get(self.at).cloned();
         self.rows.clear();
-        self.rows.extend(invitations.map(|group| ListRow::Invitation(group.id.clone())));
-        if !self.rows.is_empty() {
-            self.rows.insert(0, ListRow::Title("Invitations"));
-        }
-        if !requests.is_empty() {
-            self.rows.push(ListRow::Title("Requests"));
-            self.rows.extend(requests.iter().map(|request| ListRow::Request(request.account.clone())));
+        self.together.clear();
+        self.hidden.clear();
+        let invitations = sources.invitations.iter().map(|id| ListRow::Invitation((*id).clone()));
+        self.put_titled("Invitations", invitations.collect());
+        let asked = sources.asked.iter().map(|id| ListRow::Asked((*id).clone()));
+        self.put_titled("Waiting", asked.collect());
+        let requests = sources.requests.iter().map(|request| ListRow::Request(request.account.clone()));
+        self.put_titled("Requests", requests.collect());
+        let mut sections = Sections::new(sources);
+        for (name, chats) in std::mem::take(&mut sections.folders) {
+            let is_folded = sources.folded.contains(name);
+            self.rows.push(ListRow::Folder(name.to_owned(), is_folded));
+            let folder = is_folded.then(|| self.rows.len() - 1);
+            self.put(chats, &sections, folder, sources.open);
         }
         self.rows.push(ListRow::Title("Direct"));
-        let is_group = |chat: &&Chat| chat.kind.is_group();
-        let open: Vec<&Chat> = chats.iter().filter(|chat| !chat.archived).collect();
-        self.rows.extend(open.iter().filter(|chat| !is_group(chat)).map(|chat| row(chat)));
-        if open.iter().any(is_group) {
-            self.rows.push(ListRow::Title("Groups"));
-            self.rows.extend(open.iter().filter(|chat| is_group(chat)).map(|chat| row(chat)));
+        self.put(std::mem::take(&mut sections.direct), &sections, None, sources.open);
+        for (title, chats) in
+            [("Groups", std::mem::take(&mut sections.groups)), ("Archived", std::mem::take(&mut sections.archived))]
+        {
+            if !chats.is_empty() {
+                self.rows.push(ListRow::Title(title));
+                self.put(chats, &sections, None, sources.open);
+            }
         }
-        if chats.iter().any(|chat| chat.archived) {
-            self.rows.push(ListRow::Title("Archived"));
-            self.rows.extend(chats.iter().filter(|chat| chat.archived).map(row));
-        }
-        let followed =
-            follow.and_then(|open| self.rows.iter().position(|r| matches!(r, ListRow::Chat(id) if id == open)));
-        self.at = followed.unwrap_or(self.at).min(self.rows.len().saturating_sub(1));
+        let followed = follow.and_then(|open| self.rows.iter().position(|row| row.chat() == Some(open)));
+        let again = || chosen.and_then(|chosen| self.rows.iter().position(|row| row.is_same(&chosen)));
+        self.at = followed.or_else(again).unwrap_or(self.at).min(self.rows.len().saturating_sub(1));
         if self.is_title(self.at) && self.at + 1 < self.rows.len() {
             self.at += 1;
+        }
+    }
+
+    fn put_titled(&mut self, title: &'static str, rows: Vec<ListRow>) {
+        if !rows.is_empty() {
+            self.rows.push(ListRow::Title(title));
+            self.rows.extend(rows);
+        }
+    }
+
+    /// Puts chats that stand together, each with its channels below it. `folder` is the row of the folder in which they are folded away, if they are.
+    fn put(&mut self, mut chats: Vec<&Chat>, sections: &Sections<'_>, folder: Option<usize>, open: Option<&ChatId>) {
+        let ids = |chats: &[&Chat]| chats.iter().map(|chat| chat.id.clone()).collect::<Vec<_>>();
+        sort_by_hand(&mut chats);
+        self.together.push(ids(&chats));
+        for chat in chats {
+            self.put_row(ListRow::Chat(chat.id.clone()), folder, open);
+            let Some(mut channels) = sections.channels.get(&chat.id).cloned() else { continue };
+            sort_by_hand(&mut channels);
+            self.together.push(ids(&channels));
+            let row = self.rows.len().saturating_sub(1);
+            let fold = folder.or(chat.folded.then_some(row));
+            for channel in channels {
+                self.put_row(ListRow::Channel(channel.id.clone()), fold, open);
+            }
+        }
+    }
+
+    /// Puts the row of a chat, unless it is folded away below another row.
+    fn put_row(&mut self, row: ListRow, fold: Option<usize>, open: Option<&ChatId>) {
+        let closed = row.chat().filter(|id| open != Some(*id)).cloned();
+        match fold.zip(closed) {
+            Some((fold, id)) => self.hidden.entry(fold).or_default().push(id),
+            None => self.rows.push(row),
         }
     }
 
@@ -67,6 +189,16 @@ impl ChatList {
     /// The row that is chosen.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// The chats that are folded away below a row.
+    pub fn hidden_below(&self, row: usize) -> &[ChatId] {
+        self.hidden.get(&row).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The chats that stand together with one, in order, and that one.
+    pub fn together_with(&self, chat: &ChatId) -> &[ChatId] {
+        self.together.iter().find(|chats| chats.contains(chat)).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn is_title(&self, at: usize) -> bool {
@@ -97,53 +229,12 @@ impl ChatList {
 
     /// The chat so many chats further, from an open one; the first if none is open.
     pub fn beside(&self, open: Option<&ChatId>, by: isize) -> Option<&ChatId> {
-        let chats = self.rows.iter().filter_map(|row| if let ListRow::Chat(id) = row { Some(id) } else { None });
-        let chats: Vec<&ChatId> = chats.collect();
+        let chats: Vec<&ChatId> = self.rows.iter().filter_map(ListRow::chat).collect();
         let at = chats.iter().position(|chat| Some(*chat) == open);
         chats.get(at.map_or(0, |at| at.saturating_add_signed(by))).copied()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use starling_control::objects::ChatKind;
-
-    use super::*;
-
-    fn chat(id: &str, archived: bool) -> Chat {
-        Chat { id: id.into(), archived, ..Chat::default() }
-    }
-
-    #[test]
-    fn titles_are_stepped_over_and_the_open_chat_is_followed() {
-        let mut list = ChatList::default();
-        list.rebuild(&[], std::iter::empty(), &[], None);
-        list.step(true);
-        assert_eq!((list.at(), list.beside(None, 1)), (0, None));
-        let chats = [chat("a", false), chat("b", true), chat("c", false)];
-        let asks = Request { account: "r".into(), ..Request::default() };
-        list.rebuild(&[asks], std::iter::empty(), &chats, Some(&"c".into()));
-        // Requests, r, Direct, a, c, Archived, b.
-        assert_eq!((list.rows().len(), list.at()), (7, 4));
-        list.step(true);
-        assert_eq!(list.at(), 6);
-        list.step(true);
-        assert_eq!(list.at(), 6);
-        (0..9).for_each(|_| list.step(false));
-        assert_eq!(list.at(), 1);
-        assert!(!list.choose(2) && !list.choose(7) && list.choose(3));
-        assert_eq!(
-            [("a", 1), ("b", 1), ("a", -1)].map(|(open, by)| list.beside(Some(&open.into()), by).map(ChatId::as_str)),
-            [Some("c"), None, Some("a")]
-        );
-        list.rebuild(&[], std::iter::empty(), &chats[..1], None);
-        assert_eq!(list.at(), 1);
-        let groups = [chat("a", false), Chat { kind: ChatKind::Group, ..chat("g", false) }];
-        let asked = Group { id: "i".into(), ..Group::default() };
-        list.rebuild(&[], [&asked].into_iter(), &groups, Some(&"g".into()));
-        // Invitations, i, Direct, a, Groups, g.
-        assert_eq!((list.rows().len(), list.at()), (6, 5));
-        list.rebuild(&[], std::iter::empty(), &chats[..1], Some(&"a".into()));
-        assert_eq!(list.at(), 1);
-    }
-}
+#[path = "list_tests.rs"]
+mod tests;

@@ -10,6 +10,7 @@ mod members;
 mod message;
 mod notes;
 mod numbers;
+mod order;
 mod people;
 mod settings;
 
@@ -18,11 +19,12 @@ pub use self::{
     directory::{Directory, Freshness},
     history::{History, Inserted, Wants},
     kept::{Draft, Kept, KeptChat, Mode, Place},
-    list::{ChatList, ListRow},
+    list::{ChatList, ListRow, ListSources},
     members::Members,
     message::{Message, page},
     notes::{Notes, YOU},
     numbers::Numbers,
+    order::ActivityOrder,
     people::several,
     settings::{Field, SettingsForm, and_above, span},
 };

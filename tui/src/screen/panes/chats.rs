@@ -56,6 +56,7 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
         let at = Rect { y: area.y + y as u16, height: 1, ..area };
         let line = match row {
             ListRow::Title(title) => Line::styled(format!(" ▸ {title}"), theme.dim),
+            ListRow::Folder(name, is_folded) => folder_row(app, (n, name.as_str(), *is_folded), area.width),
             ListRow::Request(account) => {
                 let request = app.directory.requests.iter().find(|r| r.account == *account);
                 let name = request.map(|r| safe_line(&r.name));
@@ -71,23 +72,78 @@ fn draw_list(app: &mut App, area: Rect, buffer: &mut Buffer) {
                     Span::raw(cut(&name.unwrap_or_default(), area.width.saturating_sub(6))),
                 ])
             }
-            ListRow::Chat(id) => list_row(app, id, area.width),
+            ListRow::Asked(id) => {
+                let name = app.directory.group(id).map(|group| format!("#{}", safe_line(&group.name)));
+                Line::from(vec![
+                    Span::styled("   … ", theme.dim),
+                    Span::raw(cut(&name.unwrap_or_default(), area.width.saturating_sub(6))),
+                ])
+            }
+            ListRow::Chat(id) => list_row(app, (n, id, false), area.width),
+            ListRow::Channel(id) => list_row(app, (n, id, true), area.width),
         };
         buffer.set_line(at.x, at.y, &line, at.width);
         if app.panes.focus == Focus::List && n == app.panes.list.at() {
             buffer.set_style(at, theme.selected);
             buffer.set_string(at.x, at.y, "▌", theme.accent);
-        } else if matches!(row, ListRow::Chat(id) if app.chat.open.as_ref() == Some(id)) {
+        } else if row.chat().is_some_and(|id| app.chat.open.as_ref() == Some(id)) {
             buffer.set_style(at, theme.selected);
         }
     }
 }
 
-fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
+/// How many messages are unread in chats, and how many of them mention us.
+fn unread_in<'a>(app: &App, chats: impl Iterator<Item = &'a ChatId>) -> (u32, u32) {
+    chats.fold((0, 0), |(unread, mentions), id| {
+        let new = app.directory.chat(id).map_or(0, |chat| chat.unread);
+        (unread.saturating_add(new), mentions.saturating_add(app.directory.mentions_in(id)))
+    })
+}
+
+/// The same as it is shown.
+fn count_of((unread, mentions): (u32, u32)) -> String {
+    let count = if unread > 0 { format!(" {unread}") } else { String::new() };
+    match mentions {
+        0 => count,
+        1 => format!(" @{count}"),
+        _ => format!(" @{mentions}{count}"),
+    }
+}
+
+/// The sign before what can be folded.
+fn fold_mark(is_folded: bool) -> &'static str {
+    if is_folded { "+" } else { "-" }
+}
+
+/// A folder of the user's, with what is unread in it where it is folded.
+fn folder_row(app: &App, (n, name, is_folded): (usize, &str, bool), width: u16) -> Line<'static> {
+    let theme = &app.settings.theme;
+    let unread = unread_in(app, app.panes.list.hidden_below(n).iter());
+    let count = count_of(unread);
+    let room = width.saturating_sub(4 + count.width() as u16);
+    let name = cut(&safe_line(name), room);
+    let pad = " ".repeat(usize::from(room).saturating_sub(name.width()));
+    Line::from(vec![
+        Span::styled(format!(" {} ", fold_mark(is_folded)), theme.dim),
+        Span::styled(name, if unread.0 > 0 { theme.text.add_modifier(Modifier::BOLD) } else { theme.dim }),
+        Span::raw(pad),
+        Span::styled(count, theme.accent),
+    ])
+}
+
+/// A chat; a channel below its community is drawn further in, and by its own name. A community shows what is unread in channels that are folded away.
+fn list_row(app: &App, (n, id, is_below): (usize, &ChatId, bool), width: u16) -> Line<'static> {
     let theme = &app.settings.theme;
     let (contact, chat) = (app.directory.contact_of(id), app.directory.chat(id));
-    let name = app.directory.full_name(id).map(|name| safe_line(&name)).unwrap_or_default();
-    let unread = chat.map_or(0, |c| c.unread);
+    let full_name = || app.directory.full_name(id).map(|name| safe_line(&name));
+    let name = if is_below { app.directory.name_of(id).map(safe_line) } else { full_name() };
+    let name = name.unwrap_or_default();
+    let (unread, mentions) = unread_in(app, app.panes.list.hidden_below(n).iter().chain([id]));
+    let before = match chat {
+        _ if is_below => "     ".to_owned(),
+        Some(chat) if chat.kind == ChatKind::Community => format!(" {} ", fold_mark(chat.folded)),
+        _ => "   ".to_owned(),
+    };
     let mut tail = String::new();
     if contact.is_some_and(|c| c.key_changed) {
         tail.push('⚠');
@@ -108,12 +164,7 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
     if chat.is_some_and(|c| c.queued > 0) || group.is_some_and(|group| group.changing) {
         tail.push('⏳');
     }
-    let mut count = if unread > 0 { format!(" {unread}") } else { String::new() };
-    match app.directory.mentions_in(id) {
-        0 => {}
-        1 => count.insert_str(0, " @"),
-        mentions => count.insert_str(0, &format!(" @{mentions}")),
-    }
+    let count = count_of((unread, mentions));
     let is_out = group.is_some_and(|group| !matches!(group.standing, Standing::Member | Standing::Entering));
     let of_many = chat.and_then(|chat| mark_of(chat.kind)).map(|mark| (if is_out { "✗" } else { mark }, theme.dim));
     let (mark, mark_style) = of_many.unwrap_or_else(|| match contact.map(|c| c.state) {
@@ -124,12 +175,12 @@ fn list_row(app: &App, id: &ChatId, width: u16) -> Line<'static> {
             (mark, if mark == "○" { theme.dim } else { theme.good })
         }
     });
-    let room = usize::from(width).saturating_sub(6 + tail.width() + count.width());
+    let room = usize::from(width).saturating_sub(before.len() + 3 + tail.width() + count.width());
     let name = cut(&name, room as u16);
     let pad = " ".repeat(room.saturating_sub(name.width()));
     let style = if unread > 0 { theme.text.add_modifier(Modifier::BOLD) } else { theme.text };
     Line::from(vec![
-        Span::raw("   "),
+        Span::raw(before),
         Span::styled(mark, mark_style),
         Span::raw(" "),
         Span::styled(name, style),

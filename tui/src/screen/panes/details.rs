@@ -142,7 +142,7 @@ fn draw_members(app: &mut App, area: Rect, buffer: &mut Buffer, theme: &Theme) {
     let (first, seen) = app.chat.group.members.seen(usize::from(area.height));
     for (n, member) in seen.iter().enumerate() {
         let y = area.y + n as u16;
-        let presence = app.directory.presence_of(&member.account);
+        let presence = app.directory.presence_in_group(member);
         let state = if member.devices == 0 && !member.own { "invited" } else { member.role.as_str() };
         let name_room = room.saturating_sub(state.width() + 3);
         let name = if member.own { YOU.to_owned() } else { member_name(member) };

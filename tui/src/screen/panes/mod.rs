@@ -22,7 +22,7 @@ use super::{
     call,
     component::{Component, Handled},
     composer::Mode,
-    model::ChatList,
+    model::{ActivityOrder, ChatList},
     theme::Theme,
 };
 
@@ -45,6 +45,8 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
 pub struct PaneState {
     pub focus: Focus,
     pub list: ChatList,
+    /// The order of what it lists.
+    pub order: ActivityOrder,
     /// Columns of the list.
     pub list_width: u16,
     /// Its border is being dragged.
@@ -63,6 +65,7 @@ impl PaneState {
         Self {
             focus,
             list: ChatList::default(),
+            order: ActivityOrder::default(),
             list_width: list_width.clamp(LIST.0, LIST.1),
             dragging: false,
             details: None,
