@@ -65,7 +65,8 @@ fn channel_in(group: &Group, id: &ChatId) -> Option<String> {
     channel.name.as_deref().map(safe_line)
 }
 
-/// Whether a link has ended, with this entry of an audit log, as somebody has come in by it for the last time: the entries of an epoch are one change.
+/// Whether a link has ended, with this entry of an audit log, because somebody came in by it for the last time: the entries of an epoch are one
+/// change.
 fn is_used_up(entries: &[AuditEntry], at: usize) -> bool {
     let Some(entry) = entries.get(at).filter(|entry| entry.action == AuditAction::LinkEnded) else { return false };
     let mut before = entries[..at].iter().rev().take_while(|other| other.epoch == entry.epoch);
