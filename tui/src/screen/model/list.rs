@@ -110,6 +110,10 @@ fn sort_by_hand(chats: &mut [&Chat]) {
     }
 }
 
+fn ids_of(chats: &[&Chat]) -> Vec<ChatId> {
+    chats.iter().map(|chat| chat.id.clone()).collect()
+}
+
 impl ChatList {
     /// Makes the rows again; `follow` is a chat that is to be chosen, if it is there. Else what was chosen still is.
     pub fn rebuild(&mut self, sources: &ListSources<'_>, follow: Option<&ChatId>) {
@@ -157,14 +161,13 @@ impl ChatList {
 
     /// Puts chats that stand together, each with its channels below it. `folder` is the row of the folder in which they are folded away, if they are.
     fn put(&mut self, mut chats: Vec<&Chat>, sections: &Sections<'_>, folder: Option<usize>, open: Option<&ChatId>) {
-        let ids = |chats: &[&Chat]| chats.iter().map(|chat| chat.id.clone()).collect::<Vec<_>>();
         sort_by_hand(&mut chats);
-        self.together.push(ids(&chats));
+        self.together.push(ids_of(&chats));
         for chat in chats {
             self.put_row(ListRow::Chat(chat.id.clone()), folder, open);
             let Some(mut channels) = sections.channels.get(&chat.id).cloned() else { continue };
             sort_by_hand(&mut channels);
-            self.together.push(ids(&channels));
+            self.together.push(ids_of(&channels));
             let row = self.rows.len().saturating_sub(1);
             let fold = folder.or(chat.folded.then_some(row));
             for channel in channels {
