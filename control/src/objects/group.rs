@@ -275,6 +275,8 @@ words! {
         ChannelAdded = "channel_added",
         /// A channel of a community was ended.
         ChannelRemoved = "channel_removed",
+        /// The group of an older version was raised to the present one: the log begins with that.
+        Raised = "raised",
     }
 }
 

@@ -94,6 +94,7 @@ pub fn words_of_audit(
     };
     match entry.action {
         AuditAction::Made => format!("{by} made the group"),
+        AuditAction::Raised => format!("{by} raised the group to the present version: the log begins here"),
         AuditAction::Renamed => format!("{by} named it {}", text()),
         AuditAction::Topic => format!("{by} set the topic: {}", text()),
         AuditAction::Invited if by == whom => format!("{whom} came in by a link"),

@@ -68,6 +68,8 @@ pub enum AuditAction {
     ChannelAdded([u8; 16]),
     /// A channel is none of a community any more.
     ChannelRemoved([u8; 16]),
+    /// The group of an older version was raised to the one with rules: nothing of before stands in the log.
+    Raised,
 }
 
 /// An entry of the audit log.
@@ -121,6 +123,7 @@ impl AuditEntry {
             AuditAction::LinkUsed(link) => (42, link, 0, ""),
             AuditAction::ChannelAdded(channel) => (43, channel, 0, ""),
             AuditAction::ChannelRemoved(channel) => (44, channel, 0, ""),
+            AuditAction::Raised => (45, &[], 0, ""),
         };
         entry.action = action;
         entry.subject = subject.to_vec();
@@ -147,6 +150,7 @@ impl AuditEntry {
             42 => AuditAction::LinkUsed(link()?),
             43 => AuditAction::ChannelAdded(link()?),
             44 => AuditAction::ChannelRemoved(link()?),
+            45 => AuditAction::Raised,
             setting => AuditAction::Setting(GroupSetting::from_number(setting.checked_sub(10)?)?, entry.number),
         };
         Some(Self { epoch: entry.epoch, at: entry.at, by: id(&entry.by).ok()?, action })
@@ -167,6 +171,9 @@ impl Policy {
     /// everybody.
     pub fn audited_changes(&self, after: &Self, leaving: &[Account]) -> Vec<AuditAction> {
         let mut actions = Vec::new();
+        if self.is_raised_by(after) {
+            actions.push(AuditAction::Raised);
+        }
         if self.name != after.name {
             actions.push(AuditAction::Renamed(after.name.clone()));
         }

@@ -110,6 +110,17 @@ impl Policy {
         Self { rules: Some(GroupRules::new(kind)), ..self }
     }
 
+    /// The same group of the version [`POLICY_WITH_RULES`], if it is of one before: nothing else changes by that. Its audit log is still to begin.
+    #[must_use]
+    pub fn raised(&self) -> Self {
+        Self { rules: Some(self.rules.clone().unwrap_or_else(GroupRules::raised)), ..self.clone() }
+    }
+
+    /// Whether another policy is of a version with rules, and this one is not.
+    pub fn is_raised_by(&self, after: &Self) -> bool {
+        self.rules.is_none() && after.rules.is_some()
+    }
+
     /// Most accounts of the group.
     pub fn most_accounts(&self) -> usize {
         if self.large { MAX_LARGE_GROUP_ACCOUNTS } else { MAX_GROUP_ACCOUNTS }

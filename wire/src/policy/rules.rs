@@ -277,6 +277,11 @@ impl GroupRules {
         }
     }
 
+    /// Those that a group of a version without rules is given: what its members may do stays what it was, and its audit log is still to begin.
+    pub fn raised() -> Self {
+        Self { permissions: Permissions::FORMER, ..Self::new(GroupKind::Group) }
+    }
+
     /// The value of a setting.
     pub fn value(&self, setting: GroupSetting) -> u32 {
         match (setting, self.permissions.get(setting)) {

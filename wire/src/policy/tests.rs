@@ -385,3 +385,16 @@ fn a_community_and_its_channels_are_read_back() {
     let reversed = Statement { members: stated(1, 1).members.into_iter().rev().collect(), ..stated(1, 1) };
     assert!(Statement::from_bytes(&reversed.to_bytes()).is_err());
 }
+
+#[test]
+fn a_policy_is_raised_once_and_says_so_in_its_log() {
+    let before = policy();
+    let after = before.raised();
+    assert!(before.is_raised_by(&after) && !after.is_raised_by(&after) && !after.is_raised_by(&before));
+    assert_eq!((after.raised(), after.permissions()), (after.clone(), before.permissions()));
+    assert_eq!(Policy::from_bytes(&after.to_bytes()), Ok(after.clone()));
+    assert_eq!(Policy { rules: None, ..after.clone() }, before, "nothing else changes");
+    assert_eq!(before.audited_changes(&after, &[]), [AuditAction::Raised]);
+    let entry = AuditEntry { epoch: 3, at: 4, by: [5; 32], action: AuditAction::Raised };
+    assert_eq!(AuditEntry::from_bytes(&entry.to_bytes()), Ok(entry));
+}

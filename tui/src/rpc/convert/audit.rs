@@ -41,6 +41,7 @@ fn audit_entry(number: u64, entry: &AuditEntry) -> objects::AuditEntry {
     };
     shown.action = match &entry.action {
         AuditAction::Made => objects::AuditAction::Made,
+        AuditAction::Raised => objects::AuditAction::Raised,
         AuditAction::Renamed(text) => {
             shown.text = Some(text.clone());
             objects::AuditAction::Renamed
