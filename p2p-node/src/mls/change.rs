@@ -7,7 +7,7 @@ use mls_rs::{
         proposal::{CustomProposal, Proposal},
     },
 };
-use starling_keys::{AccountId, Certificate};
+use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy, PolicyContext};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     pace::Kind,
     permissions::{audited, first_audited},
     policy::{self, Change, Denied, Place, REASONS},
+    rules::certificate,
     time,
 };
 
@@ -125,6 +126,26 @@ impl LiveGroup {
             && self.may_renew()
     }
 
+    /// The devices whose leaves say that their programs are older than the version which groups are raised to: this one, too, until its keys are
+    /// renewed.
+    pub fn outdated(&self) -> Vec<DeviceId> {
+        let roster = self.group.roster();
+        let lacks = roster.members_iter().filter(|member| !policy::follows_raises(member));
+        lacks.filter_map(|member| certificate(&member.signing_identity)).map(|device| device.device()).collect()
+    }
+
+    /// Whether the group is of an older version, and may be raised by a commit, as all its devices follow that. Not where no record of authors is
+    /// kept, which was before there were releases.
+    pub fn can_be_raised(&self) -> bool {
+        let has_record = |context: PolicyContext| context.authors.is_some() && context.policy.rules.is_none();
+        self.context().is_some_and(has_record) && policy::all_follow_raises(&self.group.roster())
+    }
+
+    /// Whether the policy is of a version that is not known here: nothing of the group can be judged until this program is updated.
+    pub fn is_newer(&self) -> bool {
+        policy::context_of(&self.group.context().extensions) == Err(Denied::NewGroup)
+    }
+
     /// Whether it has one.
     pub fn has_policy(&self) -> bool {
         self.group.context().extensions.has_extension(policy::POLICY)
@@ -185,7 +206,7 @@ impl LiveGroup {
     /// The same of one that brings this policy; none without a policy before it, or an author.
     pub(super) fn place_of_change(&self, after: &Policy, leaf: u32) -> Option<u32> {
         let author = self.group.roster().member_with_index(leaf).ok()?;
-        let author = super::certificate(&author.signing_identity)?.account();
+        let author = certificate(&author.signing_identity)?.account();
         Some(policy::place_of(&self.policy()?, after, &author, leaf))
     }
 }

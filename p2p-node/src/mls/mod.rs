@@ -25,7 +25,7 @@ use mls_rs::{
     },
     crypto::SignatureSecretKey,
     error::MlsError,
-    extension::{MlsExtension, recommended::LastResortKeyPackageExt},
+    extension::{ExtensionType, MlsExtension, recommended::LastResortKeyPackageExt},
     group::{CommitEffect, ReceivedMessage},
     identity::{SigningIdentity, basic::BasicCredential},
     time::MlsTime,
@@ -46,6 +46,9 @@ pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
 type Crypto = mls_rs_crypto_awslc::AwsLcCryptoProvider;
 #[cfg(test)]
 type Crypto = seeded::Seeded;
+
+/// What the leaves of this program list beside what the library needs.
+const EXTENSIONS: &[ExtensionType] = &[door::DOORS, policy::POLICY, policy::RULES, policy::RAISES];
 
 /// A group's id.
 pub type GroupId = [u8; 16];
@@ -154,6 +157,7 @@ pub struct Mls {
     states: States,
     packages: KeyPackages,
     provider: Arc<<Crypto as CryptoProvider>::CipherSuiteProvider>,
+    is_current: bool,
 }
 
 /// A group's live state.
@@ -189,6 +193,10 @@ impl Mls {
         let secret = Zeroizing::new([&key.seed()[..], id.as_bytes()].concat());
         let credential = BasicCredential::new(certificate.as_bytes().to_vec()).into_credential();
         let identity = SigningIdentity::new(credential, id.as_bytes().to_vec().into());
+        #[cfg(not(test))]
+        let extensions = EXTENSIONS;
+        #[cfg(test)]
+        let extensions = modified::extensions_of(&id);
         let client = Client::builder()
             .crypto_provider(crypto)
             .mls_rules(Rules)
@@ -196,16 +204,22 @@ impl Mls {
             .key_package_repo(packages.clone())
             .identity_provider(Certificates)
             .extension_type(LastResortKeyPackageExt::extension_type())
-            .extension_types([door::DOORS, policy::POLICY, policy::RULES])
+            .extension_types(extensions.iter().copied())
             .custom_proposal_type(policy::REASONS)
             .signing_identity(identity, SignatureSecretKey::new(secret.to_vec()), SUITE)
             .build();
-        Ok(Self { client, states, packages, provider: Arc::new(provider) })
+        let is_current = extensions == EXTENSIONS;
+        Ok(Self { client, states, packages, provider: Arc::new(provider), is_current })
     }
 
     /// The same client, certified otherwise: groups and key packages that are there keep what they have.
     pub fn certified(&self, certificate: &Certificate, key: &DeviceKey) -> Result<Self, GroupError> {
         Self::with_storage(certificate, key, self.packages.clone(), self.states.clone())
+    }
+
+    /// Whether what it makes lists all that this program follows: a leaf of it that does not was made by a program of before.
+    pub fn is_current(&self) -> bool {
+        self.is_current
     }
 
     /// Our key packages and what has changed of them.

@@ -1,7 +1,10 @@
 //! Clients of modified programs: they take every leaf, and have no rules.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use mls_rs::{
     Client, ExtensionList, MlsMessage,
@@ -13,7 +16,7 @@ use mls_rs::{
     time::MlsTime,
 };
 use mls_rs_core::identity::{CredentialType, MemberValidationContext};
-use starling_keys::{AccountId, AccountKey, Certificate, DeviceKey};
+use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey};
 use starling_wire::{CommitAuthors, PolicyContext};
 
 use super::{
@@ -177,6 +180,32 @@ pub fn entering_as(certificate: &[u8], key: &DeviceKey, door: &[u8], remove: Opt
 thread_local! {
     static DEFIES: Cell<bool> = const { Cell::new(false) };
     static PATHLESS: Cell<bool> = const { Cell::new(false) };
+    static OLDER: RefCell<BTreeSet<DeviceId>> = const { RefCell::new(BTreeSet::new()) };
+    static FORMER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From its next start a device has the leaves of a program of before there were rules in policies, or has such leaves no more.
+pub fn set_older(device: DeviceId, older: bool) {
+    OLDER.with_borrow_mut(|devices| if older { devices.insert(device) } else { devices.remove(&device) });
+}
+
+/// What the leaves of a device list.
+pub fn extensions_of(device: &DeviceId) -> &'static [ExtensionType] {
+    let is_older = OLDER.with_borrow(|devices| devices.contains(device));
+    if is_older { &[door::DOORS, policy::POLICY] } else { super::EXTENSIONS }
+}
+
+/// Makes groups as such a program does.
+pub fn formerly<T>(work: impl FnOnce() -> T) -> T {
+    FORMER.set(true);
+    let made = work();
+    FORMER.set(false);
+    made
+}
+
+/// The policy that it gives to a new group.
+pub fn former(policy: starling_wire::Policy) -> starling_wire::Policy {
+    if FORMER.get() { starling_wire::Policy { rules: None, large: false, ..policy } } else { policy }
 }
 
 /// Makes commits as a program does that lets nobody go first.

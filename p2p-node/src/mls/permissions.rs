@@ -21,6 +21,16 @@ pub(super) fn check_rules(before: &Policy, after: &Policy, author: AccountId, ro
     check_links(before, after, (was, is), (author, role))
 }
 
+/// Whether a change does nothing but raise a group of a version without rules. Any member may do that, as it gives nobody anything: that all leaves
+/// follow is checked where the tree is known, and the beginning of the audit log with that of other changes.
+pub(super) fn check_raised(before: &Policy, after: &Policy, reasons: &Reasons) -> Result<(), Denied> {
+    let mut expected = before.raised();
+    if let Some((expected, rules)) = expected.rules.as_mut().zip(after.rules.as_ref()) {
+        expected.audit = rules.audit;
+    }
+    if expected == *after && reasons.is_empty() { Ok(()) } else { Err(Denied::Malformed) }
+}
+
 /// What only higher roles may do stays so: nobody takes from them, nor gives what is theirs.
 fn check_settings(was: &GroupRules, is: &GroupRules, role: Role) -> Result<(), Denied> {
     for setting in GroupSetting::ALL.into_iter().filter(|setting| was.value(*setting) != is.value(*setting)) {
@@ -79,9 +89,10 @@ fn check_links(
     if ended.all(may_end) { Ok(()) } else { Err(Denied::Role) }
 }
 
-/// The head of the audit log with these entries after it.
-fn head_with(before: &Policy, entries: &[AuditEntry]) -> Option<AuditHead> {
-    before.rules.as_ref().map(|rules| entries.iter().fold(rules.audit, AuditHead::with))
+/// The head of the audit log with these entries after it. In a group that is raised it begins.
+fn head_with(before: &Policy, entries: &[AuditEntry]) -> AuditHead {
+    let head = before.rules.as_ref().map(|rules| rules.audit).unwrap_or_default();
+    entries.iter().fold(head, AuditHead::with)
 }
 
 /// The entries of a change by an account: those who go have left, if all of them have said so, or were removed.
@@ -113,7 +124,7 @@ pub(super) fn check_audit(
 ) -> Result<(), Denied> {
     let Some(rules) = &after.rules else { return Ok(()) };
     let entries = entries_of(before, after, author, reasons, place);
-    if head_with(before, &entries) == Some(rules.audit) { Ok(()) } else { Err(Denied::Audit) }
+    if head_with(before, &entries) == rules.audit { Ok(()) } else { Err(Denied::Audit) }
 }
 
 /// A changed policy with what it has to say of the audit log, at this time (milliseconds since 1970).
@@ -129,7 +140,7 @@ pub(super) fn audited(
         rules.audit.at = now_ms;
     }
     let head = head_with(before, &entries_of(before, &timed, author, reasons, place));
-    if let Some((rules, head)) = timed.rules.as_mut().zip(head) {
+    if let Some(rules) = &mut timed.rules {
         rules.audit = head;
     }
     timed
@@ -152,7 +163,7 @@ pub(super) fn first_audited(policy: &Policy, now_ms: u64) -> Policy {
 pub fn audit_of(before: &Policy, after: &Policy, author: AccountId, epoch: u64) -> Vec<AuditEntry> {
     let Some(rules) = &after.rules else { return Vec::new() };
     let gone = gone(before, after);
-    let leads_here = |entries: &Vec<AuditEntry>| head_with(before, entries) == Some(rules.audit);
+    let leads_here = |entries: &Vec<AuditEntry>| head_with(before, entries) == rules.audit;
     // In a channel of a community it may be what somebody else has stated.
     let members = before.members.iter().filter(|m| before.channel_of().is_some() && m.role <= Role::Moderator);
     let authors = [*author.as_bytes()].into_iter().chain(members.map(|m| m.account));

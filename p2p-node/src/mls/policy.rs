@@ -23,7 +23,7 @@ use super::{
     community::{check_carried, check_stated},
     join::joined,
     pace::{Kind, is_too_soon},
-    permissions::{check_audit, check_rules},
+    permissions::{check_audit, check_raised, check_rules},
     rules::certificate,
 };
 
@@ -31,6 +31,8 @@ use super::{
 pub(super) const POLICY: ExtensionType = ExtensionType::new(0xf5d1);
 /// No extension of any group: a leaf that lists it knows the policy's version [`starling_wire::POLICY_WITH_RULES`] (private use).
 pub(super) const RULES: ExtensionType = ExtensionType::new(0xf5d3);
+/// No extension of any group: a leaf that lists it follows a commit that raises a group to that version (private use).
+pub(super) const RAISES: ExtensionType = ExtensionType::new(0xf5d4);
 /// The proposal that has a commit's reasons (private use).
 pub(super) const REASONS: ProposalType = ProposalType::new(0xf5d2);
 
@@ -79,6 +81,9 @@ pub enum Denied {
     /// The group is of a version that does not know this.
     #[error("the group is of an older version, which does not know this")]
     OldGroup,
+    /// A device of the group has a program that could not go on in it.
+    #[error("a device of the group has an older program, which could not go on in it")]
+    OldProgram,
     /// The group is of a version that is not known here.
     #[error("the group is of a newer version: this program has to be updated")]
     NewGroup,
@@ -174,6 +179,9 @@ pub fn check_change(
     let is_of_same_kind = (after.conversation, after.large) == (before.conversation, before.large);
     if !is_of_same_kind || !after.is_in_order() {
         return Err(Denied::Malformed);
+    }
+    if before.is_raised_by(after) {
+        return check_raised(before, after, reasons);
     }
     if let Some(statement) = reasons.statement.as_ref().filter(|_| before.channel_of().is_some()) {
         return check_carried(before, after, (statement, reasons), place);
@@ -378,6 +386,16 @@ pub struct Change {
     pub reasons: Reasons,
 }
 
+/// Whether the program at a leaf, as that says itself, follows a commit that raises a group to the version with rules.
+pub(super) fn follows_raises(member: &Member) -> bool {
+    member.capabilities.extensions.contains(&RAISES)
+}
+
+/// Whether all leaves do. Who does not could not read the policy after it, and would be left behind.
+pub(super) fn all_follow_raises(roster: &Roster<'_>) -> bool {
+    roster.members_iter().all(|member| follows_raises(&member))
+}
+
 /// Whether a member's commit may have these proposals.
 pub(super) fn check_commit(
     before: &Policy,
@@ -422,6 +440,9 @@ pub(super) fn check_commit(
     };
     if !reasons.leaves.iter().all(is_there) {
         return Err(Denied::Reason);
+    }
+    if before.is_raised_by(after) && !all_follow_raises(roster) {
+        return Err(Denied::OldProgram);
     }
     let place = Place { group: &context.group_id, epoch: context.epoch };
     check_change(before, after, author, &reasons, place)?;

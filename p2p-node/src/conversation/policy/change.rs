@@ -37,7 +37,7 @@ impl From<Denied> for GroupRefusal {
             Denied::TooManyBans => Self::TooManyBans,
             Denied::Link => Self::LinkEnded,
             Denied::TooManyLinks => Self::TooManyLinks,
-            Denied::OldGroup => Self::OldGroup,
+            Denied::OldGroup | Denied::OldProgram => Self::OldGroup,
             Denied::NewGroup => Self::NewGroup,
             Denied::Community => Self::Community,
             Denied::Malformed
