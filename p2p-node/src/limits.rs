@@ -69,6 +69,10 @@ pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 pub const MAX_CLOCK_AHEAD_MS: u64 = 120_000;
 /// Events of a conversation that wait until they are due. Of more, those that are furthest ahead give way.
 pub const MAX_HELD: usize = 1_024;
+/// Events of a conversation that are kept until this program is updated, as only a newer version can read them. What comes after so many is lost.
+pub const MAX_UNREADABLE: usize = 1_024;
+/// Bytes of them, for the same reason.
+pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;
 /// A message can be deleted for everyone this long.
 pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
 /// A deletion that comes later than this after its stamp is void: it waits for 30 days with its author, and for 30 days in a log.

@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Clock, Event, EventId};
+use starling_wire::{Body, Clock, Event, EventId};
 
 use crate::{
     api::types::{ChatId, Via},
     contacts::Directory,
-    conversation::{ChatState, Chats, Conversations, send::timeline_key},
+    conversation::{ChatState, Chats, Conversations, policy::may_send, send::timeline_key},
     events::{self, Ahead, At, Origin},
     limits::{MAX_CLOCK_AHEAD_MS, MAX_HELD},
-    store::{HELD, HeldEventRow, Reading, StoreError},
+    store::{HELD, HeldEventRow, Reading, StoreError, UNREADABLE},
     turn::{EngineError, EventFact, Turn},
 };
 
@@ -49,6 +49,9 @@ impl Conversations {
         chat: ChatId,
         at: &At<'_>,
     ) -> Result<(), EngineError> {
+        if let Body::Unknown(event) = at.body {
+            return self.chats.keep_unreadable(turn, chat, at, event);
+        }
         let is_ahead = due_ms(&at.id) > turn.latest_ms();
         match events::kind(at.body).map(events::Kind::ahead).filter(|_| is_ahead) {
             None | Some(Ahead::Fold) => self.fold_event(turn, dir, chat, at),
@@ -72,19 +75,59 @@ impl Conversations {
         let later = state.held.split_off(&events::first_with(latest));
         for id in std::mem::replace(&mut state.held, later) {
             let key = timeline_key(chat, id);
-            let Some(row) = turn.get::<HeldEventRow>(HELD, &key)? else { continue };
+            let Some(row) = turn.get::<HeldEventRow>(HELD, &key)? else {
+                self.release_unreadable(turn, dir, (chat, id))?;
+                continue;
+            };
             turn.delete(HELD, &key)?;
             let (account, device) = (AccountId::from_bytes(&row.account), DeviceId::from_bytes(&row.device));
             let (Ok(account), Ok(device), Ok(body)) = (account, device, Event::decode_body(&row.body)) else {
                 return Err(StoreError::Damaged(HELD.name()).into());
             };
-            let author = self.authors.author(turn, dir, account, &device)?;
-            let own = account == dir.account.id();
-            let origin = Origin { account, device, author, own, via: Via::from_stored(row.via) };
-            self.fold_event(turn, dir, chat, &At { id, body: &body, origin: &origin })?;
-            turn.facts([EventFact::Arrived(chat)]);
+            self.take_kept(turn, dir, (chat, id), (account, device, row.via), &body)?;
         }
         Ok(())
+    }
+
+    /// Takes an event that was kept, of a device, as it came then.
+    fn take_kept(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        (chat, id): (ChatId, EventId),
+        (account, device, via): (AccountId, DeviceId, u32),
+        body: &Body,
+    ) -> Result<(), EngineError> {
+        let author = self.authors.author(turn, dir, account, &device)?;
+        let own = account == dir.account.id();
+        let origin = Origin { account, device, author, own, via: Via::from_stored(via) };
+        self.fold_event(turn, dir, chat, &At { id, body, origin: &origin })?;
+        turn.facts([EventFact::Arrived(chat)]);
+        Ok(())
+    }
+
+    /// Takes an event that was kept until this program was updated. What its sender may send is judged now: who was updated before has judged it
+    /// then.
+    fn release_unreadable(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        (chat, id): (ChatId, EventId),
+    ) -> Result<(), EngineError> {
+        let key = timeline_key(chat, id);
+        let Some(row) = turn.get::<HeldEventRow>(UNREADABLE, &key)? else { return Ok(()) };
+        turn.delete(UNREADABLE, &key)?;
+        let (account, device) = (AccountId::from_bytes(&row.account), DeviceId::from_bytes(&row.device));
+        let (Ok(account), Ok(device)) = (account, device) else {
+            return Err(StoreError::Damaged(UNREADABLE.name()).into());
+        };
+        // Its content is its sender's: it may be garbage.
+        let Ok(body) = Event::decode_body(&row.body) else { return Ok(()) };
+        let Some(kind) = self.chats.get(&chat).map(ChatState::kind) else { return Ok(()) };
+        if !may_send(kind, self.role_in(chat, &account), self.policies.permissions(&chat), &body) {
+            return Ok(());
+        }
+        self.take_kept(turn, dir, (chat, id), (account, device, row.via), &body)
     }
 }
 

@@ -29,6 +29,7 @@ pub mod regroup;
 mod replace;
 pub mod send;
 mod stranded;
+mod unreadable;
 mod writable;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -92,6 +93,8 @@ pub struct ChatState {
     pub draft: Draft,
     /// Events that wait until they are due.
     pub held: BTreeSet<EventId>,
+    /// Events that are kept until this program is updated, with their sizes in bytes.
+    pub unreadable: BTreeMap<EventId, usize>,
     /// Messages that came by gossip and are not final.
     pub provisional: BTreeSet<EventId>,
     /// When a receipt is to be sent.
@@ -175,12 +178,14 @@ impl Chats {
             Ok(())
         })?;
         let mut held = held::load(read)?;
+        let mut unreadable = unreadable::load(read, &mut held)?;
         read.each::<ChatRow>(CHATS, |key, row| {
             let id = of_chat(CHATS, key)?;
             let roster = Roster::stored(members.remove(&id).unwrap_or_default());
             let outbox = outboxes.remove(&id).unwrap_or_default();
             let held = held.remove(&id).unwrap_or_default();
-            self.insert(ChatState { outbox, held, ..ChatState::with(id, row?, roster) });
+            let unreadable = unreadable.remove(&id).unwrap_or_default();
+            self.insert(ChatState { outbox, held, unreadable, ..ChatState::with(id, row?, roster) });
             Ok(())
         })?;
         Ok(())
@@ -238,6 +243,7 @@ impl ChatState {
             pending: Vec::new(),
             draft: Draft::default(),
             held: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             provisional: BTreeSet::new(),
             receipt_due: None,
             presence_sent_ms: 0,

@@ -169,7 +169,7 @@ pub fn kind(body: &Body) -> Option<&dyn Kind> {
         Body::Ways(ways) => ways,
         Body::Report(report) => report,
         Body::HandedHistory(history) => history,
-        Body::Unknown => return None,
+        Body::Unknown(_) => return None,
     })
 }
 

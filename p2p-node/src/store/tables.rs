@@ -103,6 +103,9 @@ pub const EARLY: Table = Table::hiding("early", CHAT_AND_CLOCK);
 /// Events that are stamped ahead of the time, until they are due, by chat id and event id.
 pub const HELD: Table = Table::hiding("held", CHAT_AND_CLOCK);
 
+/// Events of kinds that a newer version knows, until this program is updated, by chat id and event id.
+pub const UNREADABLE: Table = Table::hiding("unreadable", CHAT_AND_CLOCK);
+
 /// Settings of the account, the same on all its devices, by kind and account.
 pub const SETTINGS: Table = Table::of("settings");
 
@@ -124,7 +127,7 @@ pub const JOIN_REQUESTS: Table = Table::of("join_requests");
 pub const REPORTS: Table = Table::hiding("reports", CHAT);
 
 /// All of them.
-pub(super) const TABLES: [Table; 29] = [
+pub(super) const TABLES: [Table; 30] = [
     META,
     CONTACTS,
     CHATS,
@@ -141,6 +144,7 @@ pub(super) const TABLES: [Table; 29] = [
     AUTHORS,
     EARLY,
     HELD,
+    UNREADABLE,
     MLS,
     EPOCHS,
     PARENTS,

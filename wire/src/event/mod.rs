@@ -21,6 +21,7 @@ mod ways;
 
 use std::fmt;
 
+use bytes::Bytes;
 use prost::Message as _;
 
 use crate::{
@@ -152,8 +153,9 @@ pub enum Body {
     Report(Report),
     /// A part of the group's history, for who has come.
     HandedHistory(HandedHistory),
-    /// Something that a newer version knows.
-    Unknown,
+    /// Something that a newer version knows: the whole event, encoded, so that it can be kept until this program knows it, too. Empty where nothing is
+    /// lost without it, as with a signal of a call.
+    Unknown(Bytes),
 }
 
 impl Body {
@@ -189,6 +191,13 @@ mod proto {
         pub floor: u64,
         #[prost(fixed64, tag = "3")]
         pub before: u64,
+    }
+
+    /// The same, with events as they are.
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct RawBatch {
+        #[prost(bytes = "bytes", repeated, tag = "1")]
+        pub events: Vec<bytes::Bytes>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -267,7 +276,7 @@ impl Body {
             Self::Ways(ways) => proto::Body::Ways(ways.to_proto()),
             Self::Report(report) => proto::Body::Report(report.to_proto()),
             Self::HandedHistory(history) => proto::Body::HandedHistory(history.to_proto()),
-            Self::Unknown => return None,
+            Self::Unknown(_) => return None,
         })
     }
 
@@ -283,7 +292,7 @@ impl Body {
                 Self::Devices(Devices::from_proto(devices::proto::Devices { list, labels: Vec::new() })?)
             }
             Some(proto::Body::Devices(devices)) => Self::Devices(Devices::from_proto(devices)?),
-            Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown, Self::Call),
+            Some(proto::Body::Call(call)) => Call::from_proto(call)?.map_or(Self::Unknown(Bytes::new()), Self::Call),
             Some(proto::Body::Cut(cut)) => Self::Cut(Cut::from_proto(cut)?),
             Some(proto::Body::Leave(leave)) => Self::Leave(Leave::from_proto(&leave)?),
             Some(proto::Body::RemovedDeviceUse(used)) => Self::RemovedDeviceUse(RemovedDeviceUse::from_proto(&used)?),
@@ -291,7 +300,7 @@ impl Body {
             Some(proto::Body::Ways(ways)) => Self::Ways(Ways::from_proto(ways)?),
             Some(proto::Body::Report(report)) => Self::Report(Report::from_proto(report)?),
             Some(proto::Body::HandedHistory(history)) => Self::HandedHistory(HandedHistory::from_proto(history)?),
-            None => Self::Unknown,
+            None => Self::Unknown(Bytes::new()),
         })
     }
 }
@@ -303,6 +312,9 @@ impl Event {
 
     /// The encoded body alone, for storing it beside the id.
     pub fn encode_body(body: &Body) -> Vec<u8> {
+        if let Body::Unknown(event) = body {
+            return event.to_vec();
+        }
         proto::Event { clock: 0, sequence: 0, body: body.to_proto() }.encode_to_vec()
     }
 
@@ -346,12 +358,22 @@ impl Batch {
         if batch.events.len() > MAX_BATCH_EVENTS {
             return Err(EventError::Malformed);
         }
+        // Mostly all are known: then they are read once.
+        let mut raw = None;
+        let mut raw_event = |at: usize| {
+            let events = raw.get_or_insert_with(|| proto::RawBatch::decode(bytes).unwrap_or_default().events);
+            events.get(at).cloned().unwrap_or_default()
+        };
         let events = batch
             .events
             .into_iter()
-            .map(|e| {
-                let body = Body::from_proto(e.body)?;
-                if body != Body::Unknown && body.is_numbered() != (e.sequence != 0) {
+            .enumerate()
+            .map(|(at, e)| {
+                let body = match e.body {
+                    None => Body::Unknown(raw_event(at)),
+                    body => Body::from_proto(body)?,
+                };
+                if !matches!(body, Body::Unknown(_)) && body.is_numbered() != (e.sequence != 0) {
                     return Err(EventError::Malformed);
                 }
                 Ok(Event { id: EventId { clock: Clock(e.clock), device, sequence: e.sequence }, body })
@@ -414,7 +436,7 @@ mod tests {
             }),
             Body::Leave(Leave { account: [1; 32], device: [7; 32], group: [2; 16], epoch: 3, signature: [9; 64] }),
             Body::RemovedDeviceUse(RemovedDeviceUse { device: [7; 32], attempt: 2 }),
-            Body::Audit(AuditPart { first: 3, before: [4; 32], entries: vec![bytes::Bytes::from_static(b"entry")] }),
+            Body::Audit(AuditPart { first: 3, before: [4; 32], entries: vec![Bytes::from_static(b"entry")] }),
             Body::Call(Call {
                 id: crate::CallId([3; 16]),
                 signal: crate::CallSignal::Ring { video: true, offer: "v=0".into(), commitment: Some([7; 32]) },
@@ -461,7 +483,10 @@ mod tests {
         // Field 100 of an event, as some later version might send it.
         let newer = [&[0x0a, 0x0f][..], &[0x09, 1, 0, 0, 0, 0, 0, 0, 0, 0x10, 5, 0xa2, 0x06, 0x01, 0x61]].concat();
         let batch = Batch::decode(&newer, [0; 8]).unwrap();
-        assert_eq!(batch.events[0].body, Body::Unknown);
+        let event = Bytes::copy_from_slice(&newer[2..]);
+        assert_eq!(batch.events[0].body, Body::Unknown(event.clone()));
+        assert_eq!(Event::encode_body(&batch.events[0].body), event);
+        assert!(matches!(Event::decode_body(&event), Ok(Body::Unknown(_))), "until the program knows it");
         assert_eq!(batch.events[0].id.sequence, 5);
     }
 

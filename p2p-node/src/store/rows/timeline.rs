@@ -79,7 +79,7 @@ pub struct EarlyChange {
     pub deleted: bool,
 }
 
-/// An event that is stamped ahead of the time. By chat id and event id.
+/// An event that is stamped ahead of the time, or of a kind that a newer version knows. By chat id and event id.
 #[derive(Clone, PartialEq, Message)]
 pub struct HeldEventRow {
     /// Its account.

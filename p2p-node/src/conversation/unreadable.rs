@@ -1,0 +1,69 @@
+//! Events of kinds that a newer version has made up. They are kept as they are, unshown, and taken as if they came now once this program was updated:
+//! so nothing is lost but what is beyond the bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use starling_wire::{Body, Event, EventId};
+
+use crate::{
+    api::types::{ChatId, TransientEvent},
+    conversation::{Chats, send::timeline_key},
+    events::At,
+    limits::{MAX_UNREADABLE, MAX_UNREADABLE_BYTES},
+    store::{HeldEventRow, Reading, StoreError, UNREADABLE},
+    turn::{EngineError, Turn},
+};
+
+/// What is kept in each conversation, with sizes in bytes. What this program knows, as it was updated, is among those that wait until they are due.
+pub(super) fn load(
+    read: &impl Reading,
+    held: &mut BTreeMap<ChatId, BTreeSet<EventId>>,
+) -> Result<BTreeMap<ChatId, BTreeMap<EventId, usize>>, StoreError> {
+    let mut unreadable: BTreeMap<ChatId, BTreeMap<EventId, usize>> = BTreeMap::new();
+    read.each::<HeldEventRow>(UNREADABLE, |key, row| {
+        let chat = key.get(..16).and_then(|id| id.try_into().ok()).map(ChatId);
+        let id = key.get(16..).and_then(EventId::from_bytes);
+        let (Some(chat), Some(id)) = (chat, id) else { return Err(StoreError::Damaged(UNREADABLE.name())) };
+        let body = row?.body;
+        match Event::decode_body(&body) {
+            Ok(Body::Unknown(_)) => drop(unreadable.entry(chat).or_default().insert(id, body.len())),
+            _ => drop(held.entry(chat).or_default().insert(id)),
+        }
+        Ok(())
+    })?;
+    Ok(unreadable)
+}
+
+impl Chats {
+    /// Keeps an event that this program cannot read. One without a number says something about now, and is lost.
+    pub(super) fn keep_unreadable(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        at: &At<'_>,
+        event: &Bytes,
+    ) -> Result<(), EngineError> {
+        let Some(state) = self.states.get_mut(&chat).filter(|_| at.id.sequence != 0 && !event.is_empty()) else {
+            return Ok(());
+        };
+        let bytes = state.unreadable.values().sum::<usize>() + event.len();
+        if state.unreadable.len() >= MAX_UNREADABLE || bytes > MAX_UNREADABLE_BYTES {
+            tracing::warn!("an event of a newer version is lost: too many are kept");
+            return Ok(());
+        }
+        let row = HeldEventRow {
+            account: at.origin.account.as_bytes().to_vec(),
+            device: at.origin.device.as_bytes().to_vec(),
+            via: at.origin.via.stored(),
+            body: event.to_vec(),
+        };
+        turn.put(UNREADABLE, &timeline_key(chat, at.id), &row)?;
+        if state.unreadable.is_empty() {
+            tracing::warn!("an event of a newer version is kept until this program is updated");
+            turn.transient_event(TransientEvent::Net);
+        }
+        state.unreadable.insert(at.id, event.len());
+        Ok(())
+    }
+}
