@@ -30,7 +30,8 @@ pub use rows::*;
 
 /// The version of the tables and rows in this file. The fourth has the rows of the third; encryption states in it may reserve keys, which a program
 /// that does not know that would use again. The fifth may have conversations of more than two accounts, which an older program would take for others.
-pub const SCHEMA: u32 = 5;
+/// The sixth may have groups with rules, whose commits an older program would pass over as void, and could not follow any more once it is updated.
+pub const SCHEMA: u32 = 6;
 /// Page cache: a screen's working set; a larger one would only double what the system caches.
 const CACHE: usize = 8 * 1024 * 1024;
 
