@@ -47,8 +47,8 @@ pub use api::types::{
     CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent, Contact, ContactState, CopyPhase, DeliveryState, Device,
     DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group, GroupAccount, GroupKind, GroupReport,
     GroupRequest, GroupRules, GroupSetting, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId,
-    JoinLinkInfo, JoinPreview, Joining, Message, MessageId, NewJoinLink, Permissions, RefusedRemoval, Request, Role,
-    Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
+    JoinLinkInfo, JoinPreview, Joining, Message, MessageId, NewJoinLink, OldProgram, Permissions, RefusedRemoval,
+    Request, Role, Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,
 };
 pub use call_media::{Media, RouteId};
 pub use conversation::policy::NewChannel;

@@ -436,6 +436,8 @@ pub const REMOVED_AT_ONCE: usize = 16;
 pub const RENEWED_AT_ONCE: usize = 8;
 /// … renewals that are due at the same time are spread over so long for each device, so that they do not race.
 pub const RENEWAL_SPREAD_MS: u64 = 10_000;
+/// A device whose program was updated shows that in all its groups, spread over so long for each of them: each time is a commit.
+pub const REFRESH_SPREAD_MS: u64 = 250;
 /// Accounts that may come in by one link.
 pub const MAX_LINK_USES: u32 = 10_000;
 /// Links that a user looks at at once.

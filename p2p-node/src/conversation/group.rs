@@ -178,7 +178,9 @@ impl GroupEntry {
         let state = GroupState::new(live);
         let log = state.log()?;
         let unsaved = Unsaved { row: true, mls: true, pending: false, logs: [log.epoch].into() };
-        Ok((Self { logs: vec![log], unsaved, ..Self::with(id, row, state.members()) }, state))
+        let mut entry = Self { logs: vec![log], unsaved, ..Self::with(id, row, state.members()) };
+        entry.note_leaves(&state.live);
+        Ok((entry, state))
     }
 
     pub(super) fn with(id: GroupId, row: GroupRow, members: Vec<GroupMember>) -> Self {

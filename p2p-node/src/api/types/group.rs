@@ -1,6 +1,6 @@
 //! Groups, as users see them.
 
-use starling_keys::AccountId;
+use starling_keys::{AccountId, DeviceId};
 pub use starling_wire::{AuditAction, AuditEntry, GroupKind, GroupRules, GroupSetting, Permissions, Role};
 
 use super::{ChatId, MessageId, stored_enum};
@@ -46,6 +46,21 @@ pub struct GroupAccount {
     pub online: bool,
 }
 
+/// A device whose program is too old for a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldProgram {
+    /// Whose it is.
+    pub account: AccountId,
+    /// What they are called here.
+    pub name: String,
+    /// It is of our account.
+    pub own: bool,
+    /// The device.
+    pub device: DeviceId,
+    /// What it is called; empty if that is not known.
+    pub label: String,
+}
+
 /// A group, or an invitation into one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -69,6 +84,11 @@ pub struct Group {
     pub changing: bool,
     /// What keeps something that was written or changed here from the others, if anything does.
     pub problem: Option<ChatProblem>,
+    /// Devices whose programs have to be updated, as far as that is known: before the group can have rules; or, if it has them, before they can come
+    /// in.
+    pub outdated: Vec<OldProgram>,
+    /// This program has to be updated before it can be in the group.
+    pub needs_update: bool,
 }
 
 /// The audit log of a group: who has changed membership, roles and policy.

@@ -20,7 +20,7 @@ pub use device::{
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
 pub use group::{
     AuditAction, AuditEntry, AuditLog, Group, GroupAccount, GroupKind, GroupReport, GroupRequest, GroupRules,
-    GroupSetting, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, Permissions, Role, Standing,
+    GroupSetting, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, OldProgram, Permissions, Role, Standing,
 };
 pub use ids::{ChatId, InvalidId, MessageId};
 pub use status::{HomeStatus, Status};

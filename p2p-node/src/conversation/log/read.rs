@@ -10,7 +10,8 @@ use starling_wire::{
 use crate::{
     api::types::Via,
     conversation::{
-        Conversations, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed, receive::Taken,
+        Conversations, GroupEntry, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed,
+        receive::Taken,
     },
     home::{Homes, LogPending},
     net::HomeId,
@@ -114,7 +115,7 @@ impl Conversations {
             // The epoch of this number is another one now, and its log is read from its beginning; or it is read later.
             return Ok(());
         }
-        let Some(entry) = self.groups.get_mut(&id) else {
+        let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.is_newer()) else {
             return Ok(());
         };
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
@@ -171,8 +172,10 @@ impl Conversations {
         epoch: u64,
         entries: Vec<LogEntry>,
     ) -> Result<(), EngineError> {
-        if !self.is_linked_group(cx.dir, id) || self.is_outdated_group(id) || self.waits_for_devices(turn, cx.dir, id) {
-            // The cursor stays: should they be let in again, this is read then.
+        let is_newer = self.groups.get(&id).is_some_and(GroupEntry::is_newer);
+        let cannot_be_read = is_newer || self.is_outdated_group(id);
+        if cannot_be_read || !self.is_linked_group(cx.dir, id) || self.waits_for_devices(turn, cx.dir, id) {
+            // The cursor stays: should they be let in again, or this program be updated, this is read then.
             return Ok(());
         }
         let address = self.groups.log_place(id, epoch).map(|place| place.address);

@@ -1,7 +1,7 @@
 //! Renewing keys: when a commit is appended to a log, and what becomes of a log that is lost.
 
 use starling_keys::DeviceId;
-use starling_wire::{LogVerb, rendezvous::LogRequest};
+use starling_wire::{LogVerb, Reasons, rendezvous::LogRequest};
 
 use super::parts_of;
 use crate::{
@@ -9,12 +9,14 @@ use crate::{
         Conversations,
         context::Context,
         group::{GroupEntry, GroupId},
+        group_state::OpenGroup,
     },
     home::LogPending,
     limits::{
-        MAX_COMMIT_REFUSALS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, RETRY_REFUSED_MS, UPDATE_AFTER_AWAY_MS,
-        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+        MAX_COMMIT_REFUSALS, REFRESH_SPREAD_MS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, RETRY_REFUSED_MS,
+        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
+    mls::policy::Change,
     net::HomeId,
     turn::{Counters, EngineError, Fact, Turn},
 };
@@ -32,8 +34,9 @@ impl Conversations {
         if !self.groups.home_of(id).is_some_and(|home| cx.homes.is_up(&home)) {
             return Ok(());
         }
+        let groups = self.groups.entries.len();
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        let waits = entry.row.dead || !entry.row.confirmed;
+        let waits = entry.row.dead || !entry.row.confirmed || entry.is_newer();
         if !entry.read.caught_up || entry.append.committing || waits || self.is_outdated_group(id) {
             return Ok(());
         }
@@ -43,22 +46,30 @@ impl Conversations {
         if entry.append.no_renewal_in == Some(entry.epoch()) {
             return Ok(());
         }
-        let due = since_update >= enough || now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
+        let device = cx.dir.account.device();
+        // The others see by a leaf that its program was updated.
+        let is_behind = cx.mls.is_current() && entry.outdated().any(|outdated| outdated == device);
+        let is_old = now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
+        let due = since_update >= enough || is_old || is_behind;
         if !entry.has_pending {
             if !due {
                 entry.append.renews_at = None;
                 return Ok(());
             }
-            let spread = renewal_spread_ms(entry, &cx.dir.account.device());
+            let of_all = if is_behind { refresh_spread_ms(entry, &device, groups) } else { 0 };
+            let spread = renewal_spread_ms(entry, &device).max(of_all);
             if *entry.append.renews_at.get_or_insert(turn.now() + spread) > turn.now() {
                 return Ok(());
             }
             let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
-            if !group.may_renew() {
+            let may = group.may_renew() || is_behind && refreshes_leaf(&mut group, turn.agreed_ms());
+            if !may {
                 group.entry.append.no_renewal_in = Some(group.entry.epoch());
                 return Ok(());
             }
-            group.prepare_update(turn.agreed_ms())?;
+            if group.pending().is_none() {
+                group.prepare_update(turn.agreed_ms())?;
+            }
         }
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.append.committing = true;
@@ -165,9 +176,27 @@ fn renewal_spread_ms(group: &GroupEntry, device: &DeviceId) -> u64 {
     if group.members.len() <= RENEWED_AT_ONCE {
         return 0;
     }
+    place_of(group, device) % (members * RENEWAL_SPREAD_MS)
+}
+
+/// Prepares a commit that brings the policy which is there, if that may be made where keys may not be renewed: in groups without rules it counts as a
+/// change. Else a device that has made the last commit, and was updated after it, would keep the group from rules until somebody else commits.
+fn refreshes_leaf(group: &mut OpenGroup<'_>, now_ms: u64) -> bool {
+    let Some(policy) = group.policy() else { return false };
+    let same = Change { policy, reasons: Reasons::default() };
+    group.may_change(&same)
+        && group.prepare_change(now_ms, &same).inspect_err(|error| tracing::warn!(%error, "a leaf stays old")).is_ok()
+}
+
+/// After how many milliseconds a device that was updated shows that in a group: not at once in all of so many.
+fn refresh_spread_ms(group: &GroupEntry, device: &DeviceId, groups: usize) -> u64 {
+    place_of(group, device) % (1 + groups as u64 * REFRESH_SPREAD_MS)
+}
+
+/// A number that is another for each device and group.
+fn place_of(group: &GroupEntry, device: &DeviceId) -> u64 {
     let hash = blake3::hash(&[&group.id[..], device.as_bytes()].concat());
-    let place = hash.as_bytes().iter().take(8).fold(0_u64, |place, byte| place << 8 | u64::from(*byte));
-    place % (members * RENEWAL_SPREAD_MS)
+    hash.as_bytes().iter().take(8).fold(0_u64, |place, byte| place << 8 | u64::from(*byte))
 }
 
 /// For how long a group keeps its keys, in milliseconds. It differs from group to group, so that both sides do not commit at once.

@@ -267,6 +267,8 @@ impl Policies {
         let entry = self.of.get(chat).ok_or(NotFound::Chat)?;
         let refused = |why| Err(NotAllowed::Group(why).into());
         match (entry.standing(), self.role(chat, own)) {
+            // What it allows cannot be read.
+            (StandingRow::Member, None) if entry.policy.is_none() => refused(GroupRefusal::NewGroup),
             // What is written while it is entered waits.
             (StandingRow::Member | StandingRow::Entering, Some(role)) if role > lowest => refused(GroupRefusal::Role),
             (StandingRow::Member | StandingRow::Entering, _) => Ok(()),
@@ -289,6 +291,15 @@ impl Policies {
         let entry = self.of.get(chat)?;
         let offered = entry.row.offer.as_ref().map(|offer| offer.name.as_str());
         entry.policy.as_ref().map(|policy| policy.name.as_str()).or(offered)
+    }
+
+    /// Whether a group is of a version that this program cannot be in: it stands before its door, or was in it with a newer program.
+    pub(super) fn is_too_new(&self, chat: &ChatId) -> bool {
+        self.of.get(chat).is_some_and(|entry| match entry.standing() {
+            StandingRow::Entering | StandingRow::Leaving => entry.told_newer,
+            StandingRow::Member => entry.policy.is_none(),
+            _ => false,
+        })
     }
 
     /// Whether an account is one of a group's.

@@ -64,6 +64,8 @@ impl Conversations {
             rules: policy.and_then(|policy| policy.rules.clone()),
             changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),
             problem: self.chats.get(&id).and_then(|state| self.problem_of(state)),
+            outdated: self.old_programs(dir, id),
+            needs_update: self.needs_update(id),
         }
     }
 

@@ -69,6 +69,9 @@ pub struct GroupRow {
     /// Devices that have not come to this epoch were left behind: the logs before it are deleted.
     #[prost(uint64, tag = "27")]
     pub left_behind: u64,
+    /// What its leaves say of the programs there; none as older versions have written it.
+    #[prost(message, optional, tag = "28")]
+    pub leaves: Option<LeavesRow>,
 }
 
 /// A log of an epoch that is over, or of a door that another has taken the place of.
@@ -93,6 +96,23 @@ pub struct ReachedRow {
     /// The newest epoch that it is known to have been in.
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+}
+
+/// What the leaves of a group say of the programs of its devices.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeavesRow {
+    /// The newest version of policies that was known to the program which has written this.
+    #[prost(uint32, tag = "1")]
+    pub version: u32,
+    /// The devices whose programs do not know that version, 32 bytes each.
+    #[prost(bytes = "vec", tag = "2")]
+    pub outdated: Vec<u8>,
+    /// The group is of a version before it, and can be raised.
+    #[prost(bool, tag = "3")]
+    pub can_be_raised: bool,
+    /// The group is of a version after it.
+    #[prost(bool, tag = "4")]
+    pub is_newer: bool,
 }
 
 /// A link into a group, as its policy has it: what this device writes for whoever has it, and reads of them.
