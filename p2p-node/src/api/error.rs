@@ -9,7 +9,7 @@ use starling_wire::rendezvous::Refusal;
 use crate::{
     api::{
         problem::{FalseAnswer, HomeProblem, ItemRefused},
-        types::ChatId,
+        types::{ChatId, OldProgram},
     },
     store::StoreError,
 };
@@ -395,6 +395,8 @@ pub enum Unreachable {
 pub enum NotAllowed {
     /// A group does not allow it.
     Group(GroupRefusal),
+    /// The group is of an older version until the programs of these devices are updated.
+    OldPrograms(Vec<OldProgram>),
     /// The device is no longer one of its account.
     Superseded,
     /// The profile is an older copy of a device that went on: its numbers and keys were used already.

@@ -93,6 +93,8 @@ pub enum ChatProblem {
     /// Somebody is in the group who was removed where this device was before: nothing is written until an owner or admin has removed them again, or has
     /// let them in again.
     RemovedMember,
+    /// Something in it is of a newer version than this program: it is read, or entered, once the program is updated.
+    NeedsUpdate,
     /// The profile is an older copy of a device that went on.
     Outdated,
 }

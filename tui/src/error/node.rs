@@ -3,7 +3,7 @@
 use starling_keys::chain::ChainError;
 use starling_node::{
     CallRefused, CodePurpose, DELETE_WINDOW_MS, EventRefusal, FalseAnswer, GroupRefusal, Invalid, NodeError,
-    NotAllowed, NotFound, Unfound, Unreachable,
+    NotAllowed, NotFound, OldProgram, Unfound, Unreachable,
 };
 
 use starling_text::SafeText;
@@ -62,7 +62,14 @@ fn step(reason: &str) -> Option<Step> {
             "roles are member at the lowest, for --comment reader; slow mode is a day at most, lifetime 366 days",
             "roles are member at the lowest, for comment reader; slow mode is a day at most, lifetime 366 days",
         ),
-        "old_group" => ("make another group with `starling group new`", "make another group with /group"),
+        "old_programs" => (
+            "the group has it by itself soon after that: `starling group show` says who is still missing",
+            "the group has it by itself soon after that: its details say who is still missing",
+        ),
+        "old_group" => (
+            "try again in a minute if everybody in it has updated Starling, or make another with `starling group new`",
+            "try again in a minute if everybody in it has updated Starling, or make another with /group",
+        ),
         "community" => (
             "name the community: `starling group show` of the channel says which it is",
             "open the community: it decides",
@@ -262,6 +269,11 @@ fn unreachable(what: &Unreachable) -> Text {
 fn refused(why: &NotAllowed) -> Text {
     let (reason, text) = match why {
         NotAllowed::Group(why) => (why.code(), refused_in_group(*why).into()),
+        NotAllowed::OldPrograms(devices) => {
+            let name = |old: &OldProgram| (if old.own { None } else { Some(old.name.clone()) }, old.label.clone());
+            let whose = old_programs(devices.iter().map(name));
+            ("old_programs", format!("{whose} must be updated before this group can have that"))
+        }
         NotAllowed::Outdated => (
             "outdated_copy",
             "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
@@ -334,6 +346,26 @@ fn refused(why: &NotAllowed) -> Text {
     (reason, text)
 }
 
+/// How many programs a sentence names.
+const NAMED_PROGRAMS: usize = 4;
+
+/// Whose programs are too old: of each the owner's name, none for the user, and what the device is called.
+pub fn old_programs(programs: impl Iterator<Item = (Option<String>, String)>) -> String {
+    let in_words = |(name, device): (Option<String>, String)| {
+        let whose = name.map_or_else(|| "your".to_owned(), |name| format!("{name}'s"));
+        if device.is_empty() { format!("{whose} program") } else { format!("{whose} program (device {device})") }
+    };
+    let mut words: Vec<String> = programs.map(in_words).collect();
+    if words.len() > NAMED_PROGRAMS {
+        let more = words.split_off(NAMED_PROGRAMS - 1).len();
+        words.push(format!("{more} more"));
+    }
+    match words.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// Why a group does not take something.
 pub fn refused_in_group(why: GroupRefusal) -> &'static str {
     match why {
@@ -352,7 +384,7 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::TooManyBans => "too many accounts are banned from this group: lift a ban first",
         GroupRefusal::LinkEnded => "the link does not lead into the group any more: ask for another",
         GroupRefusal::TooManyLinks => "this group has too many links: end one first, see `starling group link list`",
-        GroupRefusal::OldGroup => "this group was made by an older version, and does not know that",
+        GroupRefusal::OldGroup => "this group was made by an older version, and does not know that yet",
         GroupRefusal::NewGroup => "this group is of a newer version: update Starling to be in it",
         GroupRefusal::Community => "who is in this channel, and in which role, is decided in its community",
         GroupRefusal::NotACommunity => "this is no community",

@@ -132,6 +132,11 @@ pub fn chat(problem: ChatProblem) -> Problem {
             "removed_member",
             "somebody who was removed is in this group again: messages wait here until an owner or admin removes them, or invites them anew",
         ),
+        ChatProblem::NeedsUpdate => (
+            "needs_update",
+            "this conversation is of a newer version, or has something of one: update Starling, and it goes on by itself; \
+             what cannot be read yet is kept",
+        ),
         ChatProblem::Outdated => ("outdated_copy", OUTDATED),
     };
     (code, text.into())

@@ -124,7 +124,7 @@ impl Conversations {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.forget_parents(turn)?;
             }
-            self.make_room(turn, cx, id);
+            self.make_log_room(turn, cx, id);
             self.announce_fork(turn, cx, id)?;
             self.leave_beacons(turn, cx, id)?;
             self.write_door(turn, cx, id)?;

@@ -195,7 +195,7 @@ impl Conversations {
     }
 
     /// Deletes logs of a group that are not needed any more, if they are our account's.
-    pub(super) fn make_room(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
+    pub(super) fn make_log_room(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         let looks = |entry: &GroupEntry| {
             let room = &entry.room;
             let is_idle = room.under_way == 0 && !room.is_others;
@@ -275,7 +275,8 @@ impl Conversations {
     pub(in crate::conversation) fn problem_of(&self, state: &ChatState) -> Option<ChatProblem> {
         let barred = || self.policies.is_barred(&state.id).then_some(ChatProblem::RemovedMember);
         let waits = || self.groups.groups_of(state).any(|(_, group)| group.room.waits && !group.row.dead);
-        state.problem.or_else(barred).or_else(|| waits().then_some(ChatProblem::LogFull))
+        let too_new = || self.needs_update(state.id).then_some(ChatProblem::NeedsUpdate);
+        state.problem.or_else(too_new).or_else(barred).or_else(|| waits().then_some(ChatProblem::LogFull))
     }
 }
 

@@ -9,7 +9,7 @@ use starling_wire::{AuditEntry, AuditHead, AuditPart, Body, MAX_AUDIT_PART, Poli
 
 use crate::{
     api::{
-        error::{GroupRefusal, NodeError, NotAllowed, NotFound},
+        error::{NodeError, NotFound},
         types::{AuditLog, ChatId},
     },
     contacts::Directory,
@@ -116,12 +116,17 @@ impl Conversations {
     }
 
     /// The log of a group, as far as it is here.
-    pub(super) fn audit_log(&self, turn: &Turn<'_>, chat: ChatId) -> Result<Result<AuditLog, NodeError>, EngineError> {
+    pub(super) fn audit_log(
+        &self,
+        turn: &Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+    ) -> Result<Result<AuditLog, NodeError>, EngineError> {
         if self.policies.policy(&chat).is_none() {
             return Ok(Err(NotFound::Group.into()));
         }
         let Some(head) = self.audit_head(chat) else {
-            return Ok(Err(NotAllowed::Group(GroupRefusal::OldGroup).into()));
+            return Ok(Err(self.old_group(dir, chat).into()));
         };
         let Known { entries, missing, .. } = known(turn, chat, head)?;
         Ok(Ok(AuditLog { entries, missing }))
@@ -224,7 +229,8 @@ impl OpenGroup<'_> {
         (before, after): (Option<&Policy>, Option<&Policy>),
         (author, epoch): (Option<AccountId>, u64),
     ) -> Result<(), EngineError> {
-        let Some((before, after)) = before.zip(after).filter(|(before, _)| before.rules.is_some()) else {
+        // Where a group is raised the log begins.
+        let Some((before, after)) = before.zip(after).filter(|(_, after)| after.rules.is_some()) else {
             return Ok(());
         };
         match (self.entry.chat(), author) {

@@ -8,7 +8,7 @@ use super::{IntentRow, Policies, PolicyEntry, commands::invited};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
-        types::{ChatId, DurableEventKind},
+        types::{ChatId, DurableEventKind, TransientEvent},
     },
     contacts::Directory,
     conversation::{
@@ -108,7 +108,7 @@ fn is_stale(policy: &Policy, intent: &IntentRow) -> bool {
 }
 
 /// Whether an intent is about what groups of older versions do not have.
-fn needs_rules(intent: &IntentRow) -> bool {
+pub(super) fn needs_rules(intent: &IntentRow) -> bool {
     use IntentKind::{Ban, LinkEnd, LinkNew, Setting, Unban};
     matches!(intent.kind(), Ban | Unban | Setting | LinkNew | LinkEnd)
 }
@@ -170,15 +170,20 @@ struct Wanted {
 
 impl PolicyEntry {
     /// The change that our user's intents come to.
-    fn wanted_by_user(&self, own: AccountId, place: Place<'_>) -> Wanted {
+    fn wanted_by_user(&self, own: AccountId, place: Place<'_>, can_be_raised: bool) -> Wanted {
         let mut wanted = Wanted { change: None, settled: Vec::new(), refused: Vec::new() };
         let Some(before) = &self.policy else { return wanted };
+        let waits = |intent: &IntentRow| before.rules.is_none() && can_be_raised && needs_rules(intent);
         let mut policy = before.clone();
         let (mut invited, mut removed) = (0, 0);
         for intent in self.row.intents.iter().filter(|intent| intent.kind() != IntentKind::Bury) {
             if invited >= INVITED_AT_ONCE || removed >= REMOVED_AT_ONCE {
                 // The rest follows in the next commits, in its order.
                 break;
+            }
+            // The group is about to have rules.
+            if waits(intent) {
+                continue;
             }
             let after = with_intent(before, &policy, intent, &own, place.epoch);
             if let Err(denied) = check_intent(before, intent)
@@ -253,6 +258,9 @@ impl Conversations {
             return refused(GroupRefusal::NotAMember);
         };
         let (own, place) = (dir.account.id(), Place { group: &group.id, epoch: group.epoch() });
+        // What takes rules waits until the group has them.
+        let raised = group.can_be_raised().then(|| policy.raised());
+        let policy = raised.as_ref().unwrap_or(policy);
         // All together: so it is known at once whether there is room for as many.
         let mut after = policy.clone();
         for intent in intents {
@@ -261,7 +269,7 @@ impl Conversations {
                 return refused(GroupRefusal::NotInGroup);
             }
             if policy.rules.is_none() && needs_rules(intent) {
-                return refused(GroupRefusal::OldGroup);
+                return Err(self.old_group(dir, chat).into());
             }
             after = changed(&after, intent, &own, place.epoch).unwrap_or(after);
         }
@@ -271,6 +279,14 @@ impl Conversations {
             check(policy, &change, own, place).map_err(|why| NotAllowed::Group(why.into()))?;
         }
         Ok(())
+    }
+
+    /// Why a group has no rules: which programs keep it from them, if some do.
+    pub(super) fn old_group(&self, dir: Directory<'_>, chat: ChatId) -> NotAllowed {
+        match self.old_programs(dir, chat) {
+            outdated if outdated.is_empty() => NotAllowed::Group(GroupRefusal::OldGroup),
+            outdated => NotAllowed::OldPrograms(outdated),
+        }
     }
 
     /// What any member commits for others: devices that their accounts have removed, and accounts that leave; and those who may, the end of links whose
@@ -319,6 +335,11 @@ impl Conversations {
         if with.policy != change.policy {
             take_if_possible(&before, &mut change, with, (own, place));
         }
+        // A group is raised by a commit that does nothing else.
+        if group.can_be_raised() && change.policy == before && change.reasons.is_empty() {
+            let with = Change { policy: before.raised(), reasons: Reasons::default() };
+            take_if_possible(&before, &mut change, with, (own, place));
+        }
         change
     }
 
@@ -329,7 +350,8 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let Some(group) = self.groups.get(&id).filter(|group| !group.row.dead && !group.has_pending) else {
+        let is_ready = |group: &&GroupEntry| !group.row.dead && !group.has_pending && !group.is_newer();
+        let Some(group) = self.groups.get(&id).filter(is_ready) else {
             return Ok(());
         };
         let Some(chat) = group.chat().filter(|chat| self.chats.is_group_chat(*chat)) else { return Ok(()) };
@@ -340,10 +362,11 @@ impl Conversations {
             return Ok(());
         };
         let (own, place) = (cx.dir.account.id(), Place { group: &id, epoch: group.epoch() });
-        let user = entry.wanted_by_user(own, place);
+        let user = entry.wanted_by_user(own, place, group.can_be_raised());
         let carried = self.carried_change(cx.dir, chat, group);
         let is_carried = carried.is_some();
-        let in_turn = turn_of(group, &cx.dir.account.device());
+        let waits_for_rules = group.can_be_raised() && entry.row.intents.iter().any(needs_rules);
+        let in_turn = if waits_for_rules { 0 } else { turn_of(group, &cx.dir.account.device()) };
         // Whoever has signed a statement carries it on at once; others do where that one is gone.
         let (others, wait) = match carried {
             Some((change, true)) => (change, 0),
@@ -473,7 +496,10 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let entry = self.policies.of.get_mut(&chat);
         match entry.is_some_and(|entry| !std::mem::replace(&mut entry.told_newer, true)) {
-            true => self.report_refused(turn, chat, Denied::NewGroup),
+            true => {
+                turn.transient_event(TransientEvent::Net);
+                self.report_refused(turn, chat, Denied::NewGroup)
+            }
             false => Ok(()),
         }
     }
@@ -516,7 +542,7 @@ mod tests {
             let mut entry = PolicyEntry::default();
             entry.set_policy(policy.clone());
             entry.want(IntentRow { again, ..IntentRow::about(IntentKind::Invite, &other) });
-            let wanted = entry.wanted_by_user(own, place);
+            let wanted = entry.wanted_by_user(own, place, false);
             assert_eq!((wanted.change.is_some(), wanted.refused.len()), (again, usize::from(!again)));
         }
     }
@@ -537,7 +563,7 @@ mod tests {
         }
         let (mut epoch, mut sizes) = (1, Vec::new());
         loop {
-            let wanted = entry.wanted_by_user(own, Place { group: &[2; 16], epoch });
+            let wanted = entry.wanted_by_user(own, Place { group: &[2; 16], epoch }, false);
             assert!(wanted.refused.is_empty());
             entry.row.intents.retain(|intent| !wanted.settled.contains(intent));
             let Some(change) = wanted.change else { break };

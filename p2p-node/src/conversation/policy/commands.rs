@@ -4,7 +4,7 @@ use rand::RngExt;
 use starling_keys::{AccountId, GroupLink};
 use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_TOPIC, Policy, PolicyMember, Role};
 
-use super::{IntentRow, NewChannel, PolicyEntry, offers::Answer};
+use super::{IntentRow, NewChannel, PolicyEntry, change::needs_rules, offers::Answer};
 use crate::{
     api::{
         Reply,
@@ -147,7 +147,7 @@ impl Conversations {
                 return Ok(());
             }
             GroupCommand::Audit(chat, reply) => {
-                let log = self.audit_log(turn, chat)?;
+                let log = self.audit_log(turn, cx.dir, chat)?;
                 turn.reply(reply, log);
                 return Ok(());
             }
@@ -298,6 +298,10 @@ impl Conversations {
         let chat = ChatId(turn.rng().random());
         let policy = Policy::new(chat.0, name, *own.as_bytes()).with_rules(kind);
         let mut policy = Policy { large, ..policy };
+        #[cfg(test)]
+        {
+            policy = crate::mls::modified::former(policy);
+        }
         if invite.len() >= policy.most_accounts() {
             return Ok(refused(GroupRefusal::Full));
         }
@@ -375,6 +379,11 @@ impl Conversations {
     pub(super) fn want(&mut self, dir: Directory<'_>, chat: ChatId, intents: Vec<IntentRow>) -> Result<(), NodeError> {
         self.check_wanted(dir, chat, &intents)?;
         if let Some(entry) = self.policies.of.get_mut(&chat) {
+            let has_rules = entry.policy.as_ref().is_some_and(|policy| policy.rules.is_some());
+            if !has_rules && intents.iter().any(needs_rules) {
+                // What waits for rules does not wait for this device's turn to raise the group.
+                entry.turn_at = None;
+            }
             intents.into_iter().for_each(|intent| entry.want(intent));
         }
         self.touch_groups_of(chat);
