@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccountId, ChatId, ContactRef, MessageId, Time};
+use super::{AccountId, ChatId, ContactRef, DeviceId, MessageId, Time};
 
 /// A group, or an invitation into one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,29 @@ pub struct Group {
     /// Its channels, if it is a community.
     #[serde(default)]
     pub channels: Vec<GroupChannel>,
+    /// Devices whose programs have to be updated, as far as that is known: before what is `fixed` in `policy` can be changed; or, where nothing is,
+    /// before they can come in.
+    #[serde(default)]
+    pub outdated: Vec<OldProgram>,
+    /// This program has to be updated before it can be in the group; what is written waits.
+    #[serde(default)]
+    pub needs_update: bool,
+}
+
+/// A device whose program is too old for a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OldProgram {
+    /// Whose it is.
+    pub account: AccountId,
+    /// What they are called here.
+    pub name: String,
+    /// The device.
+    pub device: DeviceId,
+    /// What it is called; null if that is not known.
+    pub label: Option<String>,
+    /// It is of the account of this profile.
+    #[serde(rename = "self")]
+    pub own: bool,
 }
 
 /// A channel of a community.
@@ -110,7 +133,7 @@ pub struct GroupPolicy {
     /// Whether who is let in sees what was written before: a member hands them the newest messages.
     #[serde(default)]
     pub history: bool,
-    /// An older version has made the group: none of this can be changed, nor can anybody be banned.
+    /// An older version has made the group: none of this can be changed, nor can anybody be banned, until all programs in it are updated.
     #[serde(default)]
     pub fixed: bool,
 }

@@ -41,7 +41,7 @@ pub use call::{
 };
 pub use group::{
     AuditAction, AuditEntry, AuditLog, Group, GroupChannel, GroupLink, GroupMember, GroupPolicy, GroupPreview,
-    GroupReport, JoinRequest, LinkChange, Role, Standing,
+    GroupReport, JoinRequest, LinkChange, OldProgram, Role, Standing,
 };
 pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};

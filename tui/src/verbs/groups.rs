@@ -13,7 +13,7 @@ use starling_control::{
 
 use super::{
     audit::{self, member_name},
-    find, group_links, node_of,
+    find, group_links, group_updates, node_of,
     people::catch_up,
     print, print_object, say,
 };
@@ -55,7 +55,14 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
             let accounts = accounts(client, &who).await?;
             client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
             let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
-            changed(global, client, &found, (&accounts, "invited"), there).await
+            changed(global, client, &found, (&accounts, "invited"), there).await?;
+            let now = find_group(client, &format!("id:{}", found.id)).await?;
+            if let Some(who) =
+                group_updates::outdated(&now, |old| accounts.contains(&old.account)).filter(|_| !global.json)
+            {
+                say(global, format!("{who} must be updated before it can come in: the invitation waits."));
+            }
+            Ok(())
         }
         Groups::Remove { group, who } => {
             let found = find_group(client, &group).await?;
@@ -430,6 +437,9 @@ fn show(global: &Global, group: &Group) -> CliResult {
     let online = group.members.iter().filter(|member| member.online).count();
     if online > 0 {
         print(format!("online        {online}"))?;
+    }
+    for line in group_updates::updates(group) {
+        print(format!("update        {line}"))?;
     }
     if let Some(community) = &group.community {
         print(format!("community     id:{community}"))?;

@@ -11,7 +11,7 @@ use starling_keys::AccountId;
 use starling_node::{
     CallPhase, ChatId, Contact, DeliveryState, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group,
     GroupAccount, GroupRefusal, GroupReport, HiddenChange, JoinLinkInfo, JoinPreview, Message, Node, NodeError,
-    RefusedRemoval, Role, Status, TransientEvent,
+    OldProgram, RefusedRemoval, Role, Status, TransientEvent,
 };
 
 use super::{
@@ -35,6 +35,16 @@ fn device_note(note: &DeviceNote) -> objects::DeviceNote {
         DeviceChange::Forked => objects::DeviceChange::Forked,
     };
     objects::DeviceNote { change, name: note.name.clone(), system: note.system.clone() }
+}
+
+fn old_program(old: &OldProgram) -> objects::OldProgram {
+    objects::OldProgram {
+        account: id(old.account),
+        name: old.name.clone(),
+        device: id(old.device),
+        label: Some(old.label.clone()).filter(|label| !label.is_empty()),
+        own: old.own,
+    }
 }
 
 /// What names messages, conversations and accounts.
@@ -114,6 +124,8 @@ impl Names {
             problem_code: problem_code.map(str::to_owned),
             community: group.community().map(id),
             channels: group.channels().map(|(channel, lowest)| self.channel(channel, lowest)).collect(),
+            outdated: group.outdated.iter().map(old_program).collect(),
+            needs_update: group.needs_update,
         }
     }
 

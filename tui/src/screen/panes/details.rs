@@ -20,7 +20,10 @@ use super::{
     },
     chats::presence_mark,
 };
-use crate::{terminal::safe_line, verbs::member_name};
+use crate::{
+    terminal::safe_line,
+    verbs::{member_name, updates},
+};
 
 /// Rows of a group's topic.
 const TOPIC_ROWS: usize = 3;
@@ -127,6 +130,9 @@ fn about(group: &Group, room: u16) -> Vec<String> {
     let invited = group.members.iter().filter(|member| member.devices == 0 && !member.own).count();
     let waits = if invited > 0 { format!(" · {invited} invited") } else { String::new() };
     rows.push(format!("{} members{waits}", group.members.len()));
+    for line in updates(group) {
+        rows.extend(wrap(&[line], room));
+    }
     if group.policy.slow_mode > 0 {
         rows.push(format!("one message in {}", span(group.policy.slow_mode)));
     }
