@@ -59,6 +59,7 @@ mod storage_tests;
 mod synced_tests;
 mod trace;
 mod tried_tests;
+mod upgrade_tests;
 mod username_tests;
 mod visit_tests;
 mod waiting_tests;
