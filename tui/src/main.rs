@@ -141,7 +141,7 @@ async fn run(cli: Cli) -> CliResult {
         if !terminal::can_show_the_screen() {
             return verbs::plain_chat(global, None).await;
         }
-        return screen::run(global).await;
+        return Box::pin(screen::run(global)).await;
     };
     match verb {
         Verb::Try { headless } => Box::pin(verbs::try_starling(global, headless)).await,

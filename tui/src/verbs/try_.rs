@@ -153,7 +153,7 @@ pub async fn try_starling(global: &Global, headless: bool) -> CliResult {
     if headless {
         transcript(&trial, began).await?;
     } else {
-        crate::screen::run(&trial.global).await?;
+        Box::pin(crate::screen::run(&trial.global)).await?;
     }
     drop(trial.dir);
     Ok(())

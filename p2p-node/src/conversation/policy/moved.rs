@@ -56,6 +56,9 @@ impl PolicyEntry {
         if (&before.name, &before.topic) != (&now.name, &now.topic) {
             group_event(turn, DurableEventKind::GroupChanged, chat, &[], &now.name)?;
         }
+        if before.is_raised_by(now) {
+            group_event(turn, DurableEventKind::GroupPolicy, chat, &[], "")?;
+        }
         let rules = before.rules.as_ref().zip(now.rules.as_ref());
         if let Some((was, is)) = rules {
             for account in is.bans.iter().filter(|account| !was.bans(account)) {

@@ -72,7 +72,7 @@ impl Notes {
                 AuditAction::Role => (What::Role(entry.role.unwrap_or_default()), of_whom()),
                 AuditAction::Renamed => (What::Renamed, text(MAX_NAME)),
                 AuditAction::Topic => (What::Topic, text(MAX_TOPIC)),
-                AuditAction::Setting => (What::Settings, String::new()),
+                AuditAction::Setting | AuditAction::Raised => (What::Settings, String::new()),
                 // The log says more than a conversation needs.
                 _ => continue,
             };
