@@ -1,7 +1,7 @@
 //! The servers of the test world: real ones, each with a directory of its own, and people's sessions with them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use bytes::Bytes;
 use starling_keys::{DeviceChain, DeviceKey, RendezvousAddr};
@@ -171,6 +171,15 @@ impl World {
         }
     }
 
+    /// From now on just these reach no server.
+    pub fn cut_off(&mut self, who: BTreeSet<Who>) {
+        for who in &who {
+            self.drop_sessions(*who);
+        }
+        self.cut_off = who;
+        self.reach();
+    }
+
     /// The first server takes what is left in inboxes again. What it has not answered is asked again, as with any server that has not answered.
     pub fn stop_swallowing(&mut self) {
         if std::mem::take(&mut self.swallows_items) {
@@ -183,6 +192,9 @@ impl World {
 
     /// Makes the sessions that somebody wants and that are possible.
     pub(super) fn reach_servers(&mut self, who: Who) {
+        if self.cut_off.contains(&who) {
+            return;
+        }
         let person = &self.people[who];
         let missing = person.wants.iter().copied().filter(|at| !person.sessions.contains_key(at));
         for at in missing.collect::<Vec<_>>() {

@@ -84,6 +84,15 @@ pub(super) enum Packet {
     In(Box<Input>),
 }
 
+/// Where a program is killed: in one of its next turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KillPoint {
+    /// After so many turns.
+    pub turns: usize,
+    /// What the turn has written is durable, and nothing of what follows from it has left; else nothing of it has happened.
+    pub committed: bool,
+}
+
 /// One account with one device.
 pub struct Person {
     pub name: String,
@@ -135,6 +144,12 @@ pub struct World {
     pub direct: bool,
     /// Those who are connected with nobody, whatever is possible.
     pub apart: BTreeSet<Who>,
+    /// Those who reach no server.
+    pub(super) cut_off: BTreeSet<Who>,
+    /// Where programs are killed next.
+    pub kill_points: BTreeMap<Who, KillPoint>,
+    /// How many have been killed there.
+    pub kills: usize,
     /// How members of groups pass on what is written there; they do not, unless a story wants it.
     pub gossip: GossipNet,
     pub now: Now,
@@ -188,6 +203,9 @@ impl World {
             wires: BTreeMap::new(),
             direct: true,
             apart: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            kill_points: BTreeMap::new(),
+            kills: 0,
             gossip: GossipNet::default(),
             now: Now { steady_ms: start, wall_ms: start, running_ms: 0 },
             rng,

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use rand::RngExt;
 use starling_keys::DeviceId;
 
-use super::{Packet, Who, Wire, World};
+use super::{KillPoint, Packet, Who, Wire, World};
 use crate::{
     ProfileDir,
     engine::{Engine, Input},
@@ -45,9 +45,32 @@ impl World {
 
     pub(in crate::testing) fn turn(&mut self, who: Who, inputs: Vec<Input>) {
         let now = self.now;
+        let killed = self.reached_kill_point(who);
+        if killed.is_some_and(|point| !point.committed) {
+            self.kill(who);
+            return;
+        }
         let Some((engine, _)) = &mut self.people[who].running else { return };
         let effects = engine.turn(inputs, now).unwrap();
+        if killed.is_some() {
+            self.kill(who);
+            return;
+        }
         self.carry_out(who, effects);
+    }
+
+    /// Where somebody's program is killed, if that is in this turn.
+    fn reached_kill_point(&mut self, who: Who) -> Option<KillPoint> {
+        if !self.is_running(who) {
+            return None;
+        }
+        let point = self.kill_points.get_mut(&who)?;
+        if point.turns > 0 {
+            point.turns -= 1;
+            return None;
+        }
+        self.kills += 1;
+        self.kill_points.remove(&who)
     }
 
     /// Somebody's program is a modified one for a moment: it does what ours never would.
