@@ -21,6 +21,8 @@ pub mod log;
 pub mod logged;
 pub mod membership;
 mod messages;
+#[cfg(test)]
+mod modified;
 pub mod outbox;
 mod outdated;
 pub mod pending;

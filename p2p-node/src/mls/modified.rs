@@ -8,7 +8,7 @@ use std::{
 
 use mls_rs::{
     Client, ExtensionList, MlsMessage,
-    crypto::SignatureSecretKey,
+    crypto::{HpkeCiphertext, SignatureSecretKey},
     extension::{ExtensionType, MlsExtension, recommended::LastResortKeyPackageExt},
     group::{GroupContext, Roster, Sender, proposal::Proposal},
     identity::{SigningIdentity, basic::BasicCredential},
@@ -182,6 +182,7 @@ thread_local! {
     static PATHLESS: Cell<bool> = const { Cell::new(false) };
     static OLDER: RefCell<BTreeSet<DeviceId>> = const { RefCell::new(BTreeSet::new()) };
     static FORMER: Cell<bool> = const { Cell::new(false) };
+    static SEALED: Cell<Option<HalfOpen>> = const { Cell::new(None) };
 }
 
 /// From its next start a device has the leaves of a program of before there were rules in policies, or has such leaves no more.
@@ -206,6 +207,37 @@ pub fn formerly<T>(work: impl FnOnce() -> T) -> T {
 /// The policy that it gives to a new group.
 pub fn former(policy: starling_wire::Policy) -> starling_wire::Policy {
     if FORMER.get() { starling_wire::Policy { rules: None, large: false, ..policy } } else { policy }
+}
+
+/// What was made of the secrets of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// So many can be opened …
+    pub whole: u32,
+    /// … and so many cannot.
+    pub spoiled: u32,
+}
+
+/// Makes a commit of whose path secrets every second one can be opened by nobody: publicly it is as valid as any other.
+pub fn half_open<T>(work: impl FnOnce() -> T) -> (T, HalfOpen) {
+    SEALED.set(Some(HalfOpen::default()));
+    let made = work();
+    (made, SEALED.take().unwrap_or_default())
+}
+
+/// What such a program makes of a secret that it has sealed.
+pub fn half_opened(mut sealed: HpkeCiphertext) -> HpkeCiphertext {
+    let Some(mut so_far) = SEALED.get() else { return sealed };
+    if so_far.spoiled < so_far.whole {
+        if let Some(last) = sealed.ciphertext.last_mut() {
+            *last ^= 1;
+        }
+        so_far.spoiled += 1;
+    } else {
+        so_far.whole += 1;
+    }
+    SEALED.set(Some(so_far));
+    sealed
 }
 
 /// Makes commits as a program does that lets nobody go first.

@@ -14,6 +14,8 @@ use mls_rs_crypto_hpke::{dhkem::DhKem, hpke::Hpke};
 use mls_rs_crypto_traits::{DhType, SamplingMethod};
 use zeroize::Zeroizing;
 
+use super::modified::half_opened;
+
 /// The suite whose HPKE is half of ours.
 const CLASSICAL: CipherSuite = CipherSuite::CURVE25519_AES128;
 /// Lengths of a hybrid public key and of an encapsulation (X-Wing), and of the X25519 half that each ends with.
@@ -139,9 +141,11 @@ impl CipherSuiteProvider for Suite {
         aad: Option<&[u8]>,
         plain: &[u8],
     ) -> Result<HpkeCiphertext, Error> {
-        let Some(half) = sealed_to(key) else { return self.whole.hpke_seal(key, info, aad, plain) };
+        let Some(half) = sealed_to(key) else {
+            return self.whole.hpke_seal(key, info, aad, plain).map(half_opened);
+        };
         let sealed = self.half.seal(&half, info, None, aad, plain)?;
-        Ok(HpkeCiphertext { kem_output: padded(sealed.kem_output), ..sealed })
+        Ok(half_opened(HpkeCiphertext { kem_output: padded(sealed.kem_output), ..sealed }))
     }
 
     fn hpke_open(
