@@ -1,7 +1,7 @@
 //! The same seed tells the same story, so that every failure can be looked at again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::{fork_story_tests, promise_tests, trace::traced};
+use super::{fork_story_tests, group_story, promise_tests, trace::traced};
 
 /// With `STARLING_TRACE`, what has happened is written to a file of this name, to be compared with that of another process.
 fn tells_the_same(name: &str, story: impl Fn()) {
@@ -24,4 +24,9 @@ fn the_same_seed_tells_the_same_story_of_changing_lists() {
 #[test]
 fn the_same_seed_tells_the_same_story_of_a_fork() {
     tells_the_same("fork", || fork_story_tests::story(30));
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story_of_a_group() {
+    tells_the_same("group", || drop(group_story::story(10)));
 }
