@@ -352,6 +352,10 @@ pub const HISTORY_FOLLOW_MS: u64 = 7 * 86_400_000;
 pub const HISTORY_GRANT_MS: u64 = 30 * 86_400_000;
 /// Permissions that are kept: one for each device that an account can have.
 pub const MAX_HISTORY_GRANTS: usize = 16;
+/// What a group lacks is asked for again after the same times, doubled so many times at most: then twice a day through the home.
+pub const MAX_GROUP_HISTORY_BACKOFF: u32 = 6;
+/// A device that enters a group again asks for what is so much older than the newest that it has, too: what was written late may be missing.
+pub const GROUP_HISTORY_BACK_MS: u64 = 7 * 86_400_000;
 /// Progress is told at most this often.
 pub const HISTORY_TOLD_EVERY_MS: u64 = 250;
 

@@ -26,7 +26,7 @@ pub struct HistoryMessage {
     #[prost(fixed64, tag = "1")]
     pub grant: u64,
     /// What is said.
-    #[prost(oneof = "HistoryStep", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "HistoryStep", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub step: Option<HistoryStep>,
 }
 
@@ -51,6 +51,12 @@ pub enum HistoryStep {
     /// To it: everything is there, or is not wanted any more.
     #[prost(message, tag = "7")]
     Finished(Nothing),
+    /// To a device that was in a group before: the next page of what was written there.
+    #[prost(message, tag = "8")]
+    GroupRequest(GroupHistoryRequest),
+    /// From it: that page.
+    #[prost(message, tag = "9")]
+    GroupPage(GroupHistoryPage),
 }
 
 /// A step that says all by its kind.
@@ -66,6 +72,37 @@ pub struct HistoryRequest {
     /// Instead: what has changed since this number, which an earlier page has named.
     #[prost(uint64, optional, tag = "2")]
     pub since: Option<u64>,
+}
+
+/// Which page of a group's messages is wanted, by a device that has entered the group after another one of its account.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupHistoryRequest {
+    /// The conversation (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// The MLS group (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group: Bytes,
+    /// The first epoch that the device is in. Who is not there yet has not read all that stands before it, and does not answer.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// What is stamped earlier is not wanted.
+    #[prost(fixed64, tag = "4")]
+    pub since: u64,
+    /// What stands before this place, as the page before has named it ([`HISTORY_PLACE`] bytes); empty for the first page.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub before: Bytes,
+}
+
+/// A page of a group's messages.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupHistoryPage {
+    /// What it answers.
+    #[prost(message, optional, tag = "1")]
+    pub request: Option<GroupHistoryRequest>,
+    /// The messages. `with` of its parts is empty, and of the page itself only `next`, `authors` and `parts` count.
+    #[prost(message, optional, tag = "2")]
+    pub page: Option<HistoryPage>,
 }
 
 /// A page.
@@ -114,7 +151,7 @@ pub struct HistoryAuthor {
 /// A part of one conversation.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HistoryPart {
-    /// The other account (32 bytes) of a direct conversation.
+    /// The other account (32 bytes) of a direct conversation; empty for a group.
     #[prost(bytes = "bytes", tag = "1")]
     pub with: Bytes,
     /// Our account has read up to this clock.
@@ -236,7 +273,9 @@ impl HistoryMessage {
         let mut message = Self::decode(bytes)?;
         let fits = match &mut message.step {
             Some(HistoryStep::Request(request)) => request.is_valid(),
-            Some(HistoryStep::Page(page)) => page.clean(),
+            Some(HistoryStep::Page(page)) => page.clean(32),
+            Some(HistoryStep::GroupRequest(request)) => request.is_valid(),
+            Some(HistoryStep::GroupPage(page)) => page.clean(),
             _ => true,
         };
         if fits { Ok(message) } else { Err(HistoryError::Limits) }
@@ -249,9 +288,23 @@ impl HistoryRequest {
     }
 }
 
-impl HistoryPage {
-    /// Cleans what is shown; `false` if something is beyond its bound.
+impl GroupHistoryRequest {
+    fn is_valid(&self) -> bool {
+        let is_place = self.before.is_empty() || self.before.len() == HISTORY_PLACE;
+        self.conversation.len() == 16 && self.group.len() == 16 && is_place
+    }
+}
+
+impl GroupHistoryPage {
     fn clean(&mut self) -> bool {
+        let is_asked = self.request.as_ref().is_some_and(GroupHistoryRequest::is_valid);
+        is_asked && self.page.as_mut().is_some_and(|page| page.clean(0))
+    }
+}
+
+impl HistoryPage {
+    /// Cleans what is shown; `false` if something is beyond its bound. The parts are `with` a name of this length.
+    fn clean(&mut self, with: usize) -> bool {
         let rows: usize = self.parts.iter().map(|part| part.rows.len()).sum();
         let places = self.next.is_empty() || self.next.len() == HISTORY_PLACE;
         if rows > MAX_HISTORY_ROWS || self.authors.len() > MAX_HISTORY_ROWS || self.parts.len() > MAX_HISTORY_ROWS {
@@ -261,7 +314,7 @@ impl HistoryPage {
         places
             && self.request.as_ref().is_none_or(HistoryRequest::is_valid)
             && self.authors.iter_mut().all(HistoryAuthor::clean)
-            && self.parts.iter().all(|part| part.is_valid(authors))
+            && self.parts.iter().all(|part| part.with.len() == with && part.is_valid(authors))
     }
 }
 
@@ -303,8 +356,7 @@ impl HistoryAuthor {
 
 impl HistoryPart {
     fn is_valid(&self, authors: usize) -> bool {
-        self.with.len() == 32
-            && self.delivered.len() <= MAX_MARKS
+        self.delivered.len() <= MAX_MARKS
             && self.rows.iter().all(|row| (row.author as usize) < authors && row.is_valid())
     }
 }
@@ -322,11 +374,14 @@ impl HistoryRow {
 mod tests {
     use super::*;
 
-    fn page(row: HistoryRow) -> HistoryMessage {
+    fn page_with(with: usize, row: HistoryRow) -> HistoryPage {
         let author = HistoryAuthor { account: vec![1; 32].into(), tag: vec![2; 8].into(), label: None };
-        let part = HistoryPart { with: vec![3; 32].into(), rows: vec![row], ..HistoryPart::default() };
-        let page = HistoryPage { authors: vec![author], parts: vec![part], ..HistoryPage::default() };
-        HistoryMessage { grant: 7, step: Some(HistoryStep::Page(page)) }
+        let part = HistoryPart { with: vec![3; with].into(), rows: vec![row], ..HistoryPart::default() };
+        HistoryPage { authors: vec![author], parts: vec![part], ..HistoryPage::default() }
+    }
+
+    fn page(row: HistoryRow) -> HistoryMessage {
+        HistoryMessage { grant: 7, step: Some(HistoryStep::Page(page_with(32, row))) }
     }
 
     fn row() -> HistoryRow {
@@ -356,6 +411,32 @@ mod tests {
         for bad in [no_author, many] {
             assert_eq!(HandedPart::from_bytes(&bad.to_bytes()), Err(HistoryError::Limits));
         }
+    }
+
+    #[test]
+    fn a_page_of_a_group_says_what_it_answers_and_is_with_nobody() {
+        let request = GroupHistoryRequest {
+            conversation: vec![1; 16].into(),
+            group: vec![2; 16].into(),
+            epoch: 7,
+            since: 3,
+            before: Bytes::new(),
+        };
+        let (direct, of_group) = (page_with(32, row()), page_with(0, row()));
+        let message = |request: Option<GroupHistoryRequest>, page: HistoryPage| HistoryMessage {
+            grant: 0,
+            step: Some(HistoryStep::GroupPage(GroupHistoryPage { request, page: Some(page) })),
+        };
+        let whole = message(Some(request.clone()), of_group.clone());
+        assert_eq!(read(&whole), Ok(whole));
+        assert_eq!(read(&message(Some(request.clone()), direct)), Err(HistoryError::Limits));
+        assert_eq!(read(&message(None, of_group.clone())), Err(HistoryError::Limits));
+        let step = |step| HistoryMessage { grant: 0, step: Some(step) };
+        assert_eq!(read(&step(HistoryStep::Page(of_group))), Err(HistoryError::Limits));
+        let short = GroupHistoryRequest { group: Bytes::new(), ..request.clone() };
+        assert_eq!(read(&step(HistoryStep::GroupRequest(short))), Err(HistoryError::Limits));
+        let asks = step(HistoryStep::GroupRequest(request));
+        assert_eq!(read(&asks), Ok(asks));
     }
 
     #[test]

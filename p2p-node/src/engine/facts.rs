@@ -90,6 +90,7 @@ impl Engine {
             Fact::GroupEntered(group) => {
                 let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
                 members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
+                self.history().group_entered(turn, group);
             }
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::GroupLost(group) => {

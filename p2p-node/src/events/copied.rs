@@ -26,7 +26,9 @@ pub fn take(fold: &mut Fold<'_>, id: EventId, author: AccountId, mut row: EventR
         return Ok(false);
     }
     row.via = Via::Copy.stored();
-    row.reactions.retain(|r| r.emoji.len() <= MAX_EMOJI && fold.roster.accounts().any(|a| r.account == a.as_bytes()));
+    // Who has reacted in a group may have left it since.
+    let may_react = |account: &[u8]| fold.policy.is_some() || fold.roster.accounts().any(|a| account == a.as_bytes());
+    row.reactions.retain(|r| r.emoji.len() <= MAX_EMOJI && may_react(&r.account));
     if let Some(known) = fold.row(id)? {
         let is_copy = known.via == Via::Copy.stored() && fold.authors.account(known.author) == Some(author);
         if let Some(merged) = is_copy.then(|| merge(known, row)).flatten() {

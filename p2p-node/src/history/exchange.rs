@@ -30,6 +30,9 @@ use crate::{
 /// In the key of an outbound item in place of a group: the newest message replaces the one that waits.
 const PLACE: [u8; 16] = *b"history copying.";
 
+/// The same for what is said about one group.
+const GROUP_PLACE: [u8; 16] = *b"history of group";
+
 /// What an item for an inbox has beside the device list and its content: names, signatures, the seal.
 const ITEM_OVERHEAD: usize = 4 * 1024;
 
@@ -80,7 +83,9 @@ impl HistoryExchange<'_> {
         let source = from.or_else(|| only(&offers)).or_else(|| only(&others));
         match source.filter(|source| others.contains(source)) {
             Some(source) => {
-                self.history.wish(turn, source);
+                if self.history.wish(turn, source) {
+                    self.want_groups(turn, source);
+                }
                 turn.reply(reply, Ok(source));
             }
             None => turn.reply(reply, Err(NotFound::Device.into())),
@@ -103,7 +108,7 @@ impl HistoryExchange<'_> {
         self.say(turn, source, step.grant, HistoryStep::Finished(Nothing {}))
     }
 
-    fn rights_of(&self, device: &DeviceId) -> Option<Rights> {
+    pub(super) fn rights_of(&self, device: &DeviceId) -> Option<Rights> {
         self.cx.account.list().and_then(|list| list.device(device)).map(|entry| entry.rights)
     }
 
@@ -115,6 +120,7 @@ impl HistoryExchange<'_> {
         if self.history.source() == Some(device) && self.history.phase().is_open() {
             self.history.ask_at(turn.now());
         }
+        self.history.groups.note_connected(turn.now(), &device);
         match self.history.grant_of(turn, &device) {
             Some(grant) => self.say(turn, device, grant, HistoryStep::Offer(Nothing {})),
             None => Ok(()),
@@ -134,6 +140,8 @@ impl HistoryExchange<'_> {
     /// Asks for what is wanted next, when it is time.
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.history.served.clear();
+        self.history.served_groups.clear();
+        self.ask_for_groups(turn)?;
         let now = turn.now();
         if !self.history.take_due(now) || self.cx.counters.row.superseded {
             return Ok(());
@@ -142,8 +150,10 @@ impl HistoryExchange<'_> {
         let phase = self.history.phase();
         if self.cx.delivery.links.contains_key(&source) {
             self.history.together();
-            self.history.settled =
-                phase == CopyPhase::Following && is_settled(self.cx.conversations, self.cx.directory());
+            let has_all_of_groups = !self.history.groups.wants_from(&source);
+            self.history.settled = phase == CopyPhase::Following
+                && has_all_of_groups
+                && is_settled(self.cx.conversations, self.cx.directory());
             let again = if phase == CopyPhase::Wished { HISTORY_HOME_AGAIN_MS } else { HISTORY_ASK_AGAIN_MS };
             self.history.ask_at(now + again);
             return self.send(turn, source, &step);
@@ -198,11 +208,19 @@ impl HistoryExchange<'_> {
                 None => Ok(()),
             },
             HistoryStep::Offer(_) if self.rights_of(&from).is_some_and(|rights| rights != Rights::Bot) => {
+                let before = self.history.phase();
                 if self.history.on_offer(turn, from, grant) {
                     // It does not know yet.
                     self.say(turn, from, grant, HistoryStep::Finished(Nothing {}))?;
                 }
+                if before != CopyPhase::Copying && self.history.phase() == CopyPhase::Copying {
+                    self.want_groups(turn, from);
+                }
                 Ok(())
+            }
+            HistoryStep::GroupRequest(request) => self.serve_group(turn, from, grant, &request),
+            HistoryStep::GroupPage(page) if self.rights_of(&from).is_some_and(|rights| rights != Rights::Bot) => {
+                self.on_group_page(turn, from, &page)
             }
             HistoryStep::Request(request) if granted => self.serve(turn, from, grant, &request),
             HistoryStep::Request(_) => self.say(turn, from, grant, HistoryStep::Refused(Nothing {})),
@@ -225,7 +243,11 @@ impl HistoryExchange<'_> {
                 }
                 Ok(())
             }
-            HistoryStep::Offer(_) | HistoryStep::Finished(_) | HistoryStep::Refused(_) | HistoryStep::Page(_) => Ok(()),
+            HistoryStep::Offer(_)
+            | HistoryStep::Finished(_)
+            | HistoryStep::Refused(_)
+            | HistoryStep::Page(_)
+            | HistoryStep::GroupPage(_) => Ok(()),
         }
     }
 
@@ -243,22 +265,35 @@ impl HistoryExchange<'_> {
         if request.since.is_some() {
             self.history.note_complete(&to);
         }
-        let budget = match self.cx.delivery.links.get(&to).map(|link| link.relayed) {
+        let page = self.source().page(request, self.budget_for(&to))?;
+        self.say(turn, to, grant, HistoryStep::Page(page))
+    }
+
+    /// How many bytes of messages a page for a device has.
+    pub(super) fn budget_for(&self, to: &DeviceId) -> usize {
+        match self.cx.delivery.links.get(to).map(|link| link.relayed) {
             Some(false) => HISTORY_BYTES_DIRECT,
             Some(true) => HISTORY_BYTES_RELAYED,
             None => HISTORY_BYTES_HOME,
-        };
-        let source = Source {
+        }
+    }
+
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
             store: self.cx.store,
             conversations: self.cx.conversations,
             dir: self.cx.directory(),
             last_event: self.cx.counters.row.last_event,
-        };
-        let page = source.page(request, budget)?;
-        self.say(turn, to, grant, HistoryStep::Page(page))
+        }
     }
 
-    fn say(&mut self, turn: &mut Turn<'_>, to: DeviceId, grant: u64, step: HistoryStep) -> Result<(), EngineError> {
+    pub(super) fn say(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: DeviceId,
+        grant: u64,
+        step: HistoryStep,
+    ) -> Result<(), EngineError> {
         self.send(turn, to, &HistoryMessage { grant, step: Some(step) })
     }
 
@@ -271,7 +306,9 @@ impl HistoryExchange<'_> {
         let plain = message.encode_to_vec();
         let Some(entry) = self.cx.account.list().and_then(|list| list.device(&to)).cloned() else { return Ok(()) };
         if !self.cx.delivery.links.contains_key(&to) {
-            return self.leave_at_home(turn, &entry, plain.into());
+            let of_group = matches!(message.step, Some(HistoryStep::GroupRequest(_) | HistoryStep::GroupPage(_)));
+            let place = if of_group { GROUP_PLACE } else { PLACE };
+            return self.leave_at_home(turn, &entry, place, plain.into());
         }
         if let Ok(sealed) = self.cx.mls.seal_to(&entry.seal_key, HISTORY_INFO, &plain) {
             let frame = DirectFrame { history: vec![sealed.into()], ..DirectFrame::default() };
@@ -284,6 +321,7 @@ impl HistoryExchange<'_> {
         &mut self,
         turn: &mut Turn<'_>,
         to: &starling_keys::DeviceEntry,
+        place: [u8; 16],
         history: Bytes,
     ) -> Result<(), EngineError> {
         let Some((body, home)) = self.cx.account.body_for_own_device(self.cx.homes) else { return Ok(()) };
@@ -293,7 +331,7 @@ impl HistoryExchange<'_> {
         }
         let body = starling_wire::inbox::InboxBody { history, ..body };
         let account = self.cx.account.id();
-        self.cx.leave_item(turn, to, PLACE, &body, account, &home)
+        self.cx.leave_item(turn, to, place, &body, account, &home)
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod commands;
 mod exchange;
+mod exchange_groups;
+mod groups;
 pub mod receive;
 pub mod source;
 
@@ -37,6 +39,10 @@ pub struct History {
     wishes: BTreeSet<DeviceId>,
     /// Devices that were given a page in this turn.
     pub served: BTreeSet<DeviceId>,
+    /// Those that were given one of a group.
+    served_groups: BTreeSet<DeviceId>,
+    /// What this device lacks of groups that others of the account were in before.
+    groups: groups::GroupWants,
     /// When the next page is asked for, or asked for again, in steady time.
     due: Option<u64>,
     /// Since when the source is not connected, in steady time.
@@ -55,12 +61,12 @@ impl History {
         let copy: HistoryCopyRow = read.get(META, b"history_copy")?.unwrap_or_default();
         let grants = read.get(META, b"history_grants")?.unwrap_or_default();
         let due = CopyPhase::from_stored(copy.phase).is_open().then_some(0);
-        Ok(Self { copy, grants, due, ..Self::default() })
+        Ok(Self { copy, grants, due, groups: groups::GroupWants::load(read)?, ..Self::default() })
     }
 
-    /// When [`History::take_due`] has something.
+    /// When [`History::take_due`] has something, or a group is asked for.
     pub fn next_due(&self) -> Option<u64> {
-        self.due
+        self.due.into_iter().chain(self.groups.next_due()).min()
     }
 
     /// Whether it is time to ask.
@@ -90,6 +96,11 @@ impl History {
     /// The device that this one copies from.
     pub fn source(&self) -> Option<DeviceId> {
         DeviceId::from_bytes(&self.copy.source).ok().filter(|_| self.phase() != CopyPhase::None)
+    }
+
+    /// The number of the permission under which this device copies from another one now; 0 without one.
+    fn permission_of(&self, source: &DeviceId) -> u64 {
+        if self.source() == Some(*source) && self.phase().is_open() { self.copy.grant } else { 0 }
     }
 
     /// What is to be said to the source now.
@@ -259,6 +270,6 @@ impl History {
         if std::mem::take(&mut self.grants_dirty) {
             turn.put(META, b"history_grants", &self.grants)?;
         }
-        Ok(())
+        self.groups.save(turn)
     }
 }

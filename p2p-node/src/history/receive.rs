@@ -100,31 +100,62 @@ fn take_page(
             continue;
         }
         let chat = conversations.chats.chat_with(turn, dir.account.id(), with);
-        let mut rows = Vec::new();
-        for row in &part.rows {
-            if let Some(author) = page.authors.get(row.author as usize) {
-                rows.extend(conversations.copied_row(turn, dir, (chat, with), author, row)?);
-            }
-        }
-        let taken = conversations.with_fold(turn, dir, chat, |fold| {
-            let latest = fold.latest();
-            events::read_upto(fold, Clock(part.read).min(latest))?;
-            fold.roster.note_read(with, part.read_by_them.min(latest.0));
-            let mut new = 0;
-            for Copied { id, author, row } in rows {
-                new += u64::from(copied::take(fold, id, author, row)?);
-            }
-            Ok::<u64, EngineError>(new)
-        });
-        if let Some((taken, facts)) = taken {
-            new += taken?;
-            turn.facts(facts);
-        }
-        if let Some(state) = conversations.chats.get_mut(&chat) {
-            note_delivered(state, dir, part);
-        }
-        conversations.chats.write_draft(turn, chat)?;
+        new += take_part(turn, conversations, dir, (chat, Some(with)), (page, part), Clock::default())?;
     }
+    Ok(new)
+}
+
+/// Takes the messages of a page of a group, but those that are stamped before a clock.
+pub fn take_group_page(
+    turn: &mut Turn<'_>,
+    conversations: &mut Conversations,
+    dir: Directory<'_>,
+    chat: ChatId,
+    (page, since): (&HistoryPage, Clock),
+) -> Result<(), EngineError> {
+    for part in &page.parts {
+        take_part(turn, conversations, dir, (chat, None), (page, part), since)?;
+    }
+    Ok(())
+}
+
+/// Takes a part of a conversation with an account, or of a group; gives how many messages were new.
+fn take_part(
+    turn: &mut Turn<'_>,
+    conversations: &mut Conversations,
+    dir: Directory<'_>,
+    (chat, with): (ChatId, Option<AccountId>),
+    (page, part): (&HistoryPage, &HistoryPart),
+    since: Clock,
+) -> Result<u64, EngineError> {
+    let mut rows = Vec::new();
+    for row in &part.rows {
+        if let Some(author) = page.authors.get(row.author as usize) {
+            rows.extend(conversations.copied_row(turn, dir, (chat, with), author, row)?);
+        }
+    }
+    rows.retain(|copied| copied.id.clock >= since);
+    let taken = conversations.with_fold(turn, dir, chat, |fold| {
+        let latest = fold.latest();
+        events::read_upto(fold, Clock(part.read).min(latest))?;
+        if let Some(with) = with {
+            fold.roster.note_read(with, part.read_by_them.min(latest.0));
+        }
+        let mut new = 0;
+        for Copied { id, author, row } in rows {
+            new += u64::from(copied::take(fold, id, author, row)?);
+        }
+        Ok::<u64, EngineError>(new)
+    });
+    let mut new = 0;
+    if let Some((taken, facts)) = taken {
+        new = taken?;
+        turn.facts(facts);
+    }
+    if let Some(state) = conversations.chats.get_mut(&chat) {
+        note_delivered(state, dir, part);
+    }
+    conversations.chats.write_draft(turn, chat)?;
     Ok(new)
 }
 
@@ -146,7 +177,7 @@ impl Conversations {
         &mut self,
         turn: &Turn<'_>,
         dir: Directory<'_>,
-        (chat, with): (ChatId, AccountId),
+        (chat, with): (ChatId, Option<AccountId>),
         author: &HistoryAuthor,
         row: &HistoryRow,
     ) -> Result<Option<Copied>, EngineError> {
@@ -161,7 +192,12 @@ impl Conversations {
         let stored = copied::from_wire(row);
         let kind = events::summary(&stored);
         let by_tag = id.device == tag || matches!(kind, Some(Summary::Call(_)));
-        if (!own && account != with) || is_here || kind.is_none() || !by_tag {
+        // Of a group anybody may have been a member; lines about devices and calls there are none.
+        let is_of_chat = match with {
+            Some(with) => (own || account == with) && kind.is_some(),
+            None => matches!(kind, Some(Summary::Message(_))),
+        };
+        if !is_of_chat || is_here || !by_tag {
             return Ok(None);
         }
         let label = author.label.as_ref();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
-    DeviceLabel, EventId,
+    Clock, DeviceLabel, EventId,
     history::{DeliveredMark, HistoryAuthor, HistoryPage, HistoryPart, HistoryRequest},
     limits::MAX_HISTORY_ROWS,
 };
@@ -60,6 +60,23 @@ impl<'a> Source<'a> {
         Ok(making.page)
     }
 
+    /// A page of what was written in a group since a clock, before a place.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn group_page(
+        &'a self,
+        chat: ChatId,
+        (since, before): (Clock, &[u8]),
+        budget: usize,
+    ) -> Result<HistoryPage, StoreError> {
+        let read = self.store.read()?;
+        let page = HistoryPage::default();
+        let mut making = Making { source: self, page, authors: BTreeMap::new(), rows: 0, bytes: 0, budget };
+        making.walk_group(&read, chat, (since, before))?;
+        Ok(making.page)
+    }
+
     /// The conversation of a key, with the account that it is with, if it is one that is copied.
     fn conversation(&self, chat: ChatId) -> Option<(&'a ChatState, AccountId)> {
         let with = self.conversations.chats.direct_account(chat)?;
@@ -84,6 +101,37 @@ impl Making<'_> {
         read.visit(TIMELINE, (Bound::Unbounded, end), true, &mut |key, sealed| {
             let row = || read.decode(TIMELINE, key, sealed).map(Some);
             if self.page.walked >= MAX_HISTORY_WALK || !self.add(read, key, row)? {
+                is_last_page = false;
+                return Ok(false);
+            }
+            self.page.walked += 1;
+            last = key.to_vec();
+            Ok(true)
+        })?;
+        if !is_last_page {
+            self.page.next = last.into();
+        }
+        Ok(())
+    }
+
+    /// What stands before a place of a group, from its newest message to those of a clock.
+    fn walk_group(&mut self, read: &Read<'_>, chat: ChatId, (since, before): (Clock, &[u8])) -> Result<(), StoreError> {
+        let Some(state) = self.source.conversations.chats.get(&chat) else { return Ok(()) };
+        let start = Bound::Included(events::key(chat, events::first_with(since)));
+        let end = match before {
+            before if before.starts_with(&chat.0) => Bound::Excluded(before.to_vec()),
+            _ => Bound::Included(events::key(chat, events::last_with(Clock(u64::MAX)))),
+        };
+        if let (Bound::Included(start), Bound::Excluded(end)) = (&start, &end)
+            && start >= end
+        {
+            return Ok(());
+        }
+        let (mut last, mut is_last_page) = (Vec::new(), true);
+        read.visit(TIMELINE, (start, end), true, &mut |key, sealed| {
+            let row = || read.decode(TIMELINE, key, sealed).map(Some);
+            let Some((_, id)) = place_of(key) else { return Ok(true) };
+            if self.page.walked >= MAX_HISTORY_WALK || !self.add_to(read, (state, None), id, row)? {
                 is_last_page = false;
                 return Ok(false);
             }
@@ -135,6 +183,17 @@ impl Making<'_> {
     ) -> Result<bool, StoreError> {
         let Some((chat, id)) = place_of(key) else { return Ok(true) };
         let Some((state, with)) = self.source.conversation(chat) else { return Ok(true) };
+        self.add_to(read, (state, Some(with)), id, row)
+    }
+
+    /// The same of a conversation with an account, or of a group.
+    fn add_to(
+        &mut self,
+        read: &Read<'_>,
+        (state, with): (&ChatState, Option<AccountId>),
+        id: EventId,
+        row: impl FnOnce() -> Result<Option<EventRow>, StoreError>,
+    ) -> Result<bool, StoreError> {
         let Some(row) = row()? else { return Ok(true) };
         if Via::from_stored(row.via) == Via::Gossip {
             // Whether it counts the log says, to each device.
@@ -155,7 +214,8 @@ impl Making<'_> {
         let Some(author) = self.author(read, author)? else { return Ok(true) };
         row.author = author;
         (self.rows, self.bytes) = (self.rows + 1, self.bytes + length);
-        let same = self.page.parts.last().is_some_and(|part| part.with == with.as_bytes()[..]);
+        let with = with.map(|with| Bytes::copy_from_slice(with.as_bytes())).unwrap_or_default();
+        let same = self.page.parts.last().is_some_and(|part| part.with == with);
         if !same {
             let part = self.source.part(state, with);
             self.bytes += part.encoded_len();
@@ -185,14 +245,14 @@ impl Making<'_> {
 
 impl Source<'_> {
     /// A part of a conversation, without messages: how far they were read and delivered.
-    fn part(&self, state: &ChatState, with: AccountId) -> HistoryPart {
+    fn part(&self, state: &ChatState, with: Bytes) -> HistoryPart {
         let progress = state.roster.progress();
         let mark = |device: DeviceId, upto| DeliveredMark { device: Bytes::copy_from_slice(device.as_bytes()), upto };
         let this = mark(self.dir.account.device(), progress.delivered);
         let others = state.roster.devices().filter(|row| row.delivered > 0);
         let others = others.filter_map(|row| Some(mark(DeviceId::from_bytes(&row.device).ok()?, row.delivered)));
         HistoryPart {
-            with: Bytes::copy_from_slice(with.as_bytes()),
+            with,
             read: state.row.read,
             read_by_them: progress.read,
             delivered: std::iter::once(this).chain(others).collect(),

@@ -313,6 +313,32 @@ pub struct HistoryCopyRow {
     pub expected_from: Vec<u8>,
 }
 
+/// What this device lacks of a group that another one of its account was in before. `META/history_group/` and the conversation.
+#[derive(Clone, PartialEq, Message)]
+pub struct GroupHistoryRow {
+    /// The MLS group.
+    #[prost(bytes = "vec", tag = "1")]
+    pub group: Vec<u8>,
+    /// The first epoch that this device is in.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// What is stamped earlier is not wanted.
+    #[prost(fixed64, tag = "3")]
+    pub since: u64,
+    /// The devices that were there before, and have not given all that they have.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub sources: Vec<Vec<u8>>,
+    /// The one of them that has given pages …
+    #[prost(bytes = "vec", tag = "5")]
+    pub from: Vec<u8>,
+    /// … and where the next one begins, as it has named it.
+    #[prost(bytes = "vec", tag = "6")]
+    pub before: Vec<u8>,
+    /// When it was first wanted, milliseconds since 1970.
+    #[prost(uint64, tag = "7")]
+    pub at_ms: u64,
+}
+
 /// Devices of the account that may copy the history of this one. `META/history_grants`.
 #[derive(Clone, PartialEq, Message)]
 pub struct HistoryGrantsRow {
