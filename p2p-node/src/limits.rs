@@ -468,6 +468,10 @@ pub const HANDED_AGAIN_MS: u64 = 10_000;
 pub const MAX_HANDED_TRIES: u32 = 8;
 /// Devices that have come and wait for the history in one group.
 pub const MAX_NEWCOMERS: usize = 512;
+/// Who was refused may ask again after this time: a day, so that nobody is asked again and again …
+pub const JOIN_AGAIN_MS: u64 = 86_400_000;
+/// … or so much earlier, by the clock of who has refused: no two clocks agree.
+pub const JOIN_AGAIN_EARLIER_MS: u64 = 600_000;
 /// Reports of messages that a moderator's device keeps of one group, the newest …
 pub const MAX_REPORTS: usize = 256;
 /// … and of one member, the oldest, so that it does not take the place of others.

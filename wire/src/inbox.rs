@@ -201,7 +201,8 @@ pub struct GroupOffer {
     /// What it is called.
     #[prost(string, tag = "5")]
     pub name: String,
-    /// To another device of the sender's own account: 1 the account is in it, 2 it has declined to be. 0 to others.
+    /// To another device of the sender's own account: 1 the account is in it, 2 it has declined to be. 0 to others; 3 to whoever has asked to be let
+    /// in, and is not: then there is neither a secret nor a home.
     #[prost(uint32, tag = "6")]
     pub answer: u32,
 }

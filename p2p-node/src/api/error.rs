@@ -97,10 +97,13 @@ pub enum GroupRefusal {
     /// Somebody has changed the same later than it was wanted here.
     #[error("somebody has changed the same later")]
     Overtaken,
+    /// Our request to be let in was refused.
+    #[error("the request to be let in was refused")]
+    RequestRefused,
 }
 
 impl GroupRefusal {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::NotAMember,
         Self::Role,
         Self::LastOwner,
@@ -120,6 +123,7 @@ impl GroupRefusal {
         Self::NotACommunity,
         Self::NoModerator,
         Self::Overtaken,
+        Self::RequestRefused,
     ];
 
     /// A word for programs, which stays the same; it is also what is stored.
@@ -144,6 +148,7 @@ impl GroupRefusal {
             Self::NotACommunity => "not_a_community",
             Self::NoModerator => "no_moderator",
             Self::Overtaken => "overtaken",
+            Self::RequestRefused => "request_refused",
         }
     }
 
@@ -397,6 +402,11 @@ pub enum NotAllowed {
     Group(GroupRefusal),
     /// The group is of an older version until the programs of these devices are updated.
     OldPrograms(Vec<OldProgram>),
+    /// A request to be let into a group was refused, and cannot be repeated yet.
+    JoinRefused {
+        /// When it can, in so many milliseconds.
+        retry_after_ms: u64,
+    },
     /// The device is no longer one of its account.
     Superseded,
     /// The profile is an older copy of a device that went on: its numbers and keys were used already.

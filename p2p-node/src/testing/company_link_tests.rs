@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use starling_keys::{AccountKey, DeviceChain, DeviceKey, GroupLink, chain::Joining as JoiningDevice};
-use starling_wire::{JOIN_REQUEST_DOMAIN, JoinLink, JoinRequest, LogVerb, rendezvous::LogRequest};
+use starling_wire::{JOIN_REQUEST_DOMAIN, JoinLink, JoinRequest, LogVerb, inbox::GroupOffer, rendezvous::LogRequest};
 use tokio::sync::oneshot;
 
 use super::world::{Who, World};
@@ -14,7 +14,7 @@ use crate::{
     conversation::group::{GroupId, LogKeys},
     engine::GroupCommand,
     home::Pending,
-    limits::MAX_JOIN_REQUESTS,
+    limits::{JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
 };
 
 type Answer<T> = oneshot::Receiver<Result<T, NodeError>>;
@@ -80,6 +80,14 @@ impl World {
 
 fn ended<T>() -> Result<T, NodeError> {
     Err(NotAllowed::Group(GroupRefusal::LinkEnded).into())
+}
+
+/// After how many milliseconds somebody may ask again, as they were refused.
+fn refused_for(answer: Result<Joining, NodeError>) -> u64 {
+    match answer {
+        Err(NodeError::NotAllowed(NotAllowed::JoinRefused { retry_after_ms })) => retry_after_ms,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The request of an account that there is nothing else of.
@@ -202,15 +210,90 @@ fn where_somebody_has_to_approve_whoever_comes_asks_and_waits() {
     world.call(people[0], |reply| GroupCommand::Approve { chat, account: daves, reply }).unwrap();
     world.pass(120_000);
     assert_eq!(world.standing(dave, chat), Some(Standing::Member));
-    assert_eq!(world.standing(eve, chat), Some(Standing::Asked), "she is not told");
+    assert_eq!(world.standing(eve, chat), Some(Standing::Asked), "she may still be let in");
+    assert_eq!(world.refusals(eve), ["request_refused"]);
     assert!(world.requests_seen(people[0], chat).is_empty());
-    // Whoever was refused asks in vain.
-    assert_eq!(world.join_by(eve, &link), Ok(Joining::Asked(chat)));
+    // Whoever was refused asks in vain for a day.
+    assert!(refused_for(world.join_by(eve, &link)) > JOIN_AGAIN_MS / 2);
     world.pass(30_000);
     assert!(world.requests_seen(people[0], chat).is_empty());
     world.say_in(dave, chat, "thank you").unwrap();
     world.pass(10_000);
     assert_eq!(world.texts_in(people[2], chat), ["thank you"]);
+}
+
+#[test]
+fn who_was_refused_asks_again_after_a_day_and_can_be_let_in_before() {
+    let mut world = World::new(9);
+    let people = world.company(2);
+    let alice = people[0];
+    let chat = world.group_of(&people);
+    let link = world.link_into(alice, chat, NewJoinLink { approve: true, ..NewJoinLink::default() });
+    let (dave, eve) = (world.person("dave"), world.person("eve"));
+    world.pass(5_000);
+    for who in [dave, eve] {
+        world.join_by(who, &link).unwrap();
+        world.pass(30_000);
+        let account = world.of(who).account;
+        world.call(alice, |reply| GroupCommand::Refuse { chat, account, reply }).unwrap();
+        world.pass(30_000);
+        assert_eq!(world.refusals(who), ["request_refused"]);
+        assert!(refused_for(world.join_by(who, &link)) > 0);
+    }
+    let (daves, eves) = (world.of(dave).account, world.of(eve).account);
+    world.call(alice, |reply| GroupCommand::Approve { chat, account: daves, reply }).unwrap();
+    world.pass(120_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Member));
+    // Nobody runs meanwhile.
+    let all = [alice, people[1], dave, eve];
+    all.iter().for_each(|who| world.kill(*who));
+    world.pass(JOIN_AGAIN_MS);
+    all.iter().for_each(|who| world.start(*who));
+    world.pass(30_000);
+    assert_eq!(world.join_by(eve, &link), Ok(Joining::Asked(chat)));
+    world.pass(30_000);
+    let asking = world.requests_seen(alice, chat);
+    assert_eq!(asking.iter().map(|request| request.account).collect::<Vec<_>>(), [eves]);
+    world.call(alice, |reply| GroupCommand::Refuse { chat, account: eves, reply }).unwrap();
+    world.pass(30_000);
+    assert_eq!(world.refusals(eve).len(), 2);
+    assert!(refused_for(world.join_by(eve, &link)) > JOIN_AGAIN_MS / 2);
+}
+
+#[test]
+fn nobody_else_has_a_request_refused() {
+    let mut world = World::new(10);
+    let people = world.company(2);
+    let chat = world.group_of(&people);
+    let link = world.link_into(people[0], chat, NewJoinLink { approve: true, ..NewJoinLink::default() });
+    let eve = world.person("eve");
+    world.pass(5_000);
+    // Whoever has not asked is told nothing, whatever somebody sends.
+    let refusal = GroupOffer {
+        conversation: chat.0.to_vec().into(),
+        group: world.group_id(people[0], chat).to_vec().into(),
+        answer: 3,
+        ..GroupOffer::default()
+    };
+    let from = world.of(people[1]).account;
+    let refuse = |world: &mut World| {
+        world.modified(eve, |engine, turn| {
+            let (conversations, mut cx) = engine.conversing();
+            let _ = conversations.on_offer(turn, &mut cx, from, &refusal).unwrap();
+        });
+    };
+    refuse(&mut world);
+    assert!(world.refusals(eve).is_empty() && world.standing(eve, chat).is_none());
+    // Whoever has the link may say so falsely: once, and it keeps nobody from being let in.
+    world.join_by(eve, &link).unwrap();
+    refuse(&mut world);
+    refuse(&mut world);
+    assert_eq!(world.refusals(eve), ["request_refused"]);
+    world.pass(30_000);
+    let account = world.of(eve).account;
+    world.call(people[0], |reply| GroupCommand::Approve { chat, account, reply }).unwrap();
+    world.pass(120_000);
+    assert_eq!(world.standing(eve, chat), Some(Standing::Member));
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl From<NodeError> for CliError {
             NodeError::Stopped => ("stopped", 1, ("stopped", "the node has stopped".to_owned())),
         };
         let retry_after_ms = match error {
-            NodeError::RateLimited { retry_after_ms } => Some(retry_after_ms),
+            NodeError::RateLimited { retry_after_ms }
+            | NodeError::NotAllowed(NotAllowed::JoinRefused { retry_after_ms }) => Some(retry_after_ms),
             _ => None,
         };
         let named = match &error {
@@ -274,6 +275,11 @@ fn refused(why: &NotAllowed) -> Text {
             let whose = old_programs(devices.iter().map(name));
             ("old_programs", format!("{whose} must be updated before this group can have that"))
         }
+        NotAllowed::JoinRefused { retry_after_ms } => {
+            let (why, minutes) = (GroupRefusal::RequestRefused, retry_after_ms / 60_000 + 1);
+            let wait = if minutes < 120 { format!("{minutes} min") } else { format!("{} h", minutes.div_ceil(60)) };
+            (why.code(), format!("{}; you can ask again in {wait}", refused_in_group(why)))
+        }
         NotAllowed::Outdated => (
             "outdated_copy",
             "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
@@ -390,6 +396,7 @@ pub fn refused_in_group(why: GroupRefusal) -> &'static str {
         GroupRefusal::NotACommunity => "this is no community",
         GroupRefusal::NoModerator => "nobody else moderates this group who could read that report",
         GroupRefusal::Overtaken => "somebody has changed that since: the newer change stays",
+        GroupRefusal::RequestRefused => "your request to be let into this group was refused",
     }
 }
 
@@ -432,5 +439,11 @@ mod tests {
         assert!(error.message.contains("bob"));
         let error = CliError::from(NodeError::RateLimited { retry_after_ms: 1_500 });
         assert_eq!((error.exit, error.retry_after_ms), (8, Some(1_500)));
+        for (retry_after_ms, wait) in [(59_000, "in 1 min"), (3_600_000, "in 61 min"), (86_000_000, "in 24 h")] {
+            let error = CliError::from(NodeError::NotAllowed(NotAllowed::JoinRefused { retry_after_ms }));
+            assert_eq!((error.exit, error.retry_after_ms), (6, Some(retry_after_ms)));
+            assert_eq!(error.reason.as_deref(), Some("request_refused"));
+            assert!(error.message.contains("was refused") && error.message.ends_with(wait), "{}", error.message);
+        }
     }
 }

@@ -19,14 +19,15 @@ use crate::{
     api::{
         Reply,
         error::{GroupRefusal, NodeError, NotAllowed, NotFound, Unreachable},
-        types::{ChatId, JoinPreview, Joining, Standing},
+        problem::ItemRefused,
+        types::{ChatId, DurableEventKind, JoinPreview, Joining, Standing},
     },
     conversation::{Conversations, context::Context, door::parts::ReadParts, group::GroupId},
     home::{JoinPending, LogPending, Pending},
-    limits::{DOOR_TIMEOUT_MS, MAX_DOOR_PAGES, MAX_LOOKS, RETRY_REFUSED_MS},
+    limits::{DOOR_TIMEOUT_MS, JOIN_AGAIN_MS, MAX_DOOR_PAGES, MAX_LOOKS, RETRY_REFUSED_MS},
     mls::policy::Denied,
     net::HomeId,
-    store::{OfferRow, StandingRow},
+    store::{EventLogRow, OfferRow, StandingRow},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -63,6 +64,16 @@ impl Wish {
             Self::Show(reply) => turn.reply(reply, Err(error)),
             Self::Join(reply) => turn.reply(reply, Err(error)),
         }
+    }
+}
+
+impl PolicyEntry {
+    /// After how many milliseconds we may ask again to be let in, where that was refused.
+    fn waits_to_ask(&self, now_ms: u64) -> Option<u64> {
+        let until = self.row.refused_ms.saturating_add(JOIN_AGAIN_MS);
+        let is_refused = self.standing() == StandingRow::Asked && self.row.refused_ms > 0;
+        // A clock that was set back makes nobody wait for longer.
+        (is_refused && until > now_ms).then(|| (until - now_ms).min(JOIN_AGAIN_MS))
     }
 }
 
@@ -264,6 +275,26 @@ impl Conversations {
         Ok(())
     }
 
+    /// Our request to be let into a group was refused. It stays where it is: whoever may invite can let us in all the same.
+    pub(super) fn on_join_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: &AccountId,
+        offer: &GroupOffer,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let chat = offer.conversation[..].try_into().map(ChatId).ok().filter(|_| self.awaits_offer(from, offer));
+        let now_ms = turn.agreed_ms();
+        let entry = chat.and_then(|chat| Some((chat, self.policies.of.get_mut(&chat)?)));
+        // Said twice it holds no longer than said once.
+        let asked =
+            entry.filter(|(_, entry)| entry.standing() == StandingRow::Asked && entry.waits_to_ask(now_ms).is_none());
+        let Some((chat, entry)) = asked else { return Ok(Err(ItemRefused::NoOffer)) };
+        (entry.row.refused_ms, entry.dirty) = (now_ms, true);
+        let (kind, text) = (DurableEventKind::GroupRefused.stored(), GroupRefusal::RequestRefused.code().to_owned());
+        turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), text, ..EventLogRow::default() })?;
+        Ok(Ok(()))
+    }
+
     /// Leaves a request in the box of a link.
     fn ask_to_join(
         &mut self,
@@ -273,6 +304,11 @@ impl Conversations {
         row: OfferRow,
         reply: Reply<Joining>,
     ) -> Result<(), EngineError> {
+        let known = self.policies.of.get(&ChatId(card.conversation));
+        if let Some(retry_after_ms) = known.and_then(|entry| entry.waits_to_ask(turn.agreed_ms())) {
+            turn.reply(reply, Err(NotAllowed::JoinRefused { retry_after_ms }.into()));
+            return Ok(());
+        }
         let key = link.secret.public();
         let chain = cx.dir.account.list().map(|chain| Bytes::copy_from_slice(chain.as_bytes()));
         let chain = chain.filter(|chain| chain.len() <= MAX_REQUEST_CHAIN);
@@ -302,7 +338,7 @@ impl Conversations {
             return Ok(());
         }
         let entry = self.policies.of.get_or_insert_with(ChatId(card.conversation), PolicyEntry::default);
-        entry.row.offer = Some(row);
+        (entry.row.offer, entry.row.refused_ms) = (Some(row), 0);
         entry.set_standing(StandingRow::Asked);
         entry.asks = Some(reply);
         Ok(())

@@ -20,25 +20,28 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
-/// What a device tells the other devices of its account of an invitation.
+/// What a device tells the other devices of its account of an invitation; or whoever has asked to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was accepted, or the group was made here: the others enter, too.
     Accepted,
     /// It was declined.
     Declined,
+    /// Whoever has asked is not let in.
+    Refused,
 }
 
 impl Answer {
-    const fn number(self) -> u32 {
+    pub(super) const fn number(self) -> u32 {
         match self {
             Self::Accepted => 1,
             Self::Declined => 2,
+            Self::Refused => 3,
         }
     }
 
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Accepted, Self::Declined].into_iter().find(|answer| answer.number() == number)
+        [Self::Accepted, Self::Declined, Self::Refused].into_iter().find(|answer| answer.number() == number)
     }
 }
 
@@ -86,6 +89,19 @@ fn offer_row(turn: &Turn<'_>, from: AccountId, offer: &GroupOffer) -> Option<(Ch
 impl PolicyEntry {
     fn is_offered_by(&self, account: &AccountId) -> bool {
         self.row.offer.as_ref().is_some_and(|offer| offer.by == account.as_bytes())
+    }
+}
+
+/// An offer as it is left in an inbox.
+pub(super) fn offer_item(dir: Directory<'_>, offer: GroupOffer) -> InboxBody {
+    let identity = &dir.account.identity;
+    InboxBody {
+        device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
+        device: Bytes::copy_from_slice(dir.account.device().as_bytes()),
+        name: identity.row.name.clone(),
+        bot: identity.row.bot,
+        offer: Some(offer),
+        ..InboxBody::default()
     }
 }
 
@@ -193,14 +209,7 @@ impl Conversations {
         let Some(list) = cx.dir.list_of(&account) else { return Ok(false) };
         let Some(home) = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first()) else { return Ok(false) };
         let identity = &cx.dir.account.identity;
-        let body = InboxBody {
-            device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
-            device: Bytes::copy_from_slice(cx.dir.account.device().as_bytes()),
-            name: identity.row.name.clone(),
-            bot: identity.row.bot,
-            offer: Some(offer.clone()),
-            ..InboxBody::default()
-        };
+        let body = offer_item(cx.dir, offer.clone());
         let sealing = Sealing { mls: cx.mls, key: &identity.device_key };
         let place = <[u8; 16]>::try_from(&offer.group[..]).unwrap_or_default();
         let address = home.to_string();
@@ -247,6 +256,9 @@ impl Conversations {
         from: AccountId,
         offer: &GroupOffer,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
+        if Answer::from_number(offer.answer) == Some(Answer::Refused) {
+            return self.on_join_refused(turn, &from, offer);
+        }
         let Some((chat, row)) = offer_row(turn, from, offer) else { return Ok(Err(ItemRefused::NoOffer)) };
         if from == cx.dir.account.id() {
             let may_follow = [StandingRow::Invited, StandingRow::Declined];

@@ -1,15 +1,19 @@
 //! Those who ask to be let into a group by a link that somebody has to approve. Their requests stand in a box of the link; the devices of those who
-//! may invite follow it. What is not signed by a device of the account that asks counts for nothing; each account asks once, and the oldest are kept.
+//! may invite follow it. What is not signed by a device of the account that asks counts for nothing; each account asks once, and the oldest are
+//! kept. Who is refused is told so, and may ask again after a day.
 
+use bytes::Bytes;
 use starling_keys::{AccountId, DeviceChain, DeviceId};
 use starling_wire::{
     Devices, JOIN_REQUEST_DOMAIN, JoinLink, JoinRequest, LogVerb, Policy,
+    inbox::GroupOffer,
     rendezvous::{LogRequest, Page},
 };
 
 use super::{
     IntentKind, IntentRow,
     cards::{LinkKey, box_keys, log_keys},
+    offers::{Answer, offer_item},
 };
 use crate::{
     api::{
@@ -17,8 +21,8 @@ use crate::{
         types::{ChatId, DurableEventKind, GroupRequest},
     },
     conversation::{Conversations, context::Context, group::GroupId},
-    home::{JoinPending, LogPending},
-    limits::MAX_JOIN_REQUESTS,
+    home::{JoinPending, LogPending, Recipient, Sealing},
+    limits::{JOIN_AGAIN_EARLIER_MS, JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
     store::{EventLogRow, JOIN_REQUESTS, JoinRequestRow, Reading, prefix},
     turn::{EngineError, EventFact, Turn},
 };
@@ -193,7 +197,7 @@ impl Conversations {
         Ok(result)
     }
 
-    /// Our user does not. They are not told.
+    /// Our user does not. They are told, and may ask again after a day; and our user may let them in until then.
     pub(super) fn refuse_request(
         &mut self,
         turn: &mut Turn<'_>,
@@ -208,9 +212,40 @@ impl Conversations {
         let Some(row) = turn.get::<JoinRequestRow>(JOIN_REQUESTS, &key)?.filter(|row| !row.refused) else {
             return Ok(Err(NotFound::JoinRequest.into()));
         };
-        turn.put(JOIN_REQUESTS, &key, &JoinRequestRow { refused: true, ..row })?;
+        self.tell_refused(turn, cx, (chat, account), &row)?;
+        turn.put(JOIN_REQUESTS, &key, &JoinRequestRow { refused: true, refused_ms: turn.agreed_ms(), ..row })?;
         self.look_into_boxes(chat);
         Ok(Ok(()))
+    }
+
+    /// Tells whoever has asked that they are not let in.
+    fn tell_refused(
+        &self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, account): (ChatId, AccountId),
+        row: &JoinRequestRow,
+    ) -> Result<(), EngineError> {
+        let chain = DeviceChain::from_bytes(&row.chain).ok();
+        let Some((chain, group)) = chain.zip(self.active_group(cx.dir, chat)) else { return Ok(()) };
+        let Some(home) = cx.homes.best_of(&chain.homes).map(ToString::to_string) else { return Ok(()) };
+        // There is no secret: a program that does not know this answer takes it for no offer.
+        let offer = GroupOffer {
+            conversation: Bytes::copy_from_slice(&chat.0),
+            group: Bytes::copy_from_slice(&group),
+            name: self.policies.name(&chat).unwrap_or_default().to_owned(),
+            answer: Answer::Refused.number(),
+            ..GroupOffer::default()
+        };
+        let body = offer_item(cx.dir, offer);
+        let sealing = Sealing { mls: cx.mls, key: &cx.dir.account.identity.device_key };
+        let mut place = [0; 16];
+        place.copy_from_slice(&blake3::keyed_hash(account.as_bytes(), &group).as_bytes()[..16]);
+        for device in &chain.devices {
+            let recipient = Recipient { account, device, home: &home };
+            cx.homes.leave_item(turn, &sealing, &recipient, place, &body)?;
+        }
+        Ok(())
     }
 
     /// There is room for more requests: what was left in the boxes is read.
@@ -261,14 +296,24 @@ impl Conversations {
     }
 }
 
+impl JoinRequestRow {
+    /// Whether a request that was signed at this time is another one than that which was refused: whoever has the link can repeat that.
+    fn is_over(&self, signed_ms: u64, now_ms: u64) -> bool {
+        let again_ms = self.refused_ms.max(self.at_ms).saturating_add(JOIN_AGAIN_MS - JOIN_AGAIN_EARLIER_MS);
+        self.refused && again_ms <= signed_ms.min(now_ms)
+    }
+}
+
 /// Keeps a request, and tells the user. Gives whether there was room for it.
 fn keep(turn: &mut Turn<'_>, chat: ChatId, link: &[u8; 16], request: &JoinRequest) -> Result<bool, EngineError> {
     let place = key(chat, &request.account);
-    if turn.get::<JoinRequestRow>(JOIN_REQUESTS, &place)?.is_some() {
+    let before = turn.get::<JoinRequestRow>(JOIN_REQUESTS, &place)?;
+    let now_ms = turn.agreed_ms();
+    if before.as_ref().is_some_and(|before| !before.is_over(request.at, now_ms)) {
         return Ok(true);
     }
     let known = rows(turn, chat)?;
-    if known.len() >= MAX_JOIN_REQUESTS {
+    if before.is_none() && known.len() >= MAX_JOIN_REQUESTS {
         // Those that were refused first may ask again.
         let oldest = known.iter().filter(|row| row.refused).min_by_key(|row| row.at_ms);
         let Some(oldest) = oldest else { return Ok(false) };
@@ -282,6 +327,7 @@ fn keep(turn: &mut Turn<'_>, chat: ChatId, link: &[u8; 16], request: &JoinReques
         at_ms: turn.wall(),
         link: link.to_vec(),
         refused: false,
+        refused_ms: 0,
     };
     turn.put(JOIN_REQUESTS, &place, &row)?;
     let (kind, account) = (DurableEventKind::GroupRequest.stored(), request.account.to_vec());
@@ -292,11 +338,23 @@ fn keep(turn: &mut Turn<'_>, chat: ChatId, link: &[u8; 16], request: &JoinReques
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use bytes::Bytes;
     use starling_keys::{DeviceKey, RecoveryPhrase, chain::Joining};
     use starling_wire::GroupKind;
 
     use super::*;
+
+    #[test]
+    fn who_was_refused_asks_again_with_another_request_and_not_before_a_day() {
+        let row = JoinRequestRow { at_ms: 1_000, refused: true, refused_ms: 5_000, ..JoinRequestRow::default() };
+        let again = row.refused_ms + JOIN_AGAIN_MS;
+        assert!(row.is_over(again, again));
+        assert!(!row.is_over(900, again), "it is the one that was refused");
+        assert!(!row.is_over(again, again / 2), "its clock is ahead");
+        assert!(!JoinRequestRow { refused: false, ..row.clone() }.is_over(again, again), "it waits");
+        // What an older version has refused counts from when it came.
+        let older = JoinRequestRow { refused_ms: 0, ..row };
+        assert!(older.is_over(again, again) && !older.is_over(900, again));
+    }
 
     #[test]
     fn what_no_device_of_the_account_has_signed_for_this_link_is_no_request() {

@@ -67,6 +67,9 @@ pub struct PolicyRow {
     /// What this device has taken of the history, if it may since it has come.
     #[prost(message, optional, tag = "25")]
     pub handed: Option<HandedRow>,
+    /// When we were told that our request to be let in was refused, milliseconds since 1970; 0 if we were not.
+    #[prost(uint64, tag = "26")]
+    pub refused_ms: u64,
 }
 
 /// A device that has come into a group, and is to be handed the history.
@@ -130,6 +133,9 @@ pub struct JoinRequestRow {
     /// Our user has refused it: it is not shown again.
     #[prost(bool, tag = "6")]
     pub refused: bool,
+    /// When our user has refused it, milliseconds since 1970; 0 if an older version did.
+    #[prost(uint64, tag = "7")]
+    pub refused_ms: u64,
 }
 
 /// A report of a message to those who moderate a group. By chat id, reporter and the message's id.
