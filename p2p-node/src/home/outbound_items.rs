@@ -172,13 +172,15 @@ impl Homes {
         }
     }
 
-    /// Our other devices write into a group as soon as they have joined it: first the contact is to be able to.
+    /// Our other devices write into a direct conversation as soon as they have joined its group: first the contact is to be able to.
     fn waits_for_contact(&self, me: AccountId, key: &[u8]) -> bool {
         let own = |p: &OutboundItem| p.row.account == me.as_bytes();
         let (Some(outbound_item), Some(place)) = (self.outbound_items.get(key), key.get(32..)) else {
             return false;
         };
-        own(outbound_item) && self.outbound_items.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
+        own(outbound_item)
+            && !outbound_item.row.is_offer
+            && self.outbound_items.iter().any(|(other, p)| other.get(32..) == Some(place) && !own(p))
     }
 
     /// Whether a group's log says nothing yet to somebody of another account than `me`, as the welcome into the group has not left.
@@ -222,6 +224,7 @@ impl Homes {
                 .map_or_else(|_| Vec::new(), |proof| InviteProof(proof).ticket().0.to_vec()),
             home: to.home.to_owned(),
             quiet: !body.beacons.is_empty(),
+            is_offer: body.offer.is_some(),
             ..OutboundItemRow::default()
         };
         let key = [&device.as_bytes()[..], &place].concat();

@@ -164,4 +164,7 @@ pub struct OutboundItemRow {
     /// That has it, and it may not be read yet.
     #[prost(bool, tag = "8")]
     pub delivered: bool,
+    /// It is a way into a group of any number of accounts: nobody waits for others there.
+    #[prost(bool, tag = "9")]
+    pub is_offer: bool,
 }
