@@ -33,6 +33,7 @@ mod group_tests;
 mod handed_tests;
 mod history_tests;
 mod imports_tests;
+mod invitation_tests;
 mod invite_tests;
 mod joining_tests;
 mod large_group_tests;

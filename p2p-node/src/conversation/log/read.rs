@@ -127,6 +127,9 @@ impl Conversations {
             Some(_) if is_current => {
                 (entry.read.caught_up, entry.append.behind) = (true, false);
                 entry.end_left();
+                if let Some(chat) = entry.chat() {
+                    self.forget_offer_again(chat);
+                }
             }
             _ => {}
         }

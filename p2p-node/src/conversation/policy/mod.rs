@@ -12,6 +12,7 @@ mod change;
 pub mod commands;
 mod community;
 mod history;
+mod invited_again;
 mod join;
 mod leave;
 mod links;

@@ -380,7 +380,8 @@ impl Conversations {
             let kind = if is_banned { DurableEventKind::GroupBanned } else { DurableEventKind::GroupRemoved };
             group_event(turn, kind, chat, own.as_bytes(), "")?;
         }
-        self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })
+        self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })?;
+        self.be_invited_again(turn, chat)
     }
 
     /// A device says that its account leaves a group.

@@ -9,14 +9,14 @@ use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         problem::ItemRefused,
-        types::{ChatId, ChatKind, DurableEventKind},
+        types::{ChatId, ChatKind},
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
     home::{Recipient, Sealing},
     limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
     roster::Roster,
-    store::{EventLogRow, InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
+    store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Turn},
 };
 
@@ -287,17 +287,7 @@ impl Conversations {
             }
             _ => {}
         }
-        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
-        let again = entry.standing() == StandingRow::Invited && entry.row.offer.is_some();
-        let text = row.name.clone();
-        entry.row.offer = Some(row);
-        entry.set_standing(StandingRow::Invited);
-        if !again {
-            let kind = DurableEventKind::GroupInvited.stored();
-            let account = from.as_bytes().to_vec();
-            turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, text, ..EventLogRow::default() })?;
-        }
-        Ok(Ok(()))
+        self.be_invited(turn, chat, row).map(Ok)
     }
 
     /// Our account is in a group, as its snapshot says.
@@ -379,35 +369,6 @@ impl Conversations {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Another way into the conversation of a group that we are in, or are about to enter: it counts from those who may let others in. Where we enter, it
-    /// may be the same group with another door; where the group that we had is given up, another takes its place.
-    fn on_other_way(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        (chat, from): (ChatId, AccountId),
-        row: OfferRow,
-    ) -> Result<Result<(), ItemRefused>, EngineError> {
-        let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
-        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
-        let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
-        let may = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin) || (enters && offered);
-        if !may {
-            return Ok(Err(ItemRefused::MayNotInvite));
-        }
-        let id = row.group_id();
-        let has_group = self.active_group(cx.dir, chat).is_some();
-        let is_known = id.and_then(|id| self.groups.get(&id)).is_some_and(|group| !group.row.dead);
-        if is_known || (has_group && !enters) {
-            return Ok(Ok(()));
-        }
-        if let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.row.offer = Some(row);
-            entry.dirty = true;
-        }
-        self.begin_to_enter(turn, cx, chat).map(Ok)
     }
 
     /// The user accepts an invitation.

@@ -70,6 +70,9 @@ pub struct PolicyRow {
     /// When we were told that our request to be let in was refused, milliseconds since 1970; 0 if we were not.
     #[prost(uint64, tag = "26")]
     pub refused_ms: u64,
+    /// An invitation that has come while we are a member, as far as the log was read: it counts if that says that we were removed.
+    #[prost(message, optional, tag = "24")]
+    pub offered_again: Option<OfferRow>,
 }
 
 /// A device that has come into a group, and is to be handed the history.

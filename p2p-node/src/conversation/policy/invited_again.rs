@@ -1,0 +1,83 @@
+//! Invitations that come while this device takes its account for a member: into another group of the conversation, by another door, or after a
+//! removal that it has not read yet.
+
+use starling_keys::AccountId;
+
+use super::{PolicyEntry, Role};
+use crate::{
+    api::{
+        problem::ItemRefused,
+        types::{ChatId, DurableEventKind},
+    },
+    conversation::{Conversations, context::Context},
+    store::{EventLogRow, OfferRow, StandingRow},
+    turn::{EngineError, Turn},
+};
+
+impl Conversations {
+    /// An invitation waits for our user.
+    pub(super) fn be_invited(&mut self, turn: &mut Turn<'_>, chat: ChatId, row: OfferRow) -> Result<(), EngineError> {
+        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
+        let again = entry.standing() == StandingRow::Invited && entry.row.offer.is_some();
+        let (text, account) = (row.name.clone(), row.by.clone());
+        entry.row.offer = Some(row);
+        entry.set_standing(StandingRow::Invited);
+        if !again {
+            let kind = DurableEventKind::GroupInvited.stored();
+            turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, text, ..EventLogRow::default() })?;
+        }
+        Ok(())
+    }
+
+    /// We were removed from a group, and somebody has invited us again before this device has read that.
+    pub(super) fn be_invited_again(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+        let entry = self.policies.of.get_mut(&chat);
+        let row = entry.and_then(|entry| {
+            entry.dirty |= entry.row.offered_again.is_some();
+            entry.row.offered_again.take()
+        });
+        row.map_or(Ok(()), |row| self.be_invited(turn, chat, row))
+    }
+
+    /// The log of a group was read to its end: who is a member then needs no invitation.
+    pub(in crate::conversation) fn forget_offer_again(&mut self, chat: ChatId) {
+        let is_kept = self.policies.of.get(&chat).is_some_and(|entry| entry.row.offered_again.is_some());
+        if is_kept && let Some(entry) = self.policies.of.get_mut(&chat) {
+            (entry.row.offered_again, entry.dirty) = (None, true);
+        }
+    }
+
+    /// Another way into the conversation of a group that we are in, or are about to enter: it counts from those who may let others in. Where we
+    /// enter, it may be the same group with another door; where the group that we had is given up, another takes its place.
+    pub(super) fn on_other_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, from): (ChatId, AccountId),
+        row: OfferRow,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(Ok(())) };
+        let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
+        if let Some(id) = known.filter(|_| entry.standing() == StandingRow::Member) {
+            // What the log says of us is not read yet, perhaps. It is, before this counts.
+            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+            self.read_log_again(turn, cx, id);
+            return Ok(Ok(()));
+        }
+        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
+        let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
+        let may = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin) || (enters && offered);
+        if !may {
+            return Ok(Err(ItemRefused::MayNotInvite));
+        }
+        let has_group = self.active_group(cx.dir, chat).is_some();
+        if known.is_some() || (has_group && !enters) {
+            return Ok(Ok(()));
+        }
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.offer = Some(row);
+            entry.dirty = true;
+        }
+        self.begin_to_enter(turn, cx, chat).map(Ok)
+    }
+}

@@ -1,0 +1,72 @@
+//! Invitations into groups that come to who was away, and to the other devices of who has accepted.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use super::world::World;
+use crate::api::types::{DurableEventKind, Standing};
+
+#[test]
+fn who_was_removed_and_invited_again_while_away_is_invited_on_return() {
+    for seed in 1..=8 {
+        let mut world = World::new(seed);
+        let people = world.company(3);
+        let (alice, bob) = (people[0], people[1]);
+        let chat = world.group_of(&people);
+        world.kill(bob);
+        world.wish_out(alice, chat, bob).unwrap();
+        world.pass(10_000);
+        world.wish_in(alice, chat, &[bob]).unwrap();
+        world.pass(10_000);
+        // The log, which says that he was removed, and the inbox with the invitation are read in any order.
+        world.start(bob);
+        world.pass(2_000);
+        assert_eq!(world.standing(bob, chat), Some(Standing::Invited), "seed {seed}");
+        let events = world.durable_events(bob).into_iter().map(|event| event.kind);
+        let of_group = [DurableEventKind::GroupRemoved, DurableEventKind::GroupInvited];
+        let told: Vec<DurableEventKind> = events.filter(|kind| of_group.contains(kind)).collect();
+        assert!(told.ends_with(&of_group), "seed {seed}: {told:?}");
+        world.accept(bob, chat).unwrap();
+        world.pass(10_000);
+        world.say_in(alice, chat, "again").unwrap();
+        world.pass(5_000);
+        assert_eq!(world.texts_in(bob, chat), ["again"], "seed {seed}");
+    }
+}
+
+#[test]
+fn an_invitation_that_a_member_does_not_need_is_not_kept_for_later() {
+    let mut world = World::new(20);
+    let people = world.company(2);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    // Her program sends it all the same.
+    let (account, mut offer) = (world.of(alice).account, None);
+    world.begin_modified(alice, |engine, _| offer = engine.conversations.ways_into_groups(engine.directory()).pop());
+    let offer = offer.unwrap();
+    world.modified(bob, |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        conversations.on_offer(turn, &mut cx, account, &offer).unwrap().unwrap();
+    });
+    world.pass(5_000);
+    world.wish_out(alice, chat, bob).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Removed));
+}
+
+#[test]
+fn our_other_devices_enter_a_group_while_the_home_of_somebody_who_is_invited_is_away() {
+    let mut world = World::new(30);
+    let other = world.add_server();
+    let homes: [&[usize]; 2] = [&[0], &[other]];
+    let people = world.company_at(homes.into_iter());
+    let laptop = world.linked(people[0]);
+    world.pass(60_000);
+    world.kill(people[1]);
+    world.kill_server(other);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(20_000);
+    assert_eq!(world.standing(laptop, chat), Some(Standing::Member));
+    world.revive_server(other);
+    world.start(people[1]);
+    world.pass(60_000);
+    assert_eq!(world.standing(people[1], chat), Some(Standing::Invited));
+}
