@@ -420,6 +420,22 @@ pub const GOSSIP_AGAIN_MS: u64 = 10_000;
 pub const MAX_GOSSIP_AGAIN: usize = 64;
 /// … and once more after so long: within two minutes gossipsub passes nothing on that it has seen.
 pub const GOSSIP_REPEAT_MS: u64 = 130_000;
+/// Events of a member's device that are not in a log which was read to its end are asked for after this time: those before which others stand …
+pub const ASK_FOR_MISSING_MS: u64 = 60_000;
+/// … again after this time, doubled each time …
+pub const ASK_FOR_MISSING_AGAIN_MS: u64 = 600_000;
+/// … and so often in all. What nobody has any more stays missing.
+pub const MAX_ASKS_FOR_MISSING: u32 = 6;
+/// Each device is answered at most once in this time …
+pub const ANSWER_MISSING_EVERY_MS: u64 = 300_000;
+/// … in a group, and all of them together so often: what they ask for goes into the log for everybody.
+pub const MAX_MISSING_ANSWERS: usize = 16;
+/// Messages of others that a device keeps of a group's epoch to bring them into the log again: the newest …
+pub const MAX_RECENT_MESSAGES: usize = 512;
+/// … their bytes …
+pub const MAX_RECENT_BYTES: usize = 1024 * 1024;
+/// … and those of all groups.
+pub const MAX_ALL_RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// Members of groups that are no contacts, and of whom something is known.
 pub const MAX_ACQUAINTANCES: usize = 4_096;
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.

@@ -38,9 +38,9 @@ pub use door::{Door, DoorError};
 pub use event::call::{Call, CallEnd, CallId, CallSignal, Recording, SasCommitment, SasNonce};
 pub use event::{
     AuditPart, Batch, Body, ChannelWay, Clock, Cut, CutMessage, Delete, Delivered, Devices, Edit, Event, EventError,
-    EventId, HandedHistory, KnownChain, MAX_AUDIT_PART, MAX_CHAINS, MAX_HANDED_DEVICES, MAX_HANDED_PART,
-    MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Profile, Reaction, Receipt, RemovedDeviceUse, Report,
-    ReportContent, SealedKey, Text, Ways,
+    EventId, HandedHistory, KnownChain, MAX_AUDIT_PART, MAX_CHAINS, MAX_HANDED_DEVICES, MAX_HANDED_PART, MAX_MISSING,
+    MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, MissingEvents, Profile, Reaction, Receipt,
+    RemovedDeviceUse, Report, ReportContent, SealedKey, Text, Ways,
 };
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use gossip::{EnvelopeError, GossipKey, TopicId, envelope_id};

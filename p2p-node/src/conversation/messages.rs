@@ -211,7 +211,7 @@ impl Chats {
 
     fn send_read(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId, read: Clock) {
         let chains = self.known_chains(cx.dir, chat);
-        self.announce(turn, cx, chat, Body::Receipt(Receipt { delivered: Vec::new(), read, chains }));
+        self.announce(turn, cx, chat, Body::Receipt(Receipt { read, chains, ..Receipt::default() }));
     }
 
     /// The device chains of a conversation's accounts that are known here, as receipts carry them.

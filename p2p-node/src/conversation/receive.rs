@@ -108,6 +108,9 @@ impl Conversations {
                 Ok(batch) => {
                     self.heard_in(chat, id, sender.device(), epoch);
                     let numbered = batch.events.iter().any(|e| e.id.sequence != 0);
+                    if numbered && via == Via::Log {
+                        self.keep_recent((chat, id, epoch), sender.device(), (&batch, message));
+                    }
                     self.on_batch(turn, cx, (chat, id), &sender, via, batch)?;
                     return Ok(if numbered { Taken::Events } else { Taken::Receipts });
                 }

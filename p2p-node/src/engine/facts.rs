@@ -242,6 +242,10 @@ impl Engine {
                 let (conversations, mut cx) = self.conversing();
                 conversations.acknowledged(turn, &mut cx, chat, device, (upto, clock))?;
             }
+            EventFact::Missing { chat, device, missing } => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.on_missing(turn, &mut cx, (chat, device), &missing)?;
+            }
             EventFact::Acknowledged { chat, device, upto } => {
                 self.delivery.acknowledged(turn, chat, device, upto);
                 let of_chat = |group: &_| self.conversations.groups.get(group).is_none_or(|g| g.chat() == Some(chat));

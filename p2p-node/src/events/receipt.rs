@@ -28,6 +28,10 @@ impl Kind for Receipt {
         }
         let (chat, from) = (fold.chat, at.origin.account);
         fold.facts.extend(self.chains.iter().map(|chain| EventFact::KnownChain { chat, from, chain: *chain }));
+        if !self.missing.is_empty() {
+            let (device, missing) = (at.origin.device, self.missing.clone());
+            fold.facts.push(EventFact::Missing { chat, device, missing });
+        }
         let this = fold.this;
         if let Some(Delivered { upto, clock, .. }) =
             self.delivered.iter().filter(|d| d.device == this).max_by_key(|d| d.upto).copied()

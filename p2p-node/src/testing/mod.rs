@@ -43,6 +43,7 @@ mod link_cost_tests;
 mod list_story_tests;
 mod log_room_tests;
 mod lost_home_tests;
+mod missing_tests;
 mod older_server_tests;
 mod permission_tests;
 mod promise_tests;

@@ -6,7 +6,7 @@
 use libp2p::Multiaddr;
 use starling_keys::{AccountId, DeviceChain, DeviceId, chain::Change};
 
-use starling_wire::{Call, Clock, Cut, EventId, KnownChain, RemovedDeviceUse};
+use starling_wire::{Call, Clock, Cut, EventId, KnownChain, MissingEvents, RemovedDeviceUse};
 
 use crate::{
     api::{
@@ -202,6 +202,15 @@ pub enum EventFact {
         upto: u64,
         /// The clock of that one; zero if it is not known.
         clock: Clock,
+    },
+    /// A device lacks events of a group, and has later ones.
+    Missing {
+        /// The conversation.
+        chat: ChatId,
+        /// The device.
+        device: DeviceId,
+        /// What it lacks.
+        missing: Vec<MissingEvents>,
     },
     /// A device has more of our events of a conversation than was known.
     Acknowledged {

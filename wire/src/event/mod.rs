@@ -38,7 +38,7 @@ pub use edit::Edit;
 pub use handed::{HandedHistory, MAX_HANDED_DEVICES, MAX_HANDED_PART};
 pub use profile::Profile;
 pub use reaction::Reaction;
-pub use receipt::{Delivered, KnownChain, MAX_CHAINS, Receipt};
+pub use receipt::{Delivered, KnownChain, MAX_CHAINS, MAX_MISSING, MissingEvents, Receipt};
 pub use removed_device_use::RemovedDeviceUse;
 pub use report::{MAX_REPORT_DEVICES, MAX_REPORT_REASON, MAX_REPORT_TEXT, Report, ReportContent};
 pub use sealed_key::SealedKey;
@@ -462,6 +462,7 @@ mod tests {
                 delivered: vec![Delivered { device: [1; 8], upto: 4, clock: Clock(9) }],
                 read: Clock(5),
                 chains: vec![KnownChain { account: [2; 32], length: 3, head: [4; 32] }],
+                missing: vec![MissingEvents { device: [5; 8], first: 7, last: 9 }],
             }),
         });
         let batch = Batch { events, floor: 3, before: Clock(2) };

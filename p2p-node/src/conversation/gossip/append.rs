@@ -85,7 +85,7 @@ impl Conversations {
     }
 
     /// The home of a conversation's group, if its log was read to its end and can be written to.
-    fn written_log(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
+    pub(super) fn written_log(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<HomeId> {
         let group = self.groups.get(&id)?;
         let may_write = group.row.log_opened || !group.row.ours;
         let is_read = may_write && group.read.caught_up && !group.append.behind;

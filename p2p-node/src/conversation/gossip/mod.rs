@@ -8,6 +8,8 @@
 mod activity;
 mod again;
 mod append;
+mod missing;
+mod recent;
 mod settle;
 mod take;
 mod vain;
@@ -47,6 +49,10 @@ pub struct Gossip {
     again: BTreeMap<ChatId, Again>,
     /// What came in vain.
     vain: BTreeMap<ChatId, Vain>,
+    /// What of the logs this device lacks, and who has asked for what it lacks.
+    missing: BTreeMap<ChatId, missing::Missing>,
+    /// What others have written lately, as it stood in the logs.
+    recent: recent::Recent,
     /// When something is to be done, in steady time.
     due: Schedule<ChatId>,
 }
@@ -195,6 +201,8 @@ impl Gossip {
     fn leave(&mut self, chat: &ChatId) {
         self.changed |= self.wanted.remove(chat).is_some();
         self.activity.remove(chat);
+        self.missing.remove(chat);
+        self.recent.forget(chat);
     }
 
     /// A group is in an epoch. The topic of the epoch before is kept for a time, unless somebody who was there is not any more.
@@ -328,8 +336,9 @@ impl Conversations {
             let again = self.pass_on_again(turn, cx, chat)?;
             let settles = self.settle_gossip(turn, chat)?;
             let appends = self.append_for_others(turn, cx, chat)?;
+            let asks = self.ask_for_missing(turn, cx, chat);
             let ends = self.gossip.wanted.get(&chat).and_then(|wanted| wanted.before.as_ref()).map(|(_, until)| *until);
-            let all = settles.into_iter().chain(appends).chain(again).chain(ends).chain(types);
+            let all = settles.into_iter().chain(appends).chain(asks).chain(again).chain(ends).chain(types);
             let due = all.filter(|due| *due > turn.now()).min();
             self.gossip.due.set(chat, due);
         }

@@ -19,8 +19,7 @@ use crate::{
 };
 
 impl Held {
-    fn has_room(&self, sender: &Certificate, len: usize) -> bool {
-        let device = sender.device();
+    pub(super) fn has_room(&self, device: DeviceId, len: usize) -> bool {
         let of_device = self.entries.values().filter(|entry| entry.device == device).count();
         self.entries.len() < MAX_GOSSIP_ENTRIES
             && of_device < MAX_GOSSIP_OF_DEVICE
@@ -78,7 +77,7 @@ impl Conversations {
         };
         // Who is not in the group any more writes nothing, in whatever epoch.
         let is_in = group.entry.has_member(&sender.device());
-        let has_room = self.gossip.held.get(&chat).is_none_or(|held| held.has_room(&sender, sealed.len()));
+        let has_room = self.gossip.held.get(&chat).is_none_or(|held| held.has_room(sender.device(), sealed.len()));
         if written_in != epoch || !is_in || !has_room {
             return Ok(false);
         }
@@ -96,7 +95,7 @@ impl Conversations {
             return Ok(false);
         }
         let ids = self.show(turn, cx, (chat, id, epoch), &sender, &events)?;
-        self.keep_gossip(turn, (chat, short_hash(message)), topic, &sender, (sealed, ids))?;
+        self.keep_gossip(turn, (chat, short_hash(message)), topic, sender.device(), (sealed, ids))?;
         Ok(true)
     }
 
@@ -176,15 +175,14 @@ impl Conversations {
     }
 
     /// Keeps an entry until the log has it.
-    fn keep_gossip(
+    pub(super) fn keep_gossip(
         &mut self,
         turn: &Turn<'_>,
         (chat, hash): (ChatId, MessageHash),
         topic: TopicId,
-        sender: &Certificate,
+        device: DeviceId,
         (sealed, ids): (&Bytes, BTreeSet<EventId>),
     ) -> Result<(), EngineError> {
-        let device = sender.device();
         let row = GossipRow {
             topic: topic.0.to_vec(),
             entry: sealed.clone(),

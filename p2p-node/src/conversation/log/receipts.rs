@@ -60,7 +60,9 @@ impl Conversations {
             return Ok(());
         }
         state.receipt_due = None;
-        if !state.acknowledges() {
+        let acknowledges = state.acknowledges();
+        let missing = self.gossip.take_missing(&chat);
+        if !acknowledges && missing.is_empty() {
             return Ok(());
         }
         let Some(group) = self.active_group(cx.dir, chat) else {
@@ -77,7 +79,7 @@ impl Conversations {
         let told: Vec<(DeviceId, u64)> = state
             .roster
             .devices()
-            .filter(|row| row.told < row.received)
+            .filter(|row| acknowledges && row.told < row.received)
             .filter_map(known)
             .filter(|(device, _)| !cx.links.is_connected(device))
             .collect();
@@ -86,8 +88,11 @@ impl Conversations {
         let others = cx.dir.account.other_devices();
         let progress = state.roster.progress().delivered;
         let news = others.iter().any(|d| !cx.links.is_connected(&d.id)) && progress > state.row.delivered_logged;
-        if told.is_empty() && read <= state.row.read_logged && !news {
+        if told.is_empty() && read <= state.row.read_logged && !news && missing.is_empty() {
             return Ok(());
+        }
+        if !acknowledges {
+            return self.append_receipt(turn, cx, group, Receipt { missing, ..Receipt::default() }, Vec::new());
         }
         // Everything, as it replaces the receipt before it.
         let received = state.roster.devices().filter_map(|row| {
@@ -97,8 +102,14 @@ impl Conversations {
         let this = cx.dir.account.device().tag();
         let own = Delivered { device: this, upto: progress, clock: Clock(0) };
         let delivered = received.chain((!others.is_empty() && progress > 0).then_some(own)).collect();
-        let receipt = Receipt { delivered, read: Clock(read), chains: self.chats.known_chains(cx.dir, chat) };
+        let receipt = Receipt { delivered, read: Clock(read), chains: self.chats.known_chains(cx.dir, chat), missing };
         self.append_receipt(turn, cx, group, receipt, told)
+    }
+
+    /// A modified program asks for what it likes.
+    #[cfg(test)]
+    pub(crate) fn ask_falsely(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, receipt: Receipt) {
+        let _ = self.append_receipt(turn, cx, id, receipt, Vec::new());
     }
 
     pub(super) fn append_receipt(

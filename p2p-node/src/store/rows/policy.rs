@@ -71,7 +71,7 @@ pub struct PolicyRow {
     #[prost(uint64, tag = "26")]
     pub refused_ms: u64,
     /// An invitation that has come while we are a member, as far as the log was read: it counts if that says that we were removed.
-    #[prost(message, optional, tag = "24")]
+    #[prost(message, optional, tag = "27")]
     pub offered_again: Option<OfferRow>,
 }
 

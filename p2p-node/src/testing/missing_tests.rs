@@ -1,0 +1,112 @@
+//! Messages of a group that its log does not show to a member, who sees by their numbers that they are missing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use starling_wire::rendezvous::ResponseBody;
+
+use super::world::{Who, World};
+use crate::{
+    api::types::{ChatId, MessageId, Via},
+    limits::{APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
+};
+
+/// How far somebody has read the log of a group.
+fn cursor(world: &World, who: Who, chat: ChatId) -> u64 {
+    let engine = world.engine(who);
+    let id = engine.active_group(chat).unwrap();
+    engine.conversations.groups.get(&id).unwrap().current_log().unwrap().cursor
+}
+
+/// A message of one of these people that the server keeps from another for ever.
+fn kept_from(world: &mut World, people: &[Who], (from, to): (Who, Who), chat: ChatId, text: &str) {
+    // All that was written before has been read by somebody.
+    let lost = people.iter().map(|who| cursor(world, *who, chat)).max().unwrap() + 1;
+    world.lie = Some(Box::new(move |who, response| {
+        if let Some(ResponseBody::Page(page)) = &mut response.body
+            && who == to
+        {
+            page.entries.retain(|entry| entry.sequence != lost);
+        }
+    }));
+    world.say_in(from, chat, text).unwrap();
+    world.pass(2_000);
+    world.say_in(from, chat, "seen").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.texts_in(to, chat).last().unwrap(), "seen");
+    assert!(!world.texts_in(to, chat).contains(&text.to_owned()), "it was not the next entry of the log");
+}
+
+fn seen(world: &World, who: Who, chat: ChatId) -> Vec<(MessageId, String)> {
+    world.messages_in(who, chat).into_iter().map(|message| (message.id, message.text)).collect()
+}
+
+#[test]
+fn what_the_log_does_not_show_is_written_again_by_its_author() {
+    let mut world = World::new(1);
+    let people = world.company(3);
+    let (alice, carol) = (people[0], people[2]);
+    let chat = world.group_of(&people);
+    world.say_in(alice, chat, "before").unwrap();
+    world.pass(60_000);
+    kept_from(&mut world, &people, (alice, carol), chat, "lost");
+    world.pass(ASK_FOR_MISSING_MS + 20_000);
+    assert_eq!(world.texts_in(carol, chat), ["before", "lost", "seen"]);
+    for who in &people {
+        assert_eq!(seen(&world, *who, chat), seen(&world, alice, chat), "{who}");
+        assert!(world.messages_in(*who, chat).iter().all(|message| message.own || message.via == Via::Log));
+    }
+}
+
+#[test]
+fn what_the_log_does_not_show_any_member_who_has_it_appends_if_its_author_is_away() {
+    let mut world = World::new(2);
+    let people = world.company(4);
+    let (bob, carol) = (people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.say_in(bob, chat, "before").unwrap();
+    world.pass(60_000);
+    kept_from(&mut world, &people, (bob, carol), chat, "lost");
+    world.kill(bob);
+    world.pass(ASK_FOR_MISSING_MS + APPEND_FOR_OTHERS_MS + 60_000);
+    assert_eq!(world.texts_in(carol, chat), ["before", "lost", "seen"]);
+    world.start(bob);
+    world.pass(60_000);
+    for who in &people {
+        assert_eq!(seen(&world, *who, chat), seen(&world, bob, chat), "{who}");
+        assert_eq!(world.engine(*who).conversations.gossip_kept(&chat), 0, "{who} keeps what the log has");
+    }
+    let message = world.messages_in(carol, chat).into_iter().find(|message| message.text == "lost").unwrap();
+    assert_eq!(message.author, world.of(bob).account);
+}
+
+#[test]
+fn who_asks_again_and_again_has_nothing_written_into_the_log_for_it() {
+    use starling_wire::{MissingEvents, Receipt};
+    let mut world = World::new(3);
+    let people = world.company(3);
+    let (alice, mallory) = (people[0], people[2]);
+    let chat = world.group_of(&people);
+    world.kill(people[1]);
+    for n in 0..20 {
+        world.say_in(alice, chat, &format!("{n}")).unwrap();
+    }
+    world.pass(60_000);
+    let device = world.of(alice).device.tag();
+    let asks = |world: &mut World, count: u64| -> u64 {
+        let before = cursor(world, alice, chat);
+        for _ in 0..count {
+            world.modified(mallory, |engine, turn| {
+                let missing = vec![MissingEvents { device, first: 1, last: u64::MAX }];
+                let receipt = Receipt { missing, ..Receipt::default() };
+                let (conversations, mut cx) = engine.conversing();
+                let id = conversations.active_group(cx.dir, chat).unwrap();
+                conversations.ask_falsely(turn, &mut cx, id, receipt);
+            });
+            world.pass(1_000);
+        }
+        cursor(world, alice, chat) - before
+    };
+    let once = asks(&mut world, 1);
+    assert!(once <= 40, "{once}");
+    assert!(asks(&mut world, 30) <= 2 * 30, "each is its own entry and what is said of it, and no more");
+    assert_eq!(world.texts_in(mallory, chat).len(), 20, "nothing is there twice");
+}
