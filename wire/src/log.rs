@@ -127,11 +127,14 @@ fn signed_bytes(label: &[u8], nonce: &[u8], address: &[u8; 32], payload: &[u8]) 
 #[error("wrong padding")]
 pub struct PaddingError;
 
-/// Pads to the next bucket (256 B, doubling up to 64 KiB, then multiples of 64 KiB), so that a stored size tells little.
+/// Pads to the next bucket, so that a stored size tells little: multiples of 256 B up to 1 KiB, then four for each doubling up to 64 KiB, then multiples
+/// of 64 KiB. Powers of two alone would hide some more, and add 40 % to what all members of a group read of a message; this adds 11 %.
 pub fn pad(mut bytes: Vec<u8>) -> Vec<u8> {
-    const STEP: usize = 64 * 1024;
+    const SMALLEST: usize = 256;
+    const LARGEST_STEP: usize = 64 * 1024;
     let len = bytes.len() + 1;
-    let bucket = if len <= STEP { len.next_power_of_two().max(256) } else { len.div_ceil(STEP) * STEP };
+    let step = if len <= LARGEST_STEP { (len.next_power_of_two() / 8).max(SMALLEST) } else { LARGEST_STEP };
+    let bucket = len.div_ceil(step) * step;
     bytes.push(0x80);
     bytes.resize(bucket, 0);
     bytes
@@ -159,6 +162,9 @@ mod tests {
             assert!(padded.len() >= 256 && padded.len().is_multiple_of(256));
         }
         assert_eq!(pad(vec![1; 10]).len(), pad(vec![1; 200]).len());
+        let sizes: std::collections::BTreeSet<usize> = (0..=65_535).map(|len| pad(vec![0; len]).len()).collect();
+        assert_eq!(sizes.into_iter().take(6).collect::<Vec<_>>(), [256, 512, 768, 1024, 1280, 1536]);
+        assert!((1_024..65_536).all(|len| pad(vec![0; len]).len() * 4 <= len * 5 + 4));
         assert_eq!(unpad(&[0; 8]), Err(PaddingError));
     }
 
