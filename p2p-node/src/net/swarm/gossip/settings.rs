@@ -19,6 +19,19 @@ const DUPLICATES: Duration = Duration::from_secs(120);
 const QUEUE: usize = 256;
 /// Messages in one frame.
 const MESSAGES: usize = 256;
+/// Neighbours on a topic to whom a message goes at once, and how few and how many there may be before some are taken in or let go. A message comes
+/// from nearly all of them: with gossipsub's own 6, 5 and 12 each member of a group of 16 could get it eleven times. So few are enough, as the log
+/// has everything, and what a neighbour keeps back others offer within a second.
+const NEIGHBOURS: usize = 3;
+const MIN_NEIGHBOURS: usize = 3;
+const MAX_NEIGHBOURS: usize = 5;
+/// Of the neighbours one at least is a peer that this device has connected to: not all are chosen by others.
+const OWN_NEIGHBOURS: usize = 1;
+/// Others to whom it is offered at each heartbeat; a quarter of them, if these are more.
+const OFFERED_TO: usize = 3;
+/// Of messages that are longer than this all neighbours are told at once that they are here. Of shorter ones that costs as much as it saves: most
+/// copies are on their way by then.
+const LARGE: usize = 8 * 1024;
 /// A neighbour that has brought one false envelope is not listened to for about so long, at rest for longer: honest ones bring none.
 const PENANCE: Duration = Duration::from_secs(600);
 
@@ -61,6 +74,12 @@ fn config() -> Result<Config, BuildError> {
         .duplicate_cache_time(DUPLICATES)
         .connection_handler_queue_len(QUEUE)
         .max_publish_messages(MESSAGES)
+        .mesh_n(NEIGHBOURS)
+        .mesh_n_low(MIN_NEIGHBOURS)
+        .mesh_n_high(MAX_NEIGHBOURS)
+        .mesh_outbound_min(OWN_NEIGHBOURS)
+        .gossip_lazy(OFFERED_TO)
+        .idontwant_message_size_threshold(LARGE)
         // To those of the mesh alone, also what is written here: the others hear of it within a second.
         .flood_publish(false);
     Ok(config.build()?)
@@ -124,6 +143,18 @@ mod tests {
         // Who delivers nothing at all is no worse than who has just come.
         assert!(topic.mesh_message_deliveries_weight == 0.0 && topic.mesh_failure_penalty_weight == 0.0);
     }
+
+    #[test]
+    fn a_message_comes_from_few_neighbours_and_is_refused_ahead_only_where_that_saves_something() {
+        let config = config().unwrap();
+        let neighbours = [config.mesh_n_low(), config.mesh_n(), config.mesh_n_high()];
+        assert_eq!(neighbours, [MIN_NEIGHBOURS, NEIGHBOURS, MAX_NEIGHBOURS]);
+        assert!(neighbours.is_sorted());
+        // gossipsub's own conditions, which it does not look at without settings for single topics.
+        assert!(config.mesh_outbound_min() < config.mesh_n_low() && 2 * config.mesh_outbound_min() <= config.mesh_n());
+        assert!(config.idontwant_message_size_threshold() < MAX_ENVELOPE);
+    }
+
     #[test]
     fn a_peer_has_so_many_topics_and_none_of_other_names() {
         let mut filter = subscriptions();
