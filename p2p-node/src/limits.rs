@@ -26,6 +26,13 @@ pub const RESEND_AFTER_MS: u64 = 20_000;
 pub const OUTBOX_LIFE_MS: u64 = 30 * 86_400_000;
 /// Wait before a receipt goes to the log: receipts of messages that come together travel together.
 pub const RECEIPT_DELAY_MS: u64 = 150;
+/// In a group they are spread over so long for each account, so that not all members append at the same time …
+pub const RECEIPT_SPREAD_MS: u64 = 50;
+/// … and a device says so only once in this time for each pair of accounts: all of them read what each of them says, and what that comes to in a
+/// second is the same whatever their number …
+pub const RECEIPT_PACE_MS: u64 = 40;
+/// … but nobody waits longer than this.
+pub const MAX_RECEIPT_PACE_MS: u64 = 10_000;
 /// Wait before another try after a rendezvous has refused for lack of room or rate.
 pub const RETRY_REFUSED_MS: u64 = 10_000;
 /// Ranges of events that came early, per device. Beyond that they are taken without a note, and a copy might be shown twice.

@@ -8,7 +8,6 @@ use crate::{
     api::types::{ChatId, DeliveryState},
     contacts::Directory,
     events::delivered_upto,
-    limits::RECEIPT_DELAY_MS,
     store::{DeviceRow, OUTBOX},
     turn::{EngineError, EventFact, Turn},
 };
@@ -149,10 +148,7 @@ impl Chats {
     /// Tells a conversation soon, through its log, what we have.
     pub(crate) fn schedule_receipt(&mut self, turn: &Turn<'_>, chat: ChatId) {
         if let Some(state) = self.states.get_mut(&chat) {
-            // The more there are, the more of what they write is acknowledged at once.
-            let others = if state.is_group() { state.roster.accounts().count() as u64 } else { 1 };
-            let due = turn.now() + RECEIPT_DELAY_MS * others;
-            state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+            state.schedule_receipt(turn.now());
         }
     }
 
@@ -176,10 +172,10 @@ impl Chats {
                     if let Some(row) = state.roster.known_mut(device) {
                         row.told = 0;
                     }
-                    state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+                    state.schedule_receipt(turn.now());
                 }
                 if dir.account.has_other(device) && state.row.delivered_logged < state.roster.progress().delivered {
-                    state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+                    state.schedule_receipt(turn.now());
                 }
             }
         }

@@ -100,8 +100,10 @@ pub struct ChatState {
     pub unreadable: BTreeMap<EventId, usize>,
     /// Messages that came by gossip and are not final.
     pub provisional: BTreeSet<EventId>,
-    /// When a receipt is to be sent.
+    /// When a receipt is to be sent, in steady time …
     pub receipt_due: Option<u64>,
+    /// … and when one was last appended to a log, in this run.
+    pub receipt_at: Option<u64>,
     pub presence_sent_ms: u64,
     /// What was ready by then goes to the log at once, although all others are connected.
     pub hastened_ms: u64,
@@ -249,6 +251,7 @@ impl ChatState {
             unreadable: BTreeMap::new(),
             provisional: BTreeSet::new(),
             receipt_due: None,
+            receipt_at: None,
             presence_sent_ms: 0,
             hastened_ms: 0,
             problem,

@@ -16,7 +16,7 @@ use crate::{
     contacts::{Directory, Person},
     conversation::{Chats, Conversations, context::Context, group::GroupId},
     events::At,
-    limits::{BATCH_BYTES, MAX_OUTBOX, RECEIPT_DELAY_MS},
+    limits::{BATCH_BYTES, MAX_OUTBOX},
     net::NetCommand,
     roster::Progress,
     store::ChatRow,
@@ -124,7 +124,8 @@ impl Conversations {
         Ok(Some((message, group.entry.epoch())))
     }
 
-    /// Receipts: on every direct stream of the conversation, and soon into the log for those without.
+    /// Receipts: on every direct stream of the conversation, and soon into the log for those without. In a group they go into the log alone, as
+    /// that has one copy for all: what is to be said is seen when they are due.
     fn send_unnumbered(
         &mut self,
         turn: &mut Turn<'_>,
@@ -133,23 +134,25 @@ impl Conversations {
         group: GroupId,
         events: Vec<Event>,
     ) -> Result<(), EngineError> {
-        let unnumbered = (events, Clock::default());
-        let Some((message, _)) = self.encrypt(turn, cx, chat, group, unnumbered)? else { return Ok(()) };
-        let all = self.send_unsequenced(turn, cx, chat, group, &message);
-        let due = turn.now() + RECEIPT_DELAY_MS;
+        let mut all = false;
+        if !self.chats.is_group_chat(chat) {
+            let unnumbered = (events, Clock::default());
+            let Some((message, _)) = self.encrypt(turn, cx, chat, group, unnumbered)? else { return Ok(()) };
+            all = self.send_unsequenced(turn, cx, chat, group, &message);
+        }
         if let Some(state) = self.chats.get_mut(&chat).filter(|c| c.row.read_logged < c.row.read_told) {
             if all {
                 state.row.read_logged = state.row.read_told;
                 state.dirty = true;
             } else {
-                state.receipt_due = Some(state.receipt_due.map_or(due, |d| d.min(due)));
+                state.schedule_receipt(turn.now());
             }
         }
         Ok(())
     }
 
-    /// A message without a number, to those who are connected. Gives whether these are all.
-    pub(crate) fn send_unsequenced(
+    /// A message without a number, to those members of a direct conversation who are connected. Gives whether these are all.
+    fn send_unsequenced(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
@@ -160,10 +163,6 @@ impl Conversations {
         let Some(entry) = self.groups.get(&group).filter(|_| !self.has_revoked_member(cx.dir, chat, group)) else {
             return false;
         };
-        if self.chats.is_group_chat(chat) {
-            // Its log has one copy for all.
-            return false;
-        }
         let me = cx.dir.account.device();
         let others: Vec<DeviceId> = entry.members.iter().map(|m| m.device).filter(|d| *d != me).collect();
         let mut all = true;

@@ -127,6 +127,11 @@ impl Roster {
         self.members.iter().map(|m| m.account)
     }
 
+    /// Our account.
+    pub fn own(&self) -> Option<AccountId> {
+        self.members.iter().find(|m| m.row.own).map(|m| m.account)
+    }
+
     /// The accounts other than ours.
     pub fn others(&self) -> impl Iterator<Item = AccountId> {
         self.members.iter().filter(|m| !m.row.own).map(|m| m.account)

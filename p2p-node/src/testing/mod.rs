@@ -47,6 +47,7 @@ mod missing_tests;
 mod older_server_tests;
 mod permission_tests;
 mod promise_tests;
+mod receipt_tests;
 mod reconnect_tests;
 mod removed_device_tests;
 mod replace_tests;

@@ -23,7 +23,6 @@ use crate::{
         },
     },
     home::Pending,
-    limits::RECEIPT_DELAY_MS,
     mls::{
         GroupValue, Judged, LiveGroup, Mls, came_by_link,
         policy::{admits, author_of_place},
@@ -428,7 +427,7 @@ impl Chats {
             }
         }
         (state.row.read_logged, state.row.delivered_logged) = (0, 0);
-        state.receipt_due = Some(turn.now() + RECEIPT_DELAY_MS);
+        state.schedule_receipt(turn.now());
         state.dirty = true;
     }
 }

@@ -1,23 +1,48 @@
-//! Receipts in logs: for those who are not connected.
+//! Receipts in logs: for those who are not connected. Each says all that its device has and its user has read, so that the newest one is enough. Of a
+//! group all members read what each of them says: so there a device says it at a pace that follows from their number, whatever is written.
 
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, Delivered, LogVerb, Receipt, rendezvous::LogRequest};
 
 use crate::{
     api::types::{Audience, ChatId},
     contacts::Directory,
-    conversation::{Chats, Conversations, context::Context, group::GroupId},
+    conversation::{ChatState, Chats, Conversations, context::Context, group::GroupId},
     home::{Appended, LogPending},
-    limits::RECEIPT_DELAY_MS,
+    limits::{MAX_RECEIPT_PACE_MS, RECEIPT_DELAY_MS, RECEIPT_PACE_MS, RECEIPT_SPREAD_MS},
     net::HomeId,
     turn::{EngineError, Turn},
 };
+
+/// When a receipt goes to a group's log, in steady time. `place`, of 256, is that of its author among so many accounts, and `last` is when it has
+/// appended the one before.
+fn due_in_group(now: u64, accounts: u64, place: u8, last: Option<u64>) -> u64 {
+    let spread = RECEIPT_SPREAD_MS * accounts * u64::from(place) / 256;
+    let pace = (RECEIPT_PACE_MS * accounts * accounts).min(MAX_RECEIPT_PACE_MS);
+    (now + RECEIPT_DELAY_MS + spread).max(last.map_or(0, |last| last + pace))
+}
+
+impl ChatState {
+    /// What we have is told soon, through the log, with all that comes until then.
+    pub(in crate::conversation) fn schedule_receipt(&mut self, now: u64) {
+        if !self.acknowledges() {
+            return;
+        }
+        let due = if self.is_group() {
+            let place = |own: AccountId| blake3::keyed_hash(own.as_bytes(), &self.id.0).as_bytes()[0];
+            let (accounts, place) = (self.roster.accounts().count() as u64, self.roster.own().map_or(0, place));
+            due_in_group(now, accounts, place, self.receipt_at)
+        } else {
+            now + RECEIPT_DELAY_MS
+        };
+        self.receipt_due = Some(self.receipt_due.map_or(due, |known| known.min(due)));
+    }
+}
 
 impl Conversations {
     /// What could not be told while a home was not up.
     pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, home: HomeId) {
         let has_others = !dir.account.other_devices().is_empty();
-        let due = turn.now() + RECEIPT_DELAY_MS;
         for group in self.groups.groups_at(home) {
             let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
             if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
@@ -25,7 +50,7 @@ impl Conversations {
                     || state.row.read_logged < state.row.read_told
                     || has_others && state.row.delivered_logged < state.roster.progress().delivered)
             {
-                state.receipt_due = Some(due);
+                state.schedule_receipt(turn.now());
             }
         }
     }
@@ -147,8 +172,36 @@ impl Conversations {
             receipt: true,
             ..LogRequest::default()
         };
+        let (chat, now) = (place.chat, turn.now());
         let appended = Appended { place, epoch, items: Vec::new(), told, read, delivered, replaced };
-        cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended));
+        if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
+            && let Some(state) = self.chats.get_mut(&chat)
+        {
+            state.receipt_at = Some(now);
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_members_of_a_group_say_in_a_second_is_bounded_whatever_their_number() {
+        for accounts in [2, 4, 16, 32] {
+            // Somebody writes all the time.
+            let (mut last, mut said) = (None, 0);
+            while last.is_none_or(|last| last < 600_000) {
+                (last, said) = (Some(due_in_group(last.unwrap_or(0), accounts, 128, last)), said + 1);
+            }
+            let read_a_second = said * accounts * accounts / 600;
+            assert!(read_a_second <= 110, "{read_a_second} by {accounts}");
+        }
+        // Where little is written the author soon knows who has it.
+        assert!((0..=255).all(|place| due_in_group(5, 16, place, None) < 1_000));
+        assert!((0..=255).all(|place| due_in_group(60_000, 32, place, Some(5)) < 62_000));
+        assert_eq!(due_in_group(1_000, 16, 0, Some(900)), 900 + MAX_RECEIPT_PACE_MS);
+        assert!(due_in_group(1_000, 4, 255, Some(900)) < 2_000);
     }
 }
