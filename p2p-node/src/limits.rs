@@ -304,8 +304,8 @@ pub const CALL_UNATTENDED_MS: u64 = 20_000;
 pub const CALL_ATTENDANTS: usize = 64;
 /// The longest time for which a held key opens the microphone; it is renewed while the key is held.
 pub const MAX_TALK_MS: u64 = 2_000;
-/// How long acknowledgements wait for something else to be written with them: far less than anybody sees, and longer than a bot takes to
-/// send its next message.
+/// How long acknowledgements, and what members of groups pass on, wait for something else to be written with them: far less than anybody sees, and
+/// longer than a bot takes to send its next message.
 pub const ACK_DELAY: std::time::Duration = std::time::Duration::from_millis(4);
 /// Addresses that are kept of one device: those of its interfaces, in both families and over both transports. Each is one that its user has us dial.
 pub const MAX_DEVICE_ADDRESSES: usize = 8;

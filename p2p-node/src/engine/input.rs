@@ -17,9 +17,16 @@ pub enum Input {
 }
 
 impl Input {
-    /// Whether nobody waits for it: acknowledgements, which are made known again after a crash.
+    /// Whether it can wait a moment, so that it shares the commit of something else: acknowledgements, which are made known again after a crash, and
+    /// what a member has passed on, which in most cases the log brings in that moment.
     pub fn can_wait(&self) -> bool {
-        matches!(self, Self::Net(NetEvent::Direct(_, frame)) if frame.entries.is_empty() && frame.signals.is_empty() && frame.history.is_empty())
+        match self {
+            Self::Net(NetEvent::Direct(_, frame)) => {
+                frame.entries.is_empty() && frame.signals.is_empty() && frame.history.is_empty()
+            }
+            Self::Net(NetEvent::Gossip { .. }) => true,
+            _ => false,
+        }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     history::History,
     home::Homes,
     mls::Mls,
+    net::NetEvent,
     presence::Presence,
     store::Store,
     turn::{Counters, Effect, EngineError, Now, Source, Turn},
@@ -119,15 +120,13 @@ impl Engine {
         Ok(effects)
     }
 
-    pub(crate) fn handle(
-        &mut self,
-        turn: &mut Turn<'_>,
-        inputs: impl IntoIterator<Item = Input>,
-    ) -> Result<(), EngineError> {
-        self.make_direct_chats(turn);
-        let mut stops = false;
+    /// Takes all inputs of a turn. Gives whether it is the last one.
+    fn take(&mut self, turn: &mut Turn<'_>, inputs: impl IntoIterator<Item = Input>) -> Result<bool, EngineError> {
+        let (mut stops, mut passed_on) = (false, Vec::new());
         for input in inputs {
             match input {
+                // If the log brings the same in this turn it is final at once, and decrypted and written once.
+                Input::Net(event @ NetEvent::Gossip { .. }) => passed_on.push(event),
                 Input::Command(command) => self.on_command(turn, command)?,
                 Input::Net(event) => self.on_net(turn, event)?,
                 Input::Call(input) => self.with_calls(turn, |calls, host| calls.on_media(host, input))?,
@@ -140,6 +139,20 @@ impl Engine {
             }
             self.route_facts(turn)?;
         }
+        for event in passed_on {
+            self.on_net(turn, event)?;
+            self.route_facts(turn)?;
+        }
+        Ok(stops)
+    }
+
+    pub(crate) fn handle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        inputs: impl IntoIterator<Item = Input>,
+    ) -> Result<(), EngineError> {
+        self.make_direct_chats(turn);
+        let stops = self.take(turn, inputs)?;
         self.on_time(turn)?;
         self.route_facts(turn)?;
         self.make_direct_chats(turn);

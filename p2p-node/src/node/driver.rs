@@ -158,7 +158,8 @@ pub fn drive(
         if received == Some(0) {
             return Ok(());
         }
-        // What only says how far others have come waits a moment for something that has to be written anyway, and shares its commit.
+        // What only says how far others have come, and what a member has passed on, wait a moment for something that has to be written anyway, and
+        // share its commit.
         let until = Instant::now() + ACK_DELAY;
         while !inputs.is_empty() && inputs.len() < TURN_INPUTS && inputs.iter().all(Input::can_wait) {
             let rest = until.saturating_duration_since(Instant::now());
