@@ -15,6 +15,7 @@ use crate::{
     },
     contacts::{Directory, Person},
     roster::Roster,
+    store::StandingRow,
     turn::Turn,
 };
 
@@ -187,13 +188,20 @@ impl Conversations {
             archived: c.row.archived,
             read: Clock(c.row.read),
             queued: c.queued_messages(),
-            problem: self.problem_of(c),
+            problem: self.problem_of(dir, c),
             cipher: "MLS, ML-KEM-768 + X25519, AES-128-GCM",
             draft: with.and_then(|with| synced.draft_elsewhere(&with, &dir.account.device())),
             folder: arranged.folder,
             place: arranged.place,
             folded: arranged.folded,
         }
+    }
+
+    /// Whether somebody who was removed where this device was keeps it from writing to a group.
+    pub(super) fn is_held(&self, dir: Directory<'_>, state: &ChatState) -> bool {
+        let active = || self.groups.get(&self.active_group(dir, state.id)?);
+        let is_member = self.policies.standing(&state.id) == Some(StandingRow::Member);
+        is_member && active().is_some_and(|group| self.policies.is_held(group))
     }
 }
 

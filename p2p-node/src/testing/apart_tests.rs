@@ -241,7 +241,7 @@ fn what_a_device_lacks_that_has_come_again_and_again_is_not_forgotten_by_a_resta
 }
 
 /// The server is honest from now on, and these are connected: whoever could not connect for long tries again when it starts.
-fn meet(world: &mut World, all: &[Who]) {
+pub(super) fn meet(world: &mut World, all: &[Who]) {
     world.liar.as_mut().unwrap().relent();
     world.direct = true;
     for who in all {
@@ -371,7 +371,7 @@ fn group_with(seed: u64, role: Role) -> (World, ChatId, [Who; 3]) {
     (world, chat, [alice, mallory, carol])
 }
 
-fn read_each_other(world: &mut World, chat: ChatId, all: &[Who]) {
+pub(super) fn read_each_other(world: &mut World, chat: ChatId, all: &[Who]) {
     for who in all {
         world.say_in(*who, chat, &format!("still here, {who}")).unwrap();
         world.pass(10_000);

@@ -38,6 +38,7 @@ mod invite_tests;
 mod joining_tests;
 mod large_group_tests;
 mod leaving_tests;
+mod left_alone_tests;
 mod liar;
 mod link_cost_tests;
 mod list_story_tests;

@@ -14,6 +14,7 @@ use starling_wire::rendezvous::RequestBody;
 
 use crate::{
     api::{problem::ChatProblem, types::TransientEvent},
+    contacts::Directory,
     conversation::{
         ChatState, Conversations,
         context::Context,
@@ -272,8 +273,8 @@ impl Conversations {
     }
 
     /// What keeps something that was written in a conversation here, if anything does.
-    pub(in crate::conversation) fn problem_of(&self, state: &ChatState) -> Option<ChatProblem> {
-        let barred = || self.policies.is_barred(&state.id).then_some(ChatProblem::RemovedMember);
+    pub(in crate::conversation) fn problem_of(&self, dir: Directory<'_>, state: &ChatState) -> Option<ChatProblem> {
+        let barred = || self.is_held(dir, state).then_some(ChatProblem::RemovedMember);
         let waits = || self.groups.groups_of(state).any(|(_, group)| group.room.waits && !group.row.dead);
         let too_new = || self.needs_update(state.id).then_some(ChatProblem::NeedsUpdate);
         state.problem.or_else(too_new).or_else(barred).or_else(|| waits().then_some(ChatProblem::LogFull))

@@ -59,6 +59,11 @@ impl PolicyEntry {
         self.row.gone = gone;
     }
 
+    /// Whether one of these accounts, which have devices in the group, was removed where this device was: nothing is written to it.
+    pub(super) fn is_held_by(&self, mut accounts: impl Iterator<Item = AccountId>) -> bool {
+        accounts.any(|account| self.row.barred.iter().any(|barred| barred[..] == account.as_bytes()[..]))
+    }
+
     /// Whom we knew as removed, and who is a member where we have come to, as the same member as before.
     fn not_removed(&self, there: &Policy) -> Vec<AccountId> {
         let is_there = |gone: &&GoneRow| {
@@ -165,7 +170,7 @@ impl Conversations {
     }
 
     /// This device was in a group at another place, and has come to where another member is. Who was removed where it was, and not here, is to go here, too,
-    /// if our user may do that; until then nothing is written, and what was written without them is not written again.
+    /// if our user may do that; as long as a device of theirs is here nothing is written, and what was written without them is not written again.
     pub(in crate::conversation) fn bar_removed(
         &mut self,
         turn: &mut Turn<'_>,
@@ -196,7 +201,7 @@ impl Conversations {
         turn: &Turn<'_>,
         (chat, id): (ChatId, GroupId),
     ) -> Result<(), EngineError> {
-        if self.policies.of.get(&chat).is_some_and(|entry| !entry.row.barred.is_empty()) {
+        if self.groups.get(&id).is_some_and(|group| self.policies.is_held(group)) {
             return Ok(());
         }
         self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, 0)?;

@@ -237,7 +237,7 @@ impl Policies {
         let entry = group.chat().and_then(|chat| self.of.get(&chat));
         let Some((policy, entry)) = entry.and_then(|entry| Some((entry.policy.as_ref()?, entry))) else { return false };
         let goes = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|chain| may_bury(policy, chain, &m.device));
-        !entry.row.barred.is_empty() || group.members.iter().any(goes)
+        entry.is_held_by(group.members.iter().map(|m| m.account)) || group.members.iter().any(goes)
     }
 }
 

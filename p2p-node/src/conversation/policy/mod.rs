@@ -30,7 +30,10 @@ pub(in crate::conversation) use moved::shuts_out;
 use starling_keys::AccountId;
 use starling_wire::{Body, GroupKind, Leave, Permissions, Policy, Role};
 
-use super::{ChatState, Chats, Conversations, group::GroupId};
+use super::{
+    ChatState, Chats, Conversations,
+    group::{GroupEntry, GroupId},
+};
 use crate::{
     api::{
         Reply,
@@ -239,10 +242,10 @@ impl Policies {
         self.of.get(chat)?.policy.as_ref()?.role(account.as_bytes())
     }
 
-    /// Whether somebody who was removed where we were keeps us from writing.
-    pub(super) fn is_barred(&self, chat: &ChatId) -> bool {
-        let entry = self.of.get(chat).filter(|entry| entry.standing() == StandingRow::Member);
-        entry.is_some_and(|entry| !entry.row.barred.is_empty())
+    /// Whether somebody who was removed where we were, and has a device in a group, keeps us from writing.
+    pub(super) fn is_held(&self, group: &GroupEntry) -> bool {
+        let entry = group.chat().and_then(|chat| self.of.get(&chat));
+        entry.is_some_and(|entry| entry.is_held_by(group.members.iter().map(|member| member.account)))
     }
 
     /// Who may do what in a group.

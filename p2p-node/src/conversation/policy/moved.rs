@@ -145,9 +145,13 @@ impl Conversations {
         if !entered {
             entry.note_former_owners(&policy);
         }
-        let was_barred = !entry.row.barred.is_empty();
+        // Whose devices were in it before this epoch, and are now.
+        let before_others = self.chats.get(&chat).into_iter().flat_map(|state| state.roster.others());
+        let was_held = entry.is_held_by(before_others);
         entry.unbar(&policy);
-        let is_free = was_barred && entry.row.barred.is_empty();
+        let members = self.groups.get(&id).into_iter().flat_map(|group| &group.members);
+        let is_held = entry.is_held_by(members.map(|member| member.account));
+        let is_free = was_held && !is_held;
         let own = *cx.dir.account.id().as_bytes();
         let comes = policy.role(&own).is_some() && entry.standing() == StandingRow::Entering;
         entry
@@ -187,8 +191,10 @@ impl Conversations {
         if comes_by_link {
             self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
         }
-        if is_free {
+        if was_held != is_held {
             turn.transient_event(TransientEvent::Net);
+        }
+        if is_free {
             self.write_again(turn, (chat, id))?;
         }
         self.sync_roster(turn, cx.dir, chat, id)?;

@@ -63,7 +63,7 @@ impl Conversations {
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
             rules: policy.and_then(|policy| policy.rules.clone()),
             changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),
-            problem: self.chats.get(&id).and_then(|state| self.problem_of(state)),
+            problem: self.chats.get(&id).and_then(|state| self.problem_of(dir, state)),
             outdated: self.old_programs(dir, id),
             needs_update: self.needs_update(id),
         }

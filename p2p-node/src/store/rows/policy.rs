@@ -37,7 +37,7 @@ pub struct PolicyRow {
     /// As which members accounts were removed.
     #[prost(message, repeated, tag = "10")]
     pub gone: Vec<GoneRow>,
-    /// Accounts that were removed where this device was, and that are members where it has come to: nothing is written while they are.
+    /// Accounts that were removed where this device was, and that are members where it has come to: nothing is written while devices of theirs are there.
     #[prost(bytes = "vec", repeated, tag = "11")]
     pub barred: Vec<Vec<u8>>,
     /// The group and the secret of the door by which it was being entered when our user left it.

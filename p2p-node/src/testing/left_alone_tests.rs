@@ -1,0 +1,64 @@
+//! What becomes of members whom a fork has left alone, or kept waiting, for what only others know or may do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use starling_wire::Role;
+
+use super::{
+    apart_tests::{meet, read_each_other},
+    liar::{Liar, Showing, Shown},
+    world::World,
+};
+use crate::{
+    api::types::Standing,
+    engine::GroupCommand,
+    mls::PAST_EPOCHS,
+};
+
+/// Dave has come in where bob is, who has removed him, and who is never there again. Where alice is dave was invited, and has no device: carol, who comes
+/// to her and removes nobody, need not wait for anybody to remove him there.
+#[test]
+fn who_was_removed_and_has_no_device_where_the_owner_is_keeps_nobody_from_writing() {
+    let mut world = World::new(916);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let chat = world.found(alice, &people[1..]);
+    world.pass(2_000);
+    for who in [bob, carol] {
+        world.accept(who, chat).unwrap();
+        world.pass(10_000);
+    }
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    let is_apart = move |s: Showing| s.is_commit && (s.author == alice) != (s.reader == alice);
+    world.liar.as_mut().unwrap().shows(move |s| if is_apart(s) { Shown::Never } else { Shown::Now });
+    world.call(bob, |reply| GroupCommand::Rename { chat, name: "ours".into(), reply }).unwrap();
+    world.pass(10_000);
+    world.accept(dave, chat).unwrap();
+    world.pass(30_000);
+    let devices = |world: &World, who| world.epoch_in(who, chat).map(|(_, devices)| devices);
+    assert_eq!((devices(&world, bob), devices(&world, alice)), (Some(4), Some(3)));
+    world.wish_out(bob, chat, dave).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Removed));
+    for n in 0..=PAST_EPOCHS {
+        for who in [alice, bob] {
+            let name = format!("{who}-{n}");
+            world.call(who, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+            world.pass(3_000);
+        }
+    }
+    world.say_in(carol, chat, "still here, apart").unwrap();
+    world.pass(10_000);
+    world.kill(bob);
+    meet(&mut world, &[alice, carol, dave]);
+    world.pass(40 * 60_000);
+    assert_eq!(world.epoch_in(carol, chat), world.epoch_in(alice, chat));
+    assert!(world.group_seen(alice, chat).unwrap().members.iter().any(|m| m.account == world.people[dave].account));
+    world.say_in(carol, chat, "still here, together").unwrap();
+    world.pass(30_000);
+    assert_eq!(world.texts_in(alice, chat), ["still here, apart", "still here, together"]);
+    assert!(world.texts_in(dave, chat).is_empty());
+}
