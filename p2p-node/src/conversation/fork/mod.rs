@@ -4,6 +4,7 @@
 mod announce;
 mod apart;
 mod beacons;
+mod fits;
 mod gone;
 mod heal;
 mod inbox_items;
