@@ -18,7 +18,7 @@ use starling_wire::{
     GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb, PartNames,
     Piece, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Statement, Text, Tombstone, TopicId,
     cut,
-    direct::{Ack, Apart, DirectFrame, Entry, Way},
+    direct::{Ack, Apart, DirectFrame, Entry, Removals, Way},
     inbox::{InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
     link::{LinkAnswer, LinkRequest},
@@ -75,7 +75,8 @@ fn direct_frames() {
         way: Some(way),
         out: vec![group.clone()],
         leave,
-        come: vec![group],
+        come: vec![group.clone()],
+        removals: Some(Removals { group: group.clone(), chains: vec![group] }),
     }));
     let entries = vec![entry.clone(), entry];
     let valid = DirectFrame { entries, acks: vec![ack], apart, ..DirectFrame::default() };

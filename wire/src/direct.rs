@@ -64,6 +64,20 @@ pub struct Apart {
     /// [`crate::limits::MAX_FRAME_SEEKS`]).
     #[prost(bytes = "bytes", repeated, tag = "5")]
     pub come: Vec<Bytes>,
+    /// The sender does not come to where the receiver is, as devices are there that their accounts have removed.
+    #[prost(message, optional, tag = "6")]
+    pub removals: Option<Removals>,
+}
+
+/// By whom the receiver learns that devices were removed which are still in a group of many where it is: it may not be told by their accounts.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Removals {
+    /// The MLS group's id (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub group: Bytes,
+    /// The device chains of these accounts, or the ends of them; at most [`crate::limits::MAX_FRAME_CHAINS`].
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub chains: Vec<Bytes>,
 }
 
 /// The way into one epoch of a group of many, as a member shows it to another that is in an epoch to which nothing leads from there.

@@ -41,6 +41,8 @@ pub const MAX_FRAME_ENTRIES: usize = 256;
 pub const MAX_FRAME_BEACONS: usize = 64;
 /// Most groups that one direct frame asks the way into, or says that the receiver is out of.
 pub const MAX_FRAME_SEEKS: usize = 8;
+/// Most chains of other accounts in one direct frame.
+pub const MAX_FRAME_CHAINS: usize = 8;
 /// Most beacons in one inbox item: those of all groups that two devices may share in a conversation.
 pub const MAX_ITEM_BEACONS: usize = 32;
 /// Largest frame between a device and a rendezvous: a publication of 50 post-quantum key packages of 3 KB, or a page of a log.

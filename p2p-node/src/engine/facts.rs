@@ -4,6 +4,7 @@ use starling_keys::{
     AccountId, DeviceId,
     chain::{Change, ChangeKind},
 };
+use starling_wire::Devices;
 
 use super::Engine;
 use crate::{
@@ -55,6 +56,10 @@ impl Engine {
             Fact::DevicesChanged(account) => self.on_devices_changed(turn, account)?,
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.on_contact_devices(turn, account, &withdrawn, &changes)?;
+            }
+            Fact::MemberChain { account, chain } => {
+                let devices = Devices { list: chain, labels: Vec::new() };
+                self.devices().on_device_list(turn, account, &devices)?;
             }
             Fact::ContactSentChain(account) => self.devices().echo_chain(turn, account),
             Fact::ContactChainMisused(chain) => self.devices().send_back(turn, &chain),

@@ -5,12 +5,13 @@ use starling_wire::Role;
 
 use super::{
     apart_tests::{meet, read_each_other},
+    fork_tests::showing,
     liar::{Liar, Showing, Shown},
     world::World,
 };
 use crate::{
     api::types::Standing,
-    engine::GroupCommand,
+    engine::{AccountCommand, GroupCommand},
     mls::PAST_EPOCHS,
 };
 
@@ -61,4 +62,41 @@ fn who_was_removed_and_has_no_device_where_the_owner_is_keeps_nobody_from_writin
     world.pass(30_000);
     assert_eq!(world.texts_in(alice, chat), ["still here, apart", "still here, together"]);
     assert!(world.texts_in(dave, chat).is_empty());
+}
+
+/// Bob, who leads, is no contact of carol's, and does not hear that she has removed her tablet: it is still in the group where he is.
+#[test]
+fn who_does_not_come_to_a_leader_tells_it_which_devices_were_removed() {
+    let mut world = World::new(917);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let tablet = world.linked(carol);
+    world.pass(60_000);
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, bob, Role::Owner).unwrap();
+    world.pass(30_000);
+    world.wish_role(alice, chat, alice, Role::Member).unwrap();
+    world.pass(30_000);
+    let devices = |world: &World, who| world.epoch_in(who, chat).map(|(_, devices)| devices);
+    assert_eq!(devices(&world, bob), Some(5));
+    world.direct = false;
+    world.pass(5_000);
+    world.liar = Some(showing(move |s| (s.author == bob) == (s.reader == bob)));
+    for n in 0..=PAST_EPOCHS + 1 {
+        let name = n.to_string();
+        world.call(bob, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+        world.pass(3_000);
+    }
+    let device = world.of(tablet).device;
+    world.call(carol, |reply| AccountCommand::RemoveDevice(device, reply)).unwrap();
+    world.pass(60_000);
+    assert_eq!((devices(&world, alice), devices(&world, bob)), (Some(4), Some(5)));
+    for who in [carol, tablet, dave] {
+        world.kill(who);
+    }
+    meet(&mut world, &[alice, bob]);
+    world.pass(40 * 60_000);
+    assert_eq!(world.epoch_in(alice, chat), world.epoch_in(bob, chat));
+    assert_eq!(devices(&world, bob), Some(4));
+    read_each_other(&mut world, chat, &[alice, bob]);
 }

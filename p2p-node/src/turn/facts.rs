@@ -108,6 +108,13 @@ pub enum Fact {
     },
     /// Somebody we know has sent entries of its device chain that were not known here.
     ContactSentChain(AccountId),
+    /// A member of a group has shown the device chain of another account of it.
+    MemberChain {
+        /// Whose.
+        account: AccountId,
+        /// The chain, or the end of it.
+        chain: Vec<u8>,
+    },
     /// Somebody has written a chain of a contact's account that contradicts the one known for long.
     ContactForked(Box<DeviceChain>),
     /// A device has joined our account.

@@ -5,7 +5,10 @@
 //! word of somebody who could not make it one, and nobody is there who was removed by its account: a member could otherwise lead others into a group of
 //! its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
@@ -18,6 +21,7 @@ use starling_wire::{
 use super::{
     beacons::{Teller, send},
     fits::fits,
+    removals::tell_removals,
 };
 use crate::{
     api::types::ChatId,
@@ -323,6 +327,9 @@ impl Conversations {
         self.on_seeks(turn, cx, device, &apart.seeks)?;
         self.on_out(turn, cx, device, &apart.out)?;
         self.on_told_leave(turn, cx, device, &apart.leave)?;
+        if let Some(removals) = &apart.removals {
+            self.on_told_removals(turn, cx, device, removals);
+        }
         for id in apart.come.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
             let is_member = self.groups.get(&id).is_some_and(|entry| self.is_of_group(cx.dir, entry, &device));
             if is_member && self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now()))
@@ -436,15 +443,18 @@ impl Conversations {
         let chains: BTreeMap<AccountId, DeviceChain> =
             members.filter_map(|account| Some((account, cx.dir.list_of(&account)?.clone()))).collect();
         let former = entry.chat().map(|chat| self.policies.former_owners(&chat).to_vec()).unwrap_or_default();
+        let not_heard_of = RefCell::new(BTreeSet::new());
         let fits = |there: &LiveGroup| {
             let members = there.members();
-            let is_removed = |member: &Certificate| {
+            let is_removed = |member: &&Certificate| {
                 chains.get(&member.account()).is_some_and(|chain| chain.has_removed(&member.device()))
             };
-            !members.iter().any(is_removed)
+            not_heard_of.borrow_mut().extend(members.iter().filter(is_removed).map(Certificate::account));
+            not_heard_of.borrow().is_empty()
                 && there.policy().is_some_and(|policy| fits((&here, former.as_slice()), &policy, &members, leader.0))
         };
         let begun = self.enter_by_way(turn, cx, (id, way.secret.to_vec()), &door, fits)?;
+        tell_removals(turn, device, id, not_heard_of.into_inner().iter().filter_map(|account| chains.get(account)));
         if begun {
             self.apart.guides.insert(id, device);
         }

@@ -10,6 +10,7 @@ mod heal;
 mod inbox_items;
 mod left;
 mod parents;
+mod removals;
 
 pub use apart::Apart;
 pub use beacons::Teller;
