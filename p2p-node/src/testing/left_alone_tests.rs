@@ -100,3 +100,37 @@ fn who_does_not_come_to_a_leader_tells_it_which_devices_were_removed() {
     assert_eq!(devices(&world, bob), Some(4));
     read_each_other(&mut world, chat, &[alice, bob]);
 }
+
+/// Bob has let dave in where alice is not, and has come to her since: where dave is nobody is any more.
+#[test]
+fn who_was_let_in_where_nobody_is_any_more_hears_that_it_is_no_member() {
+    let mut world = World::new(918);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    world.befriend(bob, dave);
+    let chat = world.group_of(&people[..3]);
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    let is_apart = move |s: Showing| s.is_commit && (s.author == alice) != (s.reader == alice);
+    world.liar.as_mut().unwrap().shows(move |s| if is_apart(s) { Shown::Never } else { Shown::Now });
+    world.wish_in(bob, chat, &[dave]).unwrap();
+    world.pass(10_000);
+    world.accept(dave, chat).unwrap();
+    world.pass(30_000);
+    assert_eq!(world.epoch_in(dave, chat), world.epoch_in(bob, chat));
+    for n in 0..=PAST_EPOCHS {
+        for who in [alice, bob] {
+            let name = format!("{who}-{n}");
+            world.call(who, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+            world.pass(3_000);
+        }
+    }
+    meet(&mut world, &people);
+    world.pass(40 * 60_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Removed));
+    read_each_other(&mut world, chat, &[alice, bob, carol]);
+    assert!(world.texts_in(dave, chat).is_empty());
+}

@@ -21,6 +21,7 @@ use starling_wire::{
 use super::{
     beacons::{Teller, send},
     fits::fits,
+    gone::Strangers,
     removals::tell_removals,
 };
 use crate::{
@@ -47,6 +48,8 @@ pub struct Apart {
     shown: BTreeMap<GroupId, Shown>,
     /// Devices that have entered again before they could be owed what they lack, and when they can be, in steady time.
     owed: BTreeMap<(GroupId, DeviceId), u64>,
+    /// Those that ask for the way and are of no account of the group.
+    pub(super) strangers: Strangers,
 }
 
 /// What this device does to come to where a member is.
@@ -200,7 +203,7 @@ impl Conversations {
     }
 
     /// Whether this device is one that leads others.
-    fn may_lead(&self, dir: Directory<'_>, entry: &GroupEntry) -> bool {
+    pub(super) fn may_lead(&self, dir: Directory<'_>, entry: &GroupEntry) -> bool {
         let own = entry.chat().and_then(|chat| self.standing_of(dir, &chat, &dir.account.device()));
         own.is_some_and(|standing| standing.0 <= Role::Admin)
     }
@@ -349,8 +352,11 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         for id in seeks.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
-            let (may_come, is_gone) =
-                (self.may_come_in(cx.dir, entry, &device), self.was_removed(cx.dir, entry, &device));
+            let may_come = self.may_come_in(cx.dir, entry, &device);
+            let was_removed = self.was_removed(cx.dir, entry, &device);
+            // Who has not read what the others have followed knows of nobody whom they have let in.
+            let knows = entry.read.caught_up && self.usable(turn, cx, id).is_some();
+            let is_stranger = knows && self.is_stranger(cx.dir, entry, &device);
             // Before the state is loaded.
             let Some(entry) = self.groups.get_mut(&id) else { continue };
             if !entry.forks.may_work(Some(device), turn.now()) {
@@ -359,7 +365,7 @@ impl Conversations {
             // Where we are it is not.
             entry.forks.not_here(&device);
             let epoch = entry.epoch();
-            if is_gone {
+            if was_removed || is_stranger && self.apart.strangers.asks_in_vain((id, device), turn.now()) {
                 say(turn, device, wire::Apart { out: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
             }
             if may_come && !self.apart.has_to_wait((id, device), epoch, turn.now()) {

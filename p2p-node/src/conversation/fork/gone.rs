@@ -1,7 +1,7 @@
 //! Who is out of a group where one member is, and in it where another is: a fork has kept the removal, or the word of leaving, from one of them. They tell
 //! each other when they meet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use starling_keys::DeviceId;
@@ -16,12 +16,40 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
+    limits::{MAX_SHOWN_WAITING, REENTER_MS},
     store::StandingRow,
     turn::{EngineError, Turn},
 };
 
+/// Devices that are in groups where nobody who leads is, of accounts that are not in these where this device is, and were not removed from them: since when
+/// that is known, in steady time. Whoever has let them in may do it again, where it has come to.
+#[derive(Default)]
+pub struct Strangers(BTreeMap<(GroupId, DeviceId), u64>);
+
+impl Strangers {
+    fn note(&mut self, stranger: (GroupId, DeviceId), now: u64) {
+        self.0.retain(|_, since| since.saturating_add(2 * REENTER_MS) > now);
+        if self.0.len() < MAX_SHOWN_WAITING {
+            self.0.entry(stranger).or_insert(now);
+        }
+    }
+
+    /// Whether a device has asked for the way into a group for so long that nobody is going to let it in.
+    pub(super) fn asks_in_vain(&self, stranger: (GroupId, DeviceId), now: u64) -> bool {
+        let asked = self.0.get(&stranger).map(|since| now.saturating_sub(*since));
+        asked.is_some_and(|asked| (REENTER_MS..2 * REENTER_MS).contains(&asked))
+    }
+}
+
+/// Whether a device has told all that it has followed in a group, and nothing of it was followed here. It may also be ahead.
+fn shows_elsewhere(entry: &GroupEntry, beacons: &[SealedBeacon]) -> bool {
+    let mut of_group = beacons.iter().filter(|beacon| beacon.complete && beacon.group[..] == entry.id[..]).peekable();
+    of_group.peek().is_some() && !of_group.any(|beacon| entry.open_beacon(beacon).is_some())
+}
+
 impl Conversations {
-    /// A device has told of groups as a member: it hears that its account was removed, or that ours has left, where it does not know that.
+    /// A device has told of groups as a member: it hears that its account was removed, or that ours has left, where it does not know that. Who is no member
+    /// where we are is to ask us for the way, if we lead; and hears in the end that there is none.
     pub(super) fn answer_about_gone(
         &mut self,
         turn: &mut Turn<'_>,
@@ -32,7 +60,7 @@ impl Conversations {
         let is_own = cx.dir.account.has_other(&device);
         let newest = |id: &GroupId| beacons.iter().filter(|b| b.group[..] == id[..]).map(|b| b.epoch).max();
         let ids: BTreeSet<GroupId> = beacons.iter().filter_map(|b| GroupId::try_from(&*b.group).ok()).collect();
-        let mut out = Vec::new();
+        let (mut out, mut come) = (Vec::new(), Vec::new());
         for id in ids {
             let Some(entry) = self.groups.get(&id) else { continue };
             let Some(chat) = entry.chat().filter(|chat| self.chats.is_group_chat(*chat)) else { continue };
@@ -40,23 +68,31 @@ impl Conversations {
             let policy = self.policies.policy(&chat);
             let was_removed = self.was_removed(cx.dir, entry, &device);
             let is_out = !entry.row.dead && was_removed;
-            if !is_out && !self.has_left_for_good(entry, &chat) {
+            let is_elsewhere = !entry.row.dead
+                && self.may_lead(cx.dir, entry)
+                && self.is_stranger(cx.dir, entry, &device)
+                && shows_elsewhere(entry, beacons);
+            if !is_out && !is_elsewhere && !self.has_left_for_good(entry, &chat) {
                 continue;
             }
+            let is_left = !is_out && !is_elsewhere;
             let role = policy.zip(account).and_then(|(policy, account)| policy.role(account.as_bytes()));
             if !self.groups.get_mut(&id).is_some_and(|entry| entry.forks.may_work(Some(device), turn.now())) {
                 continue;
             }
             if is_out && out.len() < MAX_FRAME_SEEKS {
                 out.push(Bytes::copy_from_slice(&id));
-            } else if let Some(epoch) = newest(&id).filter(|_| !is_out && (is_own || role.is_some())) {
+            } else if is_elsewhere && come.len() < MAX_FRAME_SEEKS {
+                self.apart.strangers.note((id, device), turn.now());
+                come.push(Bytes::copy_from_slice(&id));
+            } else if let Some(epoch) = newest(&id).filter(|_| is_left && (is_own || role.is_some())) {
                 // Who could remove us, and our own devices, hear it as of where they are, others as of where we were.
                 let epoch = if is_own || role.is_some_and(|role| role <= Role::Admin) { epoch } else { u64::MAX };
                 self.tell_leave(turn, cx, (id, epoch), device);
             }
         }
-        if !out.is_empty() {
-            say(turn, device, wire::Apart { out, ..wire::Apart::default() });
+        if !out.is_empty() || !come.is_empty() {
+            say(turn, device, wire::Apart { out, come, ..wire::Apart::default() });
         }
     }
 
@@ -64,6 +100,14 @@ impl Conversations {
     pub(super) fn was_removed(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
         let policy = entry.chat().and_then(|chat| self.policies.policy(&chat));
         policy.zip(dir.account_of(device)).is_some_and(|(policy, account)| policy.removed.contains(account.as_bytes()))
+    }
+
+    /// Whether a device is of an account that is not in a group, and was not removed from it.
+    pub(super) fn is_stranger(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> bool {
+        let policy = entry.chat().and_then(|chat| self.policies.policy(&chat));
+        policy.zip(dir.account_of(device)).is_some_and(|(policy, account)| {
+            policy.role(account.as_bytes()).is_none() && !policy.removed.contains(account.as_bytes())
+        })
     }
 
     fn has_left_for_good(&self, entry: &GroupEntry, chat: &ChatId) -> bool {
