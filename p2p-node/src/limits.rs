@@ -113,6 +113,8 @@ pub const SHOWN_WAY_MS: u64 = 10_000;
 pub const MAX_SHOWN_WAITING: usize = 64;
 /// Members of a group that are asked at most at a time.
 pub const MAX_SEEKS: usize = 16;
+/// All who lead where a device is have left for so long, as of an epoch that it does not come to, before it gives up: a log is read long before.
+pub const LEFT_ALONE_MS: u64 = 3_600_000;
 /// Accounts of which a group remembers that they have ceased to be owners; of more it forgets the first.
 pub const MAX_FORMER_OWNERS: usize = 64;
 /// Messages that cannot be read make us compare epochs with a member at most this often.

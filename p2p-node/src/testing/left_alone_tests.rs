@@ -134,3 +134,47 @@ fn who_was_let_in_where_nobody_is_any_more_hears_that_it_is_no_member() {
     read_each_other(&mut world, chat, &[alice, bob, carol]);
     assert!(world.texts_in(dave, chat).is_empty());
 }
+
+/// Alice, who has made bob an owner and left, was the only one whom carol would have followed.
+#[test]
+fn who_was_kept_apart_until_all_who_led_had_left_is_out_and_can_be_invited_again() {
+    let mut world = World::new(919);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    world.befriend(bob, carol);
+    let chat = world.group_of(&people);
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    world.liar = Some(showing(move |s| (s.author == carol) == (s.reader == carol)));
+    world.wish_role(alice, chat, bob, Role::Owner).unwrap();
+    world.pass(10_000);
+    for n in 0..=PAST_EPOCHS {
+        let name = n.to_string();
+        world.call(alice, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+        world.pass(3_000);
+    }
+    // Others commit between many of hers.
+    world.pass(5 * 60_000);
+    world.leave(alice, chat).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.standing(alice, chat), Some(Standing::Left));
+    meet(&mut world, &people);
+    world.pass(30 * 60_000);
+    assert_eq!(world.standing(carol, chat), Some(Standing::Member), "she may still come to it");
+    world.pass(60 * 60_000);
+    assert_eq!(world.standing(carol, chat), Some(Standing::Removed));
+    read_each_other(&mut world, chat, &[bob, dave]);
+    assert!(world.texts_in(carol, chat).is_empty());
+    // She has a device there that is not with the others any more.
+    world.wish_out(bob, chat, carol).unwrap();
+    world.pass(10_000);
+    world.wish_in(bob, chat, &[carol]).unwrap();
+    world.pass(10_000);
+    world.accept(carol, chat).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.epoch_in(carol, chat), world.epoch_in(bob, chat));
+    world.say_in(carol, chat, "back").unwrap();
+    world.pass(30_000);
+    assert!(world.texts_in(dave, chat).contains(&"back".to_owned()));
+}

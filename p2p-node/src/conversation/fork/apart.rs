@@ -21,7 +21,7 @@ use starling_wire::{
 use super::{
     beacons::{Teller, send},
     fits::fits,
-    gone::Strangers,
+    gone::{Departed, Strangers},
     removals::tell_removals,
 };
 use crate::{
@@ -50,6 +50,8 @@ pub struct Apart {
     owed: BTreeMap<(GroupId, DeviceId), u64>,
     /// Those that ask for the way and are of no account of the group.
     pub(super) strangers: Strangers,
+    /// Those who led, and have left where this device does not come to.
+    pub(super) departed: Departed,
 }
 
 /// What this device does to come to where a member is.
@@ -89,7 +91,7 @@ impl Apart {
     pub fn next_due(&self) -> Option<u64> {
         let seeks = self.of.values().flat_map(BTreeMap::values).map(|seek| seek.at);
         let shown = self.shown.values().filter(|shown| !shown.waiting.is_empty()).map(|shown| shown.until);
-        seeks.chain(shown).chain(self.owed.values().copied()).min()
+        seeks.chain(shown).chain(self.owed.values().copied()).chain(self.departed.next_due()).min()
     }
 
     /// A group was entered again, or is not there any more.
@@ -98,6 +100,7 @@ impl Apart {
         self.guides.remove(id);
         self.shown.remove(id);
         self.owed.retain(|(of, _), _| of != id);
+        self.departed.forget(id);
     }
 
     /// Who has shown the way by which a group is entered.
@@ -307,6 +310,7 @@ impl Conversations {
             }
             self.apart.seek_again(id, device, seek);
         }
+        self.leave_the_departed(turn, cx)?;
         let held: Vec<GroupId> = self.apart.shown.keys().copied().collect();
         for id in held {
             self.show_way_to_next(turn, cx, id)?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{LEAVE_DOMAIN, Leave, Role, SealedBeacon, direct as wire, limits::MAX_FRAME_SEEKS};
 
 use super::{apart::say, beacons::send};
@@ -16,7 +16,7 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{MAX_SHOWN_WAITING, REENTER_MS},
+    limits::{LEFT_ALONE_MS, MAX_SHOWN_WAITING, REENTER_MS},
     store::StandingRow,
     turn::{EngineError, Turn},
 };
@@ -38,6 +38,38 @@ impl Strangers {
     pub(super) fn asks_in_vain(&self, stranger: (GroupId, DeviceId), now: u64) -> bool {
         let asked = self.0.get(&stranger).map(|since| now.saturating_sub(*since));
         asked.is_some_and(|asked| (REENTER_MS..2 * REENTER_MS).contains(&asked))
+    }
+}
+
+/// Accounts that lead in groups, and say that they have left them as of epochs that this device has not come to; and when it is looked whether these are
+/// all who lead, in steady time.
+#[derive(Default)]
+pub struct Departed(BTreeMap<GroupId, (u64, BTreeSet<AccountId>)>);
+
+impl Departed {
+    fn note(&mut self, id: GroupId, account: AccountId, now: u64) {
+        let (at, departed) = self.0.entry(id).or_default();
+        if departed.insert(account) {
+            *at = now + LEFT_ALONE_MS;
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: &GroupId) {
+        self.0.remove(id);
+    }
+
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.0.values().map(|(at, _)| *at).min()
+    }
+
+    /// The groups in which it is to be looked at now, and who has departed from them.
+    fn take_due(&mut self, now: u64) -> Vec<(GroupId, BTreeSet<AccountId>)> {
+        let due = self.0.iter_mut().filter(|(_, (at, _))| *at <= now);
+        due.map(|(id, (at, departed))| {
+            *at = now + LEFT_ALONE_MS;
+            (*id, departed.clone())
+        })
+        .collect()
     }
 }
 
@@ -194,11 +226,35 @@ impl Conversations {
         if entry.epoch() < leave.epoch && entry.forks.may_work(Some(device), turn.now()) {
             let beacons = entry.beacons().collect();
             send(turn, device, beacons);
+            let role = self.policies.policy(&chat).and_then(|policy| policy.role(account.as_bytes()));
+            if !is_own && leave.account == *account.as_bytes() && role.is_some_and(|role| role <= Role::Admin) {
+                self.apart.departed.note(leave.group, account, turn.now());
+            }
             return Ok(());
         }
         if is_member {
             return self.on_leave(turn, cx.dir, chat, (account, device), &leave);
         }
         self.leave_as_told(turn, cx, chat, device, &leave)
+    }
+
+    /// All who lead here have left where nothing leads to from here: our user is out until somebody there removes our account and invites it again.
+    pub(super) fn leave_the_departed(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Result<(), EngineError> {
+        for (id, departed) in self.apart.departed.take_due(turn.now()) {
+            let chat = self.groups.get(&id).filter(|entry| !entry.row.dead).and_then(GroupEntry::chat);
+            let Some(policy) = chat.and_then(|chat| self.policies.policy(&chat)) else {
+                self.apart.departed.forget(&id);
+                continue;
+            };
+            let mut leaders = policy.members.iter().filter(|member| member.role <= Role::Admin);
+            if leaders.all(|leader| departed.iter().any(|account| *account.as_bytes() == leader.account)) {
+                tracing::warn!("all who lead in a group have left it where nothing leads to");
+                let mut policy = policy.clone();
+                policy.remove(cx.dir.account.id().as_bytes());
+                self.apart.departed.forget(&id);
+                self.on_removed(turn, cx, id, &policy)?;
+            }
+        }
+        Ok(())
     }
 }
