@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{Body, Clock, Event, EventId};
+use starling_wire::{Body, Clock, Event, EventId, Permissions, Role};
 
 use crate::{
     api::types::{ChatId, Via},
@@ -50,7 +50,8 @@ impl Conversations {
         at: &At<'_>,
     ) -> Result<(), EngineError> {
         if let Body::Unknown(event) = at.body {
-            return self.chats.keep_unreadable(turn, chat, at, event);
+            let (role, permissions) = (self.role_in(chat, &at.origin.account), self.policies.permissions(&chat));
+            return self.chats.keep_unreadable(turn, chat, at, (event, role, permissions));
         }
         let is_ahead = due_ms(&at.id) > turn.latest_ms();
         match events::kind(at.body).map(events::Kind::ahead).filter(|_| is_ahead) {
@@ -106,8 +107,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// Takes an event that was kept until this program was updated. What its sender may send is judged now: who was updated before has judged it
-    /// then.
+    /// Takes an event that was kept until this program was updated. What its sender may send is judged by what was so when it came: so has everybody
+    /// judged it whose program knew it then.
     fn release_unreadable(
         &mut self,
         turn: &mut Turn<'_>,
@@ -124,7 +125,10 @@ impl Conversations {
         // Its content is its sender's: it may be garbage.
         let Ok(body) = Event::decode_body(&row.body) else { return Ok(()) };
         let Some(kind) = self.chats.get(&chat).map(ChatState::kind) else { return Ok(()) };
-        if !may_send(kind, self.role_in(chat, &account), self.policies.permissions(&chat), &body) {
+        let role = row.role.and_then(Role::from_rank);
+        let permissions = Permissions::from_ranks(&row.permissions).unwrap_or(Permissions::FORMER);
+        // Only what has a number is kept: a kind that has none is void with one.
+        if !body.is_numbered() || !may_send(kind, role, permissions, &body) {
             return Ok(());
         }
         self.take_kept(turn, dir, (chat, id), (account, device, row.via), &body)
@@ -139,6 +143,7 @@ impl Chats {
             device: at.origin.device.as_bytes().to_vec(),
             via: at.origin.via.stored(),
             body: Event::encode_body(at.body),
+            ..HeldEventRow::default()
         };
         turn.put(HELD, &timeline_key(chat, at.id), &row)?;
         state.held.insert(at.id);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use starling_wire::{Body, Event, EventId};
+use starling_wire::{Body, Event, EventId, Permissions, Role};
 
 use crate::{
     api::types::{ChatId, TransientEvent},
@@ -36,13 +36,13 @@ pub(super) fn load(
 }
 
 impl Chats {
-    /// Keeps an event that this program cannot read. One without a number says something about now, and is lost.
+    /// Keeps an event that this program cannot read, with what its sender may do now. One without a number says something about now, and is lost.
     pub(super) fn keep_unreadable(
         &mut self,
         turn: &mut Turn<'_>,
         chat: ChatId,
         at: &At<'_>,
-        event: &Bytes,
+        (event, role, permissions): (&Bytes, Option<Role>, Permissions),
     ) -> Result<(), EngineError> {
         let Some(state) = self.states.get_mut(&chat).filter(|_| at.id.sequence != 0 && !event.is_empty()) else {
             return Ok(());
@@ -57,6 +57,8 @@ impl Chats {
             device: at.origin.device.as_bytes().to_vec(),
             via: at.origin.via.stored(),
             body: event.to_vec(),
+            role: role.map(|role| role.rank().into()),
+            permissions: permissions.to_ranks(),
         };
         turn.put(UNREADABLE, &timeline_key(chat, at.id), &row)?;
         if state.unreadable.is_empty() {

@@ -172,6 +172,28 @@ fn an_older_program_that_is_invited_is_named_until_it_has_come() {
     assert_eq!(world.standing(bob, chat), Some(Standing::Member));
 }
 
+/// Somebody's program is updated, and knows the one event that it has kept: as a message that says this.
+fn update(world: &mut World, who: Who, says: &str) {
+    let store = world.store(who);
+    world.kill(who);
+    let txn = store.begin().unwrap();
+    let (mut rows, text) = (Vec::new(), Text { text: says.into(), ..Text::default() });
+    txn.each::<HeldEventRow>(UNREADABLE, |key, row| {
+        rows.push((key.to_vec(), row?));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(rows.len(), 1);
+    for (key, row) in rows {
+        let body = Event::encode_body(&Body::Text(text.clone()));
+        txn.put(UNREADABLE, &key, &HeldEventRow { body, ..row }).unwrap();
+    }
+    txn.commit().unwrap();
+    drop(store);
+    world.start(who);
+    world.pass(5_000);
+}
+
 #[test]
 fn an_event_of_a_newer_version_is_kept_and_taken_after_the_update() {
     let mut world = World::new(13);
@@ -194,25 +216,49 @@ fn an_event_of_a_newer_version_is_kept_and_taken_after_the_update() {
     world.start(bob);
     world.pass(5_000);
     assert_eq!(world.problem_in(bob, chat), Some(ChatProblem::NeedsUpdate), "it is kept");
-    // The update, after which the event is one that is known.
-    let store = world.store(bob);
-    world.kill(bob);
-    let txn = store.begin().unwrap();
-    let (mut rows, text) = (Vec::new(), Text { text: "from the future".into(), ..Text::default() });
-    txn.each::<HeldEventRow>(UNREADABLE, |key, row| {
-        rows.push((key.to_vec(), row?));
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(rows.len(), 1);
-    for (key, row) in rows {
-        let body = Event::encode_body(&Body::Text(text.clone()));
-        txn.put(UNREADABLE, &key, &HeldEventRow { body, ..row }).unwrap();
-    }
-    txn.commit().unwrap();
-    drop(store);
-    world.start(bob);
-    world.pass(5_000);
+    update(&mut world, bob, "from the future");
     assert_eq!(texts(&mut world, bob, alice), ["before", "from the future", "after"]);
     assert_eq!(world.problem_in(bob, chat), None);
+}
+
+/// Somebody in a group writes what no program of today knows.
+fn say_unknown(world: &mut World, who: Who, chat: ChatId) {
+    world.modified(who, |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        conversations.chats.announce(turn, &mut cx, chat, Body::Unknown(bytes::Bytes::new()));
+    });
+    world.pass(10_000);
+}
+
+#[test]
+fn a_kept_event_is_judged_by_what_its_sender_was_when_it_came() {
+    let mut world = World::new(14);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    say_unknown(&mut world, bob, chat);
+    assert_eq!(world.problem_in(carol, chat), Some(ChatProblem::NeedsUpdate));
+    // Whose program knew it has it from a member.
+    world.wish_out(alice, chat, bob).unwrap();
+    world.pass(30_000);
+    let members = world.group_seen(carol, chat).unwrap().members;
+    assert_eq!(members.len(), 2);
+    update(&mut world, carol, "from a member");
+    assert_eq!(world.texts_in(carol, chat), ["from a member"]);
+}
+
+#[test]
+fn who_was_a_reader_has_written_nothing_by_a_kept_event() {
+    let mut world = World::new(15);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.wish_role(alice, chat, bob, Role::Reader).unwrap();
+    world.pass(30_000);
+    say_unknown(&mut world, bob, chat);
+    assert_eq!(world.problem_in(carol, chat), Some(ChatProblem::NeedsUpdate));
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(30_000);
+    update(&mut world, carol, "from an admin of later");
+    assert!(world.texts_in(carol, chat).is_empty());
 }

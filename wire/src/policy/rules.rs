@@ -95,11 +95,13 @@ impl Permissions {
         if answers { self.post.max(self.comment) } else { self.post }
     }
 
-    pub(super) fn to_ranks(self) -> Vec<u32> {
+    /// The ranks of the roles, in the order of [`GroupSetting::ROLES`].
+    pub fn to_ranks(self) -> Vec<u32> {
         GroupSetting::ROLES.into_iter().filter_map(|setting| self.get(setting)).map(|role| role.rank().into()).collect()
     }
 
-    pub(super) fn from_ranks(ranks: &[u32]) -> Option<Self> {
+    /// Reads what [`Permissions::to_ranks`] made.
+    pub fn from_ranks(ranks: &[u32]) -> Option<Self> {
         let mut permissions = Self::FORMER;
         if ranks.len() != GroupSetting::ROLES.len() {
             return None;

@@ -94,6 +94,12 @@ pub struct HeldEventRow {
     /// The encoded body.
     #[prost(bytes = "vec", tag = "4")]
     pub body: Vec<u8>,
+    /// The rank of its account's role when it came, if it had one, of an event that a newer version knows.
+    #[prost(uint32, optional, tag = "5")]
+    pub role: Option<u32>,
+    /// What roles allowed when it came, by [`starling_wire::Permissions::to_ranks`], of such an event.
+    #[prost(uint32, repeated, tag = "6")]
+    pub permissions: Vec<u32>,
 }
 
 /// A reaction.
