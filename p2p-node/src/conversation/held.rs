@@ -90,7 +90,7 @@ impl Conversations {
         Ok(())
     }
 
-    /// Takes an event that was kept, of a device, as it came then.
+    /// Takes an event that was kept, of a device, as it came then; but not if its account has removed the device since, and does not count it.
     fn take_kept(
         &mut self,
         turn: &mut Turn<'_>,
@@ -99,6 +99,9 @@ impl Conversations {
         (account, device, via): (AccountId, DeviceId, u32),
         body: &Body,
     ) -> Result<(), EngineError> {
+        if self.chats.is_beyond_cut(dir, chat, (account, &device), id) {
+            return Ok(());
+        }
         let author = self.authors.author(turn, dir, account, &device)?;
         let own = account == dir.account.id();
         let origin = Origin { account, device, author, own, via: Via::from_stored(via) };

@@ -10,7 +10,7 @@ use crate::{
         problem::ChatProblem,
         types::{AuditAction, ChatId, GroupSetting, OldProgram, Standing},
     },
-    engine::GroupCommand,
+    engine::{AccountCommand, GroupCommand},
     mls::modified::{formerly, set_older},
     store::{HeldEventRow, Reading as _, UNREADABLE},
 };
@@ -221,7 +221,7 @@ fn an_event_of_a_newer_version_is_kept_and_taken_after_the_update() {
     assert_eq!(world.problem_in(bob, chat), None);
 }
 
-/// Somebody in a group writes what no program of today knows.
+/// Somebody writes what no program of today knows.
 fn say_unknown(world: &mut World, who: Who, chat: ChatId) {
     world.modified(who, |engine, turn| {
         let (conversations, mut cx) = engine.conversing();
@@ -261,4 +261,33 @@ fn who_was_a_reader_has_written_nothing_by_a_kept_event() {
     world.pass(30_000);
     update(&mut world, carol, "from an admin of later");
     assert!(world.texts_in(carol, chat).is_empty());
+}
+
+#[test]
+fn what_a_removed_device_has_written_beyond_its_end_is_not_taken_after_the_update() {
+    let mut world = World::new(16);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    world.say(laptop, bob, "before");
+    world.pass(5_000);
+    let (of_laptop, of_bob) = (world.chat(laptop, bob), world.chat(bob, alice));
+    // What it writes now bob has, and nobody else.
+    world.stop_server();
+    world.apart = [alice].into();
+    world.cut(alice, laptop);
+    world.cut(alice, bob);
+    say_unknown(&mut world, laptop, of_laptop);
+    assert_eq!(world.problem_in(bob, of_bob), Some(ChatProblem::NeedsUpdate));
+    world.kill(laptop);
+    world.start_server();
+    world.apart = [].into();
+    world.pass(60_000);
+    let device = world.of(laptop).device;
+    world.call(alice, |reply| AccountCommand::RemoveDevice(device, reply)).unwrap();
+    world.pass(60_000);
+    update(&mut world, bob, "beyond its end");
+    for (who, to) in [(alice, bob), (bob, alice)] {
+        assert_eq!(texts(&mut world, who, to), ["before"], "{who}");
+    }
 }
