@@ -76,7 +76,8 @@ pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 pub const MAX_CLOCK_AHEAD_MS: u64 = 120_000;
 /// Events of a conversation that wait until they are due. Of more, those that are furthest ahead give way.
 pub const MAX_HELD: usize = 1_024;
-/// Events of a conversation that are kept until this program is updated, as only a newer version can read them. What comes after so many is lost.
+/// Events of a conversation that are kept until this program is updated, as only a newer version can read them; of each device as many as are left
+/// free. What comes after so many is lost.
 pub const MAX_UNREADABLE: usize = 1_024;
 /// Bytes of them, for the same reason.
 pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;

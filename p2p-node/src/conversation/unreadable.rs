@@ -35,6 +35,16 @@ pub(super) fn load(
     Ok(unreadable)
 }
 
+/// Whether one more event of a device may be kept: each device may have as much as is left free, so that nobody takes the room of others.
+fn has_room(kept: &BTreeMap<EventId, usize>, device: [u8; 8], len: usize) -> bool {
+    let own = || kept.iter().filter(move |(id, _)| id.device == device).map(|(_, len)| *len);
+    let (left, bytes_left) = (
+        MAX_UNREADABLE.saturating_sub(kept.len()),
+        MAX_UNREADABLE_BYTES.saturating_sub(kept.values().sum::<usize>() + len),
+    );
+    own().count() < left && own().sum::<usize>() + len <= bytes_left
+}
+
 impl Chats {
     /// Keeps an event that this program cannot read, with what its sender may do now. One without a number says something about now, and is lost.
     pub(super) fn keep_unreadable(
@@ -47,8 +57,7 @@ impl Chats {
         let Some(state) = self.states.get_mut(&chat).filter(|_| at.id.sequence != 0 && !event.is_empty()) else {
             return Ok(());
         };
-        let bytes = state.unreadable.values().sum::<usize>() + event.len();
-        if state.unreadable.len() >= MAX_UNREADABLE || bytes > MAX_UNREADABLE_BYTES {
+        if !has_room(&state.unreadable, at.id.device, event.len()) {
             tracing::warn!("an event of a newer version is lost: too many are kept");
             return Ok(());
         }
@@ -67,5 +76,34 @@ impl Chats {
         }
         state.unreadable.insert(at.id, event.len());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_wire::Clock;
+
+    use super::*;
+
+    /// What is kept of a device that goes on until there is no room for it.
+    fn flood(kept: &mut BTreeMap<EventId, usize>, device: [u8; 8], len: usize) -> usize {
+        let mut count = 0;
+        while has_room(kept, device, len) {
+            count += 1;
+            kept.insert(EventId { clock: Clock(count), device, sequence: count }, len);
+        }
+        usize::try_from(count).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_device_that_floods_takes_the_room_of_nobody() {
+        let mut kept = BTreeMap::new();
+        assert_eq!(flood(&mut kept, [1; 8], 100), MAX_UNREADABLE / 2);
+        assert_eq!(flood(&mut kept, [2; 8], 100), MAX_UNREADABLE / 4);
+        let mut large = BTreeMap::new();
+        let len = MAX_UNREADABLE_BYTES / 16;
+        assert_eq!(flood(&mut large, [1; 8], len), 8);
+        assert_eq!(flood(&mut large, [2; 8], len), 4);
+        assert!(has_room(&large, [3; 8], 100), "others are kept");
     }
 }
