@@ -245,6 +245,7 @@ impl OpenGroup<'_> {
         entry.read.again.retain(|reading| *reading <= epoch);
         entry.append.under_way = false;
         entry.forks.heard.clear();
+        entry.go_back_to(epoch);
         let later: Vec<u64> = entry.row.parents.iter().map(|mark| mark.epoch).filter(|e| *e > epoch).collect();
         for later in later {
             entry.forget_parent(turn, later)?;

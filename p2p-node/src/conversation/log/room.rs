@@ -121,6 +121,14 @@ impl GroupEntry {
         }
     }
 
+    /// The group goes back to an epoch: how far members have come on the way that is left says nothing of the other.
+    pub(in crate::conversation) fn go_back_to(&mut self, epoch: u64) {
+        for row in &mut self.row.reached {
+            row.epoch = row.epoch.min(epoch);
+        }
+        self.touch();
+    }
+
     fn stored_epochs(&self) -> Epochs<'_> {
         self.row.reached.iter().map(|row| (&row.device[..], row.epoch)).collect()
     }
@@ -283,7 +291,10 @@ impl Conversations {
 
 #[cfg(test)]
 mod tests {
+    use starling_keys::DeviceKey;
+
     use super::*;
+    use crate::store::GroupRow;
 
     #[test]
     fn what_the_furthest_behind_needs_is_kept_until_it_is_left_behind() {
@@ -294,6 +305,17 @@ mod tests {
         assert_eq!(first_needed(&needs, newest, 12), 25);
         assert_eq!(first_needed(&needs, newest, 30), newest, "the last ones are kept for everybody");
         assert_eq!(first_needed(&[], newest, 0), newest);
+    }
+
+    #[test]
+    fn who_has_come_far_on_a_way_that_is_left_needs_the_logs_of_the_other() {
+        let device = |n: u8| DeviceKey::from_seed(&[n; 32]).id();
+        let mut entry = GroupEntry::with([1; 16], GroupRow::default(), Vec::new());
+        let row = |n: u8, epoch| ReachedRow { device: device(n).as_bytes().to_vec(), epoch };
+        entry.row.reached = vec![row(1, 40), row(2, 30)];
+        entry.go_back_to(36);
+        let known = entry.stored_epochs();
+        assert_eq!([1, 2].map(|n| epoch_of(&known, &device(n))), [36, 30]);
     }
 
     #[test]
