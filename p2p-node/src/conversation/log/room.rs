@@ -61,7 +61,8 @@ impl LogRoom {
     }
 
     fn want(&mut self, by: WantedBy) {
-        (self.wanted, self.look) = (self.wanted.max(Some(by)), true);
+        // Another device of ours may have deleted those that this one has tried, and be gone.
+        (self.wanted, self.look, self.is_others) = (self.wanted.max(Some(by)), true, false);
     }
 
     /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that.
@@ -322,8 +323,9 @@ mod tests {
     fn devices_are_left_behind_seldom_and_more_seldom_for_others() {
         let mut room = LogRoom::default();
         assert!(!room.may_leave_behind(0), "nobody lacks room");
+        room.is_others = true;
         room.want(WantedBy::Others);
-        assert!(room.may_leave_behind(0));
+        assert!(room.may_leave_behind(0) && !room.is_others);
         room.left_behind_at = Some(0);
         assert!(!room.may_leave_behind(LEFT_BEHIND_AGAIN_MS));
         assert!(room.may_leave_behind(LEFT_BEHIND_FOR_OTHERS_MS));
