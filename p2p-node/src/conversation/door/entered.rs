@@ -29,6 +29,7 @@ impl Conversations {
         };
         state.dirty = true;
         let again = self.groups.contains_key(&id);
+        let past_logs = self.groups.get(&id).map(GroupEntry::logs_before_entering).unwrap_or_default();
         if again {
             self.delete_group(turn, cx, chat, id)?;
         }
@@ -47,6 +48,7 @@ impl Conversations {
             log_opened: true,
             confirmed: self.chats.is_group_chat(chat),
             door: Some(DoorRow { secret, due: true, sequence: 0 }),
+            past_logs,
             // If this was its last use, that is said there.
             links: key.map(|key| LinkRow { key, ..LinkRow::default() }).into_iter().collect(),
             ..GroupRow::default()

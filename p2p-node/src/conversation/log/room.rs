@@ -108,6 +108,14 @@ impl GroupEntry {
         }
     }
 
+    /// What may be deleted some day, of a group that this device enters again: the logs that are noted, and those that it has read.
+    pub(in crate::conversation) fn logs_before_entering(&self) -> Vec<PastLogRow> {
+        let (noted, ours) = (&self.row.past_logs, self.row.ours);
+        let read = self.logs.iter().filter(|_| ours || !noted.is_empty());
+        let read = read.filter_map(|log| Some(PastLogRow { epoch: log.epoch, address: log_address(log)?.to_vec() }));
+        noted.iter().cloned().chain(read).collect()
+    }
+
     /// A member has made a commit in this epoch.
     pub(in crate::conversation) fn note_reached(&mut self, device: Option<DeviceId>) {
         let Some(device) = device else { return };
@@ -295,7 +303,7 @@ mod tests {
     use starling_keys::DeviceKey;
 
     use super::*;
-    use crate::store::GroupRow;
+    use crate::store::{GroupRow, LogRow};
 
     #[test]
     fn what_the_furthest_behind_needs_is_kept_until_it_is_left_behind() {
@@ -317,6 +325,18 @@ mod tests {
         entry.go_back_to(36);
         let known = entry.stored_epochs();
         assert_eq!([1, 2].map(|n| epoch_of(&known, &device(n))), [36, 30]);
+    }
+
+    #[test]
+    fn who_enters_a_group_again_still_knows_which_logs_to_delete() {
+        let mut entry = GroupEntry::with([1; 16], GroupRow::default(), Vec::new());
+        let mut log = LogRow::default();
+        (log.epoch, log.address) = (9, vec![9; 32]);
+        entry.put_log(log);
+        assert!(entry.logs_before_entering().is_empty(), "they are another account's");
+        entry.note_past_log(8, [8; 32]);
+        let logs = entry.logs_before_entering();
+        assert_eq!(logs.iter().map(|log| (log.epoch, log.address[0])).collect::<Vec<_>>(), [(8, 8), (9, 9)]);
     }
 
     #[test]
