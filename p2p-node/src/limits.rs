@@ -458,6 +458,8 @@ pub const DELETED_AT_ONCE: usize = 16;
 pub const LEFT_BEHIND_AGAIN_MS: u64 = 60_000;
 /// … and in this one if it is others who find none: they may be flooding the log.
 pub const LEFT_BEHIND_FOR_OTHERS_MS: u64 = 3_600_000;
+/// Both times are doubled so often at most while that makes no room: the home may be full for another reason.
+pub const MAX_LEFT_BEHIND_BACKOFF: u32 = 10;
 /// Accounts that one commit lets in …
 pub const INVITED_AT_ONCE: usize = 64;
 /// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.

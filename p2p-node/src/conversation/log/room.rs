@@ -21,7 +21,10 @@ use crate::{
         group::{GroupEntry, GroupId, LogKeys, log_address},
     },
     home::LogPending,
-    limits::{DELETED_AT_ONCE, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_PAST_LOGS},
+    limits::{
+        DELETED_AT_ONCE, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_LEFT_BEHIND_BACKOFF,
+        MAX_PAST_LOGS,
+    },
     net::HomeId,
     roster::Roster,
     store::{PastLogRow, ReachedRow},
@@ -43,6 +46,8 @@ pub struct LogRoom {
     wanted: Option<WantedBy>,
     /// When devices were left behind last, in steady time.
     left_behind_at: Option<u64>,
+    /// How often they were since there was room for a commit.
+    in_vain: u32,
     /// A commit of ours waits for room.
     pub waits: bool,
 }
@@ -65,11 +70,18 @@ impl LogRoom {
         (self.wanted, self.look, self.is_others) = (self.wanted.max(Some(by)), true, false);
     }
 
-    /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that.
+    /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that, and neither does a home that
+    /// has none for whatever else.
     fn may_leave_behind(&self, now: u64) -> bool {
         let Some(by) = self.wanted else { return false };
         let after = if by == WantedBy::Us { LEFT_BEHIND_AGAIN_MS } else { LEFT_BEHIND_FOR_OTHERS_MS };
-        self.left_behind_at.is_none_or(|at| at.saturating_add(after) <= now)
+        let doubled = self.in_vain.saturating_sub(1).min(MAX_LEFT_BEHIND_BACKOFF);
+        self.left_behind_at.is_none_or(|at| at.saturating_add(after << doubled) <= now)
+    }
+
+    /// Devices are left behind.
+    fn note_left_behind(&mut self, now: u64) {
+        (self.left_behind_at, self.in_vain) = (Some(now), self.in_vain.saturating_add(1));
     }
 }
 
@@ -185,7 +197,8 @@ impl GroupEntry {
                     "there is no room for a group's logs: devices that are far behind enter it again"
                 );
                 first = first_needed(&needs, newest, upto);
-                (self.row.left_behind, self.room.left_behind_at) = (first, Some(now));
+                self.row.left_behind = first;
+                self.room.note_left_behind(now);
                 self.touch();
             }
         }
@@ -275,6 +288,7 @@ impl Conversations {
     /// There is room for commits of ours.
     pub(in crate::conversation) fn on_room(&mut self, turn: &mut Turn<'_>, id: GroupId) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
+        entry.room.in_vain = 0;
         if std::mem::take(&mut entry.room.waits) {
             turn.transient_event(TransientEvent::Net);
         }
@@ -353,5 +367,26 @@ mod tests {
         room.want(WantedBy::Others);
         assert!(!room.may_leave_behind(LEFT_BEHIND_AGAIN_MS - 1));
         assert!(room.may_leave_behind(LEFT_BEHIND_AGAIN_MS));
+    }
+
+    #[test]
+    fn where_that_makes_no_room_devices_are_left_behind_more_and_more_seldom() {
+        let mut room = LogRoom::default();
+        room.want(WantedBy::Us);
+        let (mut now, mut waits) = (0, Vec::new());
+        for _ in 0..3 {
+            room.note_left_behind(now);
+            let from = now;
+            while !room.may_leave_behind(now) {
+                now += LEFT_BEHIND_AGAIN_MS;
+            }
+            waits.push((now - from) / LEFT_BEHIND_AGAIN_MS);
+        }
+        assert_eq!(waits, [1, 2, 4]);
+        for _ in 0..100 {
+            room.note_left_behind(now);
+        }
+        let day = 86_400_000;
+        assert!(!room.may_leave_behind(now + day / 2) && room.may_leave_behind(now + day));
     }
 }
