@@ -55,6 +55,8 @@ pub const CLAIMS_PER_HOUR: NonZeroU32 = NonZeroU32::new(600).unwrap();
 pub const CLAIMED_PER_HOUR: NonZeroU32 = NonZeroU32::new(30).unwrap();
 /// Logs that a device may leave a second, on average, and at once: each is told to the readers who stay.
 pub const LEAVES: (NonZeroU32, NonZeroU32) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(1_000).unwrap());
+/// How often a minute those who read a log are told that there was no room in it: each time costs all of them something, and one is enough to act.
+pub const FULL_TOLD_PER_MINUTE: NonZeroU32 = NonZeroU32::new(6).unwrap();
 /// Guesses at short codes in an hour from one IPv4 address or IPv6 /64, and from wider networks twice and four times as many: a user types a few.
 pub const CODE_TRIES_PER_HOUR: u32 = 120;
 /// Entries together larger than this are not pushed: readers are told to fetch them, so that a slow one holds little memory.

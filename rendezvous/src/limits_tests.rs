@@ -55,6 +55,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("CLAIMS_PER_HOUR", "key packages claimed", count(CLAIMS_PER_HOUR)),
         ("CLAIMED_PER_HOUR", "one-time key packages", count(CLAIMED_PER_HOUR)),
         ("LEAVES", "logs followed, left", format!("{} a second and {} at once", count(LEAVES.0), count(LEAVES.1))),
+        ("FULL_TOLD_PER_MINUTE", "word that there was no room in a log", count(FULL_TOLD_PER_MINUTE)),
         ("CODE_TRIES_PER_HOUR", "guesses at short codes", count(CODE_TRIES_PER_HOUR)),
         ("PUSH_BYTES", "messages that wait for a reader", size(PUSH_BYTES as u64)),
         ("REFUSED_PAUSE", "requests", time(REFUSED_PAUSE)),

@@ -151,6 +151,10 @@ async fn who_reads_a_log_is_told_that_there_was_no_room_for_what_others_append()
     assert_eq!(told(&mut alice), 0);
     assert!(is_full(&bob.commit(&log(1), &large, u64::MAX, true).await));
     assert_eq!(told(&mut alice), 1);
+    for _ in 0..40 {
+        assert!(is_full(&bob.append(&log(1), &[b"flood"]).await));
+    }
+    assert!((1..10).contains(&told(&mut alice)), "not each time");
 }
 
 #[tokio::test]

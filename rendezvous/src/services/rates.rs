@@ -11,8 +11,9 @@ use crate::{
     address::{Network, Origin},
     config::{Config, Limits},
     limits::{
-        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, LEAVES, NAME_LOOK_UPS_PER_HOUR,
-        NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, SESSIONS, WIDE_RATE,
+        CLAIMED_PER_HOUR, CLAIMS_PER_HOUR, CODE_TRIES_PER_HOUR, CONNECTION_BURST_PART, FULL_TOLD_PER_MINUTE, LEAVES,
+        NAME_LOOK_UPS_PER_HOUR, NAMES_OF_ACCOUNT_PER_HOUR, NAMES_PER_HOUR, PROXY_RATE, RATED_NETWORKS, SESSIONS,
+        WIDE_RATE,
     },
     store::Key,
 };
@@ -48,6 +49,8 @@ pub struct ServiceRates {
     pub sessions: DefaultKeyedRateLimiter<Key>,
     /// Logs that a device leaves, whatever sessions it has.
     pub leaves: DefaultKeyedRateLimiter<Key>,
+    /// Logs whose readers are told that there was no room.
+    pub full: DefaultKeyedRateLimiter<Key>,
     /// Guesses at short codes by network.
     pub guesses: NetworkRates,
 }
@@ -64,6 +67,7 @@ impl ServiceRates {
             claimed: RateLimiter::keyed(Quota::per_hour(CLAIMED_PER_HOUR)),
             sessions: RateLimiter::keyed(Quota::per_second(SESSIONS.0).allow_burst(SESSIONS.1)),
             leaves: RateLimiter::keyed(Quota::per_second(LEAVES.0).allow_burst(LEAVES.1)),
+            full: RateLimiter::keyed(Quota::per_minute(FULL_TOLD_PER_MINUTE)),
             guesses: NetworkRates::per_hour(CODE_TRIES_PER_HOUR),
         }
     }
@@ -79,6 +83,7 @@ impl ServiceRates {
         self.names_of_account.retain_recent();
         self.sessions.retain_recent();
         self.leaves.retain_recent();
+        self.full.retain_recent();
         self.guesses.retain_recent();
     }
 }

@@ -160,13 +160,15 @@ fn check_parts(request: &LogRequest) -> Result<(), Rejected> {
     }
 }
 
-/// Appends to a log. If there is no room for it, who reads the log is told so: a device of the account that owns it may make some.
+/// Appends to a log. If there is no room for it, who reads the log is told so, now and then: a device of the account that owns it may
+/// make some.
 pub async fn append(session: &mut Session, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let (address, is_receipt) = (request.address.clone(), request.receipt);
     let appended = append_signed(session, request).await;
     if !is_receipt
         && let Err(Rejected { reason: Refusal::Full, .. }) = &appended
         && let Ok(log) = key(&address)
+        && session.services.rates.full.check_key(&log).is_ok()
     {
         session.services.pass_on(log, session.id, &ResponseBody::LogFull(address));
     }
