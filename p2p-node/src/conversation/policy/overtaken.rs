@@ -51,7 +51,8 @@ impl PolicyEntry {
         let Some((before, rules)) = changed else { return false };
         let is_overtaken = |intent: &IntentRow| {
             let (was, is) = (intent.said_in(before), intent.said_in(now));
-            let has_changed = was != is && is.is_some_and(|is| is != intent.wanted());
+            // Where a group is raised it has settings for the first time: nobody has changed them.
+            let has_changed = was.is_some() && was != is && is.is_some_and(|is| is != intent.wanted());
             // Older versions did not say when.
             has_changed && (1..rules.audit.at).contains(&intent.wanted_ms)
         };
@@ -111,5 +112,18 @@ mod tests {
         // Of an older version.
         let mut unknown = waiting("ours", 0);
         assert!(!unknown.drop_overtaken(&policy("newer", 9)));
+    }
+
+    #[test]
+    fn a_setting_that_waits_until_the_group_is_raised_is_not_overtaken_by_that() {
+        let before = Policy { rules: None, ..policy("", 1) };
+        let mut after = before.raised();
+        after.rules.as_mut().unwrap().audit.at = 9;
+        let mut entry = PolicyEntry::default();
+        entry.set_policy(before);
+        let (kind, setting) = (IntentKind::Setting.into(), GroupSetting::SlowMode.number());
+        entry.want(IntentRow { kind, setting, value: 5, wanted_ms: 5, ..IntentRow::default() });
+        assert!(!entry.drop_overtaken(&after));
+        assert_eq!(entry.row.intents.len(), 1);
     }
 }
