@@ -180,13 +180,22 @@ impl GroupEntry {
         needs
     }
 
+    /// Logs that are read, and the door: after a fork those of before may be used again.
+    fn used_logs(&self) -> Vec<[u8; 32]> {
+        let door = self.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
+        self.logs.iter().filter_map(log_address).chain(door.map(|door| door.address)).collect()
+    }
+
     /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group
     /// may be of one of them.
     fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
         let needs = self.needs(own, roster);
         let newest = self.epoch().saturating_sub(KEPT_LOGS);
         let mut first = first_needed(&needs, newest, self.row.left_behind);
-        let goes = |log: &PastLogRow, first: u64| log.epoch.saturating_add(1) < first;
+        let used = self.used_logs();
+        let goes = |log: &PastLogRow, first: u64| {
+            log.epoch.saturating_add(1) < first && !used.iter().any(|address| log.address == *address)
+        };
         if !self.row.past_logs.iter().any(|log| goes(log, first)) && self.room.may_leave_behind(now) {
             // A quarter of them, and all that the same devices alone need.
             let quarter = self.row.past_logs.get(self.row.past_logs.len() / 4);
@@ -203,8 +212,7 @@ impl GroupEntry {
             }
         }
         self.room.wanted = None;
-        let is_read = |log: &PastLogRow| self.logs.iter().any(|row| row.address == log.address);
-        let chosen = self.row.past_logs.iter().filter(|log| goes(log, first) && !is_read(log));
+        let chosen = self.row.past_logs.iter().filter(|log| goes(log, first));
         chosen.filter_map(|log| log.address.as_slice().try_into().ok()).take(DELETED_AT_ONCE).collect()
     }
 }
@@ -313,11 +321,12 @@ impl Conversations {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use starling_keys::DeviceKey;
+    use starling_keys::{AccountKey, DeviceKey};
 
     use super::*;
-    use crate::store::{GroupRow, LogRow};
+    use crate::store::{DoorRow, GroupRow, LogRow};
 
     #[test]
     fn what_the_furthest_behind_needs_is_kept_until_it_is_left_behind() {
@@ -351,6 +360,23 @@ mod tests {
         entry.note_past_log(8, [8; 32]);
         let logs = entry.logs_before_entering();
         assert_eq!(logs.iter().map(|log| (log.epoch, log.address[0])).collect::<Vec<_>>(), [(8, 8), (9, 9)]);
+    }
+
+    #[test]
+    fn the_door_of_before_is_not_deleted_where_it_is_used_again() {
+        let mut entry = GroupEntry::with([1; 16], GroupRow::default(), Vec::new());
+        let mut log = LogRow::default();
+        (log.epoch, log.address) = (40, vec![40; 32]);
+        entry.put_log(log);
+        let secret = vec![7; 32];
+        let door = LogKeys::of_secret(&secret).unwrap().address;
+        entry.note_past_log(3, [3; 32]);
+        entry.note_past_log(4, door);
+        let (own, account) = (DeviceKey::from_seed(&[1; 32]).id(), AccountKey::from_seed(&[2; 32]).id());
+        let roster = Roster::of(account, &[]);
+        assert_eq!(entry.logs_to_delete(0, &own, &roster), [[3; 32], door]);
+        entry.row.door = Some(DoorRow { secret, due: false, sequence: 0 });
+        assert_eq!(entry.logs_to_delete(0, &own, &roster), [[3; 32]]);
     }
 
     #[test]
