@@ -8,10 +8,10 @@ use crate::{
         Reply,
         error::{NodeError, NotFound},
         fail,
-        types::{Chat, ChatId, MessageId},
+        types::{Chat, ChatId, MessageId, TransientEvent},
     },
     conversation::{Conversations, context::Context},
-    store::{ChatRow, TIMELINE, prefix},
+    store::{ChatRow, TIMELINE, UNREADABLE, prefix},
     turn::{ChatSetting, EngineError, EventFact, Turn},
 };
 
@@ -130,19 +130,7 @@ impl Conversations {
                 }
                 (reply, result)
             }
-            ConversationCommand::ClearChat(chat, reply) => {
-                self.chats.write_draft(turn, chat)?;
-                self.chats.keep_undelivered(turn, chat)?;
-                let result = self.change(chat, |state| {
-                    state.row.unread = 0;
-                    state.row.cleared = state.row.newest;
-                    state.row.archived = true;
-                });
-                if result.is_ok() {
-                    turn.delete_range(TIMELINE, prefix(&chat.0))?;
-                }
-                (reply, result)
-            }
+            ConversationCommand::ClearChat(chat, reply) => (reply, self.clear(turn, chat)?),
         };
         turn.reply(reply, result);
         Ok(())
@@ -156,6 +144,25 @@ impl Conversations {
             change(&mut state.row);
             state.dirty = true;
         }
+    }
+
+    /// Clears the timeline of a conversation on this device, and what was kept of it for a newer version.
+    fn clear(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<Result<(), NodeError>, EngineError> {
+        self.chats.write_draft(turn, chat)?;
+        self.chats.keep_undelivered(turn, chat)?;
+        let result = self.change(chat, |state| {
+            state.row.unread = 0;
+            state.row.cleared = state.row.newest;
+            state.row.archived = true;
+            // What a member has made up would else ask for an update for ever.
+            state.unreadable.clear();
+        });
+        if result.is_ok() {
+            turn.delete_range(TIMELINE, prefix(&chat.0))?;
+            turn.delete_range(UNREADABLE, prefix(&chat.0))?;
+            turn.transient_event(TransientEvent::Net);
+        }
+        Ok(result)
     }
 
     /// Changes what is stored of a conversation.

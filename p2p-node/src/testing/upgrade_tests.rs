@@ -10,7 +10,7 @@ use crate::{
         problem::ChatProblem,
         types::{AuditAction, ChatId, GroupSetting, OldProgram, Standing},
     },
-    engine::{AccountCommand, GroupCommand},
+    engine::{AccountCommand, ConversationCommand, GroupCommand},
     mls::modified::{formerly, set_older},
     store::{HeldEventRow, Reading as _, UNREADABLE},
 };
@@ -290,4 +290,22 @@ fn what_a_removed_device_has_written_beyond_its_end_is_not_taken_after_the_updat
     for (who, to) in [(alice, bob), (bob, alice)] {
         assert_eq!(texts(&mut world, who, to), ["before"], "{who}");
     }
+}
+
+#[test]
+fn what_is_kept_goes_with_the_history_that_its_user_clears() {
+    let mut world = World::new(17);
+    let (alice, bob) = world.friends();
+    let (of_alice, of_bob) = (world.chat(alice, bob), world.chat(bob, alice));
+    say_unknown(&mut world, alice, of_alice);
+    assert_eq!(world.problem_in(bob, of_bob), Some(ChatProblem::NeedsUpdate));
+    world.call(bob, |reply| ConversationCommand::ClearChat(of_bob, reply)).unwrap();
+    assert_eq!(world.problem_in(bob, of_bob), None);
+    world.kill(bob);
+    world.start(bob);
+    world.pass(5_000);
+    assert_eq!(world.problem_in(bob, of_bob), None);
+    world.say(alice, bob, "after");
+    world.pass(5_000);
+    assert_eq!(texts(&mut world, bob, alice), ["after"]);
 }
