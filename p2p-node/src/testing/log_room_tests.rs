@@ -132,6 +132,29 @@ fn somebody_is_removed_where_logs_for_who_is_away_take_all_room() {
 }
 
 #[test]
+fn who_was_left_behind_before_the_door_was_changed_comes_back_when_it_is_invited_again() {
+    let mut world = narrow_world(1_320);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let chat = world.group_of(&people);
+    world.kill(dave);
+    change(&mut world, (alice, chat), 60, &people[..3]);
+    world.wish_out(alice, chat, carol).unwrap();
+    until(&mut world, "she is out", |world| {
+        [alice, bob].iter().all(|who| world.group_seen(*who, chat).is_some_and(|group| group.members.len() == 3))
+    });
+    change(&mut world, (alice, chat), 20, &[alice, bob]);
+    // The door that he knows is deleted, and nobody shows him the way.
+    world.direct = false;
+    world.start(dave);
+    world.pass(60_000);
+    assert_ne!(topic(&world, dave, chat), "topic 20");
+    let account = world.of(dave).account;
+    world.call(alice, |reply| GroupCommand::Invite { chat, accounts: vec![account], reply }).unwrap();
+    until(&mut world, "who was away is back", |world| see(world, &[dave], chat, "topic 20"));
+}
+
+#[test]
 fn whoever_owns_the_logs_makes_room_for_others() {
     let mut world = narrow_world(1_304);
     let people = world.company(4);

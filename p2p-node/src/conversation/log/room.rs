@@ -22,8 +22,8 @@ use crate::{
     },
     home::LogPending,
     limits::{
-        DELETED_AT_ONCE, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_LEFT_BEHIND_BACKOFF,
-        MAX_PAST_LOGS,
+        DELETED_AT_ONCE, DOOR_WAITS_DEVICES, DOORS_EVERY, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS,
+        MAX_LEFT_BEHIND_BACKOFF, MAX_PAST_LOGS,
     },
     net::HomeId,
     roster::Roster,
@@ -70,8 +70,8 @@ impl LogRoom {
         (self.wanted, self.look, self.is_others) = (self.wanted.max(Some(by)), true, false);
     }
 
-    /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that, and neither does a home that
-    /// has none for whatever else.
+    /// Whether devices may be left behind now: a member who finds no room as it floods the log costs others little by that, and neither does a home
+    /// that has none for whatever else.
     fn may_leave_behind(&self, now: u64) -> bool {
         let Some(by) = self.wanted else { return false };
         let after = if by == WantedBy::Us { LEFT_BEHIND_AGAIN_MS } else { LEFT_BEHIND_FOR_OTHERS_MS };
@@ -186,11 +186,17 @@ impl GroupEntry {
         self.logs.iter().filter_map(log_address).chain(door.map(|door| door.address)).collect()
     }
 
+    /// Of how many of the last epochs the logs are kept. Where not each of them has a door it may be older, also if whoever was to write the last one
+    /// is gone: a log that is deleted would be begun anew by whoever comes by it.
+    fn kept_logs(&self) -> u64 {
+        if self.members.len() > DOOR_WAITS_DEVICES { KEPT_LOGS + DOORS_EVERY } else { KEPT_LOGS }
+    }
+
     /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group
     /// may be of one of them.
     fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
         let needs = self.needs(own, roster);
-        let newest = self.epoch().saturating_sub(KEPT_LOGS);
+        let newest = self.epoch().saturating_sub(self.kept_logs());
         let mut first = first_needed(&needs, newest, self.row.left_behind);
         let used = self.used_logs();
         let goes = |log: &PastLogRow, first: u64| {

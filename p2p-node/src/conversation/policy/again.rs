@@ -1,6 +1,6 @@
 //! Groups that are entered again: by the group's door, or by the way that a member shows to where it is.
 
-use starling_keys::AccountId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Door, Policy, PolicyMember, Role};
 
 use super::{IntentRow, PolicyEntry};
@@ -61,7 +61,8 @@ impl PolicyEntry {
 
     /// Whether one of these accounts, which have devices in the group, was removed where this device was: nothing is written to it.
     pub(super) fn is_held_by(&self, mut accounts: impl Iterator<Item = AccountId>) -> bool {
-        accounts.any(|account| self.row.barred.iter().any(|barred| barred[..] == account.as_bytes()[..]))
+        !self.row.barred.is_empty()
+            && accounts.any(|account| self.row.barred.iter().any(|barred| barred[..] == account.as_bytes()[..]))
     }
 
     /// Whom we knew as removed, and who is a member where we have come to, as the same member as before.
@@ -96,6 +97,40 @@ impl Conversations {
         tracing::warn!("a group cannot be gone on in: it is entered again");
         // Until that is done it stays as it is: were there nobody inside, nobody could come in.
         self.enter_by(turn, cx, chat, door)
+    }
+
+    /// Accounts of a group whom the user invites once more are told its door: their devices may have been away for so long that they have to enter
+    /// again, and know a door of before somebody was removed.
+    pub(super) fn tell_door_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        accounts: &[AccountId],
+    ) -> Result<(), EngineError> {
+        let Some(offer) = self.way_into(cx.dir, chat) else { return Ok(()) };
+        for account in accounts {
+            let devices = cx.dir.list_of(account).into_iter().flat_map(|list| &list.devices);
+            let devices: Vec<DeviceId> = devices.map(|device| device.id).collect();
+            self.offer_to(turn, cx, (*account, &devices), &offer)?;
+        }
+        Ok(())
+    }
+
+    /// Somebody who may let others in says which door a group has that this device is in. It counts where that is entered again, by another door.
+    pub(super) fn on_other_door(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        door: OfferedDoor,
+    ) -> Result<(), EngineError> {
+        let known = self.chats.get(&chat).and_then(|state| state.row.door.as_ref());
+        let is_other = known.is_some_and(|known| {
+            let is_door = known.link.is_empty() && !known.apart;
+            is_door && known.group == door.group && known.secret != door.secret
+        });
+        if is_other { self.enter_by(turn, cx, chat, door) } else { Ok(()) }
     }
 
     /// A group that this device is in at a place where the others are not is entered again by the way that one of them has shown, if the way `fits`. Gives

@@ -426,7 +426,7 @@ impl Conversations {
         Ok(())
     }
 
-    /// Whom the user invites who was invited before, and has not come, is told the way once more.
+    /// Whom the user invites who was invited before is told the way once more, if it has come or not.
     fn invite_again(
         &mut self,
         turn: &mut Turn<'_>,
@@ -435,7 +435,11 @@ impl Conversations {
         settled: &[IntentRow],
     ) -> Result<(), EngineError> {
         let invites = settled.iter().filter(|intent| intent.kind() == IntentKind::Invite);
-        let accounts: Vec<AccountId> = invites.filter_map(IntentRow::account).collect();
+        let roster = self.chats.get(&chat).map(|state| &state.roster);
+        let has_come = |account: &AccountId| roster.is_some_and(|roster| roster.accounts().any(|a| a == *account));
+        let (come, accounts): (Vec<AccountId>, Vec<AccountId>) =
+            invites.filter_map(IntentRow::account).partition(has_come);
+        self.tell_door_again(turn, cx, chat, &come)?;
         if accounts.is_empty() {
             return Ok(());
         }

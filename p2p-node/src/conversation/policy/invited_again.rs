@@ -56,22 +56,26 @@ impl Conversations {
         (chat, from): (ChatId, AccountId),
         row: OfferRow,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let leads = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin);
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(Ok(())) };
         let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
         if let Some(id) = known.filter(|_| entry.standing() == StandingRow::Member) {
+            let door = row.door();
             // What the log says of us is not read yet, perhaps. It is, before this counts.
             (entry.row.offered_again, entry.dirty) = (Some(row), true);
             self.read_log_again(turn, cx, id);
-            return Ok(Ok(()));
+            // Or we were left behind, and the door that we know is no more.
+            return if leads { self.on_other_door(turn, cx, chat, door).map(Ok) } else { Ok(Ok(())) };
         }
         let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
         let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
-        let may = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin) || (enters && offered);
-        if !may {
+        if !leads && !(enters && offered) {
             return Ok(Err(ItemRefused::MayNotInvite));
         }
-        let has_group = self.active_group(cx.dir, chat).is_some();
-        if known.is_some() || (has_group && !enters) {
+        if known.is_some() {
+            return self.on_other_door(turn, cx, chat, row.door()).map(Ok);
+        }
+        if self.active_group(cx.dir, chat).is_some() && !enters {
             return Ok(Ok(()));
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {

@@ -350,7 +350,7 @@ impl Conversations {
 
     /// Whether an MLS group is that of a conversation with a policy.
     pub(crate) fn has_policy(&self, id: GroupId) -> bool {
-        self.groups.get(&id).and_then(super::GroupEntry::chat).is_some_and(|chat| self.chats.is_group_chat(chat))
+        self.groups.get(&id).and_then(GroupEntry::chat).is_some_and(|chat| self.chats.is_group_chat(chat))
     }
 
     /// What an account may do in a conversation; none in a direct one.

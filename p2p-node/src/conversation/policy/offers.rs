@@ -46,7 +46,7 @@ impl Answer {
 }
 
 impl OfferRow {
-    fn door(&self) -> OfferedDoor {
+    pub(super) fn door(&self) -> OfferedDoor {
         OfferedDoor {
             group: self.group.clone(),
             secret: self.secret.clone(),
@@ -193,7 +193,7 @@ impl Conversations {
     }
 
     /// Leaves an offer in the inboxes of devices of an account. Gives whether it knows where they are.
-    fn offer_to(
+    pub(super) fn offer_to(
         &self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
