@@ -85,6 +85,7 @@ fn add_conversation(engine: &mut Engine, n: u32, is_contact: bool) -> Result<(),
             ..new.row
         };
         engine.contacts.people.insert(account_id, Person { row, list: Some(chain), ..Person::new(&account_id, now) });
+        engine.contacts.note_chain_change();
     }
     Ok(())
 }

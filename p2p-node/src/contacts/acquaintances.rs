@@ -99,7 +99,10 @@ impl Contacts {
         }
         let Some(person) = self.acquaintances.get_mut(account, turn.wall()) else { return };
         match person.take_chain(chain, now_s) {
-            Ok(_) => turn.fact(Fact::DevicesChanged(account)),
+            Ok(_) => {
+                self.note_chain_change();
+                turn.fact(Fact::DevicesChanged(account));
+            }
             Err(refused) => tracing::debug!(%refused, "a device chain was not taken"),
         }
     }

@@ -37,6 +37,7 @@ impl Contacts {
             }
         };
         note_links(turn, account, links);
+        self.chain_changes += 1;
         person.row.forked &= news == ChainNews::Known;
         if late {
             // Nothing changes here: it is the owner who has to know.

@@ -12,7 +12,21 @@ pub struct Directory<'a> {
     pub contacts: &'a Contacts,
 }
 
+/// Which device chains are known. What follows from all of them, and takes a look at every member of a group, is not found again while this is the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChainsKnown {
+    /// How often one of somebody else's has changed.
+    changes: u64,
+    /// The head of ours.
+    own: Option<[u8; 32]>,
+}
+
 impl<'a> Directory<'a> {
+    /// Which chains are known.
+    pub(crate) fn chains_known(self) -> ChainsKnown {
+        ChainsKnown { changes: self.contacts.chain_changes, own: self.account.list().map(|list| list.head().0) }
+    }
+
     /// A contact.
     pub fn person(self, account: &AccountId) -> Option<&'a Person> {
         self.contacts.people.get(account)

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain};
 
-pub(crate) use directory::Directory;
+pub(crate) use directory::{ChainsKnown, Directory};
 pub(crate) use person::{ChainNews, ChainRefused, Person};
 
 use crate::{
@@ -35,6 +35,8 @@ pub struct Contacts {
     pub acquaintances: acquaintances::Acquaintances,
     /// Chains that were said back to their owners.
     pub echoes: echoes::Echoes,
+    /// How often a chain of somebody's has changed in this run.
+    chain_changes: u64,
     /// Operations that make somebody a contact, by the number that they have in this run.
     pub connects: BTreeMap<u64, connect::Connect>,
     /// When they are given up, in steady time.
@@ -52,6 +54,11 @@ impl Contacts {
             contacts.index(&account);
         }
         Ok(contacts)
+    }
+
+    /// A chain of somebody's is another now, or somebody is known in another way: what was found from all chains is found again.
+    pub(crate) fn note_chain_change(&mut self) {
+        self.chain_changes += 1;
     }
 
     /// Writes what has changed in this turn. Gives whether a contact has.

@@ -1,7 +1,10 @@
 //! A conversation's group with its epoch logs, as far as it is always in memory: what routes messages to it, and what waits. Its encryption state
 //! is loaded when it is needed (`group_state`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, VecDeque},
+};
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
@@ -9,6 +12,7 @@ use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, unpad};
 
 use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, log::LogRoom};
 use crate::{
+    contacts::ChainsKnown,
     limits::{APPEND_ENTRIES, READ_ENDED_MS},
     mls::{GroupError, LiveGroup},
     store::{GroupRow, LogRow},
@@ -148,6 +152,8 @@ pub struct GroupEntry {
     pub id: GroupId,
     pub row: GroupRow,
     pub members: Vec<GroupMember>,
+    /// Whether one of them was removed by its account, as was found in this epoch from these chains and after so many changes of the policy.
+    pub(super) has_removed: Cell<Option<((ChainsKnown, u64), bool)>>,
     /// A commit of ours waits to win.
     pub has_pending: bool,
     /// Messages of an epoch that we have not reached.
@@ -188,6 +194,7 @@ impl GroupEntry {
             id,
             row,
             members,
+            has_removed: Cell::new(None),
             has_pending: false,
             future: VecDeque::new(),
             read: LogReads::default(),

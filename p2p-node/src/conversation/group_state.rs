@@ -393,6 +393,7 @@ impl OpenGroup<'_> {
         self.entry.unsaved.logs.insert(log.epoch);
         self.entry.logs.push(log);
         self.entry.members = self.state.members();
+        self.entry.has_removed.set(None);
         self.entry.note_leaves(&self.state.live);
         self.entry.read.caught_up = false;
         self.entry.forks.moved();

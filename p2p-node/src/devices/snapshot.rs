@@ -172,6 +172,7 @@ impl AccountDevices<'_> {
                 ..person.row
             };
             self.cx.contacts.people.insert(account, person);
+            self.cx.contacts.note_chain_change();
             let chat = self.cx.chat_with(turn, account);
             self.cx.conversations.chats.take_door(chat, (&contact.door, contact.door_home), place);
             self.sync().apply_settings_about(turn, account)?;

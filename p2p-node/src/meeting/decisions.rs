@@ -123,6 +123,7 @@ impl Meeting<'_> {
         person.row.name = name.unwrap_or_else(|| account.to_string()[..8].to_owned());
         person.row.state = ContactState::Blocked.stored();
         self.cx.contacts.people.insert(account, person);
+        self.cx.contacts.note_chain_change();
         turn.delete(REQUESTS, &request)?;
         self.sync().said_of(turn, account)?;
         Ok(Ok(()))

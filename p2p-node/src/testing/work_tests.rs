@@ -32,3 +32,28 @@ fn messages_cost_the_same_beside_thousands_of_other_conversations() {
     let (alone, beside) = (visits_beside(0), visits_beside(2_000));
     assert!(beside <= alone + alone / 10, "{beside} values were looked at beside 2,000 contacts, {alone} without");
 }
+
+/// What somebody's engine looks at in turns that have to do with a group of so many people, in which nothing changes.
+fn visits_in_group_of(count: usize) -> u64 {
+    let mut world = World::new(12);
+    world.gossip.on = true;
+    let people = world.company(count);
+    let chat = world.group_of(&people);
+    world.pass(300_000);
+    let looks_at_it = |world: &mut World| {
+        world.begin_modified(people[1], |engine, _| {
+            let group = engine.active_group(chat).unwrap();
+            engine.conversations.groups.touch(group);
+        });
+    };
+    looks_at_it(&mut world);
+    let before = world.visits(people[1]);
+    (0..30).for_each(|_| looks_at_it(&mut world));
+    world.visits(people[1]) - before
+}
+
+#[test]
+fn a_turn_in_a_group_costs_the_same_however_many_are_in_it() {
+    let (few, many) = (visits_in_group_of(3), visits_in_group_of(12));
+    assert!(many <= few + few / 10, "{many} values were looked at in a group of 12, {few} in one of 3");
+}

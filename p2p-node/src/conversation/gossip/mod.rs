@@ -14,7 +14,10 @@ mod settle;
 mod take;
 mod vain;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, EventId, GossipKey, TopicId};
@@ -23,6 +26,8 @@ use self::{activity::Activity, again::Again, vain::Vain};
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
+    contacts::{ChainsKnown, Directory},
+    conversation::GroupEntry,
     limits::{GOSSIP_GRACE_MS, MAX_TOPICS, TOPIC_ACTIVITY_MS},
     net::{NetCommand, gossip::Topic},
     store::{GOSSIPED, GossipRow, Reading, StoreError, prefix},
@@ -63,9 +68,22 @@ struct Wanted {
     current: Place,
     /// That of the epoch before, and until when it is kept: others may not have read of the commit yet.
     before: Option<(Place, u64)>,
+    /// The chains from which it follows who takes part.
+    chains: Option<ChainsKnown>,
     /// When something was written last, in blocks of [`TOPIC_ACTIVITY_MS`].
     activity: u64,
 }
+
+impl Wanted {
+    /// Whether these are the topics of a group whose current log has this address, and nothing of them is over.
+    fn is_of(&self, group: GroupId, address: &[u8], now: u64) -> bool {
+        let is_over = self.before.as_ref().is_some_and(|(_, until)| *until <= now);
+        self.group == group && self.current.address == address && !is_over
+    }
+}
+
+/// Who takes part in something: in a group of many one list is shared by all who know it.
+type Members = Arc<BTreeMap<DeviceId, AccountId>>;
 
 /// The topic of an epoch.
 struct Place {
@@ -74,7 +92,7 @@ struct Place {
     address: Vec<u8>,
     key: GossipKey,
     /// The other devices that are in the epoch.
-    members: BTreeMap<DeviceId, AccountId>,
+    members: Members,
 }
 
 impl Place {
@@ -88,7 +106,7 @@ struct Told {
     chat: ChatId,
     group: GroupId,
     epoch: u64,
-    members: BTreeMap<DeviceId, AccountId>,
+    members: Members,
 }
 
 /// Entries of a conversation that its log does not have yet.
@@ -217,10 +235,12 @@ impl Gossip {
             (follows && all_stay).then_some((known.current, now + GOSSIP_GRACE_MS))
         });
         let before = before.filter(|(_, until)| *until > now).map(|(mut place, until)| {
-            place.members.retain(|device, _| current.members.contains_key(device));
+            if !place.members.keys().all(|device| current.members.contains_key(device)) {
+                Arc::make_mut(&mut place.members).retain(|device, _| current.members.contains_key(device));
+            }
             (place, until)
         });
-        self.wanted.insert(chat, Wanted { group, current, before, activity });
+        self.wanted.insert(chat, Wanted { group, current, before, chains: None, activity });
         self.changed = true;
     }
 
@@ -281,38 +301,31 @@ impl Conversations {
         self.active_group(cx.dir, chat).filter(|id| self.groups.get(id).is_some_and(|entry| !entry.row.dead))
     }
 
-    /// Plans which topic a conversation has.
+    /// Plans which topic a conversation has. Who takes part follows from the epoch and the chains: while these are the same nobody is looked at.
     fn plan_topic(&mut self, turn: &Turn<'_>, cx: &Context<'_>, chat: ChatId) {
         let Some(id) = self.gossiping(cx, chat) else { return self.gossip.leave(&chat) };
-        let me = cx.dir.account.device();
         let Some((entry, state)) = self.groups.get(&id).zip(self.chats.get(&chat)) else { return };
         let Some(log) = entry.current_log() else { return };
-        let is_removed = |account: &AccountId, device: &DeviceId| {
-            cx.dir.list_of(account).is_some_and(|list| list.has_removed(device))
-        };
-        let members: BTreeMap<DeviceId, AccountId> = entry
-            .members
-            .iter()
-            .filter(|member| member.device != me && !is_removed(&member.account, &member.device))
-            .map(|member| (member.device, member.account))
-            .collect();
-        let activity = Clock(state.row.newest).ms() / TOPIC_ACTIVITY_MS;
-        let is_over = |before: &Option<(Place, u64)>| before.as_ref().is_some_and(|(_, until)| *until <= turn.now());
+        let (chains, activity) = (cx.dir.chains_known(), Clock(state.row.newest).ms() / TOPIC_ACTIVITY_MS);
         let has_many = self.gossip.wanted.len() > MAX_TOPICS;
-        if let Some(known) = self.gossip.wanted.get_mut(&chat)
-            && known.group == id
-            && known.current.address == log.address
-            && known.current.members == members
-            && !is_over(&known.before)
-        {
+        let known = self.gossip.wanted.get_mut(&chat);
+        let known = known.filter(|known| known.is_of(id, &log.address, turn.now()));
+        let members = match &known {
+            Some(known) if known.chains == Some(chains) => known.current.members.clone(),
+            _ => Arc::new(taking_part(cx.dir, entry)),
+        };
+        if let Some(known) = known.filter(|known| known.current.members == members) {
             // It may have become one of those that are taken part in.
             self.gossip.changed |= has_many && known.activity != activity;
-            known.activity = activity;
+            (known.activity, known.chains) = (activity, Some(chains));
             return;
         }
         let Some(keys) = entry.current_keys() else { return };
         let place = Place { epoch: log.epoch, address: log.address.clone(), key: keys.gossip, members };
         self.gossip.want(turn.now(), chat, id, (place, activity));
+        if let Some(wanted) = self.gossip.wanted.get_mut(&chat) {
+            wanted.chains = Some(chains);
+        }
     }
 
     /// Conversations in which something is due.
@@ -346,6 +359,15 @@ impl Conversations {
     }
 }
 
+/// The other devices that take part in what is passed on in a group: not those that their accounts have removed.
+fn taking_part(dir: Directory<'_>, entry: &GroupEntry) -> BTreeMap<DeviceId, AccountId> {
+    let me = dir.account.device();
+    let is_removed =
+        |account: &AccountId, device: &DeviceId| dir.list_of(account).is_some_and(|list| list.has_removed(device));
+    let others = entry.members.iter().filter(|m| m.device != me && !is_removed(&m.account, &m.device));
+    others.map(|member| (member.device, member.account)).collect()
+}
+
 #[cfg(test)]
 impl Conversations {
     /// How many entries of a conversation are kept, as its log does not have them.
@@ -365,7 +387,7 @@ mod tests {
     }
 
     fn place(group: u8, epoch: u64, members: &[u8]) -> Place {
-        let (mut secret, members) = ([group; 32], members.iter().map(|n| member(*n)).collect());
+        let (mut secret, members) = ([group; 32], Arc::new(members.iter().map(|n| member(*n)).collect()));
         secret[..8].copy_from_slice(&epoch.to_be_bytes());
         let key = GossipKey::from_secret(&secret);
         Place { epoch, address: secret.to_vec(), key, members }

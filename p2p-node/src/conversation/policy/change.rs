@@ -236,8 +236,20 @@ impl Policies {
     pub(in crate::conversation) fn has_removed_device(&self, dir: Directory<'_>, group: &GroupEntry) -> bool {
         let entry = group.chat().and_then(|chat| self.of.get(&chat));
         let Some((policy, entry)) = entry.and_then(|entry| Some((entry.policy.as_ref()?, entry))) else { return false };
+        if entry.is_held_by(group.members.iter().map(|m| m.account)) {
+            return true;
+        }
+        // Asked in each turn, for whatever is written: all members are looked at when something has changed.
+        let from = (dir.chains_known(), entry.changes);
+        if let Some((known, found)) = group.has_removed.get()
+            && known == from
+        {
+            return found;
+        }
         let goes = |m: &GroupMember| dir.list_of(&m.account).is_some_and(|chain| may_bury(policy, chain, &m.device));
-        entry.is_held_by(group.members.iter().map(|m| m.account)) || group.members.iter().any(goes)
+        let found = group.members.iter().any(goes);
+        group.has_removed.set(Some((from, found)));
+        found
     }
 }
 

@@ -80,6 +80,8 @@ pub struct PolicyEntry {
     told_newer: bool,
     /// All have gone back to an epoch before: what the policy says in another way after that was not changed by it.
     went_back: bool,
+    /// How often the policy has become another in this run.
+    changes: u64,
     dirty: bool,
 }
 
@@ -105,6 +107,7 @@ impl PolicyEntry {
     fn set_policy(&mut self, policy: Policy) {
         self.row.policy = policy.to_bytes();
         self.policy = Some(policy);
+        self.changes += 1;
         self.dirty = true;
     }
 
