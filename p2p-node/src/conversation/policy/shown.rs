@@ -1,5 +1,7 @@
 //! Groups as users see them.
 
+use std::collections::BTreeMap;
+
 use starling_keys::AccountId;
 use starling_wire::{Availability, Role};
 
@@ -8,7 +10,6 @@ use crate::{
     api::types::{ChatId, Group, GroupAccount, Standing},
     contacts::Directory,
     conversation::{Conversations, GroupEntry},
-    roster::GroupMember,
 };
 
 /// Whether a link leads nowhere yet: what stands in its log is still to be written.
@@ -40,11 +41,13 @@ impl Conversations {
     fn shown_group(&self, dir: Directory<'_>, now: u64, id: ChatId, entry: &PolicyEntry) -> Group {
         let own = dir.account.id();
         let group = self.active_group(dir, id).and_then(|id| self.groups.get(&id));
-        let devices = group.map_or(&[][..], |group| &group.members);
+        let mut devices: BTreeMap<AccountId, u32> = BTreeMap::new();
+        for member in group.into_iter().flat_map(|group| &group.members) {
+            *devices.entry(member.account).or_default() += 1;
+        }
         let account = |member: &starling_wire::PolicyMember| {
             let account = AccountId::from_bytes(&member.account).ok()?;
-            let of_it = |m: &&GroupMember| m.account == account;
-            let devices = u32::try_from(devices.iter().filter(of_it).count()).unwrap_or(u32::MAX);
+            let devices = devices.get(&account).copied().unwrap_or_default();
             let (name, own) = (dir.name_of(&account), account == own);
             let online = !own && self.is_there(dir, now, id, &account);
             Some(GroupAccount { account, name, role: member.role, own, devices, online })
