@@ -75,10 +75,21 @@ impl Budget {
     }
 }
 
+/// Devices that take part in something with this one since a topic has changed, and those that do not any more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Those that have come.
+    pub came: Vec<DeviceId>,
+    /// Those that have gone.
+    pub gone: Vec<DeviceId>,
+}
+
 /// The topics of this device, and what has come on them.
 #[derive(Debug, Default)]
 pub struct Inspector {
     topics: BTreeMap<TopicId, Topic>,
+    /// In how many of them each device takes part: of many topics with many members one changes at a time.
+    members: BTreeMap<DeviceId, usize>,
     budgets: BTreeMap<DeviceId, Budget>,
     seen: BTreeSet<[u8; 16]>,
     by_age: VecDeque<[u8; 16]>,
@@ -86,13 +97,30 @@ pub struct Inspector {
 
 impl Inspector {
     /// Takes part in a topic, with these members; or no longer.
-    pub fn set(&mut self, id: TopicId, topic: Option<Topic>) {
-        match topic {
-            Some(topic) => drop(self.topics.insert(id, topic)),
-            None => drop(self.topics.remove(&id)),
+    pub fn set(&mut self, id: TopicId, topic: Option<Topic>) -> Moved {
+        let mut moved = Moved::default();
+        for device in topic.iter().flat_map(|topic| &topic.members) {
+            let count = self.members.entry(*device).or_default();
+            *count += 1;
+            if *count == 1 {
+                moved.came.push(*device);
+            }
         }
-        let members = self.members();
-        self.budgets.retain(|device, _| members.contains(device));
+        let before = match topic {
+            Some(topic) => self.topics.insert(id, topic),
+            None => self.topics.remove(&id),
+        };
+        for device in before.iter().flat_map(|topic| &topic.members) {
+            let Some(count) = self.members.get_mut(device) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.members.remove(device);
+                moved.gone.push(*device);
+            }
+        }
+        let members = &self.members;
+        self.budgets.retain(|device, _| members.contains_key(device));
+        moved
     }
 
     /// Whether this device takes part in a topic.
@@ -103,11 +131,6 @@ impl Inspector {
     /// Whether a device takes part in a topic; none if this device does not.
     pub fn is_member(&self, id: &TopicId, device: &DeviceId) -> Option<bool> {
         self.topics.get(id).map(|topic| topic.members.contains(device))
-    }
-
-    /// All devices that take part in any of them.
-    pub fn members(&self) -> BTreeSet<DeviceId> {
-        self.topics.values().flat_map(|topic| &topic.members).copied().collect()
     }
 
     /// An envelope of this device leaves: it is not taken when it comes back.
@@ -202,6 +225,24 @@ mod tests {
         assert_eq!(inspector.judge(&device(2), &id, &envelope), Verdict::Ignore, "a replay");
         inspector.set(id, None);
         assert_eq!(inspector.judge(&device(2), &id, &envelope), Verdict::Ignore, "an epoch that was left");
+    }
+
+    #[test]
+    fn a_topic_that_changes_moves_its_own_members_alone() {
+        let (first, second) = (topic(1), topic(2));
+        let mut inspector = Inspector::default();
+        let both = vec![device(1), device(2)];
+        let mut came = inspector.set(first.0, Some(first.1.clone()));
+        came.came.sort();
+        let mut sorted = both.clone();
+        sorted.sort();
+        assert_eq!((came.came, came.gone), (sorted, Vec::new()));
+        assert_eq!(inspector.set(second.0, Some(second.1)), Moved::default(), "they are there already");
+        let smaller = Topic { members: BTreeSet::from([device(1), device(3)]), ..first.1 };
+        let moved = inspector.set(first.0, Some(smaller));
+        assert_eq!(moved, Moved { came: vec![device(3)], gone: Vec::new() }, "the other topic has who has gone");
+        assert_eq!(inspector.set(second.0, None).gone, [device(2)]);
+        assert_eq!(inspector.set(first.0, None).gone.len(), 2);
     }
 
     #[test]

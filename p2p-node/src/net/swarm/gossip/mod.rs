@@ -171,8 +171,11 @@ impl Gossip {
     pub fn set(&mut self, id: TopicId, topic: Option<Topic>) {
         let name = IdentTopic::new(id.to_text());
         let (known, stays) = (self.inspector.has(&id), topic.is_some());
-        self.inspector.set(id, topic);
-        self.members = self.inspector.members().iter().filter_map(peer_of).collect();
+        let moved = self.inspector.set(id, topic);
+        for peer in moved.gone.iter().filter_map(peer_of) {
+            self.members.remove(&peer);
+        }
+        self.members.extend(moved.came.iter().filter_map(peer_of));
         self.shut_out.retain(|peer| self.members.contains(peer));
         if !stays {
             self.inner.unsubscribe(&name);
