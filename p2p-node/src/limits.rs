@@ -61,6 +61,12 @@ pub const STATE_WITHIN_MS: u64 = 10_000;
 pub const STATE_DEVICES: usize = 64;
 /// … but not more seldom than so many times: members have to follow us over the keys that are passed over.
 pub const MAX_STATE_LEAD: usize = 4;
+/// Messages of others that are decrypted for each that could be encrypted before such a large state is written again: nobody passes over keys for that.
+pub const MAX_READ_LEAD: u32 = 2;
+/// A large state in which others' messages alone have used up keys is written so many times as late: what these keys open is in the same file.
+pub const READ_STATE_TIMES: u64 = 15;
+/// In groups of so many leaves the ratchet tree, nine tenths of the state, has a row of its own, which changes with commits alone.
+pub const TREE_LEAVES: u32 = if cfg!(test) { 4 } else { 64 };
 /// Groups kept for one conversation: the newest are used.
 pub const MAX_GROUPS_PER_CHAT: usize = 8;
 /// Groups that one welcome replaces, and that are remembered as replaced before they were joined.

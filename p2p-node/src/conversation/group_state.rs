@@ -9,10 +9,11 @@ use starling_wire::{Body, Candidate, Devices, Event, LogContent, Policy, SeenEnt
 use super::{
     Conversations, Groups,
     group::{GroupEntry, GroupId, GroupMember, LogKeys},
+    lead::Lead,
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
+    limits::MAX_LOADED_GROUPS,
     mls::{
         Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed,
         policy::{self, Change},
@@ -82,55 +83,16 @@ pub struct GroupState {
     pub(super) since_update: u64,
     /// Hashes of the earlier epochs' states as they are stored.
     pub(super) saved_epochs: BTreeMap<u64, [u8; 32]>,
+    /// The hash of the ratchet tree that is stored beside the state; empty if it is part of it.
+    pub(super) saved_tree: Vec<u8>,
     pub(super) lead: Lead,
-}
-
-/// How far a state has gone on since it was written. A message uses up one key, and need not write all of them: a state that is stored reserves keys
-/// of ours, which are passed over when it is loaded. One that is behind in what it has read decrypts the same again, and events are taken once.
-#[derive(Default)]
-pub(super) struct Lead {
-    /// Keys of ours that are reserved; none in a state that was just loaded.
-    reserved: u32,
-    /// Messages that were encrypted and decrypted since.
-    messages: u32,
-    /// When the first of them was, in steady time.
-    since_ms: Option<u64>,
-}
-
-impl Lead {
-    /// After the state was written.
-    pub fn written(reserved: u32) -> Self {
-        Self { reserved, ..Self::default() }
-    }
-
-    /// A message was encrypted or decrypted.
-    fn note(&mut self, now: u64) {
-        self.messages += 1;
-        self.since_ms.get_or_insert(now);
-    }
-
-    /// Whether what was written says enough for a message that was just encrypted.
-    fn covers_encrypted(&self) -> bool {
-        self.messages <= self.reserved
-    }
-
-    /// When the state is to be written, in steady time: the more keys it has reserved, the later.
-    pub fn due(&self) -> Option<u64> {
-        let most = self.reserved.max(STATE_MESSAGES);
-        let within = STATE_WITHIN_MS * u64::from(most / STATE_MESSAGES);
-        Some(if self.messages < most { self.since_ms? + within } else { 0 })
-    }
-
-    /// Whether what is stored is not just this state.
-    pub fn differs(&self) -> bool {
-        self.reserved > 0 || self.messages > 0
-    }
 }
 
 impl GroupState {
     /// Of a group that is not stored yet.
     pub(super) fn new(live: LiveGroup) -> Self {
-        Self { live, pending: None, since_update: 0, saved_epochs: BTreeMap::new(), lead: Lead::default() }
+        let (saved_epochs, saved_tree) = (BTreeMap::new(), Vec::new());
+        Self { live, pending: None, since_update: 0, saved_epochs, saved_tree, lead: Lead::default() }
     }
 
     /// The devices in the group.
@@ -184,7 +146,7 @@ impl OpenGroup<'_> {
     /// Encrypts a batch; gives the message.
     pub fn encrypt(&mut self, batch: &[u8]) -> Result<Bytes, GroupError> {
         let message = self.state.live.encrypt(batch)?;
-        self.state.lead.note(self.now);
+        self.state.lead.note_encrypted(self.now);
         self.entry.unsaved.mls |= !self.state.lead.covers_encrypted();
         Ok(message.into())
     }
@@ -199,7 +161,7 @@ impl OpenGroup<'_> {
     pub fn process(&mut self, message: &[u8]) -> Processed {
         let processed = self.state.live.process(message);
         if matches!(processed, Processed::Application { .. }) {
-            self.state.lead.note(self.now);
+            self.state.lead.note_decrypted(self.now);
         }
         processed
     }

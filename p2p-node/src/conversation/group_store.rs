@@ -9,15 +9,16 @@ use zeroize::Zeroizing;
 use super::{
     Conversations,
     group::{GroupEntry, GroupId, GroupMember, log_address},
-    group_state::{GroupState, GroupStates, Lead, PendingCommit, log_row},
+    group_state::{GroupState, GroupStates, PendingCommit, log_row},
+    lead::Lead,
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES},
+    limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES, TREE_LEAVES},
     mls::{GroupValue, Mls},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PARTS, PENDING_COMMITS, PendingRow,
-        Reading, StoreError, prefix,
+        Reading, StoreError, TREES, TreeRow, prefix,
     },
     turn::{EngineError, Turn},
 };
@@ -181,12 +182,16 @@ impl GroupState {
                 })
             })
             .transpose()?;
-        let mut live = mls.load(&id, value(&row.state, &epochs))?;
+        let current = value(&row.state, &epochs);
+        let mut live = match stored_tree(read, &id, &row.tree)? {
+            Some(tree) => mls.load_with_tree(&id, current, &tree.tree)?,
+            None => mls.load(&id, current)?,
+        };
         live.pass_over(row.reserved)?;
         // Whoever reads us keeps the keys that we have passed over until ours are renewed.
         let since_update = row.since_update + u64::from(row.reserved);
         let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
-        Ok(Self { live, pending, since_update, saved_epochs, lead: Lead::default() })
+        Ok(Self { live, pending, since_update, saved_epochs, saved_tree: row.tree.clone(), lead: Lead::default() })
     }
 
     /// Writes it, if what is stored says something else; what was reserved and not used is not passed over.
@@ -198,8 +203,10 @@ impl GroupState {
     /// alone.
     fn save(&mut self, turn: &Turn<'_>, id: &GroupId, reserved: u32) -> Result<(), EngineError> {
         self.lead = Lead::written(reserved);
-        let value = self.live.value()?;
-        turn.put(MLS, id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update, reserved })?;
+        self.save_tree(turn, id)?;
+        let tree = self.saved_tree.clone();
+        let value = if tree.is_empty() { self.live.value()? } else { self.live.value_without_tree()? };
+        turn.put(MLS, id, &MlsRow { state: value.state.to_vec(), since_update: self.since_update, reserved, tree })?;
         for row in epochs(&value) {
             let hash = *blake3::hash(&row.data).as_bytes();
             if self.saved_epochs.insert(row.epoch, hash) != Some(hash) {
@@ -215,6 +222,23 @@ impl GroupState {
         Ok(())
     }
 
+    /// Writes the ratchet tree of a large group into its row, if another is there: it is the same until the next commit.
+    fn save_tree(&mut self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
+        if self.live.leaves() < TREE_LEAVES {
+            if !self.saved_tree.is_empty() {
+                self.saved_tree.clear();
+                turn.delete(TREES, id)?;
+            }
+            return Ok(());
+        }
+        let hash = self.live.tree_hash().to_vec();
+        if self.saved_tree != hash {
+            turn.put(TREES, id, &TreeRow { hash: hash.clone(), tree: self.live.tree()? })?;
+            self.saved_tree = hash;
+        }
+        Ok(())
+    }
+
     fn save_pending(&self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
         match &self.pending {
             Some(pending) => turn.put(PENDING_COMMITS, id, &pending.row())?,
@@ -222,6 +246,15 @@ impl GroupState {
         }
         Ok(())
     }
+}
+
+/// The ratchet tree with this hash that is stored beside a state; none if the state has it.
+fn stored_tree(read: &impl Reading, id: &GroupId, hash: &[u8]) -> Result<Option<TreeRow>, EngineError> {
+    if hash.is_empty() {
+        return Ok(None);
+    }
+    let row = read.get::<TreeRow>(TREES, id)?.filter(|row| row.hash == hash);
+    Ok(Some(row.ok_or(StoreError::Damaged(TREES.name()))?))
 }
 
 impl Conversations {
@@ -294,7 +327,7 @@ impl Conversations {
 
 /// Deletes the rows of a group.
 pub fn delete(turn: &Turn<'_>, id: &GroupId) -> Result<(), StoreError> {
-    for table in [GROUPS, MLS, PENDING_COMMITS] {
+    for table in [GROUPS, MLS, TREES, PENDING_COMMITS] {
         turn.delete(table, id)?;
     }
     for table in [EPOCHS, PARENTS, LOGS, PARTS] {

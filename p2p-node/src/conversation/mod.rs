@@ -16,6 +16,7 @@ pub mod group_state;
 pub mod group_store;
 mod groups;
 mod held;
+mod lead;
 mod leaves;
 pub mod log;
 pub mod logged;

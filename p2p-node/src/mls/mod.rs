@@ -15,6 +15,7 @@ mod seal;
 #[cfg(test)]
 mod seeded;
 mod storage;
+mod tree;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -241,7 +241,8 @@ fn groups_to_2(txn: &Txn<'_>) -> Result<(), StoreError> {
     let new = txn.range::<GroupRow>(GROUPS, prefix(b""), usize::MAX, false)?;
     let of_epoch = |id: &[u8], epoch: u64| [id, &epoch.to_be_bytes()].concat();
     for ((id, group), (_, row)) in old.into_iter().zip(new) {
-        txn.put(MLS, &id, &MlsRow { state: group.snapshot, since_update: group.since_update, ..MlsRow::default() })?;
+        let (state, since_update) = (group.snapshot, group.since_update);
+        txn.put(MLS, &id, &MlsRow { state, since_update, reserved: 0, tree: Vec::new() })?;
         for past in &group.past {
             txn.put(EPOCHS, &of_epoch(&id, past.epoch), past)?;
         }

@@ -65,6 +65,8 @@ pub const CHATS: Table = Table::of("chats");
 pub const GROUPS: Table = Table::of("groups");
 /// Encryption states of groups, by group id.
 pub const MLS: Table = Table::of("mls");
+/// Ratchet trees of large groups, by group id.
+pub const TREES: Table = Table::of("trees");
 /// Secrets of earlier epochs, by group id and epoch.
 pub const EPOCHS: Table = Table::of("epochs");
 /// Encryption states from which a commit was followed, by group id and epoch.
@@ -127,7 +129,7 @@ pub const JOIN_REQUESTS: Table = Table::of("join_requests");
 pub const REPORTS: Table = Table::hiding("reports", CHAT);
 
 /// All of them.
-pub(super) const TABLES: [Table; 30] = [
+pub(super) const TABLES: [Table; 31] = [
     META,
     CONTACTS,
     CHATS,
@@ -146,6 +148,7 @@ pub(super) const TABLES: [Table; 30] = [
     HELD,
     UNREADABLE,
     MLS,
+    TREES,
     EPOCHS,
     PARENTS,
     PENDING_COMMITS,

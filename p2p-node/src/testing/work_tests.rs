@@ -1,10 +1,15 @@
 //! What a turn costs: work is proportional to what happened, not to how much there is.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use prost::Message as _;
 use starling_wire::Text;
 
 use super::world::{Who, World};
-use crate::engine::ConversationCommand;
+use crate::{
+    engine::ConversationCommand,
+    limits::{STATE_MESSAGES, STATE_WITHIN_MS},
+    store::{MLS, MlsRow, Reading, TREES, TreeRow, prefix},
+};
 
 fn say(world: &mut World, who: Who, to: Who, text: &str) {
     let chat = world.chat_id(who, to);
@@ -56,4 +61,49 @@ fn visits_in_group_of(count: usize) -> u64 {
 fn a_turn_in_a_group_costs_the_same_however_many_are_in_it() {
     let (few, many) = (visits_in_group_of(3), visits_in_group_of(12));
     assert!(many <= few + few / 10, "{many} values were looked at in a group of 12, {few} in one of 3");
+}
+
+/// The bytes of the rows that somebody has of a group's encryption state, and of its ratchet tree.
+fn state_and_tree(world: &World, who: Who, group: &[u8; 16]) -> (MlsRow, TreeRow) {
+    let (store, whole) = (world.store(who), prefix(group));
+    let read = store.read().unwrap();
+    let state = read.range::<MlsRow>(MLS, whole.clone(), 1, false).unwrap().remove(0).1;
+    (state, read.range::<TreeRow>(TREES, whole, 1, false).unwrap().remove(0).1)
+}
+
+#[test]
+fn what_is_read_in_a_large_group_writes_no_ratchet_tree() {
+    let mut world = World::new(14);
+    let people = world.company(8);
+    let chat = world.group_of(&people);
+    world.pass(60_000);
+    let (alice, bob) = (people[0], people[1]);
+    let group = world.engine(bob).active_group(chat).unwrap();
+    let (before, tree) = state_and_tree(&world, bob, &group);
+    assert_eq!(before.tree, tree.hash);
+    for n in 0..4 * STATE_MESSAGES {
+        world.say_in(alice, chat, &format!("{n}")).unwrap();
+        world.pass(500);
+    }
+    world.pass(2 * STATE_WITHIN_MS);
+    let (after, same) = state_and_tree(&world, bob, &group);
+    assert!(after.state != before.state, "the keys of what was read are gone");
+    assert!(same == tree, "nobody has committed");
+    assert!(after.encoded_len() < tree.encoded_len(), "{} and {}", after.encoded_len(), tree.encoded_len());
+    // Both together are the group, also after a crash.
+    world.kill(bob);
+    world.start(bob);
+    world.pass(5_000);
+    world.say_in(alice, chat, "after it").unwrap();
+    world.pass(5_000);
+    world.say_in(bob, chat, "here").unwrap();
+    world.pass(5_000);
+    for who in [alice, bob, people[2]] {
+        assert_eq!(world.texts_in(who, chat).split_off(4 * STATE_MESSAGES as usize), ["after it", "here"], "{who}");
+    }
+    // A commit brings another.
+    world.wish_out(alice, chat, people[7]).unwrap();
+    world.pass(60_000);
+    let (last, other) = state_and_tree(&world, bob, &group);
+    assert!(last.tree == other.hash && other.hash != tree.hash);
 }

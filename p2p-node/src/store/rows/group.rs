@@ -322,6 +322,20 @@ pub struct MlsRow {
     /// So many messages may have been encrypted since it was written: none is encrypted with their keys again.
     #[prost(uint32, tag = "3")]
     pub reserved: u32,
+    /// The hash of the ratchet tree, which has a row of its own and is not in `state`; empty if it is.
+    #[prost(bytes = "vec", tag = "4")]
+    pub tree: Vec<u8>,
+}
+
+/// The ratchet tree of a large group. By group id.
+#[derive(Clone, PartialEq, Message)]
+pub struct TreeRow {
+    /// Its hash, as the group's context has it.
+    #[prost(bytes = "vec", tag = "1")]
+    pub hash: Vec<u8>,
+    /// The tree, as RFC 9420 encodes it.
+    #[prost(bytes = "vec", tag = "2")]
+    pub tree: Vec<u8>,
 }
 
 /// Secrets of an earlier epoch of a group, for late messages. By group id and epoch.
