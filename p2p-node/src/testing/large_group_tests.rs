@@ -5,7 +5,7 @@ use bytes::Bytes;
 use starling_wire::{
     LogContent, MAX_GROUP_ACCOUNTS, PartNames, Piece, Role, cut,
     limits::{MAX_LARGE, MAX_LOG_PARTS_KIB},
-    rendezvous::LogRequest,
+    rendezvous::{LogRequest, RequestBody},
 };
 
 use super::{
@@ -41,15 +41,17 @@ fn parts_read(world: &World, who: Who, chat: ChatId) -> u32 {
     engine.conversations.groups.get(&id).unwrap().logs.iter().map(|log| log.parts_kib).sum()
 }
 
+/// The keys of the log of a group's door.
+fn door_keys(world: &World, who: Who, chat: ChatId) -> LogKeys {
+    let engine = world.engine(who);
+    let id = engine.active_group(chat).unwrap();
+    let door = engine.conversations.groups.get(&id).unwrap().row.door.as_ref().unwrap();
+    LogKeys::of_secret(&door.secret).unwrap()
+}
+
 /// What is in the log of a group's door, as who knows its secret reads it: doors, and parts of some.
-fn door_pieces(world: &mut World, who: Who, chat: ChatId) -> Vec<Vec<u8>> {
-    let mut keys = None;
-    world.begin_modified(who, |engine, _| {
-        let id = engine.active_group(chat).unwrap();
-        let door = engine.conversations.groups.get(&id).unwrap().row.door.clone().unwrap();
-        keys = LogKeys::of_secret(&door.secret);
-    });
-    let keys = keys.unwrap();
+fn door_pieces(world: &World, who: Who, chat: ChatId) -> Vec<Vec<u8>> {
+    let keys = door_keys(world, who, chat);
     world.stored_in_log(&keys.key).iter().filter_map(|sealed| keys.open_entry(sealed)).collect()
 }
 
@@ -73,7 +75,7 @@ fn what_does_not_fit_an_entry_goes_in_parts() {
     world.pass(5_000);
     assert!(people.iter().all(|who| world.texts_in(*who, chat) == ["all here"]));
     // Of all the doors that were written the last ones are left.
-    let pieces = door_pieces(&mut world, alice, chat);
+    let pieces = door_pieces(&world, alice, chat);
     let names = pieces.iter().filter(|piece| {
         let piece = Bytes::copy_from_slice(piece);
         matches!(Piece::from_bytes(&piece), Some(Ok(Piece::Names(_))))
@@ -214,4 +216,34 @@ fn more_accounts_than_fit_an_entry_are_in_a_group() {
         assert_eq!(world.texts_in(*who, chat), ["fewer"], "{who}");
     }
     assert!(gone.iter().all(|who| world.texts_in(*who, chat).is_empty()));
+}
+
+#[test]
+fn those_who_come_at_once_read_the_doors_once() {
+    let mut world = World::new(55);
+    let people = world.company(6);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(5_000);
+    let door = door_keys(&world, people[0], chat).address;
+    world.asked = Some(Vec::new());
+    let accepting: Vec<_> =
+        people[1..].iter().map(|who| world.begin(*who, |reply| GroupCommand::Accept(chat, reply))).collect();
+    world.pass(60_000);
+    drop(accepting);
+    let asked = world.asked.take().unwrap();
+    let of_door = |request: &LogRequest| request.address[..] == door;
+    let reads = asked.into_iter().filter_map(|request| match request.body {
+        Some(RequestBody::LogRead(read)) if of_door(&read) => Some(read.after),
+        _ => None,
+    });
+    let (first, again): (Vec<u64>, Vec<u64>) = reads.partition(|after| *after == 0);
+    assert_eq!(
+        first.len(),
+        people.len() - 1,
+        "from its beginning each reads it once; {} times on from there",
+        again.len()
+    );
+    for who in &people {
+        assert_eq!(world.epoch_in(*who, chat).unwrap().1, people.len(), "{who}");
+    }
 }

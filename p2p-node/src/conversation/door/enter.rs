@@ -1,8 +1,6 @@
 //! Entering: a new device reads the door, commits itself into the group, stores that, and appends it as a candidate. It has entered if no other
 //! candidate stands before its own.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
@@ -10,7 +8,7 @@ use starling_wire::{
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
-use super::{entering::Attempt, parts::ReadParts, prepare::Prepared};
+use super::{entering::Attempt, prepare::Prepared};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -155,8 +153,7 @@ impl Conversations {
             }
             Some(entering) => send(turn, cx, (home, chat), (entering, attempt.sent), keys),
             None => {
-                (attempt.pages, attempt.found, attempt.parts) = (0, BTreeMap::new(), ReadParts::default());
-                let read = LogRequest::default();
+                let read = LogRequest { after: attempt.begin_reading(keys.address), ..LogRequest::default() };
                 cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
             }
         };
@@ -192,13 +189,14 @@ impl Conversations {
                 attempt.note_found(entry.sequence, door);
             }
         }
+        attempt.note_read(page.entries.last().map_or(0, |last| last.sequence));
         attempt.pages += 1;
         if let Some(last) = page.entries.last().filter(|_| page.more && attempt.pages < MAX_DOOR_PAGES) {
             let request = LogRequest { after: last.sequence, ..LogRequest::default() };
             cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
             return Ok(());
         }
-        (attempt.asks, attempt.parts) = (None, ReadParts::default());
+        attempt.asks = None;
         cx.homes.request(turn, home, leave, Pending::Nothing);
         self.try_doors(turn, cx, chat)
     }

@@ -44,6 +44,8 @@ pub(super) struct Attempt {
     pub(super) pages: u32,
     /// Parts of doors that were read.
     pub(super) parts: ReadParts,
+    /// The address of the log that is read, and up to which number it was.
+    pub(super) read: ([u8; 32], u64),
     /// So many parts of our commit are in the log.
     pub(super) sent: usize,
     /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
@@ -57,6 +59,21 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// Begins to read a log, or goes on after what was read of it: a door of a large group has a megabyte, and of those who come at once all but one look
+    /// again. Gives the number after which it is read.
+    pub(super) fn begin_reading(&mut self, log: [u8; 32]) -> u64 {
+        if self.read.0 != log {
+            (self.read, self.found, self.parts) = ((log, 0), BTreeMap::new(), ReadParts::default());
+        }
+        self.pages = 0;
+        self.read.1
+    }
+
+    /// The log was read up to this number.
+    pub(super) fn note_read(&mut self, upto: u64) {
+        self.read.1 = self.read.1.max(upto);
+    }
+
     /// Notes a door that was read; those of the earliest epochs give way.
     pub(super) fn note_found(&mut self, sequence: u64, door: Door) {
         if self.tried.contains(&door.epoch) {
@@ -139,6 +156,18 @@ mod tests {
 
     fn door(epoch: u64, len: usize) -> Door {
         Door { epoch, secret: [1; 32], info: vec![epoch as u8; len].into() }
+    }
+
+    #[test]
+    fn a_log_that_is_looked_at_again_is_read_from_where_it_was_read_up_to() {
+        let mut attempt = Attempt::default();
+        assert_eq!(attempt.begin_reading([1; 32]), 0);
+        attempt.note_found(7, door(3, 10));
+        attempt.note_read(7);
+        attempt.note_read(5);
+        assert_eq!((attempt.begin_reading([1; 32]), attempt.found.len()), (7, 1));
+        // Somebody was removed, and there is another door.
+        assert_eq!((attempt.begin_reading([2; 32]), attempt.found.len()), (0, 0));
     }
 
     #[test]
