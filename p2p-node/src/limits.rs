@@ -239,6 +239,12 @@ pub const MAX_DOORS_TRIED: usize = 8;
 pub const UNLISTED_DEVICE_MS: u64 = 60_000;
 /// Pages of a door's log that it reads: as much as a log has by default.
 pub const MAX_DOOR_PAGES: u32 = 64;
+/// In large groups of more devices than this, few in tests, …
+pub const DOOR_WAITS_DEVICES: usize = if cfg!(test) { 12 } else { 64 };
+/// … where nobody is known to wait before the door, the way into an epoch is written after this time, if no other epoch has begun by then …
+pub const DOOR_WAIT_MS: u64 = 30_000;
+/// … but for each so many epochs at once, so that there are doors also while one commit follows another.
+pub const DOORS_EVERY: u64 = 8;
 /// Parts of doors that are kept while its log is read: those of several doors may be mixed.
 pub const MAX_DOOR_PARTS: usize = 4 * starling_wire::limits::MAX_PARTS;
 /// Bytes of the doors that were read and not tried yet, together.

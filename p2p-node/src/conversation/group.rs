@@ -163,6 +163,8 @@ pub struct GroupEntry {
     pub room: LogRoom,
     /// The way into the current epoch is being written.
     pub writing_door: bool,
+    /// It is written not before this time, in steady time: another epoch may begin.
+    pub door_waits_until: Option<u64>,
     /// A part of it was refused.
     pub door_refused: bool,
     /// What is being written for whoever has the link with this key.
@@ -201,6 +203,7 @@ impl GroupEntry {
             append: LogAppends::default(),
             room: LogRoom::default(),
             writing_door: false,
+            door_waits_until: None,
             door_refused: false,
             writing_card: None,
             card_refused: false,

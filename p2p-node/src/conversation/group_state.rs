@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::MAX_LOADED_GROUPS,
+    limits::{DOOR_WAIT_MS, MAX_LOADED_GROUPS},
     mls::{
         Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed,
         policy::{self, Change},
@@ -339,6 +339,7 @@ impl OpenGroup<'_> {
         self.entry.append.renews_at = None;
         self.enter_epoch(pending.next);
         self.entry.write_door(true);
+        self.entry.door_waits_until = self.door_can_wait().then_some(self.now + DOOR_WAIT_MS);
     }
 
     pub(super) fn forget_pending(&mut self) -> Option<PendingCommit> {

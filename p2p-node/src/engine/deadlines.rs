@@ -20,7 +20,8 @@ enum Wake {
     Chat(ChatId),
     /// An event that was stamped ahead.
     Held(ChatId),
-    /// A commit, or what is said of one, that the home has refused for now; a log that is not read for now; an encryption state that is to be written.
+    /// A commit, or what is said of one, that the home has refused for now; a log that is not read for now; an encryption state that is to be written; a
+    /// door that waits for the end of other changes.
     Group(GroupId),
     /// What was not acknowledged is sent again.
     Link(DeviceId),
@@ -137,7 +138,8 @@ impl Engine {
             // What is due by now is written in this turn.
             let state = self.conversations.groups.states.due(&group).filter(|due| *due > turn.now());
             let renews = entry.append.renews_at.filter(|at| *at > turn.now());
-            let due = retry.into_iter().chain(items).chain(unlisted).chain(state).chain(renews).min();
+            let door = entry.door_waits_until.filter(|until| *until > turn.now() && entry.has_door_to_write());
+            let due = retry.into_iter().chain(items).chain(unlisted).chain(state).chain(renews).chain(door).min();
             self.deadlines.wakes.set(Wake::Group(group), due);
             self.deadlines.renewals.set(group, renewal.into_iter().chain(entry.parents_due_ms()).min());
         }

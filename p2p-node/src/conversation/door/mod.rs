@@ -9,6 +9,8 @@ pub(super) mod parts;
 mod prepare;
 mod unlisted;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{Door, LogVerb, limits::MAX_LARGE};
@@ -27,7 +29,7 @@ use crate::{
     api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::{MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
+    limits::{DOOR_WAITS_DEVICES, DOORS_EVERY, MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Fact, Turn},
@@ -62,6 +64,7 @@ pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
 impl GroupEntry {
     /// The group is in another epoch: this device is to write the way into it, or another is.
     pub(super) fn write_door(&mut self, due: bool) {
+        self.door_waits_until = None;
         if let Some(door) = &mut self.row.door {
             door.due = due;
         }
@@ -88,6 +91,19 @@ impl GroupEntry {
 }
 
 impl OpenGroup<'_> {
+    /// Whether nobody is known to wait for the way into an epoch that has just begun, in a group whose doors are large: everybody who was let in has come,
+    /// and there is no other way to come than to be let in.
+    pub(super) fn door_can_wait(&self) -> bool {
+        let members = &self.entry.members;
+        if members.len() <= DOOR_WAITS_DEVICES || self.entry.epoch().is_multiple_of(DOORS_EVERY) {
+            return false;
+        }
+        let Some(policy) = self.policy().filter(|policy| policy.large) else { return false };
+        let is_closed = policy.rules.as_ref().is_some_and(|rules| rules.links.is_empty() && rules.community.is_none());
+        let there: BTreeSet<&[u8; 32]> = members.iter().map(|member| member.account.as_bytes()).collect();
+        is_closed && policy.members.iter().all(|member| there.contains(&member.account))
+    }
+
     /// The way into the current epoch; none if a member would not follow who enters.
     pub fn way_in(&self) -> Result<Option<Door>, GroupError> {
         let secret = self.entry.current_log().and_then(|log| log.secret.as_slice().try_into().ok());
@@ -232,7 +248,9 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        if !self.groups.get(&id).is_some_and(|entry| entry.has_door_to_write() && !entry.writing_door) {
+        let is_due = |entry: &GroupEntry| entry.door_waits_until.is_none_or(|until| until <= turn.now());
+        let writes = |entry: &GroupEntry| entry.has_door_to_write() && !entry.writing_door && is_due(entry);
+        if !self.groups.get(&id).is_some_and(writes) {
             return Ok(());
         }
         let Some(home) = self.usable(turn, cx, id) else { return Ok(()) };
