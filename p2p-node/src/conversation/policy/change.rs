@@ -169,6 +169,17 @@ struct Wanted {
 }
 
 impl PolicyEntry {
+    /// Whether neither our user nor those who leave want anything, nobody has to wait for a commit of somebody else, and no link's time is over. Of
+    /// communities and their channels that cannot be said so simply.
+    fn is_settled(&self, now_ms: u64) -> bool {
+        let Some(policy) = &self.policy else { return false };
+        let is_single = policy.community().is_none() && policy.channel_of().is_none();
+        let has_wishes = !self.row.intents.is_empty() || !self.row.leaves.is_empty();
+        let links = policy.rules.as_ref().map(|rules| &rules.links[..]).unwrap_or_default();
+        let are_links_good = links.iter().all(|link| link.expires == 0 || link.expires > now_ms);
+        is_single && !has_wishes && !self.row.is_waited_for && self.turn_at.is_none() && are_links_good
+    }
+
     /// The change that our user's intents come to.
     fn wanted_by_user(&self, own: AccountId, place: Place<'_>, can_be_raised: bool) -> Wanted {
         let mut wanted = Wanted { change: None, settled: Vec::new(), refused: Vec::new() };
@@ -355,6 +366,12 @@ impl Conversations {
         change
     }
 
+    /// Whether nobody wants anything changed in a group, as far as can be told without going through its members: that is asked in each turn that has to
+    /// do with it.
+    fn is_settled(&self, dir: Directory<'_>, now_ms: u64, entry: &PolicyEntry, group: &GroupEntry) -> bool {
+        entry.is_settled(now_ms) && !group.can_be_raised() && !self.policies.has_removed_device(dir, group)
+    }
+
     /// Prepares a commit that changes the policy, if something is to be changed and it is this device's turn.
     pub(in crate::conversation) fn maybe_change(
         &mut self,
@@ -370,7 +387,11 @@ impl Conversations {
         if !group.read.caught_up || group.append.committing || self.usable(turn, cx, id).is_none() {
             return Ok(());
         }
-        let Some(entry) = self.policies.of.get(&chat).filter(|entry| entry.standing() == StandingRow::Member) else {
+        let (dir, now_ms) = (cx.dir, turn.agreed_ms());
+        let may_change = |entry: &&PolicyEntry| {
+            entry.standing() == StandingRow::Member && !self.is_settled(dir, now_ms, entry, group)
+        };
+        let Some(entry) = self.policies.of.get(&chat).filter(may_change) else {
             return Ok(());
         };
         let (own, place) = (cx.dir.account.id(), Place { group: &id, epoch: group.epoch() });
@@ -547,6 +568,29 @@ mod tests {
     use starling_keys::RecoveryPhrase;
 
     use super::*;
+
+    #[test]
+    fn a_group_in_which_nobody_wants_anything_is_not_gone_through() {
+        let [own, other] = [(); 2].map(|()| RecoveryPhrase::generate().account_key().id());
+        let mut entry = PolicyEntry::default();
+        assert!(!entry.is_settled(5), "nothing is known of it");
+        let policy = Policy::new([1; 16], "ops".into(), *own.as_bytes());
+        entry.set_policy(policy.with_rules(starling_wire::GroupKind::Group));
+        assert!(entry.is_settled(5));
+        entry.want(IntentRow::about(IntentKind::Invite, &other));
+        assert!(!entry.is_settled(5));
+        entry.row.intents.clear();
+        entry.turn_at = Some(7);
+        assert!(!entry.is_settled(5));
+        entry.turn_at = None;
+        entry.row.is_waited_for = true;
+        assert!(!entry.is_settled(5));
+        entry.row.is_waited_for = false;
+        entry.row.leaves.push(vec![1]);
+        assert!(!entry.is_settled(5));
+        entry.row.leaves.clear();
+        assert!(entry.is_settled(5));
+    }
 
     #[test]
     fn an_old_wish_does_not_bring_back_who_was_removed_since() {
