@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::{DOOR_WAIT_MS, MAX_LOADED_GROUPS},
+    limits::{DOOR_WAIT_MS, MAX_LOADED_GROUPS, MAX_LOADED_LEAVES},
     mls::{
         Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed,
         policy::{self, Change},
@@ -365,7 +365,12 @@ impl OpenGroup<'_> {
     }
 }
 
-/// The states that are loaded, at most [`MAX_LOADED_GROUPS`] of them after a turn: those that were used last.
+/// Whether so many states with so many leaves in all are more than are kept in memory.
+fn exceeds(groups: usize, leaves: u64) -> bool {
+    groups > MAX_LOADED_GROUPS || (groups > 1 && leaves > MAX_LOADED_LEAVES)
+}
+
+/// The states that are loaded, at most [`MAX_LOADED_GROUPS`] of them with [`MAX_LOADED_LEAVES`] after a turn: those that were used last.
 #[derive(Default)]
 pub struct GroupStates {
     loaded: BTreeMap<GroupId, Loaded>,
@@ -419,9 +424,15 @@ impl GroupStates {
         self.loaded.get(id).and_then(|loaded| loaded.state.lead.due())
     }
 
+    /// Whether they take too much memory; the one that was used last stays.
+    fn are_too_many(&self) -> bool {
+        let leaves: u64 = self.loaded.values().map(|loaded| u64::from(loaded.state.live.leaves())).sum();
+        exceeds(self.loaded.len(), leaves)
+    }
+
     /// Drops those that were not used for longest, after the turn has written what has to be.
     pub fn shrink(&mut self, turn: &Turn<'_>, mls: &Mls) -> Result<(), EngineError> {
-        while self.loaded.len() > MAX_LOADED_GROUPS
+        while self.are_too_many()
             && let Some((_, id)) = self.by_use.pop_first()
         {
             let dropped = self.loaded.remove(&id);
@@ -476,5 +487,18 @@ impl Conversations {
         }
         let now = turn.now();
         Ok(states.get_mut(&id).map(|state| OpenGroup { entry, state, now }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_large_groups_take_no_more_memory_than_many_small_ones() {
+        assert!(!exceeds(MAX_LOADED_GROUPS, 20 * MAX_LOADED_GROUPS as u64));
+        assert!(exceeds(MAX_LOADED_GROUPS + 1, 0));
+        assert!(!exceeds(1, 2_000), "the largest one that there is");
+        assert!(exceeds(2, MAX_LOADED_LEAVES + 1));
     }
 }
