@@ -343,7 +343,7 @@ impl Engine {
         self.meeting().register_invites(turn, home)?;
         {
             let (conversations, mut cx) = self.conversing();
-            conversations.logs_up(turn, &mut cx, home);
+            conversations.logs_registered(turn, &mut cx, home);
         }
         self.account.codes_up(turn, &mut self.homes, home);
         self.meeting().regroup(turn)?;

@@ -91,6 +91,18 @@ impl Conversations {
         }
     }
 
+    /// Our account is registered at a home: what waited for that goes on, and logs of ours that are new are opened. What is read already, or being read, is
+    /// not asked for again.
+    pub(crate) fn logs_registered(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
+        for id in self.groups.groups_at(home) {
+            let Some(entry) = self.groups.get_mut(&id) else { continue };
+            entry.append.retry_at = 0;
+            if !entry.read.caught_up || (entry.row.ours && !entry.row.log_opened) {
+                self.read_logs(turn, cx, id);
+            }
+        }
+    }
+
     /// Logs at a home that were not read to their end, and boxes that were not there.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups.groups_at(home) {
