@@ -1,12 +1,13 @@
 //! Messages of a group that its log does not show to a member, who sees by their numbers that they are missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_wire::rendezvous::ResponseBody;
+use starling_wire::{MissingEvents, Receipt, rendezvous::ResponseBody};
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, MessageId, Via},
-    limits::{APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
+    api::types::{ChatId, MessageId, Standing, Via},
+    engine::GroupCommand,
+    limits::{ANSWER_MISSING_EVERY_MS, APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
 };
 
 /// How far somebody has read the log of a group.
@@ -33,6 +34,23 @@ fn kept_from(world: &mut World, people: &[Who], (from, to): (Who, Who), chat: Ch
     world.pass(5_000);
     assert_eq!(world.texts_in(to, chat).last().unwrap(), "seen");
     assert!(!world.texts_in(to, chat).contains(&text.to_owned()), "it was not the next entry of the log");
+}
+
+/// Somebody asks for all that another one has ever written, whatever is lacking.
+fn ask_for_all(world: &mut World, who: Who, chat: ChatId, author: Who) {
+    let device = world.of(author).device.tag();
+    world.modified(who, |engine, turn| {
+        let missing = vec![MissingEvents { device, first: 1, last: u64::MAX }];
+        let receipt = Receipt { missing, ..Receipt::default() };
+        let (conversations, mut cx) = engine.conversing();
+        let id = conversations.active_group(cx.dir, chat).unwrap();
+        conversations.ask_falsely(turn, &mut cx, id, receipt);
+    });
+}
+
+/// The epochs in which the messages were encrypted that somebody keeps for others.
+fn encrypted_in(world: &World, who: Who, chat: ChatId) -> Vec<u64> {
+    world.engine(who).conversations.chats.get(&chat).unwrap().outbox.iter().map(|item| item.epoch).collect()
 }
 
 fn seen(world: &World, who: Who, chat: ChatId) -> Vec<(MessageId, String)> {
@@ -80,7 +98,6 @@ fn what_the_log_does_not_show_any_member_who_has_it_appends_if_its_author_is_awa
 
 #[test]
 fn who_asks_again_and_again_has_nothing_written_into_the_log_for_it() {
-    use starling_wire::{MissingEvents, Receipt};
     let mut world = World::new(3);
     let people = world.company(3);
     let (alice, mallory) = (people[0], people[2]);
@@ -90,17 +107,10 @@ fn who_asks_again_and_again_has_nothing_written_into_the_log_for_it() {
         world.say_in(alice, chat, &format!("{n}")).unwrap();
     }
     world.pass(60_000);
-    let device = world.of(alice).device.tag();
     let asks = |world: &mut World, count: u64| -> u64 {
         let before = cursor(world, alice, chat);
         for _ in 0..count {
-            world.modified(mallory, |engine, turn| {
-                let missing = vec![MissingEvents { device, first: 1, last: u64::MAX }];
-                let receipt = Receipt { missing, ..Receipt::default() };
-                let (conversations, mut cx) = engine.conversing();
-                let id = conversations.active_group(cx.dir, chat).unwrap();
-                conversations.ask_falsely(turn, &mut cx, id, receipt);
-            });
+            ask_for_all(world, mallory, chat, alice);
             world.pass(1_000);
         }
         cursor(world, alice, chat) - before
@@ -109,4 +119,42 @@ fn who_asks_again_and_again_has_nothing_written_into_the_log_for_it() {
     assert!(once <= 40, "{once}");
     assert!(asks(&mut world, 30) <= 2 * 30, "each is its own entry and what is said of it, and no more");
     assert_eq!(world.texts_in(mallory, chat).len(), 20, "nothing is there twice");
+}
+
+#[test]
+fn nothing_of_before_somebody_came_is_encrypted_again_whoever_asks() {
+    let mut world = World::new(4);
+    let people = world.company(4);
+    let (alice, carol, dave) = (people[0], people[2], people[3]);
+    let chat = world.group_of(&people[..3]);
+    // Somebody is away, so that it is kept.
+    world.kill(people[1]);
+    world.say_in(alice, chat, "before").unwrap();
+    world.pass(30_000);
+    let (written_in, _) = world.epoch_in(alice, chat).unwrap();
+    assert!(encrypted_in(&world, alice, chat).contains(&written_in));
+    // Of those who were there then somebody may lack it in the next epoch.
+    world.call(alice, |reply| GroupCommand::Rename { chat, name: "new".into(), reply }).unwrap();
+    world.pass(30_000);
+    let (epoch, _) = world.epoch_in(alice, chat).unwrap();
+    assert!(epoch > written_in);
+    ask_for_all(&mut world, carol, chat, alice);
+    world.pass(30_000);
+    let kept = encrypted_in(&world, alice, chat);
+    assert!(kept.contains(&epoch) && !kept.contains(&written_in), "{kept:?}");
+    world.wish_in(alice, chat, &[dave]).unwrap();
+    world.pass(5_000);
+    world.accept(dave, chat).unwrap();
+    world.pass(60_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Member));
+    // What she has written since stands behind it.
+    assert_eq!(encrypted_in(&world, alice, chat)[..kept.len()], kept);
+    for who in [dave, carol] {
+        world.pass(ANSWER_MISSING_EVERY_MS);
+        ask_for_all(&mut world, who, chat, alice);
+        world.pass(APPEND_FOR_OTHERS_MS + 60_000);
+        assert_eq!(encrypted_in(&world, alice, chat)[..kept.len()], kept, "{who}");
+        assert!(world.texts_in(dave, chat).is_empty(), "{who}");
+    }
+    assert_eq!(world.texts_in(carol, chat), ["before"]);
 }

@@ -145,7 +145,14 @@ impl Conversations {
         self.hold_recent(turn, (chat, id), missing)
     }
 
-    /// Appends messages of ours once more that the log had. What it has not got yet is appended anyway.
+    /// The first epoch of the account that was let into a group last.
+    fn newest_member_since(&self, chat: &ChatId) -> u64 {
+        let members = self.policies.policy(chat).into_iter().flat_map(|policy| &policy.members);
+        members.map(|member| member.since).max().unwrap_or_default()
+    }
+
+    /// Appends messages of ours once more that the log had. What it has not got yet is appended anyway. What was written before somebody was let in who
+    /// would read it now is not encrypted again, whoever asks: of what was before their time members see what the policy allows.
     fn append_own_again(
         &mut self,
         turn: &mut Turn<'_>,
@@ -160,8 +167,10 @@ impl Conversations {
             item.group == id && missing.iter().any(|range| range.device == this && has(range))
         };
         let logged = state.outbox.iter().take_while(|item| item.last <= state.row.logged_upto);
-        let items: Vec<(u64, u64)> = logged.filter(is_missing).map(|item| (item.first, item.epoch)).collect();
-        let epoch = self.groups.get(&id).map_or(0, GroupEntry::epoch);
+        let (epoch, since) = (self.groups.get(&id).map_or(0, GroupEntry::epoch), self.newest_member_since(&chat));
+        let is_for_all = |item: &&OutItem| item.epoch == epoch || item.epoch >= since;
+        let wanted = logged.filter(is_missing).filter(is_for_all);
+        let items: Vec<(u64, u64)> = wanted.map(|item| (item.first, item.epoch)).collect();
         let (mut messages, mut size) = (Vec::<Bytes>::new(), 0);
         for (first, encrypted_in) in items.into_iter().take(APPEND_ENTRIES) {
             let row = match encrypted_in == epoch {
