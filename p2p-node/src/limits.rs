@@ -450,6 +450,12 @@ pub const ASK_FOR_MISSING_MS: u64 = 60_000;
 pub const ASK_FOR_MISSING_AGAIN_MS: u64 = 600_000;
 /// … and so often in all. What nobody has any more stays missing.
 pub const MAX_ASKS_FOR_MISSING: u32 = 6;
+/// Of these the last are a device's own: before, somebody else who lacks the same may have asked for all …
+pub const OWN_ASKS_FOR_MISSING: u32 = 2;
+/// … as members ask in so many turns, one after the other.
+pub const ASK_FOR_MISSING_TURNS: usize = 30;
+/// So many gaps of one device are asked for at a time, the first: others have their place in the receipt, too.
+pub const MAX_MISSING_OF_DEVICE: usize = 4;
 /// Each device is answered at most once in this time …
 pub const ANSWER_MISSING_EVERY_MS: u64 = 300_000;
 /// … in a group, and all of them together so often: what they ask for goes into the log for everybody.

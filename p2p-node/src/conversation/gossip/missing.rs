@@ -20,8 +20,9 @@ use crate::{
     },
     home::Pending,
     limits::{
-        ANSWER_MISSING_EVERY_MS, APPEND_BYTES, APPEND_ENTRIES, ASK_FOR_MISSING_AGAIN_MS, ASK_FOR_MISSING_MS,
-        MAX_ASKS_FOR_MISSING, MAX_MISSING_ANSWERS,
+        ANSWER_MISSING_EVERY_MS, APPEND_BYTES, APPEND_ENTRIES, APPEND_TURN_MS, ASK_FOR_MISSING_AGAIN_MS,
+        ASK_FOR_MISSING_MS, ASK_FOR_MISSING_TURNS, MAX_ASKS_FOR_MISSING, MAX_MISSING_ANSWERS, MAX_MISSING_OF_DEVICE,
+        OWN_ASKS_FOR_MISSING,
     },
     ranges,
     store::{DeviceRow, OUTBOX, OutboxRow, Reading},
@@ -31,38 +32,108 @@ use crate::{
 /// What is missing in a group. Times are steady ones.
 #[derive(Default)]
 pub(super) struct Missing {
-    /// What this device lacks, as far as it was seen last.
-    lacks: Vec<MissingEvents>,
-    /// When it is asked for.
-    due: u64,
-    /// How often it was.
-    asks: u32,
-    /// The next receipt asks for it.
-    asked: bool,
+    /// What this device lacks, by the tag of the device that has written it, as far as it was seen last: who makes gaps takes no place of others.
+    of: BTreeMap<[u8; 8], Lack>,
+    /// What the next receipt asks for.
+    asked: Vec<MissingEvents>,
     /// When those that have asked for what they lack were answered.
     answered: BTreeMap<DeviceId, u64>,
 }
 
+/// What is missing of one device.
+struct Lack {
+    ranges: Vec<MissingEvents>,
+    /// When it is asked for next, if it is.
+    due: u64,
+    /// When it was asked for last.
+    asked_at: u64,
+    /// How often it was, here or by somebody who lacks the same.
+    asks: u32,
+}
+
+impl Lack {
+    /// This is missing now. What was not before is asked for after a while, too, but not sooner than something is asked for again.
+    fn note(&mut self, now: u64, turn: u64, ranges: Vec<MissingEvents>) {
+        let covers =
+            |known: &MissingEvents, range: &MissingEvents| known.first <= range.first && range.last <= known.last;
+        let is_new = ranges.iter().any(|range| !self.ranges.iter().any(|known| covers(known, range)));
+        self.ranges = ranges;
+        if !is_new || self.asks == 0 {
+            return;
+        }
+        let due = (now + ASK_FOR_MISSING_MS + turn).max(self.asked_at + ASK_FOR_MISSING_AGAIN_MS);
+        self.due = if self.asks < MAX_ASKS_FOR_MISSING { self.due.min(due) } else { due };
+        self.asks = 1;
+    }
+
+    /// It is asked for.
+    fn ask(&mut self, now: u64, turn: u64) {
+        (self.asked_at, self.due) = (now, now + (ASK_FOR_MISSING_AGAIN_MS << self.asks) + turn);
+        self.asks += 1;
+    }
+
+    fn due(&self) -> Option<u64> {
+        Some(self.due).filter(|_| self.asks < MAX_ASKS_FOR_MISSING)
+    }
+
+    /// Whether somebody who asks for this asks for all of it, and for so little that it is brought.
+    fn is_asked_by(&self, theirs: &[MissingEvents]) -> bool {
+        let count =
+            theirs.iter().map(|range| (range.last - range.first).saturating_add(1)).fold(0, u64::saturating_add);
+        let has = |range: &MissingEvents| theirs.iter().any(|t| t.first <= range.first && range.last <= t.last);
+        count <= APPEND_ENTRIES as u64 && self.ranges.iter().all(has)
+    }
+}
+
 impl Missing {
-    /// Notes what is lacking. Gives when to look again; `asked` is set if it is to be asked for now.
-    fn note(&mut self, now: u64, lacks: Vec<MissingEvents>) -> Option<u64> {
-        let is_new = lacks.iter().any(|range| !self.lacks.contains(range));
-        self.lacks = lacks;
-        if self.lacks.is_empty() {
-            (self.asks, self.asked) = (0, false);
-            return None;
+    /// Notes what is lacking; members ask one after the other, `turn` says how long after the first this device does so for each author. Gives when to
+    /// look again; what is to be asked for now is kept for the next receipt.
+    fn note(&mut self, now: u64, turn: impl Fn(&[u8; 8]) -> u64, lacks: Vec<MissingEvents>) -> Option<u64> {
+        let mut seen = BTreeMap::<[u8; 8], Vec<MissingEvents>>::new();
+        for range in lacks {
+            seen.entry(range.device).or_default().push(range);
         }
-        if is_new {
-            (self.asks, self.due) = (0, now + ASK_FOR_MISSING_MS);
+        self.of.retain(|device, _| seen.contains_key(device));
+        for (device, ranges) in seen {
+            let turn = turn(&device);
+            match self.of.get_mut(&device) {
+                Some(lack) => lack.note(now, turn, ranges),
+                None => {
+                    let due = now + ASK_FOR_MISSING_MS + turn;
+                    self.of.insert(device, Lack { ranges, due, asked_at: 0, asks: 0 });
+                }
+            }
         }
-        if self.asks >= MAX_ASKS_FOR_MISSING {
-            return None;
+        let mut due: Vec<(u64, [u8; 8])> = self
+            .of
+            .iter()
+            .filter_map(|(device, lack)| Some((lack.due().filter(|due| *due <= now)?, *device)))
+            .collect();
+        due.sort_unstable();
+        for (_, device) in due {
+            let Some(lack) = self.of.get_mut(&device) else { continue };
+            if self.asked.len() + lack.ranges.len() > MAX_MISSING {
+                // Another receipt asks for it.
+                lack.due = now + ASK_FOR_MISSING_MS;
+                continue;
+            }
+            self.asked.extend(&lack.ranges);
+            lack.ask(now, turn(&device));
         }
-        if self.due <= now {
-            (self.asked, self.due) = (true, now + (ASK_FOR_MISSING_AGAIN_MS << self.asks));
-            self.asks += 1;
+        self.of.values().filter_map(Lack::due).min()
+    }
+
+    /// Somebody asks for what it lacks. What this device was about to ask for is on its way, too, if that is all of it. It asks by itself in the end:
+    /// who asked may not have been answered.
+    fn note_asked(&mut self, now: u64, turn: impl Fn(&[u8; 8]) -> u64, missing: &[MissingEvents]) {
+        for (device, lack) in &mut self.of {
+            let theirs: Vec<MissingEvents> = missing.iter().filter(|range| range.device == *device).copied().collect();
+            let is_soon =
+                lack.due <= now + 2 * ASK_FOR_MISSING_MS && lack.asks + OWN_ASKS_FOR_MISSING < MAX_ASKS_FOR_MISSING;
+            if is_soon && lack.is_asked_by(&theirs) {
+                lack.ask(now, turn(device));
+            }
         }
-        Some(self.due)
     }
 
     /// Whether a device that asks for what it lacks is answered now.
@@ -74,6 +145,12 @@ impl Missing {
         }
         may
     }
+}
+
+/// How long after the first that may a device asks for what it lacks of an author.
+fn turn_of(me: &DeviceId, members: usize, author: &[u8; 8]) -> u64 {
+    let place = u64::from(blake3::keyed_hash(me.as_bytes(), author).as_bytes()[0]);
+    place % members.clamp(1, ASK_FOR_MISSING_TURNS) as u64 * APPEND_TURN_MS
 }
 
 /// What is missing of a device before events that are here.
@@ -89,36 +166,46 @@ fn gaps(row: &DeviceRow) -> impl Iterator<Item = (u64, u64)> {
 }
 
 impl super::Gossip {
-    /// What the next receipt of a conversation says to be missing.
+    /// Whether the next receipt of a conversation asks for what is missing.
+    pub(in crate::conversation) fn asks_for_missing(&self, chat: &ChatId) -> bool {
+        self.missing.get(chat).is_some_and(|missing| !missing.asked.is_empty())
+    }
+
+    /// What it says to be missing. It is asked for with that.
     pub(in crate::conversation) fn take_missing(&mut self, chat: &ChatId) -> Vec<MissingEvents> {
-        let Some(missing) = self.missing.get_mut(chat) else { return Vec::new() };
-        if std::mem::take(&mut missing.asked) { missing.lacks.clone() } else { Vec::new() }
+        self.missing.get_mut(chat).map(|missing| std::mem::take(&mut missing.asked)).unwrap_or_default()
     }
 }
 
 impl Conversations {
-    /// What of a group's devices is missing before what is here.
+    /// What of a group's devices is missing before what is here: of each the first of it.
     fn lacks(&self, chat: ChatId, group: &GroupEntry) -> Vec<MissingEvents> {
         let Some(state) = self.chats.get(&chat) else { return Vec::new() };
         let rows = state.roster.devices().filter(|row| !row.early.is_empty());
         let of_members = rows
             .filter_map(|row| Some((DeviceId::from_stored(&row.device).ok().filter(|d| group.has_member(d))?, row)));
         let missing = of_members.flat_map(|(device, row)| {
-            gaps(row).map(move |(first, last)| MissingEvents { device: device.tag(), first, last })
+            let first = gaps(row).take(MAX_MISSING_OF_DEVICE);
+            first.map(move |(first, last)| MissingEvents { device: device.tag(), first, last })
         });
-        missing.take(MAX_MISSING).collect()
+        missing.collect()
     }
 
     /// Asks for what the log of a conversation does not have, if it was read to its end. Gives when to look again, in steady time.
     pub(super) fn ask_for_missing(&mut self, turn: &Turn<'_>, cx: &Context<'_>, chat: ChatId) -> Option<u64> {
         let id = self.gossiping(cx, chat).filter(|id| self.written_log(turn, cx, *id).is_some())?;
-        let lacks = self.lacks(chat, self.groups.get(&id)?);
-        if lacks.is_empty() && !self.gossip.missing.contains_key(&chat) {
+        let group = self.groups.get(&id)?;
+        let lacks = self.lacks(chat, group);
+        let is_known = self.gossip.missing.contains_key(&chat);
+        if lacks.is_empty() && !is_known {
             return None;
         }
+        let (me, members) = (cx.dir.account.device(), group.members.len());
         let missing = self.gossip.missing.entry(chat).or_default();
-        let due = missing.note(turn.now(), lacks);
-        if missing.asked
+        let due = missing.note(turn.now(), |author| turn_of(&me, members, author), lacks);
+        let asks = !missing.asked.is_empty();
+        if asks
+            && !self.has_revoked_member(cx.dir, chat, id)
             && let Some(state) = self.chats.get_mut(&chat)
         {
             state.receipt_due = Some(turn.now());
@@ -138,6 +225,13 @@ impl Conversations {
         let Some(id) = id.filter(|id| self.groups.get(id).is_some_and(|group| group.has_member(&from))) else {
             return Ok(());
         };
+        let (me, members) = (cx.dir.account.device(), self.groups.get(&id).map_or(0, |group| group.members.len()));
+        let known = self.gossip.missing.entry(chat).or_default();
+        known.note_asked(turn.now(), |author| turn_of(&me, members, author), missing);
+        // Nothing is used up by who asks while the log cannot be written to.
+        if self.written_log(turn, cx, id).is_none() {
+            return Ok(());
+        }
         if !self.gossip.missing.entry(chat).or_default().may_answer(turn.now(), from) {
             return Ok(());
         }
@@ -220,6 +314,7 @@ impl Conversations {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use starling_keys::DeviceKey;
 
@@ -235,22 +330,70 @@ mod tests {
         assert_eq!(gaps(&row).count(), 0);
     }
 
+    fn range(author: u8, first: u64, last: u64) -> MissingEvents {
+        MissingEvents { device: [author; 8], first, last }
+    }
+
     #[test]
     fn what_is_missing_is_asked_for_after_a_while_and_more_and_more_seldom() {
-        let range = |first, last| MissingEvents { device: [1; 8], first, last };
-        let mut missing = Missing::default();
+        let (mut missing, turn) = (Missing::default(), |_: &[u8; 8]| 0);
         let mut now = 1_000;
-        assert_eq!(missing.note(now, vec![range(4, 5)]), Some(now + ASK_FOR_MISSING_MS));
-        assert!(!missing.asked, "the log may be about to have it");
+        assert_eq!(missing.note(now, turn, vec![range(1, 4, 5)]), Some(now + ASK_FOR_MISSING_MS));
+        assert!(missing.asked.is_empty(), "the log may be about to have it");
         let mut asked = 0;
-        while let Some(due) = missing.note(now, vec![range(4, 5)]) {
-            asked += u32::from(std::mem::take(&mut missing.asked));
+        while let Some(due) = missing.note(now, turn, vec![range(1, 4, 5)]) {
+            asked += u32::from(!std::mem::take(&mut missing.asked).is_empty());
             now = due;
         }
+        // The last time nothing is left to wait for.
+        asked += u32::from(!std::mem::take(&mut missing.asked).is_empty());
         assert_eq!(asked, MAX_ASKS_FOR_MISSING);
-        assert_eq!(missing.note(now, vec![range(4, 5)]), None, "nobody has it");
-        assert_eq!(missing.note(now, vec![range(4, 5), range(8, 8)]), Some(now + ASK_FOR_MISSING_MS), "it is more");
-        assert_eq!(missing.note(now, Vec::new()), None);
+        assert_eq!(missing.note(now, turn, vec![range(1, 4, 5)]), None, "nobody has it");
+        now += ASK_FOR_MISSING_AGAIN_MS;
+        let more = vec![range(1, 4, 5), range(1, 8, 8)];
+        assert_eq!(missing.note(now, turn, more), Some(now + ASK_FOR_MISSING_MS), "it is more");
+        assert_eq!(missing.note(now, turn, Vec::new()), None);
+    }
+
+    #[test]
+    fn who_makes_gaps_all_the_time_keeps_nobody_from_asking_and_is_asked_for_seldom() {
+        let (mut missing, turn) = (Missing::default(), |_: &[u8; 8]| 0);
+        let (mut honest, mut hostile) = (0, 0);
+        for minute in 0..600 {
+            // A new gap every minute, and one of somebody else that stays.
+            let gap = 10 * (minute + 1);
+            missing.note(minute * 60_000, turn, vec![range(1, 4, 5), range(2, gap, gap + 3)]);
+            for asked in std::mem::take(&mut missing.asked) {
+                if asked.device == [1; 8] { honest += 1 } else { hostile += 1 }
+            }
+        }
+        assert_eq!(honest, MAX_ASKS_FOR_MISSING);
+        assert!((50..=61).contains(&hostile), "{hostile} in ten hours");
+    }
+
+    #[test]
+    fn what_somebody_else_has_asked_for_is_not_asked_for_by_all() {
+        let mut missing = Missing::default();
+        let turn = |_: &[u8; 8]| 20_000;
+        let first = ASK_FOR_MISSING_MS + 20_000;
+        assert_eq!(missing.note(0, turn, vec![range(1, 4, 5)]), Some(first));
+        // Who asks for too much, or for something else, may not be brought this.
+        missing.note_asked(ASK_FOR_MISSING_MS, turn, &[range(1, 1, u64::MAX), range(2, 4, 5)]);
+        missing.note_asked(ASK_FOR_MISSING_MS, turn, &[range(1, 5, 9)]);
+        assert_eq!(missing.note(ASK_FOR_MISSING_MS, turn, vec![range(1, 4, 5)]), Some(first));
+        missing.note_asked(ASK_FOR_MISSING_MS, turn, &[range(1, 4, 6)]);
+        let again = missing.note(first, turn, vec![range(1, 4, 5)]).unwrap();
+        assert!(missing.asked.is_empty() && again > first + ASK_FOR_MISSING_AGAIN_MS / 2);
+        // However often somebody does: in the end this device asks by itself.
+        let (mut now, mut asked) = (again, 0);
+        loop {
+            missing.note_asked(now - 10_000, turn, &[range(1, 4, 5)]);
+            let due = missing.note(now, turn, vec![range(1, 4, 5)]);
+            asked += u32::from(!std::mem::take(&mut missing.asked).is_empty());
+            let Some(due) = due else { break };
+            now = due;
+        }
+        assert_eq!(asked, OWN_ASKS_FOR_MISSING);
     }
 
     #[test]

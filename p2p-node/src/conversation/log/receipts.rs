@@ -86,8 +86,7 @@ impl Conversations {
         }
         state.receipt_due = None;
         let acknowledges = state.acknowledges();
-        let missing = self.gossip.take_missing(&chat);
-        if !acknowledges && missing.is_empty() {
+        if !acknowledges && !self.gossip.asks_for_missing(&chat) {
             return Ok(());
         }
         let Some(group) = self.active_group(cx.dir, chat) else {
@@ -97,6 +96,7 @@ impl Conversations {
             // When the home comes back, everything untold is told.
             return Ok(());
         }
+        let missing = self.gossip.take_missing(&chat);
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };
