@@ -1,6 +1,8 @@
 //! Invitations into groups that come to who was away, and to the other devices of who has accepted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use super::world::World;
 use crate::api::types::{DurableEventKind, Standing};
 
@@ -50,6 +52,40 @@ fn an_invitation_that_a_member_does_not_need_is_not_kept_for_later() {
     world.wish_out(alice, chat, bob).unwrap();
     world.pass(10_000);
     assert_eq!(world.standing(bob, chat), Some(Standing::Removed));
+}
+
+#[test]
+fn nobody_takes_the_place_of_an_invitation_that_comes_before_the_removal_is_read() {
+    for is_false_first in [false, true] {
+        let mut world = World::new(21);
+        let people = world.company(3);
+        let (alice, bob, mallory) = (people[0], people[1], people[2]);
+        let chat = world.group_of(&people);
+        let mut offer = None;
+        world
+            .begin_modified(alice, |engine, _| offer = engine.conversations.ways_into_groups(engine.directory()).pop());
+        let offer = offer.unwrap();
+        world.cut_off([bob].into());
+        world.wish_out(alice, chat, bob).unwrap();
+        world.pass(10_000);
+        assert_eq!(world.standing(bob, chat), Some(Standing::Member), "he has not read it");
+        let mut from = [alice, mallory].map(|who| world.of(who).account);
+        if is_false_first {
+            from.reverse();
+        }
+        world.begin_modified(bob, |engine, turn| {
+            for account in from {
+                let (conversations, mut cx) = engine.conversing();
+                let _ = conversations.on_offer(turn, &mut cx, account, &offer).unwrap();
+            }
+        });
+        world.cut_off(BTreeSet::new());
+        world.pass(60_000);
+        assert_eq!(world.standing(bob, chat), Some(Standing::Invited));
+        let events = world.durable_events(bob);
+        let invited = events.iter().rfind(|event| event.kind == DurableEventKind::GroupInvited).unwrap();
+        assert_eq!(invited.account, Some(world.of(alice).account), "the false one was first: {is_false_first}");
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@ use super::{PolicyEntry, Role};
 use crate::{
     api::{
         problem::ItemRefused,
-        types::{ChatId, DurableEventKind},
+        types::{ChatId, ContactState, DurableEventKind},
     },
+    contacts::Directory,
     conversation::{Conversations, context::Context},
     store::{EventLogRow, OfferRow, StandingRow},
     turn::{EngineError, Turn},
@@ -29,14 +30,39 @@ impl Conversations {
         Ok(())
     }
 
-    /// We were removed from a group, and somebody has invited us again before this device has read that.
-    pub(super) fn be_invited_again(&mut self, turn: &mut Turn<'_>, chat: ChatId) -> Result<(), EngineError> {
+    /// Keeps an invitation for when the log says that we were removed. Of two the one of whom may do more counts, as far as is known here, else the
+    /// first: nobody takes the place of what was offered by somebody else.
+    fn keep_offer_again(&mut self, chat: ChatId, row: OfferRow) {
+        let rank = |offer: &OfferRow| {
+            let by = AccountId::from_bytes(&offer.by).ok();
+            by.and_then(|by| self.policies.role(&chat, &by)).map_or(u8::MAX, Role::rank)
+        };
+        let kept = self.policies.of.get(&chat).and_then(|entry| entry.row.offered_again.as_ref());
+        let stays = kept.is_some_and(|kept| kept.by != row.by && rank(kept) <= rank(&row));
+        if !stays && let Some(entry) = self.policies.of.get_mut(&chat) {
+            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+        }
+    }
+
+    /// We were removed from a group, and somebody has invited us again before this device has read that. Whom our user has blocked meanwhile does not.
+    pub(super) fn be_invited_again(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        chat: ChatId,
+    ) -> Result<(), EngineError> {
         let entry = self.policies.of.get_mut(&chat);
         let row = entry.and_then(|entry| {
             entry.dirty |= entry.row.offered_again.is_some();
             entry.row.offered_again.take()
         });
-        row.map_or(Ok(()), |row| self.be_invited(turn, chat, row))
+        let Some(row) = row else { return Ok(()) };
+        let by = AccountId::from_bytes(&row.by).ok();
+        let person = by.and_then(|by| dir.person(&by));
+        if person.is_some_and(|person| person.state() == ContactState::Blocked) {
+            return Ok(());
+        }
+        self.be_invited(turn, chat, row)
     }
 
     /// The log of a group was read to its end: who is a member then needs no invitation.
@@ -57,19 +83,19 @@ impl Conversations {
         row: OfferRow,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
         let leads = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin);
-        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(Ok(())) };
+        let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
         let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
         if let Some(id) = known.filter(|_| entry.standing() == StandingRow::Member) {
             let door = row.door();
             // What the log says of us is not read yet, perhaps. It is, before this counts.
-            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+            self.keep_offer_again(chat, row);
             self.read_log_again(turn, cx, id);
             // Or we were left behind, and the door that we know is no more.
             return if leads { self.on_other_door(turn, cx, chat, door).map(Ok) } else { Ok(Ok(())) };
         }
         let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
         let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
-        if !leads && !(enters && offered) {
+        if !(leads || enters && offered) {
             return Ok(Err(ItemRefused::MayNotInvite));
         }
         if known.is_some() {

@@ -387,7 +387,12 @@ impl Conversations {
             group_event(turn, kind, chat, own.as_bytes(), "")?;
         }
         self.be_out(turn, chat, if left { StandingRow::Left } else { StandingRow::Removed })?;
-        self.be_invited_again(turn, chat)
+        if left {
+            // Our user has left it since.
+            self.forget_offer_again(chat);
+            return Ok(());
+        }
+        self.be_invited_again(turn, cx.dir, chat)
     }
 
     /// A device says that its account leaves a group.
