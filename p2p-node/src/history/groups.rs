@@ -156,7 +156,8 @@ impl GroupWants {
         self.wants.retain(|_, want| !want.row.sources.is_empty());
     }
 
-    /// What is to be asked now, of whom: one thing at a time of each device, and of those that are connected first.
+    /// What is to be asked now, of whom: one thing at a time of each device, of those that are connected first, and first what was asked seldom, as a
+    /// device that says nothing about one group may know another.
     pub fn take_due(
         &mut self,
         now: u64,
@@ -164,11 +165,12 @@ impl GroupWants {
     ) -> Vec<(DeviceId, GroupHistoryRequest)> {
         let waits = self.wants.values().filter(|want| want.again_at > now);
         let mut busy: BTreeMap<DeviceId, u64> = waits.filter_map(|want| Some((want.asked?, want.again_at))).collect();
+        let due = self.wants.iter().filter(|(_, want)| want.again_at <= now);
+        let mut due: Vec<(u32, ChatId)> = due.map(|(chat, want)| (want.tries, *chat)).collect();
+        due.sort_unstable();
         let mut requests = Vec::new();
-        for (chat, want) in &mut self.wants {
-            if want.again_at > now {
-                continue;
-            }
+        for (_, chat) in due {
+            let Some(want) = self.wants.get_mut(&chat) else { continue };
             let connected = want.sources().find(|source| is_connected(source));
             let Some(source) = connected.or_else(|| want.sources().next()) else { continue };
             want.asked = None;
@@ -190,7 +192,7 @@ impl GroupWants {
             want.tries = want.tries.saturating_add(1);
             want.asked = Some(source);
             busy.insert(source, want.again_at);
-            requests.push((source, want.request(chat, &source)));
+            requests.push((source, want.request(&chat, &source)));
         }
         requests
     }
@@ -213,6 +215,10 @@ impl GroupWants {
     /// A page was taken: the next one begins at a place, or (`next` is empty) the device has given all that it has.
     pub fn note_taken(&mut self, now: u64, chat: ChatId, from: &DeviceId, next: &[u8]) {
         let Some(want) = self.wants.get_mut(&chat) else { return };
+        // A place that is none of this group, or does not stand before the last one, leads nowhere.
+        let before: &[u8] = if want.row.from == from.as_bytes() { &want.row.before } else { &[] };
+        let leads_on = next.starts_with(&chat.0) && (before.is_empty() || next < before);
+        let next: &[u8] = if leads_on { next } else { &[] };
         (want.asked, want.again_at, want.tries) = (None, now, 0);
         (want.row.from, want.row.before) = (from.as_bytes().to_vec(), next.to_vec());
         if next.is_empty() {
@@ -248,6 +254,33 @@ mod tests {
         wants
     }
 
+    fn place(chat: ChatId, at: u8) -> Vec<u8> {
+        [&chat.0[..], &[at; 24]].concat()
+    }
+
+    #[test]
+    fn a_group_about_which_nobody_answers_keeps_no_other_from_being_asked_about() {
+        let mut wants = wanting(3, &[device(1)]);
+        let (mut now, mut asked) = (1, BTreeSet::new());
+        for _ in 0..3 {
+            asked.extend(wants.take_due(now, |_| true).into_iter().map(|(_, request)| request.conversation[0]));
+            now = wants.next_due().unwrap();
+        }
+        assert_eq!(asked, BTreeSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn a_page_that_does_not_lead_on_is_the_last_one() {
+        let (source, chat) = (device(1), ChatId([0; 16]));
+        for wrong in [place(chat, 7), place(chat, 8), place(ChatId([1; 16]), 1)] {
+            let mut wants = wanting(1, &[source]);
+            wants.note_taken(1, chat, &source, &place(chat, 7));
+            assert_eq!(wants.take_due(1, |_| true)[0].1.before[..], place(chat, 7)[..]);
+            wants.note_taken(1, chat, &source, &wrong);
+            assert!(!wants.wants_from(&source), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn a_device_is_asked_about_one_group_after_another() {
         let source = device(1);
@@ -261,7 +294,7 @@ mod tests {
                 assert!(wants.awaited(&device(2), &page).is_none(), "nobody else is asked");
                 asked.push((chat.0[0], request.before.is_empty()));
                 // Each has two pages.
-                let next = if request.before.is_empty() { vec![7; 40] } else { Vec::new() };
+                let next = if request.before.is_empty() { place(chat, 7) } else { Vec::new() };
                 wants.note_taken(now, chat, &source, &next);
             }
         }
