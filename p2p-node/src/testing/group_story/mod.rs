@@ -77,6 +77,8 @@ struct Story {
     texts: usize,
     /// Since when devices were seen to be members without a break, milliseconds since 1970.
     since: BTreeMap<(Who, ChatId), u64>,
+    /// When devices that were members were first seen to be none any more, as they know themselves, milliseconds since 1970.
+    out_since: BTreeMap<(Who, ChatId), u64>,
     /// Whom somebody has blocked on leaving.
     blocked: Vec<(Who, AccountId)>,
     /// To those in here the home shows what the others write later, and the other way round.
@@ -154,6 +156,7 @@ impl Story {
             written: Vec::new(),
             texts: 0,
             since: BTreeMap::new(),
+            out_since: BTreeMap::new(),
             blocked: Vec::new(),
             shown_apart,
             had_a_day_apart: false,
@@ -264,6 +267,10 @@ pub struct Told {
     pub harm: BTreeMap<Harm, usize>,
     /// How often a program was killed just before or after a commit of its store.
     pub kills: usize,
+    /// How many honest devices were in the group, or the community, in the end.
+    pub together: usize,
+    /// How many messages of before the end, of accounts that were always there, all have who were there.
+    pub there: usize,
 }
 
 /// Tells a story.

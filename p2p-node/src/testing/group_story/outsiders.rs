@@ -1,19 +1,22 @@
 //! Who is not in a group reads nothing of what is written there, whatever its device has kept.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use starling_wire::LogContent;
 
 use super::{Story, quiet::Agreed};
 use crate::{
-    api::types::ChatId,
+    api::types::{ChatId, MessageId},
     conversation::group::LogKeys,
+    limits::MAX_CLOCK_AHEAD_MS,
     mls::{GroupId, Processed},
     testing::world::Who,
 };
 
 /// What begins so was written when nobody else was there.
-const AT_LAST: &str = "end ";
+pub(super) const AT_LAST: &str = "end ";
 
 /// What was appended to a group's log: as it is there, and the MLS messages in it.
 struct Logged {
@@ -29,6 +32,7 @@ impl Story {
             for who in self.everybody() {
                 if !group.devices.contains(&self.world.of(who).device) {
                     self.reads_nothing(who, group.chat, &logged);
+                    self.has_seen_nothing_since(who, group);
                 }
             }
         }
@@ -37,6 +41,11 @@ impl Story {
 
     /// Nor does the copy of the hostile member's profile from before its removal, or come back: last, as it takes the place of the device itself.
     fn copy_reads_nothing(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) {
+        for group in groups.iter().filter(|group| hostile_is_out && group.chat == self.root()) {
+            let theirs = self.everybody().into_iter().filter(|who| self.is_hostiles(*who));
+            let left: Vec<Who> = theirs.filter(|who| group.devices.contains(&self.world.people[*who].device)).collect();
+            assert!(left.is_empty(), "seed {}: {left:?} was removed, and is still there", self.seed);
+        }
         let copy = self.hostile.as_ref().filter(|_| hostile_is_out).and_then(|hostile| hostile.copy);
         let Some(copy) = copy else { return };
         let out: Vec<&Agreed> =
@@ -102,6 +111,25 @@ impl Story {
         });
         assert_eq!((entries, messages), (0, 0), "seed {}: {who} is not in the group, and reads on", self.seed);
         self.has_seen_nothing(who, chat);
+    }
+
+    /// Who knows that it is none of a group any more shows nothing that others have written since; of accounts that have come again nobody can say when
+    /// they were not there. Clocks are ahead of the time by little.
+    fn has_seen_nothing_since(&self, who: Who, group: &Agreed) {
+        let Some(out) = self.out_since.get(&(who, group.chat)) else { return };
+        let account = self.world.people[who].account;
+        if group.back.contains(account.as_bytes()) {
+            return;
+        }
+        let since = out + MAX_CLOCK_AHEAD_MS + 1_000;
+        let others = self.written.iter().filter(|written| self.world.people[written.by].account != account);
+        let later: BTreeMap<MessageId, &String> = others
+            .filter(|written| written.chat == group.chat && written.id.0.clock.ms() > since)
+            .map(|written| (written.id, &written.text))
+            .collect();
+        let read: Vec<&&String> =
+            self.world.messages_in(who, group.chat).iter().filter_map(|message| later.get(&message.id)).collect();
+        assert!(read.is_empty(), "seed {}: {who} is out since {out}, and reads {read:?}", self.seed);
     }
 
     fn has_seen_nothing(&self, who: Who, chat: ChatId) {

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{
-    AuditAction, AuditEntry, Policy, Text,
+    AuditAction, AuditEntry, Policy, Role, Text,
     rendezvous::{Request, RequestBody},
 };
 
-use super::{Story, Told};
+use super::{Story, Told, Written, outsiders::AT_LAST};
 use crate::{
     api::types::{ChatId, Standing},
     engine::{ContactCommand, GroupCommand},
@@ -30,6 +30,8 @@ pub(super) struct Agreed {
     pub devices: BTreeSet<DeviceId>,
     /// Accounts that were removed or have left at some time, also if they are in it again.
     pub gone: BTreeSet<[u8; 32]>,
+    /// Those that have come more than once.
+    pub back: BTreeSet<[u8; 32]>,
 }
 
 /// Where a device is in a group: its MLS group, epoch, the address of the log, which follows from the epoch's secrets, and the devices.
@@ -55,15 +57,24 @@ impl Story {
         self.world.asked = Some(Vec::new());
         for group in &groups {
             self.say_at_last(group);
+            self.has_heard_the_owner(group);
         }
         self.world.pass(300_000);
         let asked = self.world.asked.take().into_iter().flatten();
         let appended: Vec<Bytes> = asked.flat_map(appended_entries).collect();
+        let mut there = 0;
         for group in &groups {
-            self.have_one_timeline(group, now);
+            there += self.have_one_timeline(group, now);
         }
+        self.are_told_once(&groups);
         self.nobody_else_reads(&groups, &appended, was_removed);
-        Told { harm: self.hostile.map(|hostile| hostile.done).unwrap_or_default(), kills: self.world.kills }
+        let root = self.root();
+        Told {
+            harm: self.hostile.map(|hostile| hostile.done).unwrap_or_default(),
+            kills: self.world.kills,
+            together: groups.iter().find(|group| group.chat == root).map_or(0, |group| group.members.len()),
+            there,
+        }
     }
 
     /// Everybody runs and is connected, and the home is there and honest, for hours.
@@ -110,7 +121,9 @@ impl Story {
         if !is_in(self) {
             return true;
         }
+        let role = self.world.group_seen(by, root).and_then(|group| group.role());
         let wanted = self.world.call(by, |reply| GroupCommand::Remove { chat: root, account, reply });
+        assert!(wanted.is_ok() || role != Some(Role::Owner), "seed {}: {wanted:?}, for the owner {by}", self.seed);
         self.world.pass(QUIET_MS);
         assert!(wanted.is_err() || !is_in(self), "seed {}: it cannot be removed", self.seed);
         wanted.is_ok()
@@ -160,7 +173,15 @@ impl Story {
             _ => None,
         });
         let gone = gone.collect();
-        Some(Agreed { chat, members, epoch, devices, gone })
+        let (mut came, mut back) = (BTreeSet::new(), BTreeSet::new());
+        for entry in &audit {
+            if let AuditAction::Invited(account) = entry.action
+                && !came.insert(account)
+            {
+                back.insert(account);
+            }
+        }
+        Some(Agreed { chat, members, epoch, devices, gone, back })
     }
 
     /// Of honest accounts just those devices are in the tree that are members for themselves, and of each account all or none.
@@ -182,9 +203,21 @@ impl Story {
     fn say_at_last(&mut self, group: &Agreed) {
         for who in &group.members {
             self.texts += 1;
-            let text = format!("end {who}-{}", self.texts);
+            let text = format!("{AT_LAST}{who}-{}", self.texts);
             self.write_on(*who, group.chat, Text { text, ..Text::default() });
             self.world.pass(3_000);
         }
+    }
+
+    /// Nothing keeps an owner from writing: so the checks of what was written in the end are about something.
+    fn has_heard_the_owner(&self, group: &Agreed) {
+        let role = |who: &Who| self.world.group_seen(*who, group.chat).and_then(|seen| seen.role());
+        let owners: Vec<Who> = group.members.iter().copied().filter(|who| role(who) == Some(Role::Owner)).collect();
+        let wrote = |who: &Who| {
+            let is_theirs = |written: &&Written| written.by == *who && written.chat == group.chat;
+            self.written.iter().filter(is_theirs).any(|written| written.text.starts_with(AT_LAST))
+        };
+        let mute: Vec<Who> = owners.into_iter().filter(|who| !wrote(who)).collect();
+        assert!(mute.is_empty(), "seed {}: {mute:?} cannot write in {:?}", self.seed, group.chat);
     }
 }

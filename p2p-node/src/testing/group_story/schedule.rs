@@ -86,10 +86,15 @@ impl Story {
                 continue;
             }
             for chat in self.chats.clone() {
-                if self.world.standing(who, chat) == Some(Standing::Member) {
+                let standing = self.world.standing(who, chat);
+                if standing == Some(Standing::Member) {
                     self.since.entry((who, chat)).or_insert(now);
-                } else {
-                    self.since.remove(&(who, chat));
+                    self.out_since.remove(&(who, chat));
+                    continue;
+                }
+                let was_member = self.since.remove(&(who, chat)).is_some();
+                if was_member && matches!(standing, Some(Standing::Removed | Standing::Left)) {
+                    self.out_since.insert((who, chat), now);
                 }
             }
         }

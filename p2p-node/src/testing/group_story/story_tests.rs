@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, env, panic::catch_unwind};
 
-use super::{Harm, Told, story};
+use super::{Harm, story};
 
 /// So many stories are in a part, if nobody says otherwise.
 const ROUNDS: u64 = 30;
@@ -17,23 +17,30 @@ fn tell(part: u64) {
     let rounds = number("STARLING_GROUP_WORLD_ROUNDS").unwrap_or(ROUNDS);
     let first = number("STARLING_GROUP_WORLD_FIRST").unwrap_or(0) + part * rounds;
     let (mut done, mut kills, mut failed) = (BTreeMap::<Harm, usize>::new(), 0, Vec::new());
+    let (mut shared, mut there) = (0, 0);
     for seed in first..first + rounds {
         eprintln!("seed {seed}");
         match catch_unwind(|| story(seed)) {
             Ok(told) => {
-                let Told { harm, kills: killed } = told;
-                harm.into_iter().for_each(|(harm, times)| *done.entry(harm).or_default() += times);
-                kills += killed;
+                told.harm.into_iter().for_each(|(harm, times)| *done.entry(harm).or_default() += times);
+                kills += told.kills;
+                shared += u64::from(told.together > 1);
+                there += told.there;
             }
             Err(_) => failed.push(seed),
         }
     }
     eprintln!("{rounds} stories, {} failed, {kills} kills around commits, harm done: {done:?}", failed.len());
+    eprintln!(
+        "{shared} ended with several honest devices in the group, {there} messages from before the end were there for all"
+    );
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
     // With fewer stories not every kind has its turn.
     if rounds >= ROUNDS {
         let missing: Vec<Harm> = Harm::ALL.into_iter().filter(|harm| !done.contains_key(harm)).collect();
         assert!(missing.is_empty() && kills > 0, "{kills} kills, harm that was not done: {missing:?}");
+        // Of one alone, and of nothing, everything is true.
+        assert!(shared > rounds / 2 && there as u64 > rounds, "{shared} of {rounds}, with {there} messages");
     }
 }
 

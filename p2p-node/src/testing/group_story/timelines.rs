@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Story, Written, quiet::Agreed};
+use super::{Story, Written, outsiders::AT_LAST, quiet::Agreed};
 use crate::{
-    api::types::{DeliveryState, Message, MessageId},
+    api::types::{DeliveryState, DurableEventKind, Message, MessageId},
     testing::world::Who,
 };
 
@@ -34,7 +34,8 @@ impl Story {
         if was_gone { now } else { since }
     }
 
-    pub(super) fn have_one_timeline(&mut self, group: &Agreed, now: u64) {
+    /// Gives how many messages that were written before `now` are there.
+    pub(super) fn have_one_timeline(&mut self, group: &Agreed, now: u64) -> usize {
         let seed = self.seed;
         let mut seen: Vec<(Who, u64, Timeline)> = Vec::new();
         for who in &group.members {
@@ -53,28 +54,52 @@ impl Story {
                 assert_eq!(one, two, "seed {seed}: {who} and {other} since {from} in {:?}", group.chat);
             }
         }
+        let mut there = 0;
         for written in self.written.iter().filter(|written| written.chat == group.chat) {
-            self.is_there_or_marked(written, group, &seen);
+            let is_there = self.is_there_or_marked(written, group, &seen);
+            there += usize::from(is_there && written.id.0.clock.ms() < now);
+        }
+        there
+    }
+
+    /// Each message is told to users and programs once, however often it has come, by whatever way and however often a program was killed. Of a device
+    /// that its account has removed what counts may change, and be told again.
+    pub(super) fn are_told_once(&self, groups: &[Agreed]) {
+        let removed: BTreeSet<[u8; 8]> = self.removed.iter().map(|who| self.world.people[*who].device.tag()).collect();
+        for who in self.honest() {
+            let mut told = BTreeSet::new();
+            for event in self.world.durable_events(who) {
+                let is_of_group = groups.iter().any(|group| event.chat == Some(group.chat));
+                let Some(message) = event.message.filter(|_| is_of_group && event.kind == DurableEventKind::New) else {
+                    continue;
+                };
+                let is_first = told.insert((event.chat, message)) || removed.contains(&message.0.device);
+                assert!(is_first, "seed {}: {who} is told twice: {event:?}", self.seed);
+            }
         }
     }
 
     /// What the honest device of a member has taken from its user, whose account has been there since, is seen by all who were there, or is marked
-    /// where it was written.
-    fn is_there_or_marked(&self, written: &Written, group: &Agreed, seen: &[(Who, u64, Timeline)]) {
+    /// where it was written. Who was not there all the time has it still. Gives whether it is known to be there.
+    fn is_there_or_marked(&self, written: &Written, group: &Agreed, seen: &[(Who, u64, Timeline)]) -> bool {
         let Written { text, by, id, .. } = written;
         let account = self.world.people[*by].account;
-        if !group.members.contains(by) || group.gone.contains(account.as_bytes()) {
-            return;
+        if !self.honest().contains(by) {
+            return false;
         }
         let seed = self.seed;
         let messages = self.messages(*by, group);
         let own = messages.iter().find(|message| message.id == *id);
         let state = own.unwrap_or_else(|| panic!("seed {seed}: {by} has lost {text}")).state;
+        if !group.members.contains(by) || group.gone.contains(account.as_bytes()) {
+            return false;
+        }
         let has = |timeline: &Timeline| timeline.iter().any(|(other, _)| other == id);
         if state == DeliveryState::Failed {
             let others: Vec<Who> = seen.iter().filter(|(_, _, timeline)| has(timeline)).map(|(who, ..)| *who).collect();
             assert!(others.is_empty(), "seed {seed}: {text} of {by} is marked as lost, and seen by {others:?}");
-            return;
+            assert!(!text.starts_with(AT_LAST), "seed {seed}: {text} of {by} is lost where nothing was in its way");
+            return false;
         }
         assert_ne!(state, DeliveryState::Queued, "seed {seed}: {text} of {by} is still on its way");
         let was_there = |from: u64| id.0.clock.ms() > from;
@@ -85,5 +110,6 @@ impl Story {
             "seed {seed}: {text} of {by}, {state:?}, is lacking at {lack:?} of {:?}",
             group.members
         );
+        true
     }
 }
