@@ -63,6 +63,8 @@ struct Story {
     people: Vec<Who>,
     /// Devices that were linked, with their account's place in `people`.
     linked: Vec<(Who, usize)>,
+    /// When they were, milliseconds since 1970.
+    linked_at: BTreeMap<Who, u64>,
     /// Those of them that were removed again.
     removed: BTreeSet<Who>,
     /// The group, or the community and its channels.
@@ -148,6 +150,7 @@ impl Story {
             world,
             people,
             linked: Vec::new(),
+            linked_at: BTreeMap::new(),
             removed: BTreeSet::new(),
             chats: Vec::new(),
             hostile: None,
@@ -180,12 +183,19 @@ impl Story {
                 false => self.linked.len() < 2 && self.world.one_of(4) == 0,
             };
             if wants {
-                self.linked.push((self.world.linked(self.people[at]), at));
+                let device = self.world.linked(self.people[at]);
+                self.note_linked(device, at);
                 self.world.pass(20_000);
             }
         }
         let twin = self.linked.iter().find(|(_, at)| *at == 1).map(|(device, _)| *device);
         self.hostile = harm.map(|harm| Hostile::new(self.people[1], twin, harm));
+    }
+
+    /// A device is one of an account's now.
+    fn note_linked(&mut self, device: Who, at: usize) {
+        self.linked.push((device, at));
+        self.linked_at.insert(device, self.world.now.wall_ms);
     }
 
     /// The first account makes the group and invites some of the others, who accept.

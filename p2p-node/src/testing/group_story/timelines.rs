@@ -27,11 +27,22 @@ impl Story {
     }
 
     /// From when on a member is entitled to what is written, milliseconds since 1970. Of accounts that were removed or have left and are there again
-    /// nobody can say when each device has seen that: they have all that is written in the end, from `now` on.
+    /// nobody can say when each device has seen that: they have all that is written in the end, from `now` on. Since a device was linked it has what
+    /// others of its account have, also of when these were in the group alone.
     fn entitled_from(&mut self, who: Who, group: &Agreed, now: u64) -> u64 {
-        let was_gone = group.gone.contains(self.world.of(who).account.as_bytes());
-        let since = self.since.get(&(who, group.chat)).copied().unwrap_or(now);
-        if was_gone { now } else { since }
+        let account = self.world.of(who).account;
+        if group.gone.contains(account.as_bytes()) {
+            return now;
+        }
+        let since = |device: &Who| self.since.get(&(*device, group.chat)).copied().unwrap_or(now);
+        let own = since(&who);
+        // Where the home lies, the others may have come to what they have by other ways.
+        let others = group
+            .members
+            .iter()
+            .filter(|device| !Self::home_lies(self.seed) && self.world.people[**device].account == account);
+        let first = others.map(since).min().unwrap_or(now);
+        own.min(first.max(self.linked_at.get(&who).copied().unwrap_or_default()))
     }
 
     /// Gives how many messages that were written before `now` are there.

@@ -221,7 +221,7 @@ impl Story {
         let cut_off = self.cut_off_but(who);
         self.world.cut_off(cut_off);
         if let Some(device) = self.world.link_within(who, LINK_STEPS) {
-            self.linked.push((device, at));
+            self.note_linked(device, at);
         }
     }
 
