@@ -448,8 +448,8 @@ pub const GOSSIP_REPEAT_MS: u64 = 130_000;
 pub const ASK_FOR_MISSING_MS: u64 = 60_000;
 /// … again after this time, doubled each time …
 pub const ASK_FOR_MISSING_AGAIN_MS: u64 = 600_000;
-/// … and so often in all. What nobody has any more stays missing.
-pub const MAX_ASKS_FOR_MISSING: u32 = 6;
+/// … and so often in all: for three days, as their author may be away, and keeps them for a week. What nobody has any more stays missing.
+pub const MAX_ASKS_FOR_MISSING: u32 = 10;
 /// Of these the last are a device's own: before, somebody else who lacks the same may have asked for all …
 pub const OWN_ASKS_FOR_MISSING: u32 = 2;
 /// … as members ask in so many turns, one after the other.
