@@ -147,9 +147,9 @@ impl ChatList {
         let followed = follow.and_then(|open| self.rows.iter().position(|row| row.chat() == Some(open)));
         let again = || chosen.and_then(|chosen| self.rows.iter().position(|row| row.is_same(&chosen)));
         self.at = followed.or_else(again).unwrap_or(self.at).min(self.rows.len().saturating_sub(1));
-        if self.is_title(self.at) && self.at + 1 < self.rows.len() {
-            self.at += 1;
-        }
+        let below = (self.at..self.rows.len()).find(|at| !self.is_title(*at));
+        let above = || (0..self.at).rev().find(|at| !self.is_title(*at));
+        self.at = below.or_else(above).unwrap_or(self.at);
     }
 
     fn put_titled(&mut self, title: &'static str, rows: Vec<ListRow>) {

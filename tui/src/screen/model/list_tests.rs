@@ -58,6 +58,19 @@ fn titles_are_stepped_over_and_the_open_chat_is_followed() {
 }
 
 #[test]
+fn no_title_is_chosen_where_there_is_something_else() {
+    let mut list = ChatList::default();
+    // Direct, Groups, g.
+    rebuild(&mut list, &[of_kind("g", ChatKind::Group)], None);
+    assert_eq!(list.rows()[list.at()], ListRow::Chat("g".into()));
+    // Invitations, i, Direct.
+    let invited = ChatId::from("i");
+    let sources = ListSources { invitations: vec![&invited], ..ListSources::default() };
+    list.rebuild(&sources, None);
+    assert_eq!(list.rows()[list.at()], ListRow::Invitation(invited.clone()));
+}
+
+#[test]
 fn who_moves_in_the_list_stays_on_the_same_row_when_the_order_changes() {
     let mut list = ChatList::default();
     let chats = [chat("a", false), chat("b", false), chat("c", false)];
