@@ -419,9 +419,13 @@ fn a_server_that_is_only_named_is_asked_for_its_key_and_known_by_it_from_then_on
     let error: Value = serde_json::from_slice(&refused.stderr).unwrap();
     assert_eq!(error["error"]["code"], "unvouched_key", "{error}");
     assert!(error["error"]["hint"].as_str().unwrap().contains(&named), "{error}");
+    let refused = init("rendezvous.test", &[]);
+    let said = text(&refused.stderr);
+    assert!(refused.status.code() == Some(6) && said.contains(&named), "{refused:?}");
+    assert!(said.contains("--accept-unvouched-key"), "{said}");
     let nobody = init("nowhere.test", &[]);
     assert!(nobody.status.code() == Some(3) && text(&nobody.stderr).contains("(DNS)"), "{nobody:?}");
-    let made = init("rendezvous.test", &[]);
+    let made = init("rendezvous.test", &["--accept-unvouched-key"]);
     let said = text(&made.stderr);
     assert!(made.status.success() && said.contains("compare") && said.contains(&named), "{made:?}");
     let _daemon = lab.daemon("ha");

@@ -67,6 +67,10 @@ pub struct Global {
     /// Fail instead of asking.
     #[arg(long, global = true)]
     pub no_input: bool,
+    /// Take the key that answers for a rendezvous that was named without one, though no certificate vouches for it, without a person who compares it
+    /// (--no-input, --json).
+    #[arg(long, global = true)]
+    pub accept_unvouched_key: bool,
     /// Fail instead of starting a node (exit 10).
     #[arg(long, global = true)]
     pub no_spawn: bool,

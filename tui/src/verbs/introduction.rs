@@ -37,15 +37,21 @@ fn words_of_introduction(introduction: &Introduction) -> String {
     format!("Nobody vouches for the key that has answered: compare it with what its operator says. {address}")
 }
 
+/// Whether a key may be used that nobody vouches for: somebody compares it, or has said not to. A script shows nobody what is to be compared.
+fn may_take_unvouched(global: &Global) -> bool {
+    global.accept_unvouched_key || !(global.json || global.no_input)
+}
+
 /// The address that was typed, with the server's key.
 pub async fn home_of(global: &Global, text: &str) -> CliResult<RendezvousAddr> {
     let Some(place) = place_of(text) else { return parse_home(text) };
     let introduction = introduced(global, &place).await?;
-    // A script shows nobody what is to be compared.
-    if global.json && !introduction.vouched {
-        let message = format!("no certificate says that the key of “{place}” is its own");
-        return Err(CliError::new("unvouched_key", 6, message)
-            .hint(format!("compare it with what its operator says, and give it: {}", introduction.address)));
+    if !introduction.vouched && !may_take_unvouched(global) {
+        let message = format!("no certificate says that the key of “{place}” is its own, and nobody is there to compare it");
+        return Err(CliError::new("unvouched_key", 6, message).hint(format!(
+            "compare it with what its operator says, and give the whole address: {}; or take whatever key answers with --accept-unvouched-key",
+            introduction.address
+        )));
     }
     say(global, words_of_introduction(&introduction));
     Ok(introduction.address)
@@ -73,7 +79,10 @@ pub async fn home_of_node(global: &Global, client: &Client, text: &str) -> CliRe
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::Cli;
 
     const KEY: &str = "12D3KooWGC6tVbQ2hAqDGyy5ayYv8iVbc3DvYuHpXmWJ8i7hHFB1";
 
@@ -87,6 +96,19 @@ mod tests {
             [format!("rendezvous.example/{KEY}"), "/ip4/203.0.113.7/tcp/1".into(), "nobody@host".into(), String::new()]
         {
             assert_eq!(place_of(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_nobody_can_compare_is_taken_only_if_the_user_has_said_so() {
+        let may = |flags: &[&str]| {
+            let args = [&["starling", "whoami"], flags].concat();
+            may_take_unvouched(&Cli::try_parse_from(args).unwrap().global)
+        };
+        assert!(may(&[]), "a person sees it");
+        for flags in [&["--no-input"][..], &["--json"], &["--json", "--no-input"]] {
+            assert!(!may(flags), "{flags:?}");
+            assert!(may(&[flags, &["--accept-unvouched-key"]].concat()), "{flags:?}");
         }
     }
 
