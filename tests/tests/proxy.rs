@@ -322,7 +322,8 @@ fn people_talk_through_a_proxy_that_connects_to_port_443_alone() {
     world.json("alice", &["send", "@bob", "by the port of the web", "--wait", "delivered"]);
     world.json("bob", &["send", "@alice", "and back", "--wait", "delivered"]);
     // Who does not know its key asks for it in the same way.
-    let args = ["--proxy", &url, "init", "--name", "carol", "--rendezvous", NAME, "--no-input", "--accept-unvouched-key"];
+    let args =
+        ["--proxy", &url, "init", "--name", "carol", "--rendezvous", NAME, "--no-input", "--accept-unvouched-key"];
     let output = run_to_end(world.starling("carol").args(args).stdin(Stdio::null()));
     assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains(peer), "{output:?}");
     let asked = proxy.asked();

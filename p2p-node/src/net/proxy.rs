@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -10,7 +10,7 @@ use url::Url;
 const MAX_WRITTEN: usize = 1024;
 /// Longest name of a host, in bytes (RFC 1035, 2.3.4).
 const MAX_HOST: usize = 253;
-/// User name and password together, in bytes: the library has room for 249 of them and the name of the host that is asked for.
+/// User name and password together, in bytes. RFC 1929 has room for 255 of each.
 const MAX_CREDENTIALS: usize = 160;
 
 /// How a proxy is talked to.
@@ -29,6 +29,19 @@ pub struct Proxy {
     host: String,
     port: u16,
     credentials: Option<(String, String)>,
+    /// What tells connections for one purpose from others, where the user has named no credentials.
+    isolation: Option<String>,
+}
+
+/// How a proxy of SOCKS learns who asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login<'a> {
+    /// Not at all.
+    None,
+    /// By a text that stands for both user name and password, if it wants one. Tor has a circuit for each (`IsolateSOCKSAuth`).
+    Offered(&'a str),
+    /// By the user name and the password that the user has named.
+    Needed(&'a str, &'a str),
 }
 
 /// Why the address of a proxy was refused.
@@ -64,6 +77,23 @@ impl Proxy {
     /// User name and password, if it wants them.
     pub fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    /// The same proxy for connections that are not to be taken for those of anything else: under a name that is made for them, unless the user has
+    /// named one.
+    pub(super) fn isolated(&self) -> Self {
+        let wants = self.kind == ProxyKind::Socks5 && self.credentials.is_none();
+        let isolation = wants.then(|| HEXLOWER.encode(&rand::random::<[u8; 16]>()));
+        Self { isolation, ..self.clone() }
+    }
+
+    /// How a proxy of SOCKS learns who asks it.
+    pub(super) fn login(&self) -> Login<'_> {
+        match (self.credentials(), &self.isolation) {
+            (Some((user, password)), _) => Login::Needed(user, password),
+            (None, Some(isolation)) => Login::Offered(isolation),
+            (None, None) => Login::None,
+        }
     }
 
     /// The same as HTTP has them (RFC 7617).
@@ -113,7 +143,7 @@ impl FromStr for Proxy {
         if host.is_empty() || host.contains('%') || host.len() > MAX_HOST || port == 0 {
             return Err(ProxyAddressError::Syntax);
         }
-        Ok(Self { kind, host, port, credentials: read_credentials(&url)? })
+        Ok(Self { kind, host, port, credentials: read_credentials(&url)?, isolation: None })
     }
 }
 
@@ -156,6 +186,20 @@ mod tests {
         }
         let basic = "http://Aladdin:open%20sesame@h".parse::<Proxy>().unwrap().basic();
         assert_eq!(basic.as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="), "the example of RFC 7617");
+    }
+
+    #[test]
+    fn what_is_isolated_has_a_name_of_its_own_unless_the_user_has_named_one() {
+        let read = |text: &str| text.parse::<Proxy>().unwrap();
+        let (plain, named) = (read("socks5h://h:1"), read("socks5h://me:secret@h:1"));
+        assert_eq!(plain.login(), Login::None);
+        let (one, other) = (plain.isolated(), plain.isolated());
+        let (Login::Offered(of_one), Login::Offered(of_other)) = (one.login(), other.login()) else { unreachable!() };
+        assert!(of_one != of_other && of_one.len() == 32);
+        assert_ne!(one.isolated().login(), one.login(), "another purpose");
+        assert_eq!(named.isolated().login(), Login::Needed("me", "secret"));
+        assert_eq!(read("http://h:1").isolated().login(), Login::None);
+        assert_eq!(format!("{one} {one:?}"), "socks5h://h:1 Proxy(socks5h://h:1)");
     }
 
     #[test]

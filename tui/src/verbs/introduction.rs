@@ -47,7 +47,8 @@ pub async fn home_of(global: &Global, text: &str) -> CliResult<RendezvousAddr> {
     let Some(place) = place_of(text) else { return parse_home(text) };
     let introduction = introduced(global, &place).await?;
     if !introduction.vouched && !may_take_unvouched(global) {
-        let message = format!("no certificate says that the key of “{place}” is its own, and nobody is there to compare it");
+        let message =
+            format!("no certificate says that the key of “{place}” is its own, and nobody is there to compare it");
         return Err(CliError::new("unvouched_key", 6, message).hint(format!(
             "compare it with what its operator says, and give the whole address: {}; or take whatever key answers with --accept-unvouched-key",
             introduction.address

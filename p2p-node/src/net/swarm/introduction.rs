@@ -44,6 +44,8 @@ pub struct Introduction {
 /// Asks whoever is at a place for its key: by WebSocket over TLS at port 443, where the certificate may say whose the name is, and by all ways at the
 /// place itself.
 pub async fn introduce(place: &ServerPlace, proxy: Option<&Proxy>) -> Result<Introduction, ConnectionProblem> {
+    let isolated = proxy.map(Proxy::isolated);
+    let proxy = isolated.as_ref();
     let more = if proxy.is_some() { proxied::PATIENCE } else { Duration::ZERO };
     let authorities = Authorities::public();
     let web = [place.web()];

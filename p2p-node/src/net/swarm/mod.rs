@@ -23,6 +23,7 @@ mod network;
 mod paths;
 mod probe;
 mod proxied;
+mod socks;
 mod streams;
 #[cfg(test)]
 mod swarm_tests;
@@ -109,7 +110,7 @@ fn is_any_v6(address: &Multiaddr) -> bool {
 
 /// Starts the swarm task on the current runtime. It ends when the handle is dropped.
 pub fn start(key: &DeviceKey, config: &NetConfig, engine: mpsc::Sender<NetEvent>) -> Result<NetHandle, NetError> {
-    let proxy = config.proxy.clone();
+    let proxy = config.proxy.as_ref().map(Proxy::isolated);
     let mut swarm = behaviour::build(key, proxy.as_ref()).map_err(|e| NetError::Setup(format!("{e}")))?;
     for address in config.listen.iter().filter(|_| proxy.is_none()) {
         match swarm.listen_on(address.clone()) {

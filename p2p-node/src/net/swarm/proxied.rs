@@ -13,10 +13,7 @@ use futures::{
     future::{BoxFuture, Either, Pending, Ready, ready},
 };
 use http::{HeaderValue, Uri};
-use hyper_util::{
-    client::legacy::connect::proxy::{SocksV5, Tunnel},
-    rt::TokioIo,
-};
+use hyper_util::{client::legacy::connect::proxy::Tunnel, rt::TokioIo};
 use libp2p::{
     Multiaddr, PeerId, Transport,
     core::{
@@ -33,7 +30,10 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tower_service::Service;
 
-use super::behaviour::BuildError;
+use super::{
+    behaviour::BuildError,
+    socks::{self, SocksError},
+};
 use crate::net::proxy::{Proxy, ProxyKind};
 
 /// A proxy that takes longer to be connected to does not answer.
@@ -96,35 +96,40 @@ async fn connect(proxy: Proxy, target: Uri) -> Result<Compat<TcpStream>, ProxyEr
     let stream = tokio::time::timeout(CONNECTING, connecting).await.map_err(|_| ProxyError::Unreachable)?;
     let stream = stream.map_err(|_| ProxyError::Unreachable)?;
     let _ = stream.set_nodelay(true);
-    // Asking for another one would be no use.
-    let (at, connected) = (Uri::from_static("http://proxy"), Connected(Some(stream)));
     let asked = async {
         match proxy.kind() {
-            ProxyKind::Socks5 => {
-                let mut socks = SocksV5::new(at, connected);
-                if let Some((user, password)) = proxy.credentials() {
-                    socks = socks.with_auth(user.into(), password.into());
-                }
-                socks.call(target).await.map_err(|error| error.to_string())
-            }
-            ProxyKind::Http => {
-                let mut tunnel = Tunnel::new(at, connected);
-                if let Some(basic) = proxy.basic().and_then(|basic| HeaderValue::try_from(basic).ok()) {
-                    tunnel = tunnel.with_auth(basic);
-                }
-                tunnel.call(target).await.map_err(|error| error.to_string())
-            }
+            ProxyKind::Socks5 => by_socks(&proxy, stream, &target).await,
+            ProxyKind::Http => by_http(&proxy, stream, target).await,
         }
     };
     let asked = tokio::time::timeout(ANSWERING, asked).await.map_err(|_| ProxyError::Unreachable)?;
-    let asked = asked.map_err(|error| {
+    asked.map(TokioAsyncReadCompatExt::compat)
+}
+
+async fn by_socks(proxy: &Proxy, mut stream: TcpStream, target: &Uri) -> Result<TcpStream, ProxyError> {
+    let host = target.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = target.port_u16().unwrap_or_default();
+    match socks::connect(&mut stream, proxy.login(), host, port).await {
+        Ok(()) => Ok(stream),
+        Err(SocksError::Credentials) => Err(ProxyError::Credentials),
+        Err(error) => Err(ProxyError::Refused(error.to_string())),
+    }
+}
+
+async fn by_http(proxy: &Proxy, stream: TcpStream, target: Uri) -> Result<TcpStream, ProxyError> {
+    // Asking for another one would be no use.
+    let mut tunnel = Tunnel::new(Uri::from_static("http://proxy"), Connected(Some(stream)));
+    if let Some(basic) = proxy.basic().and_then(|basic| HeaderValue::try_from(basic).ok()) {
+        tunnel = tunnel.with_auth(basic);
+    }
+    let asked = tunnel.call(target).await.map_err(|error| error.to_string());
+    asked.map(TokioIo::into_inner).map_err(|error| {
         if error.contains("auth") || error.contains("credentials") {
             ProxyError::Credentials
         } else {
             ProxyError::Refused(error)
         }
-    });
-    Ok(asked?.into_inner().compat())
+    })
 }
 
 impl Transport for ProxiedTcp {

@@ -68,6 +68,8 @@ pub(super) async fn begin(
     addresses: Vec<Multiaddr>,
     proxy: Option<Proxy>,
 ) -> Result<Box<Visit>, ConnectionProblem> {
+    // What is seen of one visit is not to be seen as part of another, or of the session with a home.
+    let proxy = proxy.as_ref().map(Proxy::isolated);
     let opening = if proxy.is_some() { OPENING + proxied::PATIENCE } else { OPENING };
     let begun = tokio::time::timeout(opening, connect(peer, addresses, proxy.as_ref())).await;
     begun.unwrap_or(Err(ConnectionProblem::NoAnswer))

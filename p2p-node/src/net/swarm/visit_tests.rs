@@ -10,10 +10,14 @@ use starling_wire::{
     rendezvous::{Response, ResponseBody, ServerHello},
     streams::{self, FrameWriter, Gate},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 
-use super::{NetConfig, NetHandle, start};
-use crate::net::{ConnectionProblem, NetCommand, NetEvent, Transport, WantedHome, peer_of};
+use super::{NetConfig, NetHandle, start, visit};
+use crate::net::{ConnectionProblem, NetCommand, NetEvent, Proxy, Transport, WantedHome, peer_of};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -137,4 +141,58 @@ async fn a_server_that_says_nothing_is_no_rendezvous() {
     wait_for(&mut inputs, late).await;
     let problem = |event| if let NetEvent::HomeDown(_, problem) = event { Some(problem) } else { None };
     assert_eq!(wait_for(&mut inputs, problem).await, ConnectionProblem::NoAnswer);
+}
+
+/// The user name that a client of SOCKS shows where one is asked for.
+async fn user_name(mut client: TcpStream) -> Option<String> {
+    let (mut greeting, mut head) = ([0; 4], [0; 2]);
+    client.read_exact(&mut greeting).await.ok()?;
+    assert_eq!(greeting, [5, 2, 0, 2], "who wants no user name gets none");
+    client.write_all(&[5, 2]).await.ok()?;
+    client.read_exact(&mut head).await.ok()?;
+    let mut user = vec![0; usize::from(head[1])];
+    client.read_exact(&mut user).await.ok()?;
+    String::from_utf8(user).ok()
+}
+
+#[tokio::test]
+async fn visits_and_the_session_with_a_home_are_strangers_to_each_other_for_a_socks_proxy() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy: Proxy = format!("socks5h://{}", listener.local_addr().unwrap()).parse().unwrap();
+    // Of the next client that stays for as long as it takes.
+    let name = async || {
+        loop {
+            if let Some(name) = user_name(listener.accept().await.unwrap().0).await {
+                break name;
+            }
+        }
+    };
+    let server = peer_of(&DeviceKey::from_seed(&[9; 32]).id()).unwrap();
+    let home: RendezvousAddr = format!("/ip4/192.0.2.1/tcp/4001/p2p/{server}").parse().unwrap();
+
+    let (engine, _inputs) = mpsc::channel(64);
+    let config = NetConfig { listen: vec![], mdns: false, proxy: Some(proxy.clone()) };
+    let node = start(&DeviceKey::from_seed(&[1; 32]), &config, engine).unwrap();
+    let wanted = WantedHome { addresses: vec![home.clone()], own: true, ..WantedHome::default() };
+    node.send(NetCommand::Homes(HashMap::from([(home.peer, wanted)])));
+    let of_home = tokio::time::timeout(PATIENCE, name()).await.unwrap();
+    drop(node);
+
+    let mut of_visits = Vec::new();
+    for _ in 0..2 {
+        let visit = Box::pin(visit::begin(server, home.multiaddrs(), Some(proxy.clone())));
+        // The device may have come to its home once more before it ended. The proxy ends a visit once it knows the name.
+        let another = async {
+            loop {
+                let shown = name().await;
+                if shown != of_home {
+                    break shown;
+                }
+            }
+        };
+        let (shown, begun) = tokio::time::timeout(PATIENCE, async { tokio::join!(another, visit) }).await.unwrap();
+        assert!(begun.is_err());
+        of_visits.push(shown);
+    }
+    assert_ne!(of_visits[0], of_visits[1]);
 }
