@@ -14,8 +14,8 @@ const KEY: &[u8] = b"server_addresses";
 const NETWORKS: &[u8] = b"known_networks";
 /// Names that are remembered; then the one that changed longest ago is forgotten.
 const MAX_NAMES: usize = 32;
-/// Networks that are remembered; then the one that was measured longest ago is forgotten.
-const MAX_NETWORKS: usize = 32;
+/// Networks that are remembered, counted for each internet protocol; then the one that was measured longest ago is forgotten.
+const MAX_NETWORKS: usize = 64;
 
 impl Homes {
     /// Loads what was remembered.

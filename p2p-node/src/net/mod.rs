@@ -96,14 +96,33 @@ pub struct WantedHome {
     pub visit: Option<u64>,
 }
 
+/// The internet protocol that something goes over. A network treats what goes over each in its own way: there is NAT for IPv4 and a firewall for IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpVersion {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// That of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        if ip.to_canonical().is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 /// Tells networks apart that this machine has been in. It does not name a router, but who tries the addresses of all finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NetworkId(pub [u8; 16]);
 
-/// What is known of a network.
+/// What is known of a network for one internet protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownNetwork {
-    /// Which.
+    /// Which network, and which protocol there.
     pub network: NetworkId,
     /// For so many seconds connections over datagrams may be silent there.
     pub rest_s: u32,

@@ -177,7 +177,7 @@ impl World {
                 self.probed += 1;
                 self.probe_log.push((self.now, subject, at_rest));
             }
-            Action::MappingLost => self.mappings_lost += 1,
+            Action::MappingLost(_) => self.mappings_lost += 1,
             Action::DropHome(_) | Action::Admit(_) => {}
         }
     }
@@ -197,7 +197,17 @@ impl World {
             self.dials.remove(&dial);
         }
         let connection = Connection { id, relayed };
-        self.input(Input::ConnectionUp { peer: peer(n), connection, dial, datagrams: true });
+        self.input(Input::ConnectionUp { peer: peer(n), connection, dial, datagrams: Some(IpVersion::V4) });
+        id
+    }
+
+    /// A direct connection that nobody here has dialled; over which datagrams, if over any.
+    fn connect_over(&mut self, n: u32, datagrams: Option<IpVersion>) -> ConnectionId {
+        let id = ConnectionId::new_unchecked(self.next_connection);
+        self.next_connection += 1;
+        self.open.insert(id, (peer(n), false));
+        let connection = Connection { id, relayed: false };
+        self.input(Input::ConnectionUp { peer: peer(n), connection, dial: None, datagrams });
         id
     }
 

@@ -156,9 +156,9 @@ impl Connectivity {
     /// A dial has led to a rendezvous. Returns false if that is of no use: another one has led there meanwhile by a better way, or it was for the
     /// case that the session's connection is dead, and that has answered meanwhile.
     pub(super) fn home_reached(&mut self, id: HomeId, dial: DialId) -> bool {
-        let is_forgotten = self.session_on(&id).is_some_and(|on| self.over_datagrams.contains(&on));
+        let over_datagrams = self.session_on(&id).and_then(|on| self.over_datagrams.get(&on).copied());
         let Some(home) = self.homes.get_mut(&id) else { return true };
-        let was_lost = is_forgotten && home.liveness.was_lost_at_rest();
+        let lost = over_datagrams.filter(|_| home.liveness.was_lost_at_rest());
         let is_spare = home.spare.take_if(|spare| *spare == dial).is_some();
         let is_sound = home.is_sound();
         let last = &mut home.last_resort;
@@ -175,8 +175,8 @@ impl Connectivity {
             last.superseded != Some(dial)
         };
         // The server is there: it was the path to it that is not.
-        if is_wanted && was_lost {
-            self.act(Action::MappingLost);
+        if let Some(version) = lost.filter(|_| is_wanted) {
+            self.act(Action::MappingLost(version));
         }
         self.schedule_home(id);
         is_wanted

@@ -21,7 +21,7 @@ use libp2p::{PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use starling_keys::DeviceId;
 
-use super::{Action, Connectivity, Errand, HomeId, NetEvent, peers::Session};
+use super::{Action, Connectivity, Errand, HomeId, IpVersion, NetEvent, peers::Session};
 
 /// How long after something was sent that has to be answered its receiver is probed.
 const ANSWER_DUE: Duration = Duration::from_millis(1_500);
@@ -29,8 +29,6 @@ const ANSWER_DUE: Duration = Duration::from_millis(1_500);
 const LATE: Duration = Duration::from_secs(2);
 /// Between probes while a user looks at what is connected.
 const WATCHED: Duration = Duration::from_secs(5);
-/// How long a connection over datagrams may be silent where nothing is known of the network: some NATs forget a mapping after 15 s.
-pub const FIRST_REST: Duration = Duration::from_secs(12);
 /// Between probes of a rendezvous while nobody does, at first. Most servers that die are back within a moment, and know nothing of their connections.
 const FIRST_UNWATCHED_HOME: Duration = Duration::from_secs(4);
 /// ... and after a while: it grows by half with each answer. Servers of before give a silent connection up after 30 s.
@@ -166,7 +164,7 @@ impl Connectivity {
             return self.probe(now, subject);
         }
         self.begin_probe(now, subject, true);
-        let errands = self.agenda.until(now + self.rest / TOGETHER);
+        let errands = self.agenda.until(now + self.rest_of(subject) / TOGETHER);
         for errand in errands.collect::<Vec<_>>() {
             if let Errand::Probe(other) = errand
                 && self.is_at_rest(other)
@@ -181,8 +179,8 @@ impl Connectivity {
     }
 
     /// The network is known to allow another silence than before.
-    pub(super) fn set_rest(&mut self, now: Instant, rest: Duration) {
-        let before = std::mem::replace(&mut self.rest, rest);
+    pub(super) fn set_rest(&mut self, now: Instant, version: IpVersion, rest: Duration) {
+        let before = self.rest.set(version, rest);
         if rest >= before {
             return;
         }
@@ -395,10 +393,10 @@ impl Connectivity {
             }
             Subject::Device(_) => UNWATCHED_DEVICE,
         };
-        if self.connection_of(subject).is_some_and(|(_, on)| self.over_datagrams.contains(&on)) {
-            interval.min(self.rest)
+        if self.version_of(subject).is_some() {
+            interval.min(self.rest_of(subject))
         } else if self.is_through_lone_relay(subject) {
-            interval.min(UNWATCHED_HOME).min(self.rest)
+            interval.min(UNWATCHED_HOME).min(self.rest_of(subject))
         } else {
             interval
         }

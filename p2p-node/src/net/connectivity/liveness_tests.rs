@@ -201,7 +201,7 @@ fn a_new_connection_takes_the_place_of_a_silent_session() {
 fn nobody_looks_and_nothing_is_sent_so_probes_are_few() {
     let (mut world, home, _) = World::connected();
     // The network keeps what is silent for so long.
-    world.input(Input::Rest(88 * SECOND));
+    world.input(Input::Rest(IpVersion::V4, 88 * SECOND));
     let before = world.probed;
     world.pass_with(600 * SECOND, &[]);
     assert!(world.probed - before <= 45, "{}", world.probed - before);
@@ -244,7 +244,7 @@ fn no_connection_over_datagrams_is_silent_for_longer_than_the_network_allows() {
     for (rest, home_at_most) in [(12, 12), (20, 20), (60, 28), (88, 28)] {
         let (mut world, home, device) = World::connected();
         if rest != 12 {
-            world.input(Input::Rest(rest * SECOND));
+            world.input(Input::Rest(IpVersion::V4, rest * SECOND));
         }
         let (since, _) = world.rest();
         let silence = |of| world.longest_silence(of, since);
@@ -255,11 +255,27 @@ fn no_connection_over_datagrams_is_silent_for_longer_than_the_network_allows() {
 }
 
 #[test]
+fn what_is_known_of_one_internet_protocol_says_nothing_of_the_other() {
+    let mut world = World::with_targets(1, [1, 2]);
+    world.home(9, false);
+    world.connect_over(9, Some(IpVersion::V4));
+    world.connect_over(1, Some(IpVersion::V4));
+    world.connect_over(2, Some(IpVersion::V6));
+    world.open_streams();
+    world.fail_dials();
+    world.input(Input::Rest(IpVersion::V4, 60 * SECOND));
+    let (since, _) = world.rest();
+    let silence = |n| world.longest_silence(Subject::Device(device(n)), since);
+    assert!(silence(1) > 30 * SECOND && silence(1) <= 60 * SECOND, "{:?}", silence(1));
+    assert!(silence(2) <= 12 * SECOND, "{:?}", silence(2));
+}
+
+#[test]
 fn a_network_that_allows_less_than_thought_is_heeded_at_once() {
     let (mut world, _, device) = World::connected();
-    world.input(Input::Rest(88 * SECOND));
+    world.input(Input::Rest(IpVersion::V4, 88 * SECOND));
     world.rest();
-    world.input(Input::Rest(12 * SECOND));
+    world.input(Input::Rest(IpVersion::V4, 12 * SECOND));
     let since = world.now;
     world.pass_with(60 * SECOND, &[]);
     assert!(world.longest_silence(Subject::Device(device), since) <= 12 * SECOND);
@@ -287,7 +303,7 @@ fn a_relay_that_is_no_home_any_more_is_kept_by_who_is_reached_through_it() {
     world.connect(1, true, None);
     world.open_streams();
     world.fail_dials();
-    world.input(Input::Rest(88 * SECOND));
+    world.input(Input::Rest(IpVersion::V4, 88 * SECOND));
     world.rest();
     let since = world.now;
     world.input(Input::Homes(HashMap::new()));
@@ -306,7 +322,7 @@ fn at_rest_the_machine_wakes_up_for_all_of_them_together() {
         world.open_streams();
     }
     world.fail_dials();
-    world.input(Input::Rest(60 * SECOND));
+    world.input(Input::Rest(IpVersion::V4, 60 * SECOND));
     let (_, moments) = world.rest();
     assert!(moments < 4, "{moments} in a minute");
 }

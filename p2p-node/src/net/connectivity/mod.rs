@@ -16,13 +16,14 @@ mod liveness;
 mod members;
 mod peers;
 mod reach;
+mod rest;
 #[cfg(test)]
 #[path = "connectivity_tests.rs"]
 mod tests;
 mod visits;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -31,7 +32,7 @@ use rand::rngs::SmallRng;
 use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
-use super::{HomeId, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
+use super::{HomeId, IpVersion, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
 use crate::{mls::GroupId, net::ConnectionProblem};
 use addresses::{OwnAddresses, is_loopback};
 use agenda::Agenda;
@@ -39,9 +40,11 @@ use liveness::Probes;
 use peers::{Connections, Device, Home};
 
 pub use changes::NetworkChange;
-pub use liveness::{FIRST_REST, Subject};
+pub use liveness::Subject;
 pub use peers::{MAX_DIAL_ADDRESSES, is_circuit};
 pub use reach::{Network, Reach, is_direct};
+pub use rest::FIRST_REST;
+use rest::Rest;
 
 /// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
 pub const MAX_DIALS: usize = 512;
@@ -61,8 +64,9 @@ pub enum Input {
     Hint(DeviceId),
     /// The process ends.
     Leave,
-    /// A connection is established; by which of our dials, if by one. It goes over datagrams, which networks forget sooner than TCP.
-    ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId>, datagrams: bool },
+    /// A connection is established; by which of our dials, if by one. It may go over datagrams of an internet protocol, which networks forget sooner
+    /// than TCP.
+    ConnectionUp { peer: PeerId, connection: Connection, dial: Option<DialId>, datagrams: Option<IpVersion> },
     /// A connection is closed.
     ConnectionDown { peer: PeerId, connection: ConnectionId },
     /// A connection could not be made.
@@ -111,8 +115,8 @@ pub enum Input {
     OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
     /// The network that this machine is in has changed, or the machine was suspended.
     NetworkChanged(NetworkChange),
-    /// How long a connection over datagrams may be silent here before the network forgets it.
-    Rest(Duration),
+    /// How long a connection over datagrams of an internet protocol may be silent here before the network forgets it.
+    Rest(IpVersion, Duration),
     /// A rendezvous has tested whether we can be reached.
     ReachabilityTested(PeerId),
     /// Time has passed.
@@ -143,8 +147,8 @@ pub enum Action {
     StopListening(ListenerId),
     /// Send an echo to a peer on a connection. Ends in `Probed` with this number, within seconds. At rest it is to cost little.
     Probe { subject: Subject, peer: PeerId, on: ConnectionId, number: u64, at_rest: bool },
-    /// The network has forgotten a connection that was silent for no longer than it was thought to allow.
-    MappingLost,
+    /// The network has forgotten a connection over this internet protocol that was silent for no longer than it was thought to allow.
+    MappingLost(IpVersion),
     /// Only these peers may connect to us.
     Admit(HashSet<PeerId>),
     /// Peers that are not among these rendezvous may only be dialled as far as this reaches.
@@ -187,10 +191,10 @@ pub struct Connectivity {
     last_dial: u64,
     agenda: Agenda<Errand>,
     probes: Probes,
-    /// How long a connection over datagrams may be silent.
-    rest: Duration,
-    /// The connections over datagrams that go through no relay.
-    over_datagrams: BTreeSet<ConnectionId>,
+    /// How long connections over datagrams may be silent.
+    rest: Rest,
+    /// The connections over datagrams that go through no relay, and the internet protocol of each.
+    over_datagrams: BTreeMap<ConnectionId, IpVersion>,
     own: OwnAddresses,
     reach: Reach,
     leaving: bool,
@@ -211,8 +215,8 @@ impl Connectivity {
             last_dial: 0,
             agenda: Agenda::default(),
             probes: Probes::default(),
-            rest: FIRST_REST,
-            over_datagrams: BTreeSet::new(),
+            rest: Rest::default(),
+            over_datagrams: BTreeMap::new(),
             own: OwnAddresses::default(),
             reach: Reach::default(),
             leaving: false,
@@ -228,8 +232,8 @@ impl Connectivity {
             Input::Hint(device) => self.expedite_device(now, &device),
             Input::Leave => self.leave(),
             Input::ConnectionUp { peer, connection, dial, datagrams } => {
-                if datagrams && !connection.relayed {
-                    self.over_datagrams.insert(connection.id);
+                if let Some(version) = datagrams.filter(|_| !connection.relayed) {
+                    self.over_datagrams.insert(connection.id, version);
                 }
                 let home = self.home_of_dial(dial);
                 let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
@@ -282,7 +286,7 @@ impl Connectivity {
                 self.set_own_addresses(&confirmed, &listening);
             }
             Input::NetworkChanged(change) => self.network_changed(now, change),
-            Input::Rest(rest) => self.set_rest(now, rest),
+            Input::Rest(version, rest) => self.set_rest(now, version, rest),
             Input::ReachabilityTested(server) => self.reachability_tested(server),
             Input::Tick => {}
         }

@@ -33,7 +33,7 @@ use super::{
     lan_query,
     mappings::Mappings,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
-    network::stun_of,
+    network::{Measured, stun_of},
     paths::{Path, Picture},
     probe::{Probe, ProbeTarget, Probing},
     proxied,
@@ -96,8 +96,8 @@ pub(super) struct Driver {
     watch: Watch,
     /// How long connections may be silent, in this network and in others.
     pub(super) mappings: Mappings,
-    /// The measurement of that.
-    pub(super) measuring: FuturesUnordered<BoxFuture<'static, Option<Duration>>>,
+    /// The measurements of that.
+    pub(super) measuring: FuturesUnordered<BoxFuture<'static, Measured>>,
     /// The rendezvous that has greeted us last, of those that have a port for STUN, and that port.
     pub(super) stun: Option<(HomeId, u16)>,
     /// Contacts are looked for on the LAN.
@@ -170,7 +170,7 @@ impl Driver {
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
                 Some(named) = self.resolving.next(), if !self.resolving.is_empty() => self.on_resolved(named).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
-                Some(kept) = self.measuring.next(), if !self.measuring.is_empty() => self.on_measured(kept).await,
+                Some(measured) = self.measuring.next(), if !self.measuring.is_empty() => self.on_measured(measured).await,
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
@@ -230,7 +230,7 @@ impl Driver {
                     self.echo(target);
                 }
             }
-            Action::MappingLost => self.on_mapping_lost().await,
+            Action::MappingLost(version) => self.on_mapping_lost(version).await,
             Action::Admit(peers) => self.swarm.behaviour_mut().streams.set_gate(Gate::Only(peers)),
             Action::Confine { reach, homes } => {
                 let relayed_only = self.proxy.is_some();

@@ -18,7 +18,7 @@ use super::{
     watch::Changed,
 };
 use crate::net::{
-    ConnectionProblem, NetEvent, Transport,
+    ConnectionProblem, IpVersion, NetEvent, Transport,
     connectivity::{Input, NetworkChange, is_circuit},
     device_of,
 };
@@ -33,7 +33,7 @@ impl Driver {
                 let span = tracing::debug_span!("connection", connection = %id, relayed, dialed = endpoint.is_dialer());
                 tracing::debug!(parent: &span, "established");
                 let path = Path::new(span, endpoint.get_remote_address());
-                let datagrams = path.transport == Some(Transport::Quic);
+                let datagrams = path.remote().filter(|_| path.transport == Some(Transport::Quic)).map(IpVersion::of);
                 let dial = self.take_dial(id, "connected");
                 if let Some((named, ip)) = dial.as_ref().and_then(|dial| dial.named.as_ref()).zip(path.remote())
                     && let Some(name) = self.names.connected(named, ip)

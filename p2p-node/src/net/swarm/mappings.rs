@@ -1,16 +1,18 @@
 //! How long the network that the machine is in remembers a connection over datagrams on which nothing is sent, as far as it has shown: NATs and
 //! firewalls forget it after a while, and then nothing comes in on it any more.
 //!
+//! Each internet protocol has its own: what IPv4 loses to a NAT says nothing of a firewall for IPv6, nor the other way round.
+//!
 //! What is known outlives the program ([`KnownNetwork`]). It is measured on sockets of its own ([`lifetime`](super::lifetime)), so that no connection
 //! is put at risk to learn it; and a connection that was lost all the same lowers it.
 
 use std::time::{Duration, Instant};
 
 use super::lifetime::SILENCES;
-use crate::net::{KnownNetwork, NetworkId, connectivity::FIRST_REST};
+use crate::net::{IpVersion, KnownNetwork, NetworkId, connectivity::FIRST_REST};
 
-/// Networks that are remembered; then the one that was measured longest ago is forgotten.
-const MAX_NETWORKS: usize = 32;
+/// Networks that are remembered, counted for each internet protocol; then the one that was measured longest ago is forgotten.
+const MAX_NETWORKS: usize = 64;
 /// What a network has shown is measured again after this time: routers are replaced and set up anew.
 const MEASURED_FOR: Duration = Duration::from_secs(7 * 86_400);
 /// A network that has lost a connection is measured again after this time: what it was may as well have been a server that was restarted.
@@ -23,6 +25,18 @@ fn rest_of(kept: Duration) -> Duration {
     (kept * 4 / 5).max(FIRST_REST)
 }
 
+/// Under what a network is remembered for an internet protocol.
+fn key(network: NetworkId, version: IpVersion) -> NetworkId {
+    let mut hasher = blake3::Hasher::new_derive_key(match version {
+        IpVersion::V4 => "starling 2026 network by IPv4 v1",
+        IpVersion::V6 => "starling 2026 network by IPv6 v1",
+    });
+    hasher.update(&network.0);
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    NetworkId(key)
+}
+
 /// What is known of networks.
 #[derive(Debug, Default)]
 pub(super) struct Mappings {
@@ -30,8 +44,8 @@ pub(super) struct Mappings {
     here: Option<NetworkId>,
     /// The one that was measured last at the end.
     known: Vec<KnownNetwork>,
-    /// Where a measurement was begun last, and when.
-    tried: Option<(NetworkId, Instant)>,
+    /// Where a measurement was begun last for each internet protocol, and when; not more than one of each.
+    tried: Vec<(IpVersion, NetworkId, Instant)>,
 }
 
 impl Mappings {
@@ -51,52 +65,55 @@ impl Mappings {
         self.here
     }
 
-    /// How long a connection may be silent here.
-    pub fn rest(&self) -> Duration {
+    /// How long a connection over datagrams of an internet protocol may be silent here.
+    pub fn rest(&self, version: IpVersion) -> Duration {
         let longest = SILENCES.last().copied().map_or(FIRST_REST, rest_of);
         // What is in the profile may be of another version.
-        self.known_here()
+        self.known_here(version)
             .map_or(FIRST_REST, |known| Duration::from_secs(known.rest_s.into()).clamp(FIRST_REST, longest))
     }
 
-    fn known_here(&self) -> Option<&KnownNetwork> {
-        self.known.iter().find(|known| Some(known.network) == self.here)
+    fn known_here(&self, version: IpVersion) -> Option<&KnownNetwork> {
+        let here = key(self.here?, version);
+        self.known.iter().find(|known| known.network == here)
     }
 
     /// Whether a measurement is to begin. It then counts as tried. `unix_s` are the seconds since 1970.
-    pub fn begin(&mut self, now: Instant, unix_s: u64) -> bool {
+    pub fn begin(&mut self, version: IpVersion, now: Instant, unix_s: u64) -> bool {
         let Some(here) = self.here else { return false };
         // A clock that was set back makes it old, too.
-        let age = self.known_here().and_then(|known| unix_s.checked_sub(known.measured_s));
+        let age = self.known_here(version).and_then(|known| unix_s.checked_sub(known.measured_s));
         let is_known = age.is_some_and(|age| age < MEASURED_FOR.as_secs());
-        let was_tried =
-            |(network, at): &(NetworkId, Instant)| *network == here && now.saturating_duration_since(*at) < TRY_AGAIN;
-        if is_known || self.tried.as_ref().is_some_and(was_tried) {
+        let was_tried = |(of, network, at): &(IpVersion, NetworkId, Instant)| {
+            *of == version && *network == here && now.saturating_duration_since(*at) < TRY_AGAIN
+        };
+        if is_known || self.tried.iter().any(was_tried) {
             return false;
         }
-        self.tried = Some((here, now));
+        self.tried.retain(|(of, ..)| *of != version);
+        self.tried.push((version, here, now));
         true
     }
 
     /// The network has kept a mapping in silence for so long, and for no longer. Gives what to remember.
-    pub fn measured(&mut self, unix_s: u64, kept: Duration) -> Option<KnownNetwork> {
-        self.note(unix_s, rest_of(kept))
+    pub fn measured(&mut self, version: IpVersion, unix_s: u64, kept: Duration) -> Option<KnownNetwork> {
+        self.note(version, unix_s, rest_of(kept))
     }
 
     /// A connection was lost at rest. The network is trusted with a step less, until it is measured again. Gives what to remember, unless nothing
     /// changes.
-    pub fn lost(&mut self, unix_s: u64) -> Option<KnownNetwork> {
-        let before = self.rest();
+    pub fn lost(&mut self, version: IpVersion, unix_s: u64) -> Option<KnownNetwork> {
+        let before = self.rest(version);
         if before <= FIRST_REST {
             return None;
         }
         let steps = SILENCES.iter().map(|silence| rest_of(*silence));
         let lower = steps.filter(|rest| *rest < before).max().unwrap_or(FIRST_REST);
-        self.note(unix_s.saturating_sub((MEASURED_FOR - LOST_FOR).as_secs()), lower)
+        self.note(version, unix_s.saturating_sub((MEASURED_FOR - LOST_FOR).as_secs()), lower)
     }
 
-    fn note(&mut self, measured_s: u64, rest: Duration) -> Option<KnownNetwork> {
-        let network = self.here?;
+    fn note(&mut self, version: IpVersion, measured_s: u64, rest: Duration) -> Option<KnownNetwork> {
+        let network = key(self.here?, version);
         let rest_s = u32::try_from(rest.as_secs()).unwrap_or(u32::MAX);
         let known = KnownNetwork { network, rest_s, measured_s };
         self.known.retain(|other| other.network != network);
@@ -113,7 +130,10 @@ impl Mappings {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
+    use super::{
+        IpVersion::{V4, V6},
+        *,
+    };
 
     const HOME: NetworkId = NetworkId([1; 16]);
     const HOTEL: NetworkId = NetworkId([2; 16]);
@@ -129,55 +149,71 @@ mod tests {
     #[test]
     fn a_network_is_trusted_with_what_it_has_shown_and_others_are_not() {
         let mut mappings = at(HOME);
-        assert_eq!(mappings.rest(), FIRST_REST);
-        let known = mappings.measured(UNIX, Duration::from_secs(75)).unwrap();
-        assert_eq!((mappings.rest(), known.rest_s), (MINUTE, 60));
-        assert!(mappings.enter(Some(HOTEL)) && mappings.rest() == FIRST_REST);
-        assert!(mappings.enter(Some(HOME)) && mappings.rest() == MINUTE);
+        assert_eq!(mappings.rest(V4), FIRST_REST);
+        let known = mappings.measured(V4, UNIX, Duration::from_secs(75)).unwrap();
+        assert_eq!((mappings.rest(V4), known.rest_s), (MINUTE, 60));
+        assert!(mappings.enter(Some(HOTEL)) && mappings.rest(V4) == FIRST_REST);
+        assert!(mappings.enter(Some(HOME)) && mappings.rest(V4) == MINUTE);
         assert!(!mappings.enter(Some(HOME)));
-        assert!(mappings.enter(None) && mappings.rest() == FIRST_REST);
+        assert!(mappings.enter(None) && mappings.rest(V4) == FIRST_REST);
         // After a start.
         let mut mappings = at(HOME);
         mappings.remember(vec![known]);
-        assert_eq!(mappings.rest(), MINUTE);
+        assert_eq!(mappings.rest(V4), MINUTE);
     }
 
     #[test]
     fn a_network_that_keeps_nothing_is_spoken_with_as_often_as_one_that_nothing_is_known_of() {
         let mut mappings = at(HOME);
-        mappings.measured(UNIX, Duration::ZERO);
-        assert_eq!(mappings.rest(), FIRST_REST);
-        assert_eq!(mappings.lost(UNIX), None);
-        mappings.remember(vec![KnownNetwork { network: HOME, rest_s: u32::MAX, measured_s: UNIX }]);
-        assert!(mappings.rest() < 2 * MINUTE, "whatever the profile says");
+        mappings.measured(V4, UNIX, Duration::ZERO);
+        assert_eq!(mappings.rest(V4), FIRST_REST);
+        assert_eq!(mappings.lost(V4, UNIX), None);
+        mappings.remember(vec![KnownNetwork { network: key(HOME, V4), rest_s: u32::MAX, measured_s: UNIX }]);
+        assert!(mappings.rest(V4) < 2 * MINUTE, "whatever the profile says");
     }
 
     #[test]
     fn a_connection_that_is_lost_lowers_it_by_a_step_for_a_day() {
         let (mut mappings, now) = (at(HOME), Instant::now());
-        mappings.measured(UNIX, Duration::from_secs(75));
-        let mut before = mappings.rest();
-        while let Some(known) = mappings.lost(UNIX) {
-            assert!(mappings.rest() < before && Duration::from_secs(known.rest_s.into()) == mappings.rest());
-            before = mappings.rest();
-            assert!(!mappings.begin(now, UNIX + 1), "what was lost is remembered");
+        mappings.measured(V4, UNIX, Duration::from_secs(75));
+        let mut before = mappings.rest(V4);
+        while let Some(known) = mappings.lost(V4, UNIX) {
+            assert!(mappings.rest(V4) < before && Duration::from_secs(known.rest_s.into()) == mappings.rest(V4));
+            before = mappings.rest(V4);
+            assert!(!mappings.begin(V4, now, UNIX + 1), "what was lost is remembered");
         }
         assert_eq!(before, FIRST_REST);
-        assert!(mappings.begin(now, UNIX + LOST_FOR.as_secs()));
+        assert!(mappings.begin(V4, now, UNIX + LOST_FOR.as_secs()));
+    }
+
+    #[test]
+    fn what_is_known_of_ipv4_says_nothing_of_ipv6() {
+        let (mut mappings, now) = (at(HOME), Instant::now());
+        let known = mappings.measured(V4, UNIX, Duration::from_secs(75)).unwrap();
+        assert_eq!((mappings.rest(V4), mappings.rest(V6)), (MINUTE, FIRST_REST));
+        assert!(mappings.begin(V6, now, UNIX) && !mappings.begin(V4, now, UNIX));
+        let of_v6 = mappings.measured(V6, UNIX, Duration::from_secs(110)).unwrap();
+        assert!(of_v6.network != known.network && mappings.rest(V6) > MINUTE && mappings.rest(V4) == MINUTE);
+        mappings.lost(V4, UNIX);
+        assert!(mappings.rest(V6) > MINUTE && mappings.rest(V4) < MINUTE);
+        // Both are tried, and neither in place of the other.
+        let mut mappings = at(HOTEL);
+        assert!(mappings.begin(V4, now, UNIX) && mappings.begin(V6, now, UNIX));
+        assert!(!mappings.begin(V4, now, UNIX) && !mappings.begin(V6, now, UNIX));
     }
 
     #[test]
     fn each_network_is_measured_once_a_week_and_what_fails_is_tried_again_after_an_hour() {
         let (mut mappings, now) = (Mappings::default(), Instant::now());
-        assert!(!mappings.begin(now, UNIX), "nobody knows where this is");
+        assert!(!mappings.begin(V4, now, UNIX), "nobody knows where this is");
         mappings.enter(Some(HOME));
-        assert!(mappings.begin(now, UNIX) && !mappings.begin(now + MINUTE, UNIX + 60));
-        assert!(mappings.begin(now + TRY_AGAIN, UNIX + TRY_AGAIN.as_secs()));
-        mappings.measured(UNIX, MINUTE);
+        assert!(mappings.begin(V4, now, UNIX) && !mappings.begin(V4, now + MINUTE, UNIX + 60));
+        assert!(mappings.begin(V4, now + TRY_AGAIN, UNIX + TRY_AGAIN.as_secs()));
+        mappings.measured(V4, UNIX, MINUTE);
         let later = now + 2 * TRY_AGAIN;
-        assert!(!mappings.begin(later, UNIX + 60));
-        assert!(mappings.begin(later, UNIX - 60), "the clock was set back");
-        assert!(mappings.begin(later + TRY_AGAIN, UNIX + MEASURED_FOR.as_secs()));
+        assert!(!mappings.begin(V4, later, UNIX + 60));
+        assert!(mappings.begin(V4, later, UNIX - 60), "the clock was set back");
+        assert!(mappings.begin(V4, later + TRY_AGAIN, UNIX + MEASURED_FOR.as_secs()));
     }
 
     #[test]
@@ -185,9 +221,9 @@ mod tests {
         let mut mappings = Mappings::default();
         for n in 0..2 * MAX_NETWORKS as u8 {
             mappings.enter(Some(NetworkId([n; 16])));
-            mappings.measured(UNIX, MINUTE);
+            mappings.measured(V4, UNIX, MINUTE);
         }
         assert_eq!(mappings.known.len(), MAX_NETWORKS);
-        assert_eq!(mappings.rest(), rest_of(MINUTE));
+        assert_eq!(mappings.rest(V4), rest_of(MINUTE));
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{driver::Driver, lifetime};
-use crate::net::{HomeId, NetEvent, connectivity::Input};
+use crate::net::{HomeId, IpVersion, NetEvent, connectivity::Input};
 
 /// Seconds since 1970.
 fn unix_s() -> u64 {
@@ -19,24 +19,35 @@ pub(super) fn stun_of(known: Option<(HomeId, u16)>, greeted: (HomeId, u16)) -> O
     known.filter(|(other, _)| port == 0 && *other != home).or(Some(greeted))
 }
 
+/// What was measured: the internet protocol, and for how long the network keeps mappings of it; nothing, if the server did not answer.
+pub(super) type Measured = (IpVersion, Option<Duration>);
+
 impl Driver {
-    /// Finds out which network this is, and measures it if little is known of it.
+    /// Finds out which network this is, and measures it if little is known of it for the internet protocol by which the server is reached.
     pub(super) async fn look_at_network(&mut self) {
         let network = self.picture.network();
         if self.mappings.enter(network) {
             self.measuring.clear();
         }
-        self.report(Input::Rest(self.mappings.rest())).await;
+        self.report_rest().await;
         let Some(server) = self.stun_server() else { return };
         // One inside of it says nothing of the way out, and a proxy lets no datagrams through.
         let is_outside = !server.ip().is_loopback() && !self.picture.networks.iter().any(|n| n.contains(server.ip()));
+        let version = IpVersion::of(server.ip());
         if is_outside
             && self.proxy.is_none()
             && self.measuring.is_empty()
-            && self.mappings.begin(Instant::now(), unix_s())
+            && self.mappings.begin(version, Instant::now(), unix_s())
         {
-            tracing::debug!("measures how long the network keeps mappings");
-            self.measuring.push(Box::pin(lifetime::measure(server)));
+            tracing::debug!(?version, "measures how long the network keeps mappings");
+            self.measuring.push(Box::pin(async move { (version, lifetime::measure(server).await) }));
+        }
+    }
+
+    /// What is known of the network that the machine is in.
+    async fn report_rest(&mut self) {
+        for version in IpVersion::ALL {
+            self.report(Input::Rest(version, self.mappings.rest(version))).await;
         }
     }
 
@@ -48,21 +59,21 @@ impl Driver {
     }
 
     /// A measurement has ended.
-    pub(super) async fn on_measured(&mut self, kept: Option<Duration>) {
-        let Some(kept) = kept else { return tracing::debug!("the network could not be measured") };
-        if let Some(known) = self.mappings.measured(unix_s(), kept) {
-            tracing::debug!(seconds = kept.as_secs(), rest = known.rest_s, "the network keeps mappings");
+    pub(super) async fn on_measured(&mut self, (version, kept): Measured) {
+        let Some(kept) = kept else { return tracing::debug!(?version, "the network could not be measured") };
+        if let Some(known) = self.mappings.measured(version, unix_s(), kept) {
+            tracing::debug!(?version, seconds = kept.as_secs(), rest = known.rest_s, "the network keeps mappings");
             self.tell(NetEvent::NetworkKnown(known)).await;
-            self.report(Input::Rest(self.mappings.rest())).await;
+            self.report_rest().await;
         }
     }
 
     /// The network has forgotten a connection.
-    pub(super) async fn on_mapping_lost(&mut self) {
-        if let Some(known) = self.mappings.lost(unix_s()) {
-            tracing::debug!(rest = known.rest_s, "the network has forgotten a connection");
+    pub(super) async fn on_mapping_lost(&mut self, version: IpVersion) {
+        if let Some(known) = self.mappings.lost(version, unix_s()) {
+            tracing::debug!(?version, rest = known.rest_s, "the network has forgotten a connection");
             self.tell(NetEvent::NetworkKnown(known)).await;
-            self.connectivity.handle(Instant::now(), Input::Rest(self.mappings.rest()));
+            self.connectivity.handle(Instant::now(), Input::Rest(version, self.mappings.rest(version)));
         }
     }
 
@@ -72,7 +83,7 @@ impl Driver {
         if self.mappings.here() != network {
             self.mappings.enter(None);
             self.measuring.clear();
-            self.report(Input::Rest(self.mappings.rest())).await;
+            self.report_rest().await;
         }
     }
 }

@@ -467,7 +467,7 @@ pub struct KnownNetworksRow {
 /// What is known of a network.
 #[derive(Clone, PartialEq, Message)]
 pub struct KnownNetworkRow {
-    /// What tells it from others (16 bytes).
+    /// What tells it, and the internet protocol that this is about, from others (16 bytes).
     #[prost(bytes = "vec", tag = "1")]
     pub network: Vec<u8>,
     /// For so many seconds connections over datagrams may be silent there.
