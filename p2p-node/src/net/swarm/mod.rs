@@ -4,6 +4,7 @@
 //! belong to the driver's `JoinSet` and end with it. Frames and requests wait in one bounded queue for each peer; a peer that lets it fill loses
 //! its stream, and what it has not acknowledged is sent again on the next one.
 
+mod allowance;
 mod behaviour;
 mod cause;
 #[cfg(test)]
@@ -14,6 +15,9 @@ mod events;
 mod gossip;
 mod introduction;
 mod lan;
+mod lan_driver;
+mod lan_link;
+mod lan_packet;
 mod lan_query;
 mod lifetime;
 mod mappings;
