@@ -137,6 +137,15 @@ pub const RETURNS_PER_SECOND: u64 = 200;
 pub const MAX_RETRY_WINDOW: Duration = Duration::from_secs(60);
 /// Of the accounts that were registered when the server started, one in so many is thought to have a device that is connected.
 pub const ACCOUNTS_PER_SESSION: u64 = 4;
+/// Members of which it is remembered where they are connected from, in case that the server is killed: with more of them, each of those who wait for
+/// nothing comes back within half a minute.
+pub const LAST_SEEN: usize = 1_000;
+/// How often that is written down, in memory that outlives the process: who was connected for less is not at rest yet.
+pub const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(5);
+/// How many of them are called back at a time after that, ...
+pub const CALLED_BACK_AT_ONCE: usize = 10;
+/// ... and how often: half as many as may come back in a second by themselves ([`RETURNS_PER_SECOND`]).
+pub const CALL_BACK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often it is looked whether the disk has room.
 pub const DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often expired entries are looked for.

@@ -12,13 +12,14 @@ const DOCS: &str = include_str!("../../docs/operators.md");
 const CODE: &str = include_str!("limits.rs");
 
 /// No client comes up against these: how often the server does something of its own, and what bounds the operator's commands.
-const NOT_FOR_CLIENTS: [&str; 9] = [
+const NOT_FOR_CLIENTS: [&str; 10] = [
     "CLAIMS_EVERY",
     "READY_FOR",
     "TOKEN_USES",
     "TOKEN_DAYS",
     "ADMIN_TIMEOUT",
     "ACCOUNTS_PER_SESSION",
+    "LAST_SEEN_INTERVAL",
     "DISK_INTERVAL",
     "EXPIRY_INTERVAL",
     "INTERFACES_INTERVAL",
@@ -90,6 +91,9 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("PING_INTERVAL", "answers to pings", time(PING_INTERVAL)),
         ("RETURNS_PER_SECOND", "returns after the end of the server", count(RETURNS_PER_SECOND)),
         ("MAX_RETRY_WINDOW", "returns after the end of the server", time(MAX_RETRY_WINDOW)),
+        ("LAST_SEEN", "members called back", count(LAST_SEEN)),
+        ("CALLED_BACK_AT_ONCE", "members called back", format!("{CALLED_BACK_AT_ONCE} in")),
+        ("CALL_BACK_INTERVAL", "members called back", time(CALL_BACK_INTERVAL)),
         ("NAMES_PER_HOUR", "user names taken", count(NAMES_PER_HOUR)),
         ("NAMES_OF_ACCOUNT_PER_HOUR", "user names taken", count(NAMES_OF_ACCOUNT_PER_HOUR)),
         ("NAME_LOOK_UPS_PER_HOUR", "user names looked up", count(NAME_LOOK_UPS_PER_HOUR)),

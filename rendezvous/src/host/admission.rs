@@ -1,7 +1,7 @@
 //! Whom the server lets in, as a behaviour of the swarm: connections by [`Slots`] and by rate, and no dial-backs into the operator's own network.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     net::IpAddr,
     task::{Context, Poll, Waker},
 };
@@ -36,6 +36,8 @@ pub struct Admission {
     rates: ConnectionRates,
     relay: RelayShares,
     allow_private: bool,
+    /// Dials to clients that were connected before, wherever that is. They end in connections like those that clients make.
+    returns: HashSet<ConnectionId>,
     to_close: VecDeque<(ConnectionId, PeerId)>,
     waker: Option<Waker>,
 }
@@ -56,6 +58,7 @@ impl Admission {
             rates: ConnectionRates::new(limits.connections_per_minute),
             relay,
             allow_private,
+            returns: HashSet::new(),
             to_close: VecDeque::new(),
             waker: None,
         }
@@ -65,6 +68,22 @@ impl Admission {
     pub fn is_member(&mut self, connection: ConnectionId, peer: &PeerId) {
         self.slots.is_member(connection);
         self.relay.is_member(peer);
+    }
+
+    /// A client is about to be called back by a dial with this id.
+    pub fn expect_return(&mut self, dial: ConnectionId) {
+        self.returns.insert(dial);
+    }
+
+    /// A handshake is done.
+    fn established(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), ConnectionDenied> {
+        if let Some(displaced) = self.slots.open(id, peer).map_err(ConnectionDenied::new)? {
+            self.to_close.push_back(displaced);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+        Ok(())
     }
 
     /// Where a connection comes from, as long as it is open.
@@ -119,22 +138,23 @@ impl NetworkBehaviour for Admission {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        if let Some(displaced) = self.slots.open(id, peer).map_err(ConnectionDenied::new)? {
-            self.to_close.push_back(displaced);
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
-        }
+        self.established(id, peer)?;
         Ok(dummy::ConnectionHandler)
     }
 
     fn handle_pending_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        id: ConnectionId,
         _: Option<PeerId>,
         addresses: &[Multiaddr],
         _: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if self.returns.remove(&id) {
+            let ip = addresses.first().and_then(|address| address.ip_addr());
+            let ip = ip.ok_or_else(|| ConnectionDenied::new(NotAdmitted::Unknown))?;
+            self.slots.knock(id, ip, Transport::Quic).map_err(ConnectionDenied::new)?;
+            return Ok(Vec::new());
+        }
         // A name could be resolved to any address.
         let into_private = addresses.iter().any(|a| a.ip_addr().is_none_or(is_private));
         if into_private && !self.allow_private {
@@ -145,12 +165,14 @@ impl NetworkBehaviour for Admission {
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
-        _: PeerId,
+        id: ConnectionId,
+        peer: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        // Of a dial-back nothing is known here, and nothing counted.
+        self.established(id, peer)?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -164,6 +186,7 @@ impl NetworkBehaviour for Admission {
                 self.relay.disconnected(&closed.peer_id);
             }
             FromSwarm::ListenFailure(failure) => self.slots.closed(failure.connection_id),
+            FromSwarm::DialFailure(failure) => self.slots.closed(failure.connection_id),
             _ => {}
         }
     }

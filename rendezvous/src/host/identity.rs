@@ -32,6 +32,8 @@ pub(crate) struct Identity {
     pub keypair: Keypair,
     pub name_key: [u8; 32],
     pub turn_key: [u8; 32],
+    /// Under which name it is kept in memory where members are connected from: one that nobody else can know before.
+    pub last_seen_name: [u8; 32],
 }
 
 impl Identity {
@@ -58,9 +60,10 @@ impl Identity {
         };
         let name_key = blake3::derive_key("starling 2026 rendezvous user names v1", &seed);
         let turn_key = blake3::derive_key("starling 2026 rendezvous turn v1", &seed);
+        let last_seen_name = blake3::derive_key("starling 2026 rendezvous last seen v1", &seed);
         let keypair =
             Keypair::ed25519_from_bytes(&mut seed).map_err(|_| IdentityError::Malformed(path.display().to_string()))?;
-        Ok(Self { keypair, name_key, turn_key })
+        Ok(Self { keypair, name_key, turn_key, last_seen_name })
     }
 }
 

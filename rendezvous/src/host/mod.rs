@@ -12,11 +12,14 @@ mod network;
 mod pings;
 mod preflight;
 mod relay_shares;
+mod returns;
 mod server;
 mod slots;
+mod start_error;
 
 pub use self::{
     identity::IdentityError,
     preflight::{Warning, preflight},
-    server::{Ready, Server, StartError},
+    server::{Ready, Server},
+    start_error::StartError,
 };

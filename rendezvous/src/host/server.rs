@@ -5,7 +5,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -26,18 +26,22 @@ use tokio::{
 use super::{
     boxed::Boxed,
     connection::{self, Ended},
-    identity::{Identity, IdentityError},
+    identity::Identity,
     listening::{Listening, announce, listen, web_addresses},
     network::{self, Behaviour, BehaviourEvent},
     preflight::{bind_turn, has_ipv6, preflight},
     relay_shares::RelayShares,
+    returns::Returns,
+    start_error::StartError,
 };
 use crate::{
     address::Origin,
     clock::now_ms,
-    config::{Config, ConfigError},
-    limits::{CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL, TURN_STREAMS_PER_DEVICE},
-    services::{Services, TurnEndpoint, operator, relay::turn::TurnError, sweep::Sweep},
+    config::Config,
+    limits::{
+        CALL_BACK_INTERVAL, CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL, LAST_SEEN_INTERVAL, TURN_STREAMS_PER_DEVICE,
+    },
+    services::{Services, TurnEndpoint, operator, sweep::Sweep},
     store::{Key, StoreError, Topic, redb::RedbStore},
 };
 
@@ -50,82 +54,6 @@ const CLOSING: Duration = Duration::from_millis(500);
 
 /// A connection whose session is that of a registered account, and its device.
 type Member = (ConnectionId, PeerId);
-
-/// Why the server cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The data directory cannot be used.
-    #[error("cannot use the data directory {path}: {error}")]
-    DataDir {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The server's key cannot be used.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A peer address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
-    Listen {
-        /// The address.
-        address: Multiaddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The operator's port cannot be listened on.
-    #[error("cannot listen on {address} for operators: {error}")]
-    Http {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// STUN and TURN cannot be served.
-    #[error(transparent)]
-    Turn(#[from] TurnError),
-    /// The transports cannot be set up.
-    #[error("cannot set up the network: {0:#}")]
-    Network(anyhow::Error),
-}
-
-impl StartError {
-    /// What an operator can do about it, if that is known.
-    pub fn hint(&self) -> Option<&'static str> {
-        let (error, in_use) = match self {
-            Self::Listen { error, .. } => {
-                (error, "another program uses the port; choose one with --listen, port 0 picks a free one")
-            }
-            Self::Http { error, .. } => {
-                (error, "another program uses the port; choose one with --http IP:PORT, port 0 picks a free one")
-            }
-            Self::Turn(TurnError::Listen { error, .. }) => {
-                (error, "another program uses the port; choose one with turn.listen, or set turn.enabled = false")
-            }
-            Self::Turn(TurnError::NoPublicIp(_)) => {
-                return Some("set turn.public_ip to the address that peers send to, or turn.enabled = false");
-            }
-            Self::DataDir { .. } => return Some("choose a directory that this user may write to with --data-dir"),
-            _ => return None,
-        };
-        match error.kind() {
-            io::ErrorKind::AddrInUse => Some(in_use),
-            io::ErrorKind::AddrNotAvailable => {
-                Some("this machine has no such address; 0.0.0.0 or [::] stand for all that it has")
-            }
-            io::ErrorKind::PermissionDenied => {
-                Some("ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose one above, or grant it")
-            }
-            _ => None,
-        }
-    }
-}
 
 /// What users and operators need to know of a running server.
 #[derive(Clone, Debug)]
@@ -151,6 +79,8 @@ pub struct Server {
     /// Connections whose sessions turn out to be those of registered accounts.
     members: (mpsc::Sender<Member>, mpsc::Receiver<Member>),
     shares: RelayShares,
+    /// Where members are connected from, and were when the process before this one was killed.
+    returns: Returns,
     /// Streams to TURN.
     turn: JoinSet<PeerId>,
     turn_of: HashMap<PeerId, u32>,
@@ -179,6 +109,7 @@ impl Server {
         let store = RedbStore::open(&dir.join("rendezvous.redb"))?;
         let peer_id = identity.keypair.public().to_peer_id();
         let server_key = device_key(&peer_id).unwrap_or_default();
+        let returns = Returns::new(&identity.last_seen_name);
         let services = Arc::new(Services::new(store, server_key, identity.name_key, config));
 
         let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
@@ -209,6 +140,7 @@ impl Server {
             by_device: HashMap::new(),
             members: mpsc::channel(MEMBER_QUEUE),
             shares,
+            returns,
             turn: JoinSet::new(),
             turn_of: HashMap::new(),
             circuits: HashMap::new(),
@@ -239,6 +171,8 @@ impl Server {
         tokio::pin!(broken);
         let mut tidy = tokio::time::interval(EXPIRY_INTERVAL);
         let mut disk = tokio::time::interval(DISK_INTERVAL);
+        let mut last_seen = tokio::time::interval(LAST_SEEN_INTERVAL);
+        let mut call_back = tokio::time::interval(CALL_BACK_INTERVAL);
         for event in std::mem::take(&mut self.early) {
             self.on_event(event);
         }
@@ -247,7 +181,10 @@ impl Server {
                 event = self.swarm.select_next_some() => self.on_event(event),
                 Some((connection, peer)) = self.members.1.recv() => {
                     self.swarm.behaviour_mut().0.admission.is_member(connection, &peer);
+                    self.returns.is_member(connection);
                 }
+                _ = last_seen.tick() => self.returns.save(),
+                _ = call_back.tick(), if self.returns.has_missing() => self.call_back(),
                 _ = tidy.tick() => self.swarm.behaviour().admission.retain_recent(),
                 Some(ended) = self.sessions.join_next(), if !self.sessions.is_empty() => self.ended(ended),
                 Some(ended) = self.turn.join_next(), if !self.turn.is_empty() => self.turn_ended(ended),
@@ -260,6 +197,16 @@ impl Server {
         }
         self.drain().await;
         Ok(())
+    }
+
+    /// Connects to some of those who were connected when the process before this one was killed: they are at rest, and notice.
+    fn call_back(&mut self) {
+        for dial in self.returns.next_dials() {
+            self.swarm.behaviour_mut().0.admission.expect_return(dial.connection_id());
+            if let Err(error) = self.swarm.dial(dial) {
+                tracing::debug!(%error, "a client is not called back");
+            }
+        }
     }
 
     fn ended(&mut self, ended: Result<(Key, PeerId, Ended), tokio::task::JoinError>) {
@@ -379,11 +326,13 @@ impl Server {
                 self.swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(event),
-            SwarmEvent::ConnectionEstablished { num_established, established_in, .. } => {
+            SwarmEvent::ConnectionEstablished { num_established, established_in, connection_id, endpoint, .. } => {
+                self.returns.connected(connection_id, endpoint.get_remote_address());
                 tracing::debug!(of_peer = num_established, ms = established_in.as_millis(), "connected");
                 self.services.metrics.connections.inc();
             }
-            SwarmEvent::ConnectionClosed { num_established, .. } => {
+            SwarmEvent::ConnectionClosed { num_established, connection_id, .. } => {
+                self.returns.closed(connection_id);
                 tracing::debug!(left_of_peer = num_established, "disconnected");
                 self.services.metrics.connections.dec();
             }
@@ -400,6 +349,7 @@ impl Server {
 
     async fn drain(mut self) {
         tracing::info!(sessions = self.services.metrics.sessions.get(), "draining");
+        self.returns.forget();
         self.services.draining.store(true, Ordering::Relaxed);
         // They come after once to twice this time.
         let away = self.services.retry_window().max(MIN_AWAY);

@@ -278,6 +278,16 @@ impl Connectivity {
         }
     }
 
+    /// A rendezvous has connected to us by itself. It does so to test whether we can be reached, and when it was killed and is back: then the connection
+    /// of the session is dead.
+    pub(super) fn heed_return(&mut self, now: Instant, server: &PeerId, by: ConnectionId) {
+        let Some(id) = device_of(server).map(|id| *id.as_bytes()) else { return };
+        let is_sound = self.homes.get(&id).is_some_and(Home::is_sound);
+        if is_sound && self.session_on(&id).is_some_and(|on| on != by) {
+            self.probe(now, Subject::Home(id));
+        }
+    }
+
     pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         home.session = Session::Up { since: now, on };

@@ -328,6 +328,35 @@ fn at_rest_the_machine_wakes_up_for_all_of_them_together() {
 }
 
 #[test]
+fn a_server_that_was_killed_and_calls_back_has_a_client_at_rest_again_within_three_seconds() {
+    let (mut world, home, _) = World::connected();
+    world.fail_dials();
+    world.input(Input::Rest(IpVersion::V4, 88 * SECOND));
+    world.rest();
+    let dead = world.net.session_on(&home).unwrap();
+    let called = world.connect(9, false, None);
+    world.keep_dials = true;
+    world.pass_without_answers(3 * SECOND, |on| on == dead);
+    let dial = *world.dials.iter().find(|(_, (to, _))| *to == peer(9)).unwrap().0;
+    let new = world.connect(9, false, Some(dial));
+    assert!(world.open.contains_key(&new) && !world.open.contains_key(&dead) && !world.open.contains_key(&called));
+    assert_eq!(world.mappings_lost, 0, "it was the server, and not the network");
+}
+
+#[test]
+fn a_server_that_connects_by_itself_and_answers_is_not_dialled() {
+    let (mut world, home, _) = World::connected();
+    world.fail_dials();
+    world.rest();
+    let (session, before) = (world.net.session_on(&home), world.dials_to(9).len());
+    let probed = world.probed;
+    world.connect(9, false, None);
+    world.pass_with(3 * SECOND, &[]);
+    assert!(world.probed > probed && world.dials_to(9).len() == before);
+    assert_eq!(world.net.session_on(&home), session);
+}
+
+#[test]
 fn a_connection_that_was_lost_at_rest_though_the_server_is_there_is_told_from_one_that_was_in_use() {
     let (mut world, ..) = World::connected();
     world.fail_dials();

@@ -243,6 +243,9 @@ impl Connectivity {
                     return self.run_due(now);
                 }
                 self.with_connections(now, peer, |all| all.add(connection));
+                if dial.is_none() && !connection.relayed {
+                    self.heed_return(now, &peer, connection.id);
+                }
                 if let Some(home) = home {
                     self.move_session(home, connection.id);
                 }
