@@ -132,6 +132,26 @@ fn where_udp_is_blocked_a_call_goes_over_the_connections_with_the_server() {
 }
 
 #[test]
+fn where_the_main_udp_port_of_the_server_alone_is_let_out_people_talk_and_call() {
+    let Some(mut lab) = Lab::new() else { return };
+    for (host, address) in [("rel", "198.18.0.1"), ("ha", "198.18.0.2"), ("hb", "198.18.0.3")] {
+        lab.wire(host, address);
+    }
+    for host in ENDS {
+        lab.block(host, "tcp");
+        lab.must(host, "nft add rule ip block in udp sport != 4001 drop");
+    }
+    let (_server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    let _daemons = lab.contacts(&[&home]);
+    lab.wait_for_path("relay");
+    let CallOutcome { connected_after, stats, .. } = lab.call();
+    assert!(connected_after <= Duration::from_secs(3), "{connected_after:?}");
+    let route = &stats["routes"][0];
+    assert_eq!(route["path"], "relay", "{stats:#}");
+    assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
+}
+
+#[test]
 fn sound_is_back_over_the_connections_with_the_server_when_udp_is_blocked() {
     let Some(talk) = Lab::on_a_lan(|_| {}).map(Talk::begin) else { return };
     let silence = talk.change("UDP is blocked", |lab| ENDS.into_iter().for_each(|host| lab.block(host, "udp")));

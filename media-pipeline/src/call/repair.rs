@@ -335,6 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_that_hear_nothing_at_the_same_moment_make_one_offer() {
+        let (mut caller, mut called) = (Route::new(true), Route::new(false));
+        for route in [&mut caller, &mut called] {
+            route.repair.on_state(PeerState::Interrupted, route.now);
+        }
+        assert_eq!(caller.pass(SECOND), [(GRACE, Step::Restart)]);
+        assert_eq!(called.pass(SECOND), [(GRACE, Step::RequestOffer)]);
+        caller.repair.offered(caller.now);
+        // The offer and the request cross.
+        caller.repair.requested(caller.now);
+        called.repair.answered(called.now);
+        assert!(caller.repair.accepted(caller.now));
+        for route in [&mut caller, &mut called] {
+            route.repair.on_state(PeerState::Connected, route.now);
+            assert_eq!(route.pass(600 * SECOND), []);
+        }
+    }
+
+    #[test]
     fn a_flapping_interface_beside_a_relayed_path_makes_a_try_once_it_has_settled() {
         let mut route = relayed(true);
         for _ in 0..600 {

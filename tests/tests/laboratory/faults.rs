@@ -193,3 +193,25 @@ pub fn captive_portal() -> Figures {
     assert_eq!(sent.wait(), 0, "not stored");
     seconds([open.elapsed()])
 }
+
+/// The name of the server leads to another server for one side from a moment on.
+pub fn names_that_lie() -> Figures {
+    let mut lab = Lab::new()?;
+    for (host, address) in [("rel", "198.18.0.1"), ("other", "198.18.0.9"), ("ha", "198.18.0.2"), ("hb", "198.18.0.3")]
+    {
+        lab.wire(host, address);
+    }
+    let names = |server: &str| format!("127.0.0.1 localhost\n{server} rendezvous.test\n");
+    ENDS.iter().for_each(|host| lab.names(host, &names("198.18.0.1"), ""));
+    let (mut server, home) = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    let (_liar, _) = lab.rendezvous_by_its_short_address("other", "198.18.0.9");
+    let (_alice, bob) = lab.contacts(&[&home.replace("198.18.0.1", "rendezvous.test")]);
+    drop(bob);
+    lab.names("ha", &names("198.18.0.9"), "");
+    // Nobody asks for a name whose server is connected.
+    server.kill();
+    let _server = lab.rendezvous_by_its_short_address("rel", "198.18.0.1");
+    let back = Instant::now();
+    assert_eq!(send(&lab, "ha", "@bob", "in spite of the names", "sent").wait(), 0, "not stored");
+    seconds([back.elapsed()])
+}

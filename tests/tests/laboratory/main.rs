@@ -81,7 +81,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "idle clients, server killed, back after 1 s",
-            &[within("message to an idle client, from the return on", 10.0).or(45.0)],
+            &[within("message to an idle client, from the return on", 10.0).or(20.0)],
             rest::idle_clients,
         )
         .on_ci(60),
@@ -188,6 +188,12 @@ fn rows() -> Vec<Row> {
             "captive portal in place of the server",
             &[within("message stored, from its end on", 10.0)],
             faults::captive_portal,
+        )
+        .on_ci(20),
+        row(
+            "the server's name leads to another server",
+            &[within("message stored, from the return of the server on", 10.0)],
+            faults::names_that_lie,
         )
         .on_ci(20),
     ]

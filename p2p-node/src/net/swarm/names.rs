@@ -258,6 +258,24 @@ mod tests {
     }
 
     #[test]
+    fn a_resolver_that_lies_takes_away_no_address_that_has_worked_and_is_not_believed_later() {
+        let asked = ["/dns/a.example/udp/4001/quic-v1"];
+        let mut names = Names::default();
+        let honest = named(&asked, &[("a.example", Ok(vec![ip("192.0.2.1")]))]);
+        assert!(names.connected(&honest, ip("192.0.2.1")).is_some());
+        // As many addresses as are taken from one, and no such name.
+        let lies: Vec<IpAddr> = (1..=MAX_OF_NAME).map(|n| ip(&format!("198.51.100.{n}"))).collect();
+        let lying = named(&asked, &[("a.example", Ok(lies))]);
+        let dialled = texts(names.addresses(&lying).unwrap());
+        assert_eq!(dialled.len(), MAX_OF_NAME + 1);
+        assert_eq!(dialled[MAX_OF_NAME], "/ip4/192.0.2.1/udp/4001/quic-v1");
+        let denying = named(&asked, &[("a.example", Err(ConnectionProblem::NoSuchName))]);
+        assert_eq!(texts(names.addresses(&denying).unwrap()), ["/ip4/192.0.2.1/udp/4001/quic-v1"]);
+        // What is dialled has to show the server's key, or there is no connection, and nothing to remember.
+        assert_eq!(names.worked.get("a.example"), Some(&ip("192.0.2.1")));
+    }
+
+    #[test]
     fn what_the_resolver_says_is_told_apart() {
         let of = |text: &str| unresolved(&io::Error::other(text.to_owned()));
         let said = "failed to lookup address information: ";
