@@ -332,7 +332,7 @@ pub const MAX_LAN_DATAGRAM: usize = 4096;
 pub const MAX_LAN_RECORDS: usize = 64;
 /// Addresses that are taken from one, and kept under one name; half as many are told.
 pub const MAX_LAN_ANNOUNCED: usize = 16;
-/// Addresses on the LAN that are kept of whomever, also of those that are no contacts yet: everybody there can make up any number. Some 200 bytes each.
+/// Addresses on the LAN that are kept of whomever, also of those that are no contacts yet: everybody there can make up any number. 200 bytes each.
 pub const MAX_LAN_HEARD: usize = 1024;
 /// Datagrams that are read at once: all of a large office answer the same question …
 pub const LAN_DATAGRAMS: u32 = 256;

@@ -1,8 +1,8 @@
-//! Where members are connected from over QUIC, so that a server which was killed can tell them that it is back. Who is at rest would notice only when it
-//! asks next, after up to half a minute: libp2p's QUIC sends no stateless reset for connections of another process.
+//! Where members are connected from over QUIC, so that a server which was killed can tell them that it is back. Who is at rest would notice only when
+//! it asks next, after up to half a minute: libp2p's QUIC sends no stateless reset for connections of another process.
 //!
-//! It is kept in memory that outlives the process, and neither on a disk nor longer than the machine runs; a server that is stopped leaves nothing. There
-//! are addresses alone, without keys. Whoever is there learns who has called by the key of the server.
+//! It is kept in memory that outlives the process, and neither on a disk nor longer than the machine runs; a server that is stopped leaves nothing.
+//! There are addresses alone, without keys. Whoever is there learns who has called by the key of the server.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

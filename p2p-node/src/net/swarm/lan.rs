@@ -1,8 +1,8 @@
 //! Names on a LAN. What is announced there everybody can read and remember, so a device announces a name that is another one every quarter of an
 //! hour, and that only those recognise who have its key: its contacts, and the other devices of its account.
 //!
-//! Everybody there can also announce anything, under names that it has heard, too. So what is kept is bounded, and how often something new is taken for a
-//! device that we look for, and dialled: what is beyond that is not remembered, and taken when it is announced again.
+//! Everybody there can also announce anything, under names that it has heard, too. So what is kept is bounded, and how often something new is taken
+//! for a device that we look for, and dialled: what is beyond that is not remembered, and taken when it is announced again.
 
 use std::{
     collections::HashMap,

@@ -1,7 +1,7 @@
 //! This device's place on the LAN: where it hears what is said there, and when it asks and answers.
 //!
-//! There is no task: the driver waits in [`LanLink::heard`]. One socket hears all interfaces, for each internet protocol, on the port of mDNS, beside those
-//! of other programs. Of what comes faster than [`LAN_DATAGRAM_EVERY`] no more is read than the system keeps.
+//! There is no task: the driver waits in [`LanLink::heard`]. One socket hears all interfaces, for each internet protocol, on the port of mDNS, beside
+//! those of other programs. Of what comes faster than [`LAN_DATAGRAM_EVERY`] no more is read than the system keeps.
 
 use std::{
     io,

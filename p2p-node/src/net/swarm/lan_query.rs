@@ -1,5 +1,5 @@
-//! What is sent to everybody on the LAN: questions who is there, and answers. All answer to all, this device as well: so a question is also how others
-//! learn its addresses after these have changed.
+//! What is sent to everybody on the LAN: questions who is there, and answers. All answer to all, this device as well: so a question is also how
+//! others learn its addresses after these have changed.
 
 use std::{
     collections::BTreeSet,
