@@ -79,6 +79,17 @@ fn shows_elsewhere(entry: &GroupEntry, beacons: &[SealedBeacon]) -> bool {
     of_group.peek().is_some() && !of_group.any(|beacon| entry.open_beacon(beacon).is_some())
 }
 
+impl GroupEntry {
+    /// Whether a device whose account was removed may have been let in again by a commit that this device has not read yet, by what it tells of the
+    /// group: it has followed one from where this device is, or is further on, and the log was not read to its end since this device has started.
+    fn may_be_back(&self, beacons: &[SealedBeacon]) -> bool {
+        beacons.iter().filter(|beacon| beacon.group[..] == self.id[..]).any(|beacon| {
+            let follows_from_here = beacon.epoch == self.epoch() && self.open_beacon(beacon).is_some();
+            follows_from_here || (beacon.epoch > self.epoch() && !self.read.caught_up)
+        })
+    }
+}
+
 impl Conversations {
     /// A device has told of groups as a member: it hears that its account was removed, or that ours has left, where it does not know that. Who is no member
     /// where we are is to ask us for the way, if we lead; and hears in the end that there is none.
@@ -100,6 +111,9 @@ impl Conversations {
             let policy = self.policies.policy(&chat);
             let was_removed = self.was_removed(cx.dir, entry, &device);
             let is_out = !entry.row.dead && was_removed;
+            if is_out && entry.may_be_back(beacons) {
+                continue;
+            }
             let is_elsewhere = !entry.row.dead
                 && self.may_lead(cx.dir, entry)
                 && self.is_stranger(cx.dir, entry, &device)
@@ -247,7 +261,11 @@ impl Conversations {
                 continue;
             };
             let mut leaders = policy.members.iter().filter(|member| member.role <= Role::Admin);
-            if leaders.all(|leader| departed.iter().any(|account| *account.as_bytes() == leader.account)) {
+            let has_left = |account: &[u8; 32]| departed.iter().any(|departed| departed.as_bytes() == account);
+            // What is not read may lead there.
+            let is_read =
+                self.usable(turn, cx, id).is_some() && self.groups.get(&id).is_some_and(|entry| entry.read.caught_up);
+            if is_read && leaders.all(|leader| has_left(&leader.account)) {
                 tracing::warn!("all who lead in a group have left it where nothing leads to");
                 let mut policy = policy.clone();
                 policy.remove(cx.dir.account.id().as_bytes());
