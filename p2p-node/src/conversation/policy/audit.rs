@@ -7,6 +7,7 @@ use bytes::Bytes;
 use starling_keys::AccountId;
 use starling_wire::{AuditEntry, AuditHead, AuditPart, Body, MAX_AUDIT_PART, Policy};
 
+use super::PolicyEntry;
 use crate::{
     api::{
         error::{NodeError, NotFound},
@@ -107,6 +108,17 @@ fn known(read: &impl Reading, chat: ChatId, head: AuditHead) -> Result<Known, En
     }
     entries.reverse();
     Ok(Known { entries, missing, before: wanted })
+}
+
+impl PolicyEntry {
+    /// Whoever has come by a link does not know either what the log says of that: it is handed on, too.
+    pub(super) fn hand_on_all(&mut self) {
+        let rules = self.policy.as_ref().and_then(|policy| policy.rules.as_ref());
+        let upto = rules.map_or(0, |rules| rules.audit.count);
+        if self.row.hand_on {
+            self.handed = Handed { upto, parts: BTreeSet::new() };
+        }
+    }
 }
 
 impl Conversations {

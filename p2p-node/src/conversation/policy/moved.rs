@@ -174,6 +174,9 @@ impl Conversations {
         (entry.turn_at, entry.row.is_waited_for) = (None, is_waited_for);
         let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         entry.set_policy(policy.clone());
+        if by_link {
+            entry.hand_on_all();
+        }
         if comes {
             entry.has_come(turn, chat, &cx.dir.account.id())?;
         }
