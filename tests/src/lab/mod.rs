@@ -185,6 +185,23 @@ impl Lab {
         self.must(gateway, &format!("nft -f {}", file.display()));
     }
 
+    /// Makes a NAT let in whatever comes to it by UDP for the only host behind it, as those do that are called full cone.
+    pub fn open_nat(&self, gateway: &str, inside: &str) {
+        self.must(gateway, "nft add chain ip nat pre { type nat hook prerouting priority -100 ; }");
+        self.must(gateway, &format!("nft add rule ip nat pre iifname wan meta l4proto udp dnat to {inside}"));
+        self.must(gateway, "nft add rule ip filter forwarded ct status dnat accept");
+    }
+
+    /// A host behind a NAT of its own behind that of its carrier, who has other customers, too.
+    pub fn behind_carrier(&mut self, host: &str, gateway: &str, carrier: &str, (outer, lan): (&str, &str)) {
+        assert!(self.host(gateway) && self.host(host));
+        self.link(carrier, &format!("to_{gateway}"), gateway, "wan", outer);
+        self.must(gateway, &format!("ip route add default via {outer}.1"));
+        self.nat(gateway, false);
+        self.link(gateway, "lan", host, "eth0", lan);
+        self.must(host, &format!("ip route add default via {lan}.1"));
+    }
+
     /// Adds a rule of nftables for what comes in at a host from the common network.
     pub fn filter(&self, host: &str, rule: &str) {
         self.must(host, "nft add table ip filtered");

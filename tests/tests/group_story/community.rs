@@ -67,7 +67,7 @@ pub fn dave_is_removed_and_banned(devices: &mut Devices) {
     devices.show_that(&["alice"], GENERAL, "that dave is out", is_out);
     devices.says("alice", GENERAL, "without dave", &[]);
     devices.does("alice", &["group", "topic", GENERAL, "all of it"]);
-    devices.does("tablet", &["group", "ban", CLUB, "@dave"]);
+    devices.does("alice", &["group", "ban", CLUB, "@dave"]);
     devices.show_that(&LEADERS, CLUB, "the ban", |group| group["banned"].as_array().is_some_and(|all| all.len() == 1));
     devices.may_not("alice", &["community", "invite", CLUB, "@dave"], 6);
     devices.has_just("dave", GENERAL, &["I am new", "hello"]);

@@ -23,7 +23,7 @@ pub fn a_group_is_made_and_changed(devices: &mut Devices) {
     devices.show_that(&all, WORKS, "the topic", |group| group["topic"] == "what runs");
     devices.does("alice", &["group", "role", WORKS, "@bob", "admin"]);
     devices.show_that(&["bob", "tablet"], WORKS, "the role", |group| group["role"] == "admin");
-    devices.may_not("dave", &["group", "settings", WORKS, "--slow-mode", "0"], 6);
+    devices.may_not("dave", &["group", "settings", WORKS, "--slow-mode", "1h"], 6);
     devices.does("tablet", &["group", "settings", WORKS, "--mention-all", "admin", "--call", "moderator"]);
     devices.show_that(&all, WORKS, "the settings", |group| {
         group["policy"]["mention_all"] == "admin" && group["policy"]["call"] == "moderator"

@@ -40,16 +40,8 @@ fn behind_a_carrier() -> Option<(Lab, Process, (Process, Process))> {
     lab.wire("rel", "198.18.0.1");
     lab.wire("cg", "198.18.0.11");
     lab.nat("cg", false);
-    for (host, gateway, carrier, lan) in
-        [("ha", "na", "100.64.1", "192.168.11"), ("hb", "nb", "100.64.2", "192.168.12")]
-    {
-        assert!(lab.host(gateway) && lab.host(host));
-        lab.link("cg", &format!("to_{gateway}"), gateway, "wan", carrier);
-        lab.must(gateway, &format!("ip route add default via {carrier}.1"));
-        lab.nat(gateway, false);
-        lab.link(gateway, "lan", host, "eth0", lan);
-        lab.must(host, &format!("ip route add default via {lan}.1"));
-    }
+    lab.behind_carrier("ha", "na", "cg", ("100.64.1", "192.168.11"));
+    lab.behind_carrier("hb", "nb", "cg", ("100.64.2", "192.168.12"));
     let (server, home) = lab.rendezvous("rel", "198.18.0.1");
     let daemons = lab.contacts(&[&home]);
     Some((lab, server, daemons))
