@@ -141,6 +141,32 @@ fn whoever_has_a_link_comes_in_with_nobody_else_online() {
     assert_eq!(world.join_by(dave, &link), Ok(Joining::In(chat)));
 }
 
+/// Members that were connected with it before they had read its commit told it that it was out, and it believed them.
+#[test]
+fn who_was_removed_and_is_back_by_a_link_with_nobody_else_online_stays() {
+    for seed in 1..=20 {
+        let mut world = World::new(seed);
+        let people = world.company(3);
+        let chat = world.group_of(&people);
+        world.wish_out(people[0], chat, people[2]).unwrap();
+        world.pass(30_000);
+        assert_eq!(world.standing(people[2], chat), Some(Standing::Removed), "seed {seed}");
+        // With its log there is more to read before the group's.
+        world.link_into(people[0], chat, NewJoinLink { approve: true, ..NewJoinLink::default() });
+        let link = world.link_into(people[0], chat, NewJoinLink { uses: Some(1), ..NewJoinLink::default() });
+        world.pass(5_000);
+        people[..2].iter().for_each(|who| world.kill(*who));
+        assert_eq!(world.join_by(people[2], &link), Ok(Joining::Enters(chat)), "seed {seed}");
+        world.pass(30_000);
+        people[..2].iter().for_each(|who| world.start(*who));
+        world.pass(60_000);
+        for who in &people {
+            assert_eq!(world.standing(*who, chat), Some(Standing::Member), "seed {seed}");
+            assert_eq!(world.epoch_in(*who, chat), world.epoch_in(people[0], chat), "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn the_other_devices_of_who_has_come_by_a_link_come_too() {
     let mut world = World::new(2);
