@@ -227,8 +227,13 @@ pub const CALLS_REMEMBERED: usize = 16;
 pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
 /// A new device that cannot enter a group in this time makes another.
 pub const DOOR_TIMEOUT_MS: u64 = 20_000;
-/// If others came before it, it looks for the way into the next epoch after this time.
+/// If others came before it, it looks for the way into the next epoch after this time …
 pub const DOOR_AGAIN_MS: u64 = 500;
+/// … and into a group of many after a time up to so much longer, which doubles up to this each time that others came first: of all who come at once
+/// about one comes in at a time, and the others do not read what each of them makes of the tree.
+pub const MAX_DOOR_SPREAD_MS: u64 = 10_000;
+/// Epochs that a device remembers not to have come in from.
+pub const MAX_LOST_EPOCHS: usize = 256;
 /// A device that was added to our account is announced to contacts after this time even if it could not be answered.
 pub const ANNOUNCE_ADDED_MS: u64 = 2_000;
 /// Conversations in which it is announced in one turn.

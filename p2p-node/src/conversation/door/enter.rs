@@ -2,6 +2,7 @@
 //! candidate stands before its own.
 
 use bytes::Bytes;
+use rand::RngExt;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
     Candidate, Door, LinkCard, LogContent, LogVerb, PartNames,
@@ -209,10 +210,11 @@ impl Conversations {
         }
         let mut nowhere = false;
         while let Some(attempt) = self.entering.attempts.get_mut(&chat)
-            && attempt.tried.len() < MAX_DOORS_TRIED
+            && attempt.tries < MAX_DOORS_TRIED
             && let Some((_, door)) = attempt.found.pop_last()
         {
-            attempt.tried.insert(door.epoch);
+            attempt.tries += 1;
+            attempt.note_tried(door.epoch);
             match self.prepare_to_enter(turn, cx, chat, &door, |_| true)? {
                 Prepared::Ready(entering) => {
                     if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
@@ -244,9 +246,9 @@ impl Conversations {
         if let Some(denied) = attempt.and_then(|attempt| attempt.denied) {
             return self.link_failed(turn, chat, denied);
         }
-        let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
+        let again_at = turn.now() + self.again_after_ms(turn, chat);
         let attempt = self.entering.attempts.get_mut(&chat);
-        match attempt.filter(|attempt| (1..MAX_DOORS_TRIED).contains(&attempt.tried.len())) {
+        match attempt.filter(|attempt| !attempt.tried.is_empty() && attempt.tries < MAX_DOORS_TRIED) {
             // Whoever was faster writes the way into the next epoch.
             Some(attempt) => attempt.again_at = Some(again_at),
             None => self.give_door_up(turn, chat)?,
@@ -294,23 +296,34 @@ impl Conversations {
         tracing::debug!(epoch = entering.epoch, "another commit stands before the one to enter by");
         if is_shown {
             // Whoever has shown the way shows another: what its log says of ways nobody vouches for.
+            let until = turn.now() + self.again_after_ms(turn, chat);
             self.stop_entering(chat);
-            let until = turn.now() + self.chats.again_after_ms(cx, chat);
             self.policies.rest(&chat, until);
             return Ok(());
         }
+        self.outrun(turn, chat, entering.epoch);
+        Ok(())
+    }
+
+    /// Others came first from an epoch: the next is entered.
+    fn outrun(&mut self, turn: &mut Turn<'_>, chat: ChatId, epoch: u64) {
         if let Some(state) = self.chats.get_mut(&chat)
             && let Some(door) = &mut state.row.door
         {
             door.entering = None;
             state.dirty = true;
         }
-        let again_at = turn.now() + self.chats.again_after_ms(cx, chat);
+        let is_group = self.chats.is_group_chat(chat);
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-            attempt.tried.insert(entering.epoch);
-            (attempt.again_at, attempt.outrun) = (Some(again_at), true);
+            attempt.note_lost(epoch, is_group);
         }
-        Ok(())
+        let again_at = turn.now() + self.again_after_ms(turn, chat);
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+            attempt.again_at = Some(again_at);
+            if is_group {
+                attempt.gives_up_at = again_at + DOOR_TIMEOUT_MS;
+            }
+        }
     }
 
     /// The log has parts of our commit.
@@ -413,6 +426,13 @@ impl Conversations {
         }
     }
 
+    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
+    fn again_after_ms(&self, turn: &mut Turn<'_>, chat: ChatId) -> u64 {
+        let attempt = self.entering.attempts.get(&chat).filter(|_| self.chats.is_group_chat(chat));
+        let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.spread_ms()));
+        DOOR_AGAIN_MS + spread
+    }
+
     /// It was not answered.
     pub(in crate::conversation) fn enter_lost(&mut self, chat: ChatId) {
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
@@ -441,12 +461,6 @@ impl Chats {
     /// Whether a conversation has no group, and there may be a way into the one that others have.
     pub(crate) fn may_enter(&self, chat: ChatId) -> bool {
         self.offered(chat).is_some() && self.states.get(&chat).is_some_and(|state| state.row.groups.is_empty())
-    }
-
-    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
-    fn again_after_ms(&self, cx: &Context<'_>, chat: ChatId) -> u64 {
-        let spread = u64::from(cx.dir.account.device().tag()[0]) * DOOR_AGAIN_MS / 256;
-        if self.is_group_chat(chat) { DOOR_AGAIN_MS + spread } else { DOOR_AGAIN_MS }
     }
 }
 

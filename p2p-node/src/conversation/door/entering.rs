@@ -9,7 +9,7 @@ use super::parts::ReadParts;
 use crate::{
     api::types::ChatId,
     conversation::group::GroupId,
-    limits::{MAX_DOOR_BYTES, MAX_DOORS_TRIED, SHOW_ENTERED_MS},
+    limits::{DOOR_AGAIN_MS, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED, MAX_LOST_EPOCHS, SHOW_ENTERED_MS},
     mls::policy::Denied,
     net::HomeId,
     store::OfferedDoor,
@@ -39,6 +39,10 @@ pub(super) struct Attempt {
     pub(super) asks: Option<HomeId>,
     /// Epochs whose way in led nowhere.
     pub(super) tried: BTreeSet<u64>,
+    /// So many ways in were tried since others came first.
+    pub(super) tries: usize,
+    /// So many times others came first.
+    pub(super) lost: u32,
     /// Those that were read, with their numbers in the log.
     pub(super) found: BTreeMap<(u64, u64), Door>,
     pub(super) pages: u32,
@@ -72,6 +76,29 @@ impl Attempt {
     /// The log was read up to this number.
     pub(super) fn note_read(&mut self, upto: u64) {
         self.read.1 = self.read.1.max(upto);
+    }
+
+    /// Somebody else has ended an epoch: the next is entered. In a race that many run each tries as often as it takes.
+    pub(super) fn note_lost(&mut self, epoch: u64, is_group: bool) {
+        self.note_tried(epoch);
+        self.outrun = true;
+        if is_group {
+            (self.tries, self.lost) = (0, self.lost.saturating_add(1));
+        }
+    }
+
+    /// A way in is tried once.
+    pub(super) fn note_tried(&mut self, epoch: u64) {
+        self.tried.insert(epoch);
+        while self.tried.len() > MAX_LOST_EPOCHS {
+            self.tried.pop_first();
+        }
+    }
+
+    /// Among how many milliseconds one is chosen after which a device looks again into a group of many.
+    pub(super) fn spread_ms(&self) -> u64 {
+        let doublings = self.lost.saturating_sub(1).min(u64::BITS / 2);
+        (DOOR_AGAIN_MS << doublings).min(MAX_DOOR_SPREAD_MS)
     }
 
     /// Notes a door that was read; those of the earliest epochs give way.
@@ -180,5 +207,20 @@ mod tests {
         attempt.tried.insert(7);
         attempt.note_found(21, door(7, 1));
         assert!(attempt.found.keys().all(|(epoch, _)| *epoch != 7));
+    }
+
+    #[test]
+    fn who_loses_a_race_again_and_again_waits_longer_and_goes_on() {
+        let mut attempt = Attempt { tries: 3, ..Attempt::default() };
+        let mut spreads = Vec::new();
+        for epoch in 0..1_000 {
+            attempt.note_lost(epoch, true);
+            spreads.push(attempt.spread_ms());
+        }
+        assert_eq!(spreads[..4], [1, 2, 4, 8].map(|times| times * DOOR_AGAIN_MS));
+        assert!(spreads.iter().all(|spread| *spread <= MAX_DOOR_SPREAD_MS) && spreads[999] == MAX_DOOR_SPREAD_MS);
+        assert_eq!((attempt.tries, attempt.tried.len()), (0, MAX_LOST_EPOCHS));
+        attempt.note_found(1, door(999, 1));
+        assert!(attempt.found.is_empty());
     }
 }
