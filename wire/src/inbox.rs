@@ -95,6 +95,12 @@ pub struct InboxBody {
     /// A way into a group that the sender invites into; or, from another device of the account, one that it is in.
     #[prost(message, optional, tag = "13")]
     pub offer: Option<GroupOffer>,
+    /// The sender's account has accepted to come into a group: the sending device waits to be added.
+    #[prost(message, optional, tag = "14")]
+    pub acceptance: Option<GroupAcceptance>,
+    /// The receiving device was added to a group.
+    #[prost(message, optional, tag = "15")]
+    pub added: Option<GroupWelcome>,
 }
 
 impl InboxBody {
@@ -211,6 +217,40 @@ impl std::fmt::Debug for GroupOffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("GroupOffer")
     }
+}
+
+/// What a device sends to whoever has invited its account into a group.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupAcceptance {
+    /// The conversation (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// The MLS group (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group: Bytes,
+    /// An `MLSMessage` with a key package of the device, for this group alone; at most [`crate::limits::MAX_ADD_PACKAGE`] bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub package: Bytes,
+    /// How many other devices of the receiver's account the sender asks first: so many turns later this one adds it.
+    #[prost(uint32, tag = "4")]
+    pub place: u32,
+}
+
+/// What a device needs that was added to a group, but for the group's tree: that is in the door of the epoch.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct GroupWelcome {
+    /// The conversation (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub conversation: Bytes,
+    /// The MLS group (16 bytes).
+    #[prost(bytes = "bytes", tag = "2")]
+    pub group: Bytes,
+    /// The epoch that begins with the device in the group.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// An `MLSMessage` with the welcome for this device alone.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub message: Bytes,
 }
 
 /// A welcome into an MLS group.

@@ -20,6 +20,10 @@ pub const MAX_BATCH_BYTES: usize = 96 * 1024;
 pub const MAX_ENTRY: usize = 128 * 1024;
 /// Largest commit or door that is stored in parts: the door of 2,000 devices with post-quantum keys, at 1.7 KB each, and the largest policy.
 pub const MAX_LARGE: usize = 4 * 1024 * 1024;
+/// Largest key package by which a device is added to a group: 3 KB with post-quantum keys, and its device's path to the root of its account.
+pub const MAX_ADD_PACKAGE: usize = 16 * 1024;
+/// Devices that one commit adds.
+pub const MAX_ADDS: usize = 64;
 /// Largest part: with its mark it is padded to 128 KiB.
 pub const MAX_PART: usize = 127 * 1024;
 /// Most parts of one commit or door: those of the largest.

@@ -1,6 +1,7 @@
 //! MLS (RFC 9420) by `mls-rs`: our client, and what the engine needs of a group. Nothing here touches the disk: a group's state is a value that
 //! the engine writes in its own transaction.
 
+mod adds;
 mod change;
 pub mod community;
 mod door;
@@ -35,6 +36,7 @@ use starling_keys::{Certificate, DeviceId, DeviceKey};
 use starling_wire::Policy;
 use zeroize::Zeroizing;
 
+pub use adds::{Welcomed, device_added_by};
 pub use change::Expected;
 pub use door::AFTER_MEMBERS;
 pub use join::{ByLink, came_by_link};
@@ -49,7 +51,7 @@ type Crypto = mls_rs_crypto_awslc::AwsLcCryptoProvider;
 type Crypto = seeded::Seeded;
 
 /// What the leaves of this program list beside what the library needs.
-const EXTENSIONS: &[ExtensionType] = &[door::DOORS, policy::POLICY, policy::RULES, policy::RAISES];
+const EXTENSIONS: &[ExtensionType] = &[door::DOORS, policy::POLICY, policy::RULES, policy::RAISES, adds::ADDS];
 
 /// A group's id.
 pub type GroupId = [u8; 16];

@@ -20,7 +20,7 @@ use starling_keys::{AccountId, AccountKey, Certificate, DeviceId, DeviceKey};
 use starling_wire::{CommitAuthors, PolicyContext};
 
 use super::{
-    Crypto, SUITE, door,
+    Crypto, SUITE, adds, door,
     policy::{self, Denied},
     rules::{Certificates, NotAllowed, NotCertified, certificate},
 };
@@ -136,6 +136,12 @@ pub fn with_doors(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::
 pub fn in_groups(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
     let (secret, identity) = signing(account, key);
     careless(secret, identity, &[door::DOORS, policy::POLICY])
+}
+
+/// The same, of one that knows commits which add devices.
+pub fn with_adds(account: &AccountKey, key: &DeviceKey) -> Client<impl mls_rs::client_builder::MlsConfig + use<>> {
+    let (secret, identity) = signing(account, key);
+    careless(secret, identity, &[door::DOORS, policy::POLICY, policy::RULES, policy::RAISES, adds::ADDS])
 }
 
 /// The same, with any identity.

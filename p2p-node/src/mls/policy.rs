@@ -20,6 +20,7 @@ use starling_wire::{
 };
 
 use super::{
+    adds::{added_by, check_devices},
     community::{check_carried, check_stated},
     join::joined,
     pace::{Kind, is_too_soon},
@@ -404,6 +405,13 @@ pub(super) fn check_commit(
     author: &Member,
     proposals: &ProposalBundle,
 ) -> Result<Allowed, Denied> {
+    let device = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?;
+    let author = device.account();
+    if let Some(added) = added_by(proposals)? {
+        check_devices(before, context, roster, &author, &added)?;
+        // It has an end, as who comes in by its own commit has.
+        return Ok(Allowed { author, kind: Kind::Bounded, brings: None, joins: None });
+    }
     let (mut removed, mut brings, mut reasons) = (BTreeSet::new(), None, None);
     for info in proposals.clone().into_proposals() {
         // By reference would need what only some have got.
@@ -419,8 +427,6 @@ pub(super) fn check_commit(
             _ => return Err(Denied::Malformed),
         }
     }
-    let device = certificate(&author.signing_identity).ok_or(Denied::NotAMember)?;
-    let author = device.account();
     let Some(PolicyContext { policy: after, .. }) = &brings else {
         let is_renewal = removed.is_empty() && reasons.is_none();
         return match is_renewal {

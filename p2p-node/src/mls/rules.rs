@@ -189,10 +189,15 @@ impl mls_rs::MlsRules for Rules {
     fn commit_options(
         &self,
         _: &Roster<'_>,
-        _: &GroupContext,
+        context: &GroupContext,
         _: &ProposalBundle,
     ) -> Result<CommitOptions, NotAllowed> {
-        Ok(CommitOptions::new().with_path_required(true))
+        let options = CommitOptions::new().with_path_required(true);
+        Ok(match context.extensions.has_extension(policy::POLICY) {
+            // Many may be added at once: each is told what is for it, and finds the tree in the door.
+            true => options.with_ratchet_tree_extension(false).with_single_welcome_message(false),
+            false => options,
+        })
     }
 
     fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, NotAllowed> {
