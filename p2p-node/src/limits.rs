@@ -517,6 +517,26 @@ pub const MAX_LEFT_BEHIND_BACKOFF: u32 = 10;
 pub const INVITED_AT_ONCE: usize = 64;
 /// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.
 pub const REMOVED_AT_ONCE: usize = 16;
+/// Who has accepted an invitation is added so long after the last who has …
+pub const ADD_AFTER_MS: u64 = 200;
+/// … and so long after the first: many who accept at once come in by few commits.
+pub const ADD_WITHIN_MS: u64 = 1_000;
+/// Bytes of the key packages that one commit has, which they make about twice as large …
+pub const ADD_BYTES: usize = 512 * 1024;
+/// … and where commits have to fit an entry, with the path of 64 devices.
+pub const ADD_BYTES_SMALL: usize = 40 * 1024;
+/// Devices that wait to be added to a group by this one: as many as can be in it.
+pub const MAX_WAITING_DEVICES: usize = 2_048;
+/// Devices of whoever has invited us that are asked to add this one, which are connected.
+pub const ASKED_TO_ADD: usize = 3;
+/// Who was not added after so long enters by the door …
+pub const ADDED_WITHIN_MS: u64 = 5_000;
+/// … each after another time up to so much longer.
+pub const ADDED_SPREAD_MS: u64 = 3_000;
+/// Who was added and does not find the group's tree yet looks again after this time …
+pub const TREE_AGAIN_MS: u64 = 150;
+/// … for so long, and then enters by the door.
+pub const TREE_WITHIN_MS: u64 = 5_000;
 /// In groups of more devices than this …
 pub const RENEWED_AT_ONCE: usize = 8;
 /// … renewals that are due at the same time are spread over so long for each device, so that they do not race.

@@ -104,6 +104,11 @@ pub struct InboxBody {
 }
 
 impl InboxBody {
+    /// Whether it is about a group of many: an invitation, its acceptance, or a welcome.
+    pub fn is_about_group(&self) -> bool {
+        self.offer.is_some() || self.acceptance.is_some() || self.added.is_some()
+    }
+
     /// The encoded form, which older programs read, too: with long names in two fields.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (name, full_name) = name::to_fields(&self.name);

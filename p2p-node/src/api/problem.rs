@@ -210,6 +210,9 @@ pub enum ItemRefused {
     /// Too many invitations wait for an answer.
     #[error("too many invitations wait")]
     TooManyInvitations,
+    /// It accepts no invitation of ours into a group that this device adds others to.
+    #[error("not an acceptance of an invitation of ours")]
+    NoAcceptance,
     /// It offers a group that its sender may let nobody into.
     #[error("an offer of somebody who may not let others in")]
     MayNotInvite,

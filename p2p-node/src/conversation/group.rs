@@ -14,7 +14,7 @@ use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, lo
 use crate::{
     contacts::ChainsKnown,
     limits::{APPEND_ENTRIES, READ_ENDED_MS},
-    mls::{GroupError, LiveGroup},
+    mls::{GroupError, LiveGroup, Welcomed},
     store::{GroupRow, LogRow},
 };
 
@@ -176,6 +176,8 @@ pub struct GroupEntry {
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
+    /// For devices that our last commit has added: they leave in the turn that finds it won.
+    pub welcomes: Vec<Welcomed>,
     pub(super) unsaved: Unsaved,
 }
 
@@ -210,6 +212,7 @@ impl GroupEntry {
             boxes: BTreeMap::new(),
             logs: Vec::new(),
             forks: Forks::default(),
+            welcomes: Vec::new(),
             unsaved: Unsaved::default(),
         }
     }

@@ -1,6 +1,6 @@
 //! Encryption states of groups: loaded from the profile when a message needs one, and dropped again when others are used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceId};
@@ -15,7 +15,7 @@ use crate::{
     api::{problem::ChatProblem, types::ChatId},
     limits::{DOOR_WAIT_MS, MAX_LOADED_GROUPS, MAX_LOADED_LEAVES},
     mls::{
-        Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed,
+        Authored, GroupError, GroupValue, Judged, LiveGroup, Mls, Processed, Welcomed,
         policy::{self, Change},
     },
     store::LogRow,
@@ -32,6 +32,8 @@ pub struct PendingCommit {
     /// Sealed for the log of the epoch that it ends, as a whole, also where it is sent in parts.
     pub entry: Bytes,
     pub next: LogRow,
+    /// What those are to get whom it adds.
+    pub welcomes: Vec<Welcomed>,
 }
 
 /// What a commit in a log has done.
@@ -39,8 +41,8 @@ pub struct PendingCommit {
 pub enum Followed {
     /// The group is in its next epoch.
     Yes,
-    /// It is, and this device has come into it.
-    With(Newcomer),
+    /// It is, and these devices have come into it; and whether its author was shown other entries of the log than we were.
+    With(Vec<Newcomer>, bool),
     /// It is, and the commit's author was shown other entries of the log than we were.
     Differently,
     /// The commit counts for nobody.
@@ -51,7 +53,7 @@ pub enum Followed {
     Removed(Box<Policy>),
 }
 
-/// A device that has entered a group by a commit of its own.
+/// A device that has come into a group: by a commit of its own, or added by a member.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Newcomer {
     pub account: AccountId,
@@ -72,6 +74,11 @@ impl Newcomer {
         };
         let again = by.place == policy::REENTRY;
         Some(Self { account: newcomer.account(), device: newcomer.device(), devices, again })
+    }
+
+    /// A device that a member has added.
+    fn added(member: &GroupMember) -> Self {
+        Self { account: member.account, device: member.device, devices: None, again: false }
     }
 }
 
@@ -208,7 +215,7 @@ impl OpenGroup<'_> {
     }
 
     /// The last entries of the log that we have read, as a commit names them.
-    fn seen(&self) -> Vec<u8> {
+    pub(super) fn seen(&self) -> Vec<u8> {
         let seen = self.entry.current_log().and_then(|log| log.seen.as_ref());
         seen.map(SeenEntries::to_bytes).unwrap_or_default()
     }
@@ -227,7 +234,8 @@ impl OpenGroup<'_> {
         self.keep_pending(current, made)
     }
 
-    fn keep_pending(
+    /// Keeps a commit that was made, and gives its size.
+    pub(super) fn keep_pending(
         &mut self,
         current: GroupValue,
         made: Result<(Vec<u8>, LiveGroup), GroupError>,
@@ -241,7 +249,7 @@ impl OpenGroup<'_> {
         let value = after.value()?;
         self.state.live.reset_value(current);
         let next = log_row(&after)?;
-        self.state.pending = Some(PendingCommit { after, value, entry, next });
+        self.state.pending = Some(PendingCommit { after, value, entry, next, welcomes: Vec::new() });
         (self.entry.has_pending, self.entry.append.parts, self.entry.append.parts_under_way) = (true, 0, false);
         (self.entry.unsaved.mls, self.entry.unsaved.pending) = (true, true);
         Ok(size)
@@ -254,6 +262,7 @@ impl OpenGroup<'_> {
         mls: &Mls,
         (commit, told): (&Bytes, bool),
     ) -> Result<Followed, EngineError> {
+        let before: BTreeSet<DeviceId> = self.entry.members.iter().map(|member| member.device).collect();
         if self.is_pending(commit) {
             let live = &self.state.live;
             let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
@@ -264,7 +273,7 @@ impl OpenGroup<'_> {
             self.keep_parent(turn, commit, author, told)?;
             self.adopt_pending();
             self.entry.row.updated_ms = turn.wall();
-            return Ok(Followed::Yes);
+            return Ok(self.with_added(&before, false));
         }
         let left = self.left_here(turn, mls, commit)?;
         match (self.state.live.judge(commit), left) {
@@ -286,9 +295,8 @@ impl OpenGroup<'_> {
                 // Its author does that.
                 self.entry.write_door(false);
                 Ok(match newcomer {
-                    Some(newcomer) => Followed::With(newcomer),
-                    None if differs => Followed::Differently,
-                    None => Followed::Yes,
+                    Some(newcomer) => Followed::With(vec![newcomer], false),
+                    None => self.with_added(&before, differs),
                 })
             }
             // Our own.
@@ -301,7 +309,7 @@ impl OpenGroup<'_> {
                 let log = self.state.log()?;
                 self.enter_epoch(log);
                 self.entry.write_door(true);
-                Ok(Followed::Yes)
+                Ok(self.with_added(&before, false))
             }
             (Judged::Removed(removal), _) => {
                 let author = removal.author.as_ref().map(Certificate::account);
@@ -311,6 +319,17 @@ impl OpenGroup<'_> {
             }
             (Judged::Void, _) => Ok(Followed::Void),
             (Judged::Underivable, None) => Ok(Followed::Lost),
+        }
+    }
+
+    /// What a member's commit has done that was followed from a group of these devices.
+    fn with_added(&self, before: &BTreeSet<DeviceId>, differs: bool) -> Followed {
+        let added = self.entry.members.iter().filter(|member| !before.contains(&member.device));
+        let added: Vec<Newcomer> = added.map(Newcomer::added).collect();
+        match (added.is_empty(), differs) {
+            (false, _) => Followed::With(added, differs),
+            (true, true) => Followed::Differently,
+            (true, false) => Followed::Yes,
         }
     }
 
@@ -335,6 +354,7 @@ impl OpenGroup<'_> {
         let Some(pending) = self.forget_pending() else { return };
         self.state.live = pending.after;
         self.state.live.reset_value(pending.value);
+        self.entry.welcomes = pending.welcomes;
         self.state.since_update = 0;
         self.entry.append.renews_at = None;
         self.enter_epoch(pending.next);

@@ -15,10 +15,10 @@ use super::{
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
     limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES, TREE_LEAVES},
-    mls::{GroupValue, Mls},
+    mls::{GroupValue, Mls, Welcomed},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PARTS, PENDING_COMMITS, PendingRow,
-        Reading, StoreError, TREES, TreeRow, prefix,
+        Reading, StoreError, TREES, TreeRow, WelcomeRow, prefix,
     },
     turn::{EngineError, Turn},
 };
@@ -149,9 +149,35 @@ fn reserved_keys(devices: usize) -> u32 {
 }
 
 impl PendingCommit {
-    /// The row for it.
+    /// The row for it, but for the welcomes.
     pub(super) fn row(&self) -> PendingRow {
-        PendingRow { state: self.value.state.to_vec(), past: epochs(&self.value), entry: self.entry.to_vec() }
+        let (state, past, entry) = (self.value.state.to_vec(), epochs(&self.value), self.entry.to_vec());
+        PendingRow { state, past, entry, welcomes: Vec::new() }
+    }
+
+    /// The same with the welcomes, which go out when it has won.
+    fn row_with_welcomes(&self) -> PendingRow {
+        let mut row = self.row();
+        row.welcomes = self.welcomes.iter().map(WelcomeRow::from).collect();
+        row
+    }
+}
+
+impl From<&Welcomed> for WelcomeRow {
+    fn from(welcomed: &Welcomed) -> Self {
+        Self {
+            account: welcomed.account.as_bytes().to_vec(),
+            device: welcomed.device.as_bytes().to_vec(),
+            message: welcomed.welcome.clone(),
+        }
+    }
+}
+
+impl WelcomeRow {
+    fn read(&self) -> Option<Welcomed> {
+        let account = AccountId::from_stored(&self.account).ok()?;
+        let device = DeviceId::from_stored(&self.device).ok()?;
+        Some(Welcomed { account, device, welcome: self.message.clone() })
     }
 }
 
@@ -174,11 +200,13 @@ impl GroupState {
                 let value = value(&pending.state, &pending.past);
                 let after = mls.load(&id, value.clone())?;
                 let next = log_row(&after)?;
+                let welcomes = pending.welcomes.iter().filter_map(WelcomeRow::read).collect();
                 Ok::<_, EngineError>(PendingCommit {
                     after,
                     value,
                     entry: std::mem::take(&mut pending.entry).into(),
                     next,
+                    welcomes,
                 })
             })
             .transpose()?;
@@ -241,7 +269,7 @@ impl GroupState {
 
     fn save_pending(&self, turn: &Turn<'_>, id: &GroupId) -> Result<(), EngineError> {
         match &self.pending {
-            Some(pending) => turn.put(PENDING_COMMITS, id, &pending.row())?,
+            Some(pending) => turn.put(PENDING_COMMITS, id, &pending.row_with_welcomes())?,
             None => turn.delete(PENDING_COMMITS, id)?,
         }
         Ok(())

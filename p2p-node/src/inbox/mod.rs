@@ -106,7 +106,7 @@ impl Inbox<'_> {
         if known == Some(ContactState::Blocked) {
             return Ok(Err(ItemRefused::Blocked));
         }
-        if body.offer.is_some() {
+        if body.is_about_group() {
             let awaits = |offer| self.cx.conversations.awaits_offer(&account, offer);
             if !self.cx.contacts.people.contains_key(&account) && body.offer.as_ref().is_some_and(awaits) {
                 // Our user has asked to be let in: whoever does that need not be known.
@@ -122,7 +122,7 @@ impl Inbox<'_> {
                 return Ok(Err(ItemRefused::RemovedDevice));
             }
             self.cx.contacts.on_newer_list(turn, self.cx.account, account, list.as_bytes())?;
-            return self.on_group_offer(turn, account, &body);
+            return self.on_group_item(turn, (account, sender), &body);
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
         if group.is_some_and(|g| self.cx.conversations.groups.contains_key(&g)) {
@@ -143,6 +143,23 @@ impl Inbox<'_> {
             turn.account_event(DurableEventKind::ContactRequested, account, &body.name)?;
         }
         Ok(Ok(()))
+    }
+
+    /// A contact invites into a group, accepts an invitation, or has added this device.
+    fn on_group_item(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (account, device): (AccountId, DeviceId),
+        body: &InboxBody,
+    ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let (conversations, mut cx) = self.cx.conversing();
+        if let Some(acceptance) = &body.acceptance {
+            return Ok(conversations.on_acceptance(turn, &cx, (account, device), acceptance));
+        }
+        if let Some(added) = &body.added {
+            return Ok(conversations.on_added(turn, &mut cx, account, added));
+        }
+        self.on_group_offer(turn, account, body)
     }
 
     /// A way into a group.

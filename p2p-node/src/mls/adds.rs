@@ -125,6 +125,11 @@ pub fn device_added_by(package: &[u8], group: &GroupId) -> Option<Certificate> {
 }
 
 impl LiveGroup {
+    /// Whether all members follow commits that add devices.
+    pub fn takes_adds(&self) -> bool {
+        self.group.roster().members_iter().all(|member| member.capabilities.extensions.contains(&ADDS))
+    }
+
     /// A commit at this time (milliseconds since 1970) that adds the devices of these key packages, and says `note` to the members: the commit's bytes,
     /// the group as it will be, and the welcomes. This group stays as it is.
     ///

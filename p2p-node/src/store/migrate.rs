@@ -250,7 +250,11 @@ fn groups_to_2(txn: &Txn<'_>) -> Result<(), StoreError> {
             txn.put(LOGS, &of_epoch(&id, log.epoch), log)?;
         }
         if let Some(PendingRow1 { after: Some(after), entry }) = group.pending {
-            txn.put(PENDING_COMMITS, &id, &PendingRow { state: after.snapshot, past: after.past, entry })?;
+            txn.put(
+                PENDING_COMMITS,
+                &id,
+                &PendingRow { state: after.snapshot, past: after.past, entry, welcomes: Vec::new() },
+            )?;
         }
         txn.put(GROUPS, &id, &row)?;
     }

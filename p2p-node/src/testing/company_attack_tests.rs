@@ -262,8 +262,12 @@ fn a_forged_door_ends_no_membership() {
         assert!(engine.homes.request_log(turn, home, &keys, LogVerb::Append, request, Pending::Nothing));
     });
     world.pass(10_000);
+    // Nobody is there who could add her.
+    world.direct = false;
+    world.pass(1_000);
     world.accept(people[2], chat).unwrap();
     world.pass(60_000);
+    world.direct = true;
     go_on(&mut world, chat, &people, &[]);
 }
 

@@ -2,14 +2,13 @@
 //! candidate stands before its own.
 
 use bytes::Bytes;
-use rand::RngExt;
 use starling_keys::RendezvousAddr;
 use starling_wire::{
     Candidate, Door, LinkCard, LogContent, LogVerb, PartNames,
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
-use super::{entering::Attempt, prepare::Prepared};
+use super::{entered::Way, entering::Attempt, prepare::Prepared};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -23,8 +22,8 @@ use crate::{
     },
     home::{LogPending, Pending, Refused},
     limits::{
-        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF,
-        MAX_LINK_FAILURES, RETRY_REFUSED_MS,
+        DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF, MAX_LINK_FAILURES,
+        RETRY_REFUSED_MS,
     },
     mls::{LiveGroup, policy::Denied},
     net::HomeId,
@@ -80,7 +79,9 @@ impl Conversations {
 
     /// Begins to enter the group of a conversation.
     pub(crate) fn enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
-        let attempt = Attempt { gives_up_at: turn.now() + DOOR_TIMEOUT_MS, ..Attempt::default() };
+        let waits_until = self.entering.held.remove(&chat).unwrap_or_default();
+        let gives_up_at = turn.now().max(waits_until) + DOOR_TIMEOUT_MS;
+        let attempt = Attempt { gives_up_at, waits_until, ..Attempt::default() };
         self.entering.attempts.entry(chat).or_insert(attempt);
         self.ask_to_enter(turn, cx, chat);
         Ok(())
@@ -138,11 +139,15 @@ impl Conversations {
     }
 
     /// Asks the next thing of the server with the door.
-    fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
+    pub(super) fn ask_to_enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
         let Some(door) = self.chats.offered(chat).cloned() else { return };
         let Some(attempt) = self.entering.attempts.get_mut(&chat).filter(|attempt| attempt.asks.is_none()) else {
             return;
         };
+        if attempt.waits_until > turn.now() && door.entering.is_none() {
+            attempt.again_at = Some(attempt.waits_until);
+            return;
+        }
         let Some(home) = door.address().map(|address| address.peer) else { return };
         let takes = cx.homes.servers.get(&home).and_then(|home| home.hello.as_ref()).is_some_and(|h| h.candidates);
         let Some(keys) = LogKeys::of_secret(&door.secret).filter(|_| takes) else { return };
@@ -204,6 +209,9 @@ impl Conversations {
 
     /// Tries those that were read, the newest first.
     fn try_doors(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
+        if self.join_if_added(turn, cx, chat)? {
+            return Ok(());
+        }
         let attempt = self.entering.attempts.get_mut(&chat);
         if attempt.is_some_and(|attempt| attempt.card.take().is_some_and(|(_, ended)| ended)) {
             return self.link_failed(turn, chat, Denied::Link);
@@ -291,7 +299,7 @@ impl Conversations {
             Err(behind) => behind.candidates.first().filter(|first| is_ours(&first.sealed)).map(|first| first.sequence),
         };
         if let Some(sequence) = stored {
-            return self.entered(turn, cx, chat, &entering, sequence);
+            return self.entered(turn, cx, chat, Way::Entered(&entering, sequence));
         }
         tracing::debug!(epoch = entering.epoch, "another commit stands before the one to enter by");
         if is_shown {
@@ -303,27 +311,6 @@ impl Conversations {
         }
         self.outrun(turn, chat, entering.epoch);
         Ok(())
-    }
-
-    /// Others came first from an epoch: the next is entered.
-    fn outrun(&mut self, turn: &mut Turn<'_>, chat: ChatId, epoch: u64) {
-        if let Some(state) = self.chats.get_mut(&chat)
-            && let Some(door) = &mut state.row.door
-        {
-            door.entering = None;
-            state.dirty = true;
-        }
-        let is_group = self.chats.is_group_chat(chat);
-        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-            attempt.note_lost(epoch, is_group);
-        }
-        let again_at = turn.now() + self.again_after_ms(turn, chat);
-        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-            attempt.again_at = Some(again_at);
-            if is_group {
-                attempt.gives_up_at = again_at + DOOR_TIMEOUT_MS;
-            }
-        }
     }
 
     /// The log has parts of our commit.
@@ -424,13 +411,6 @@ impl Conversations {
             }
             _ => self.give_door_up(turn, chat),
         }
-    }
-
-    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
-    fn again_after_ms(&self, turn: &mut Turn<'_>, chat: ChatId) -> u64 {
-        let attempt = self.entering.attempts.get(&chat).filter(|_| self.chats.is_group_chat(chat));
-        let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.spread_ms()));
-        DOOR_AGAIN_MS + spread
     }
 
     /// It was not answered.

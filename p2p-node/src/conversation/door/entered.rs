@@ -7,10 +7,44 @@ use crate::{
     conversation::{
         Conversations, GroupEntry, context::Context, fork::commit_hash, group::LogKeys, group_store::epoch_key,
     },
-    mls::{AFTER_MEMBERS, GroupValue},
-    store::{DoorRow, EnteringRow, GroupRow, LinkRow, LogRow, PARENTS, ParentMark, ParentRow},
+    mls::{AFTER_MEMBERS, GroupError, GroupValue, LiveGroup},
+    store::{DoorRow, EnteringRow, GroupRow, LinkRow, LogRow, OfferedDoor, PARENTS, ParentMark, ParentRow},
     turn::{EngineError, Fact, Turn},
 };
+
+/// How this device has come into a group.
+pub(super) enum Way<'a> {
+    /// By a commit of its own, which its epoch's log has under this number.
+    Entered(&'a EnteringRow, u64),
+    /// A member has added it: the group as it is then.
+    Added(Box<LiveGroup>),
+}
+
+/// What is known of a group that this device has come into by a door.
+fn group_row(
+    turn: &Turn<'_>,
+    chat: ChatId,
+    door: &OfferedDoor,
+    live: &LiveGroup,
+    way_due: bool,
+) -> Result<GroupRow, GroupError> {
+    let key = JoinSecret::from_bytes(&door.link).map(|secret| secret.public().to_vec());
+    // A link's log is not the group's door: that one begins with who comes in by it.
+    let secret = match door.link.is_empty() {
+        true => door.secret.clone(),
+        false => super::secret_of(live)?,
+    };
+    Ok(GroupRow {
+        chat: chat.0.to_vec(),
+        home: door.home.clone(),
+        updated_ms: turn.wall(),
+        log_opened: true,
+        door: Some(DoorRow { secret, due: way_due, sequence: 0 }),
+        // If this was its last use, that is said there.
+        links: key.map(|key| LinkRow { key, ..LinkRow::default() }).into_iter().collect(),
+        ..GroupRow::default()
+    })
+}
 
 impl Conversations {
     /// This device is in the group.
@@ -19,8 +53,7 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         chat: ChatId,
-        entering: &EnteringRow,
-        sequence: u64,
+        way: Way<'_>,
     ) -> Result<(), EngineError> {
         self.entering.attempts.remove(&chat);
         let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
@@ -33,32 +66,24 @@ impl Conversations {
         if again {
             self.delete_group(turn, cx, chat, id)?;
         }
-        let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
-        let live = cx.mls.load(&id, value)?;
-        let key = JoinSecret::from_bytes(&door.link).map(|secret| secret.public().to_vec());
-        // A link's log is not the group's door: that one begins with who comes in by it.
-        let secret = match door.link.is_empty() {
-            true => door.secret.clone(),
-            false => super::secret_of(&live)?,
+        let (live, entered) = match way {
+            Way::Entered(entering, sequence) => {
+                let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
+                (cx.mls.load(&id, value)?, Some((entering, sequence)))
+            }
+            Way::Added(live) => (*live, None),
         };
-        let row = GroupRow {
-            chat: chat.0.to_vec(),
-            home: door.home.clone(),
-            updated_ms: turn.wall(),
-            log_opened: true,
-            confirmed: self.chats.is_group_chat(chat),
-            door: Some(DoorRow { secret, due: true, sequence: 0 }),
-            past_logs,
-            // If this was its last use, that is said there.
-            links: key.map(|key| LinkRow { key, ..LinkRow::default() }).into_iter().collect(),
-            ..GroupRow::default()
-        };
+        tracing::debug!(group = id[0], epoch = live.epoch(), "this device is in a group");
+        // Whoever has added it writes the way into the epoch.
+        let row = group_row(turn, chat, &door, &live, entered.is_some())?;
+        let row = GroupRow { confirmed: self.chats.is_group_chat(chat), past_logs, ..row };
         let (mut entry, state) = GroupEntry::new(id, live, row)?;
-        note_parent(turn, &mut entry, entering, sequence)?;
-        tracing::debug!(group = id[0], epoch = entering.epoch + 1, "a group was entered");
-        if let Some(guide) = self.apart.guide(&id).filter(|_| door.apart) {
-            // It is here: whoever stands lower does not lead away from it.
-            entry.forks.note_heard(guide, entering.epoch);
+        if let Some((entering, sequence)) = entered {
+            note_parent(turn, &mut entry, entering, sequence)?;
+            if let Some(guide) = self.apart.guide(&id).filter(|_| door.apart) {
+                // It is here: whoever stands lower does not lead away from it.
+                entry.forks.note_heard(guide, entering.epoch);
+            }
         }
         self.add_group(turn, cx, chat, (entry, state))?;
         self.apart.forget(&id);

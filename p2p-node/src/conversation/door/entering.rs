@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use rand::RngExt;
 use starling_keys::{DeviceId, RendezvousAddr};
 use starling_wire::Door;
 
 use super::parts::ReadParts;
 use crate::{
     api::types::ChatId,
-    conversation::group::GroupId,
-    limits::{DOOR_AGAIN_MS, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED, MAX_LOST_EPOCHS, SHOW_ENTERED_MS},
+    conversation::{Conversations, group::GroupId},
+    limits::{
+        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED, MAX_LOST_EPOCHS,
+        SHOW_ENTERED_MS,
+    },
     mls::policy::Denied,
     net::HomeId,
     store::OfferedDoor,
+    turn::Turn,
 };
 
 /// Conversations whose group this device enters.
@@ -22,6 +28,8 @@ pub struct Entering {
     pub(super) attempts: BTreeMap<ChatId, Attempt>,
     /// Those that wait for their turn, in their order, with the server that is asked for the contact's devices before.
     pub(super) waiting: BTreeMap<(u32, ChatId), HomeId>,
+    /// Groups that members were asked to add this device to: until when they are not entered, in steady time.
+    pub(super) held: BTreeMap<ChatId, u64>,
     /// Devices of ours that have entered a group, until that is shown.
     pub(super) entered: BTreeSet<DeviceId>,
     /// When it is shown, in steady time: not for each group alone.
@@ -60,6 +68,19 @@ pub(super) struct Attempt {
     pub(super) card: Option<(u64, bool)>,
     /// So many times nothing has led into a group of many.
     pub(super) failures: u32,
+    /// Nothing is asked before this, in steady time: this device is to be added.
+    pub(super) waits_until: u64,
+    /// It was added.
+    pub(super) added: Option<AddedTo>,
+}
+
+/// An epoch with which this device was added to a group.
+pub(super) struct AddedTo {
+    pub(super) epoch: u64,
+    /// An `MLSMessage`, without the tree.
+    pub(super) welcome: Bytes,
+    /// The tree is looked for until then, in steady time.
+    pub(super) until: u64,
 }
 
 impl Attempt {
@@ -120,6 +141,11 @@ impl Entering {
         self.waiting.iter().map(|(place, home)| (*place, *home))
     }
 
+    /// Members were asked to add this device to a group: it is not entered before this time, in steady time.
+    pub fn hold(&mut self, chat: ChatId, until: u64) {
+        self.held.insert(chat, until);
+    }
+
     /// It is the turn of one of them.
     pub fn take_turn(&mut self, place: &(u32, ChatId)) {
         self.waiting.remove(place);
@@ -148,6 +174,37 @@ impl Entering {
     pub fn next_due(&self) -> Option<u64> {
         let attempts = self.attempts.values().map(|a| a.again_at.unwrap_or(u64::MAX).min(a.gives_up_at));
         attempts.chain((!self.entered.is_empty()).then_some(self.shown_at)).min()
+    }
+}
+
+impl Conversations {
+    /// Others came first from an epoch: the next is entered.
+    pub(super) fn outrun(&mut self, turn: &mut Turn<'_>, chat: ChatId, epoch: u64) {
+        if let Some(state) = self.chats.get_mut(&chat)
+            && let Some(door) = &mut state.row.door
+        {
+            door.entering = None;
+            state.dirty = true;
+        }
+        let is_group = self.chats.is_group_chat(chat);
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+            attempt.note_lost(epoch, is_group);
+        }
+        let again_at = turn.now() + self.again_after_ms(turn, chat);
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+            // Who was added meanwhile only needs the tree.
+            attempt.again_at = Some(if attempt.added.is_some() { turn.now() } else { again_at });
+            if is_group {
+                attempt.gives_up_at = again_at + DOOR_TIMEOUT_MS;
+            }
+        }
+    }
+
+    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
+    pub(super) fn again_after_ms(&self, turn: &mut Turn<'_>, chat: ChatId) -> u64 {
+        let attempt = self.entering.attempts.get(&chat).filter(|_| self.chats.is_group_chat(chat));
+        let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.spread_ms()));
+        DOOR_AGAIN_MS + spread
     }
 }
 

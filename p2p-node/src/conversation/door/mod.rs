@@ -2,6 +2,7 @@
 //! an epoch writes the way into it there, sealed under a secret that comes from the group's first epoch: who was removed since, and so is in no later
 //! group, does not know it.
 
+mod added;
 mod enter;
 mod entered;
 mod entering;
@@ -140,6 +141,17 @@ impl Conversations {
                 self.regroup.begin_again(chat);
             }
         }
+    }
+
+    /// Devices have come into a group at once.
+    pub(super) fn let_all_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        dir: Directory<'_>,
+        id: GroupId,
+        newcomers: Vec<Newcomer>,
+    ) -> Result<(), EngineError> {
+        newcomers.into_iter().try_for_each(|newcomer| self.let_in(turn, dir, id, newcomer))
     }
 
     /// A device has entered a group: its members learn of it, and what waits is encrypted again, so that it can read that, too.

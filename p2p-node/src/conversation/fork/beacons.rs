@@ -335,14 +335,14 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, cx.mls, (commit, true))? {
-            followed @ (Followed::Yes | Followed::With(_) | Followed::Differently) => {
+            followed @ (Followed::Yes | Followed::With(..) | Followed::Differently) => {
                 tracing::debug!(epoch, "a commit that was not read in its log is followed");
-                let differs = followed == Followed::Differently;
+                let differs = matches!(followed, Followed::Differently | Followed::With(_, true));
                 if let Teller::Device(device) = from {
                     group.entry.forks.note_heard(device, epoch + 1);
                 }
-                if let Followed::With(newcomer) = followed {
-                    self.let_in(turn, cx.dir, id, newcomer)?;
+                if let Followed::With(newcomers, _) = followed {
+                    self.let_all_in(turn, cx.dir, id, newcomers)?;
                 }
                 self.on_epoch(turn, cx, id)?;
                 self.ask_for_next(turn, from, id);

@@ -128,6 +128,8 @@ impl Conversations {
             self.announce_fork(turn, cx, id)?;
             self.leave_beacons(turn, cx, id)?;
             self.write_door(turn, cx, id)?;
+            // Who was added finds the tree in the door.
+            self.leave_welcomes(turn, cx, id)?;
             self.write_cards(turn, cx, id)?;
             self.read_boxes(turn, cx, id);
             self.end_wait(turn, cx, id);

@@ -271,9 +271,10 @@ impl Conversations {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, cx.mls, (commit, false))? {
             Followed::Yes => self.on_epoch(turn, cx, id),
-            Followed::With(newcomer) => {
-                self.let_in(turn, cx.dir, id, newcomer)?;
-                self.on_epoch(turn, cx, id)
+            Followed::With(newcomers, differs) => {
+                self.let_all_in(turn, cx.dir, id, newcomers)?;
+                self.on_epoch(turn, cx, id)?;
+                if differs { self.groups.report_fork(turn, (id, epoch)) } else { Ok(()) }
             }
             Followed::Differently => {
                 self.on_epoch(turn, cx, id)?;

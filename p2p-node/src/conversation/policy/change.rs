@@ -434,6 +434,9 @@ impl Conversations {
         {
             return Ok(());
         }
+        if self.add_waiting(turn, cx, (chat, id))? {
+            return Ok(());
+        }
         match is_due {
             true if changes => self.prepare(turn, cx, (chat, id), &others, Wish::OfAnybody).map(drop),
             true => self.let_others_go_on(turn, cx, (chat, id)),

@@ -4,6 +4,7 @@
 //! (`conversation/door`): who invites adds the account to the policy and tells it the door. What changes the policy is a commit, which follows from
 //! *intents*: they are durable until a commit has done them, or they have become impossible; whichever commit wins, the next is made anew of what is left.
 
+mod adds;
 mod again;
 mod answers;
 pub(in crate::conversation) mod audit;
@@ -13,6 +14,7 @@ pub mod commands;
 mod community;
 mod history;
 mod invited_again;
+mod items;
 mod join;
 mod leave;
 mod links;
@@ -82,6 +84,8 @@ pub struct PolicyEntry {
     went_back: bool,
     /// How often the policy has become another in this run.
     changes: u64,
+    /// Devices that wait to be added by this one.
+    waiting: adds::Waiting,
     dirty: bool,
 }
 
@@ -186,6 +190,7 @@ impl Policies {
             let expires = entry.next_expiry(turn);
             let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at);
             let due = due.chain(entry.history_at).chain(entry.tell_ways_at).chain(again).chain(expires);
+            let due = due.chain(entry.waiting.due());
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember};
 
-use super::{IntentRow, PolicyEntry, offers::Answer};
+use super::{IntentRow, PolicyEntry, adds::Waiting, offers::Answer};
 use crate::{
     api::{
         error::GroupRefusal,
@@ -351,6 +351,7 @@ impl Conversations {
         entry.row.intents.clear();
         entry.row.invited.clear();
         entry.end_history();
+        entry.waiting = Waiting::default();
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();
         for id in ids.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok()) {
             if let Some(group) = self.groups.get_mut(&id) {

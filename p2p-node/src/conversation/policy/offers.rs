@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::inbox::{GroupOffer, InboxBody};
 
-use super::{PolicyEntry, Role};
+use super::{PolicyEntry, Role, items::own_body};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -13,7 +13,6 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
-    home::{Recipient, Sealing},
     limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
     roster::Roster,
     store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
@@ -87,22 +86,14 @@ fn offer_row(turn: &Turn<'_>, from: AccountId, offer: &GroupOffer) -> Option<(Ch
 }
 
 impl PolicyEntry {
-    fn is_offered_by(&self, account: &AccountId) -> bool {
+    pub(super) fn is_offered_by(&self, account: &AccountId) -> bool {
         self.row.offer.as_ref().is_some_and(|offer| offer.by == account.as_bytes())
     }
 }
 
 /// An offer as it is left in an inbox.
 pub(super) fn offer_item(dir: Directory<'_>, offer: GroupOffer) -> InboxBody {
-    let identity = &dir.account.identity;
-    InboxBody {
-        device_list: identity.list.as_ref().map(|l| Bytes::copy_from_slice(l.as_bytes())).unwrap_or_default(),
-        device: Bytes::copy_from_slice(dir.account.device().as_bytes()),
-        name: identity.row.name.clone(),
-        bot: identity.row.bot,
-        offer: Some(offer),
-        ..InboxBody::default()
-    }
+    InboxBody { offer: Some(offer), ..own_body(dir) }
 }
 
 /// The devices of an account that was invited that do not know of it.
@@ -197,27 +188,12 @@ impl Conversations {
         &self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        (account, devices): (AccountId, &[DeviceId]),
+        whom: (AccountId, &[DeviceId]),
         offer: &GroupOffer,
     ) -> Result<bool, EngineError> {
-        let own = account == cx.dir.account.id();
-        let homes = if own {
-            cx.dir.account.identity.homes.clone()
-        } else {
-            cx.dir.list_of(&account).map(|list| list.homes.clone()).unwrap_or_default()
-        };
-        let Some(list) = cx.dir.list_of(&account) else { return Ok(false) };
-        let Some(home) = homes.iter().find(|h| cx.homes.answers(&h.peer)).or(homes.first()) else { return Ok(false) };
-        let identity = &cx.dir.account.identity;
-        let body = offer_item(cx.dir, offer.clone());
-        let sealing = Sealing { mls: cx.mls, key: &identity.device_key };
         let place = <[u8; 16]>::try_from(&offer.group[..]).unwrap_or_default();
-        let address = home.to_string();
-        for device in list.devices.iter().filter(|device| devices.contains(&device.id)) {
-            let recipient = Recipient { account, device, home: &address };
-            cx.homes.leave_item(turn, &sealing, &recipient, place, &body)?;
-        }
-        Ok(true)
+        let body = offer_item(cx.dir, offer.clone());
+        self.leave_for(turn, cx, whom, place, &body)
     }
 
     /// The other devices of our account do as this one.
@@ -387,7 +363,11 @@ impl Conversations {
         if !self.policies.has_room() {
             return Ok(Err(NotAllowed::Group(GroupRefusal::TooManyGroups).into()));
         }
+        let is_asked = self.ask_to_be_added(turn, cx, chat)?;
         self.begin_to_enter(turn, cx, chat)?;
+        if is_asked {
+            self.chats.note_asked(chat);
+        }
         self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
         Ok(Ok(()))
     }

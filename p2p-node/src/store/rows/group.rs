@@ -363,6 +363,24 @@ pub struct PendingRow {
     /// The commit, sealed for the log.
     #[prost(bytes = "vec", tag = "3")]
     pub entry: Vec<u8>,
+    /// For those whom it adds, once it has won.
+    #[prost(message, repeated, tag = "4")]
+    pub welcomes: Vec<WelcomeRow>,
+}
+
+/// What a device is to get that a commit adds to a group.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub struct WelcomeRow {
+    /// Its account.
+    #[prost(bytes = "vec", tag = "1")]
+    pub account: Vec<u8>,
+    /// The device.
+    #[prost(bytes = "vec", tag = "2")]
+    pub device: Vec<u8>,
+    /// The welcome.
+    #[prost(bytes = "vec", tag = "3")]
+    pub message: Vec<u8>,
 }
 
 /// The log of an epoch. By group id and epoch.

@@ -1,0 +1,379 @@
+//! Adding those who have accepted an invitation: who is asked for that collects what comes for a moment, and adds all who wait by one commit. Nothing of
+//! it is stored but that commit with its welcomes: who was not added in time enters by the door.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rand::RngExt;
+use starling_keys::{AccountId, DeviceId, MAX_DEVICES};
+use starling_wire::{
+    Policy,
+    inbox::{GroupAcceptance, GroupWelcome, InboxBody},
+    limits::MAX_ADDS,
+};
+
+use super::{Policies, PolicyEntry, items::own_body};
+use crate::{
+    api::{problem::ItemRefused, types::ChatId},
+    conversation::{Conversations, GroupEntry, context::Context, group::GroupId, group_state::OpenGroup},
+    limits::{
+        ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ADDED_SPREAD_MS, ADDED_WITHIN_MS, ASKED_TO_ADD,
+        MAX_WAITING_DEVICES, REGROUP_TURN_MS,
+    },
+    mls::{GroupError, device_added_by},
+    store::StandingRow,
+    turn::{EngineError, Turn},
+};
+
+/// Devices that wait to be added to a group by this one.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Their accounts and key packages.
+    devices: BTreeMap<DeviceId, (AccountId, Bytes)>,
+    /// Since when the first of them waits, in steady time.
+    since: u64,
+    /// When they are added, in steady time.
+    at: Option<u64>,
+    /// Devices whose key packages could not be used: nobody makes this one try again and again.
+    unusable: BTreeSet<DeviceId>,
+}
+
+impl Waiting {
+    /// When they are added, in steady time.
+    pub(super) fn due(&self) -> Option<u64> {
+        self.at
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// An account does not wait any more.
+    pub(super) fn forget(&mut self, account: &AccountId) {
+        self.devices.retain(|_, (of, _)| of != account);
+    }
+
+    /// Whether one more device can wait.
+    fn takes(&self, account: &AccountId, device: &DeviceId) -> bool {
+        let of_account = self.devices.iter().filter(|(other, (of, _))| of == account && *other != device).count();
+        of_account < MAX_DEVICES && self.devices.len() < MAX_WAITING_DEVICES && !self.unusable.contains(device)
+    }
+
+    /// One more device waits: `last` if nobody else is waited for; so many turns after others were asked for the same.
+    fn take(&mut self, now: u64, (account, device): (AccountId, DeviceId), package: Bytes, (last, turns): (bool, u64)) {
+        if self.devices.is_empty() {
+            self.since = now;
+        }
+        self.devices.insert(device, (account, package));
+        let at = match (turns, last) {
+            (0, true) => now,
+            (0, false) => (now + ADD_AFTER_MS).min(self.since + ADD_WITHIN_MS),
+            // Others may be added earlier, and this one with them.
+            (turns, _) => self.at.unwrap_or(now + turns * REGROUP_TURN_MS),
+        };
+        self.at = Some(at);
+    }
+
+    /// The devices that one commit adds, with their key packages.
+    fn batch(&self, most_bytes: usize) -> Vec<(DeviceId, Bytes)> {
+        let mut bytes = 0;
+        let fits = |(_, (_, package)): &(&DeviceId, &(AccountId, Bytes))| {
+            bytes += package.len();
+            bytes <= most_bytes
+        };
+        let batch = self.devices.iter().take(MAX_ADDS).take_while(fits);
+        batch.map(|(device, (_, package))| (*device, package.clone())).collect()
+    }
+
+    /// Those who are not to be added, or are there, do not wait.
+    fn settle(&mut self, policy: &Policy, here: &BTreeSet<DeviceId>) {
+        self.devices.retain(|device, (account, _)| policy.role(account.as_bytes()).is_some() && !here.contains(device));
+        if self.devices.is_empty() {
+            self.at = None;
+        }
+    }
+
+    /// Devices that cannot be added.
+    fn give_up(&mut self, devices: Vec<DeviceId>) {
+        for device in devices {
+            self.devices.remove(&device);
+            if self.unusable.len() < MAX_WAITING_DEVICES {
+                self.unusable.insert(device);
+            }
+        }
+        if self.devices.is_empty() {
+            self.at = None;
+        }
+    }
+}
+
+impl OpenGroup<'_> {
+    /// Prepares a commit that adds the devices of these key packages, and gives its size. The welcomes are stored with it.
+    fn prepare_adds(&mut self, now_ms: u64, packages: &[Bytes]) -> Result<usize, GroupError> {
+        let current = self.state.live.value()?;
+        let (made, welcomes) = match self.state.live.prepare_adds(packages, now_ms, self.seen()) {
+            Ok((commit, after, welcomes)) => (Ok((commit, after)), welcomes),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let size = self.keep_pending(current, made)?;
+        if let Some(pending) = &mut self.state.pending {
+            pending.welcomes = welcomes;
+        }
+        Ok(size)
+    }
+
+    /// Prepares a commit of at most so many bytes that adds as many of these devices as can be. Gives whether there is one, and who cannot be added.
+    fn prepare_batch(&mut self, now_ms: u64, mut batch: Vec<(DeviceId, Bytes)>, most: usize) -> (bool, Vec<DeviceId>) {
+        let mut unusable = Vec::new();
+        while !batch.is_empty() {
+            let packages: Vec<Bytes> = batch.iter().map(|(_, package)| package.clone()).collect();
+            match self.prepare_adds(now_ms, &packages) {
+                Ok(size) if size <= most => return (true, unusable),
+                Ok(_) if batch.len() > 1 => {
+                    self.forget_pending();
+                    batch.truncate(batch.len() / 2);
+                    continue;
+                }
+                Ok(size) => {
+                    tracing::error!(size, "a commit that adds a device is too large");
+                    self.forget_pending();
+                }
+                Err(error) => tracing::warn!(%error, "devices cannot be added"),
+            }
+            // One that cannot be used keeps no others out.
+            let count = batch.len();
+            let live = &self.state.live;
+            let is_usable =
+                |package: &Bytes| live.prepare_adds(std::slice::from_ref(package), now_ms, Vec::new()).is_ok();
+            let (usable, others): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|(_, package)| count > 1 && is_usable(package));
+            let all = others.is_empty();
+            unusable.extend(others.into_iter().map(|(device, _)| device));
+            if all {
+                unusable.extend(usable.iter().map(|(device, _)| *device));
+                break;
+            }
+            batch = usable;
+        }
+        (false, unusable)
+    }
+}
+
+impl PolicyEntry {
+    /// Whether our account adds others to the group.
+    fn may_add(&self, own: &AccountId) -> bool {
+        let policy = self.policy.as_ref().filter(|policy| policy.rules.is_some());
+        self.standing() == StandingRow::Member
+            && policy.is_some_and(|policy| {
+                let invite = policy.permissions().invite;
+                policy.role(own.as_bytes()).is_some_and(|role| role <= invite)
+            })
+    }
+}
+
+impl Policies {
+    /// Whether this device waits to be added to a group by an account, which has invited us.
+    pub(in crate::conversation) fn may_be_added_by(&self, chat: &ChatId, account: &AccountId) -> bool {
+        let awaits = |entry: &PolicyEntry| entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
+        self.of.get(chat).is_some_and(|entry| awaits(entry) && entry.is_offered_by(account))
+    }
+}
+
+impl Conversations {
+    /// Asks whoever has invited our account into a group to add this device, if one of their devices is there to do that. Gives whether it is: then the
+    /// group is not entered by its door for some seconds.
+    pub(super) fn ask_to_be_added(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<bool, EngineError> {
+        let offer = self.policies.of.get(&chat).and_then(|entry| entry.row.offer.as_ref());
+        let Some(offer) = offer.filter(|offer| offer.link.is_empty()) else { return Ok(false) };
+        let (Some(id), Ok(by)) = (offer.group_id(), AccountId::from_bytes(&offer.by)) else { return Ok(false) };
+        let Some(list) = cx.dir.person(&by).filter(|by| by.is_linked()).and_then(|by| by.list.as_ref()) else {
+            return Ok(false);
+        };
+        let is_there = |device: &DeviceId| cx.links.is_connected(device) && !cx.links.is_silent(device);
+        let devices = list.devices.iter().map(|device| device.id).filter(is_there);
+        let devices: Vec<DeviceId> = devices.take(ASKED_TO_ADD).collect();
+        if devices.is_empty() || !list.homes.iter().any(|home| cx.homes.is_up(&home.peer)) {
+            return Ok(false);
+        }
+        let package = Bytes::from(cx.mls.package_for(&id, turn.agreed_ms())?);
+        for (place, device) in (0..).zip(devices) {
+            let acceptance = GroupAcceptance {
+                conversation: Bytes::copy_from_slice(&chat.0),
+                group: Bytes::copy_from_slice(&id),
+                package: package.clone(),
+                place,
+            };
+            let body = InboxBody { acceptance: Some(acceptance), ..own_body(cx.dir) };
+            self.leave_for(turn, cx, (by, &[device]), id, &body)?;
+        }
+        let spread = turn.rng().random_range(0..=ADDED_SPREAD_MS);
+        self.entering.hold(chat, turn.now() + ADDED_WITHIN_MS + spread);
+        Ok(true)
+    }
+
+    /// A device of an account that was invited waits to be added to a group.
+    ///
+    /// # Errors
+    /// Why that does not count.
+    pub(crate) fn on_acceptance(
+        &mut self,
+        turn: &Turn<'_>,
+        cx: &Context<'_>,
+        (account, device): (AccountId, DeviceId),
+        acceptance: &GroupAcceptance,
+    ) -> Result<(), ItemRefused> {
+        let chat = acceptance.conversation[..].try_into().map(ChatId).map_err(|_| ItemRefused::NoAcceptance)?;
+        let id: GroupId = acceptance.group[..].try_into().map_err(|_| ItemRefused::NoAcceptance)?;
+        let is_active = self.active_group(cx.dir, chat) == Some(id);
+        let group = self.groups.get(&id).filter(|_| is_active).ok_or(ItemRefused::NoAcceptance)?;
+        let own = cx.dir.account.id();
+        let here: BTreeSet<AccountId> = group.members.iter().map(|member| member.account).collect();
+        let is_there = group.has_member(&device);
+        let entry = self.policies.of.get_mut(&chat).filter(|entry| entry.may_add(&own));
+        let entry = entry.ok_or(ItemRefused::NoAcceptance)?;
+        let agreed = device_added_by(&acceptance.package, &id);
+        let is_theirs = agreed.is_some_and(|agreed| (agreed.account(), agreed.device()) == (account, device));
+        let is_invited = entry.policy.as_ref().is_some_and(|policy| policy.role(account.as_bytes()).is_some());
+        if !is_theirs || !is_invited || is_there || !entry.waiting.takes(&account, &device) {
+            return Err(ItemRefused::NoAcceptance);
+        }
+        let waiting: BTreeSet<AccountId> = entry.waiting.devices.values().map(|(of, _)| *of).collect();
+        let has_answered = |other: AccountId| other == account || here.contains(&other) || waiting.contains(&other);
+        let members = entry.policy.iter().flat_map(|policy| &policy.members);
+        let last = members.filter_map(|member| AccountId::from_stored(&member.account).ok()).all(has_answered);
+        let turns = u64::from(acceptance.place).min(MAX_DEVICES as u64);
+        entry.waiting.take(turn.now(), (account, device), acceptance.package.clone(), (last, turns));
+        self.groups.touch(id);
+        Ok(())
+    }
+
+    /// Prepares a commit that adds those who wait, if it is time. Gives whether there is one.
+    pub(super) fn add_waiting(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, id): (ChatId, GroupId),
+    ) -> Result<bool, EngineError> {
+        let is_due = |entry: &PolicyEntry| entry.waiting.due().is_some_and(|at| at <= turn.now());
+        if !self.policies.of.get(&chat).is_some_and(is_due) {
+            return Ok(false);
+        }
+        let members = self.groups.get(&id).into_iter().flat_map(|group| &group.members);
+        let here: BTreeSet<DeviceId> = members.map(|member| member.device).collect();
+        let own = cx.dir.account.id();
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(false) };
+        let may_add = entry.may_add(&own);
+        let Some(policy) = entry.policy.as_ref().filter(|_| may_add) else {
+            entry.waiting = Waiting::default();
+            return Ok(false);
+        };
+        entry.waiting.settle(policy, &here);
+        let (most, bytes) = (policy.largest_commit(), if policy.large { ADD_BYTES } else { ADD_BYTES_SMALL });
+        let batch = entry.waiting.batch(bytes);
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
+        if !group.state.live.takes_adds() {
+            // Somebody is there who would not follow: they enter by themselves.
+            if let Some(entry) = self.policies.of.get_mut(&chat) {
+                entry.waiting = Waiting::default();
+            }
+            return Ok(false);
+        }
+        let (is_prepared, unusable) = group.prepare_batch(turn.agreed_ms(), batch, most);
+        group.entry.append.committing |= is_prepared;
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.waiting.give_up(unusable);
+        }
+        Ok(is_prepared)
+    }
+
+    /// Leaves the welcomes for those whom the last commit of this device has added.
+    pub(in crate::conversation) fn leave_welcomes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+    ) -> Result<(), EngineError> {
+        let has_some = |entry: &GroupEntry| !entry.welcomes.is_empty();
+        if !self.groups.get(&id).is_some_and(has_some) {
+            return Ok(());
+        }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        let (welcomes, epoch) = (std::mem::take(&mut entry.welcomes), entry.epoch());
+        let Some(chat) = entry.chat() else { return Ok(()) };
+        for welcomed in welcomes {
+            let added = GroupWelcome {
+                conversation: Bytes::copy_from_slice(&chat.0),
+                group: Bytes::copy_from_slice(&id),
+                epoch,
+                message: welcomed.welcome.into(),
+            };
+            let body = InboxBody { added: Some(added), ..own_body(cx.dir) };
+            self.leave_for(turn, cx, (welcomed.account, &[welcomed.device]), id, &body)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use starling_keys::{AccountKey, DeviceKey};
+
+    use super::*;
+
+    fn member(n: u8) -> (AccountId, DeviceId) {
+        (AccountKey::from_seed(&[n; 32]).id(), DeviceKey::generate().id())
+    }
+
+    #[test]
+    fn who_waits_is_added_with_those_who_come_soon_after() {
+        let mut waiting = Waiting::default();
+        let package = Bytes::from(vec![0; 100]);
+        let mut at = Vec::new();
+        for n in 0..20_u8 {
+            waiting.take(1_000 + 100 * u64::from(n), member(n), package.clone(), (false, 0));
+            at.push(waiting.due().unwrap());
+        }
+        assert_eq!(at[..3], [1_000, 1_100, 1_200].map(|at| at + ADD_AFTER_MS));
+        assert_eq!(at[19], 1_000 + ADD_WITHIN_MS, "nobody waits for ever");
+        // Nobody else is waited for.
+        waiting.take(1_500, member(20), package.clone(), (true, 0));
+        assert_eq!(waiting.due(), Some(1_500));
+        // Another device of the account was asked first.
+        let mut other = Waiting::default();
+        other.take(1_000, member(0), package, (true, 1));
+        assert_eq!(other.due(), Some(1_000 + REGROUP_TURN_MS));
+    }
+
+    #[test]
+    fn what_one_commit_adds_and_what_waits_is_bounded() {
+        let mut waiting = Waiting::default();
+        let (account, _) = member(0);
+        for n in 0..100_u8 {
+            let package = Bytes::from(vec![0; 1_000 + usize::from(n)]);
+            waiting.take(0, member(n), package, (false, 0));
+        }
+        assert_eq!(waiting.batch(usize::MAX).len(), MAX_ADDS);
+        let batch = waiting.batch(10_000);
+        assert!((1..10).contains(&batch.len()));
+        assert!(waiting.batch(10).is_empty());
+        waiting.give_up(batch.iter().map(|(device, _)| *device).collect());
+        assert!(!waiting.takes(&account, &batch[0].0), "it is not tried again");
+        waiting.forget(&account);
+        for _ in 0..MAX_DEVICES {
+            let device = DeviceKey::generate().id();
+            assert!(waiting.takes(&account, &device));
+            waiting.take(0, (account, device), Bytes::from("a package"), (false, 0));
+        }
+        assert!(!waiting.takes(&account, &DeviceKey::generate().id()));
+    }
+}
