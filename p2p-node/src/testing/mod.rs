@@ -1,6 +1,7 @@
 //! Stories of several people, told by their engines and a real server in one thread.
 
 mod account_state_tests;
+mod adds_tests;
 mod apart_tests;
 mod call_tests;
 mod chain_tests;

@@ -1,0 +1,261 @@
+//! Many who accept an invitation at once are added by few commits; and what becomes of them where that fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use bytes::Bytes;
+use starling_wire::{inbox::GroupAcceptance, limits::MAX_ADDS, rendezvous::RequestBody};
+
+use super::world::{Treatment, Who, World};
+use crate::{
+    api::{
+        problem::ItemRefused,
+        types::{ChatId, Standing},
+    },
+    engine::GroupCommand,
+};
+
+/// All are in the group, at one place, and read each other.
+fn all_are_in(world: &mut World, chat: ChatId, people: &[Who]) {
+    for who in people {
+        assert_eq!(world.standing(*who, chat), Some(Standing::Member), "{who}");
+        assert_eq!(world.epoch_in(*who, chat), world.epoch_in(people[0], chat), "{who}");
+        assert_eq!(world.epoch_in(*who, chat).unwrap().1, people.len(), "{who}");
+    }
+    world.say_in(people[people.len() - 1], chat, "all here").unwrap();
+    world.pass(20_000);
+    for who in people {
+        assert_eq!(world.texts_in(*who, chat), ["all here"], "{who}");
+    }
+}
+
+fn epoch(world: &World, who: Who, chat: ChatId) -> u64 {
+    world.epoch_in(who, chat).unwrap().0
+}
+
+/// Whether somebody's commit waits to win in a group.
+fn has_pending(world: &World, who: Who, chat: ChatId) -> bool {
+    let engine = world.engine(who);
+    let group = engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id));
+    group.is_some_and(|group| group.has_pending)
+}
+
+/// A group whose others were invited and have heard of it.
+fn invited(seed: u64, count: usize) -> (World, Vec<Who>, ChatId) {
+    let mut world = World::new(seed);
+    let people = world.company(count);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(10_000);
+    (world, people, chat)
+}
+
+/// How many commits it takes that all who were invited come in, who accept at once.
+fn commits_of(seed: u64, count: usize) -> u64 {
+    let (mut world, people, chat) = invited(seed, count);
+    let before = epoch(&world, people[0], chat);
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+    }
+    world.pass(60_000);
+    let commits = epoch(&world, people[0], chat) - before;
+    all_are_in(&mut world, chat, &people);
+    commits
+}
+
+#[test]
+fn who_accept_at_once_come_in_by_one_commit() {
+    for seed in 5_000..5_005 {
+        let commits = commits_of(seed, 3);
+        assert!((1..=2).contains(&commits), "{commits}");
+    }
+}
+
+#[test]
+fn seventy_who_accept_at_once_come_in_by_few_commits() {
+    let commits = commits_of(5_010, 70);
+    let fewest = 69_usize.div_ceil(MAX_ADDS) as u64;
+    assert!((fewest..=fewest + 2).contains(&commits), "{commits}");
+}
+
+#[test]
+fn who_adds_others_and_is_killed_has_added_them_when_it_is_back() {
+    for steps in 0..12 {
+        let (mut world, people, chat) = invited(5_100 + steps, 4);
+        let _answers: Vec<_> =
+            people[1..].iter().map(|who| world.begin(*who, |reply| GroupCommand::Accept(chat, reply))).collect();
+        while !has_pending(&world, people[0], chat) {
+            assert!(world.step() || world.timer(u64::MAX), "nobody is added");
+        }
+        // The commit is stored: it is sent, or counts, or the welcomes have left, after some steps.
+        for _ in 0..steps {
+            world.step();
+        }
+        world.kill(people[0]);
+        world.pass(60_000);
+        world.start(people[0]);
+        world.pass(300_000);
+        all_are_in(&mut world, chat, &people);
+    }
+}
+
+#[test]
+fn whose_welcome_is_lost_enters_by_the_door_in_place_of_its_leaf() {
+    let (mut world, people, chat) = invited(5_200, 3);
+    let (alice, bob) = (people[0], people[1]);
+    let device = world.of(bob).device;
+    world.treats = Some(Box::new(move |_, body| {
+        let is_for_bob = matches!(body, RequestBody::InboxAppend(append) if append.device[..] == *device.as_bytes());
+        is_for_bob.then_some(Treatment::Silence)
+    }));
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+    }
+    world.pass(2_000);
+    assert_eq!(world.epoch_in(alice, chat).unwrap().1, 3, "he is there, and does not know");
+    assert_eq!(world.standing(bob, chat), Some(Standing::Entering));
+    let before = epoch(&world, alice, chat);
+    world.pass(30_000);
+    assert_eq!(epoch(&world, alice, chat), before + 1);
+    world.treats = None;
+    all_are_in(&mut world, chat, &people);
+}
+
+#[test]
+fn with_nobody_there_who_accepts_enters_by_the_door() {
+    let (mut world, people, chat) = invited(5_300, 4);
+    world.kill(people[0]);
+    world.pass(1_000);
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+    }
+    world.pass(120_000);
+    for who in &people[1..] {
+        assert_eq!(world.standing(*who, chat), Some(Standing::Member), "{who}");
+    }
+    world.start(people[0]);
+    world.pass(60_000);
+    all_are_in(&mut world, chat, &people);
+}
+
+#[test]
+fn who_has_invited_and_does_not_act_keeps_nobody_out() {
+    let (mut world, people, chat) = invited(5_310, 3);
+    let device = world.of(people[0]).device;
+    // What they say does not reach her, though she is connected.
+    world.treats = Some(Box::new(move |_, body| {
+        let is_for_her = matches!(body, RequestBody::InboxAppend(append) if append.device[..] == *device.as_bytes());
+        is_for_her.then_some(Treatment::Silence)
+    }));
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+    }
+    world.pass(3_000);
+    assert_eq!(world.standing(people[1], chat), Some(Standing::Entering));
+    world.pass(60_000);
+    world.treats = None;
+    all_are_in(&mut world, chat, &people);
+}
+
+/// What a device sends that accepts an invitation into a group, as it is or changed.
+fn acceptance(
+    world: &mut World,
+    who: Who,
+    chat: ChatId,
+    from: Who,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> GroupAcceptance {
+    let id = world.engine(from).active_group(chat).unwrap();
+    let mut package = Vec::new();
+    world.begin_modified(who, |engine, turn| package = engine.mls.package_for(&id, turn.agreed_ms()).unwrap());
+    change(&mut package);
+    let (conversation, group) = (Bytes::copy_from_slice(&chat.0), Bytes::copy_from_slice(&id));
+    GroupAcceptance { conversation, group, package: package.into(), place: 0 }
+}
+
+/// What somebody makes of it.
+fn takes(world: &mut World, who: Who, from: Who, acceptance: &GroupAcceptance) -> Result<(), ItemRefused> {
+    let member = (world.of(from).account, world.of(from).device);
+    let mut taken = Ok(());
+    world.begin_modified(who, |engine, turn| {
+        let (conversations, cx) = engine.conversing();
+        taken = conversations.on_acceptance(turn, &cx, member, acceptance);
+    });
+    taken
+}
+
+fn has_device(world: &mut World, who: Who, chat: ChatId, of: Who) -> bool {
+    let device = world.of(of).device;
+    let engine = world.engine(who);
+    let group = engine.active_group(chat).and_then(|id| engine.conversations.groups.get(&id));
+    group.is_some_and(|group| group.has_member(&device))
+}
+
+#[test]
+fn a_package_that_cannot_be_used_keeps_nobody_else_out() {
+    let (mut world, people, chat) = invited(5_400, 4);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    // Its signature is wrong.
+    let broken = acceptance(&mut world, bob, chat, alice, |package| {
+        let last = package.len() - 1;
+        package[last] ^= 1;
+    });
+    let good = acceptance(&mut world, carol, chat, alice, |_| {});
+    assert_eq!(takes(&mut world, alice, bob, &broken), Ok(()));
+    assert_eq!(takes(&mut world, alice, carol, &good), Ok(()));
+    world.pass(3_000);
+    assert!(has_device(&mut world, alice, chat, carol) && !has_device(&mut world, alice, chat, bob));
+    assert_eq!(takes(&mut world, alice, bob, &broken), Err(ItemRefused::NoAcceptance), "it is not tried again");
+    assert_eq!(takes(&mut world, alice, carol, &good), Err(ItemRefused::NoAcceptance), "she is there");
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+    }
+    world.pass(120_000);
+    all_are_in(&mut world, chat, &people);
+}
+
+#[test]
+fn what_is_no_acceptance_of_an_invitation_adds_nobody() {
+    let mut world = World::new(5_410);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let chat = world.group_of(&[alice, bob]);
+    world.wish_in(alice, chat, &[carol]).unwrap();
+    world.pass(10_000);
+    let of_carol = acceptance(&mut world, carol, chat, alice, |_| {});
+    let of_dave = acceptance(&mut world, dave, chat, alice, |_| {});
+    let refused = Err(ItemRefused::NoAcceptance);
+    assert_eq!(takes(&mut world, alice, dave, &of_dave), refused, "he was not invited");
+    assert_eq!(takes(&mut world, alice, dave, &of_carol), refused, "it is hers");
+    assert_eq!(takes(&mut world, bob, carol, &of_carol), refused, "he may not invite");
+    let garbage = GroupAcceptance { package: Bytes::from_static(b"garbage"), ..of_carol.clone() };
+    assert_eq!(takes(&mut world, alice, carol, &garbage), refused);
+    let elsewhere = GroupAcceptance { group: Bytes::from(vec![7; 16]), ..of_carol.clone() };
+    assert_eq!(takes(&mut world, alice, carol, &elsewhere), refused);
+    world.pass(5_000);
+    assert_eq!(world.epoch_in(alice, chat).unwrap().1, 2);
+    assert_eq!(takes(&mut world, alice, carol, &of_carol), Ok(()));
+    world.pass(5_000);
+    assert_eq!(world.epoch_in(bob, chat).unwrap().1, 3);
+    assert_eq!(world.standing(carol, chat), Some(Standing::Invited), "nothing joins that its user has not accepted");
+}
+
+#[test]
+fn who_leaves_before_it_is_added_is_in_nobodys_group() {
+    for steps in 0..8 {
+        let mut world = World::new(5_500 + steps);
+        let people = world.company(3);
+        let chat = world.group_of(&[people[0], people[2]]);
+        world.wish_in(people[0], chat, &[people[1]]).unwrap();
+        world.pass(10_000);
+        let _accepted = world.begin(people[1], |reply| GroupCommand::Accept(chat, reply));
+        while world.standing(people[1], chat) == Some(Standing::Invited) {
+            assert!(world.step(), "it does not accept");
+        }
+        for _ in 0..steps {
+            world.step();
+        }
+        world.leave(people[1], chat).unwrap();
+        world.pass(300_000);
+        assert_eq!(world.standing(people[1], chat), Some(Standing::Left));
+        assert_eq!(world.group_seen(people[0], chat).unwrap().members.len(), 2);
+        all_are_in(&mut world, chat, &[people[0], people[2]]);
+    }
+}
