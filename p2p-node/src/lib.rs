@@ -43,9 +43,9 @@ pub use api::error::{
 };
 pub use api::problem::{CallProblem, ChatProblem, FalseAnswer, HomeProblem, ItemRefused, SasError};
 pub use api::types::{
-    Arranged, Audience, AuditAction, AuditEntry, AuditLog, CallElsewhere, CallEnded, CallInfo, CallNote, CallPhase,
-    CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent, Contact, ContactState, CopyPhase, DeliveryState, Device,
-    DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group, GroupAccount, GroupKind, GroupReport,
+    Arranged, Arriving, Audience, AuditAction, AuditEntry, AuditLog, CallElsewhere, CallEnded, CallInfo, CallNote,
+    CallPhase, CallSetup, Chat, ChatId, ChatKind, ChatMember, Consent, Contact, ContactState, CopyPhase, DeliveryState,
+    Device, DeviceChange, DeviceNote, DurableEvent, DurableEventKind, Group, GroupAccount, GroupKind, GroupReport,
     GroupRequest, GroupRules, GroupSetting, HiddenChange, HistoryCopy, HistoryState, HomeStatus, InvalidId,
     JoinLinkInfo, JoinPreview, Joining, Message, MessageId, NewJoinLink, OldProgram, Permissions, RefusedRemoval,
     Request, Role, Standing, Status, Storage, StoredLogs, TransientEvent, Usable, Via,

@@ -36,6 +36,11 @@ impl Node {
         self.call(|reply| GroupCommand::Invite { chat, accounts, reply }).await
     }
 
+    /// Lets nobody else come into a group whom this account has invited: those who have not come are invited no longer.
+    pub async fn stop_inviting(&self, chat: ChatId) -> Result<(), NodeError> {
+        self.call(|reply| GroupCommand::StopInviting { chat, reply }).await
+    }
+
     /// Removes an account from a group.
     pub async fn remove_from(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Remove { chat, account, reply }).await

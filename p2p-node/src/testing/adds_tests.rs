@@ -8,7 +8,7 @@ use super::world::{Treatment, Who, World};
 use crate::{
     api::{
         problem::ItemRefused,
-        types::{ChatId, Standing},
+        types::{Arriving, ChatId, Standing},
     },
     engine::GroupCommand,
 };
@@ -258,4 +258,24 @@ fn who_leaves_before_it_is_added_is_in_nobodys_group() {
         assert_eq!(world.group_seen(people[0], chat).unwrap().members.len(), 2);
         all_are_in(&mut world, chat, &[people[0], people[2]]);
     }
+}
+
+#[test]
+fn who_stops_inviting_lets_nobody_in_who_has_not_come() {
+    let (mut world, people, chat) = invited(5_600, 4);
+    let alice = people[0];
+    world.accept(people[1], chat).unwrap();
+    world.pass(5_000);
+    let arriving = world.group_seen(alice, chat).unwrap().arriving;
+    assert_eq!(arriving, Arriving { invited: 2, here: 2, ..Arriving::default() });
+    world.call(alice, |reply| GroupCommand::StopInviting { chat, reply }).unwrap();
+    world.pass(10_000);
+    let seen = world.group_seen(alice, chat).unwrap();
+    assert_eq!((seen.members.len(), seen.changing), (2, false));
+    assert_eq!(seen.arriving, Arriving { here: 2, ..Arriving::default() });
+    world.accept(people[2], chat).unwrap();
+    world.pass(120_000);
+    assert_eq!(world.standing(people[2], chat), Some(Standing::Entering));
+    assert_eq!(world.group_seen(alice, chat).unwrap().members.len(), 2);
+    all_are_in(&mut world, chat, &people[..2]);
 }

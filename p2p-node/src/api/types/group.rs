@@ -89,6 +89,21 @@ pub struct Group {
     pub outdated: Vec<OldProgram>,
     /// This program has to be updated before it can be in the group.
     pub needs_update: bool,
+    /// How far those are whom this device or others have invited.
+    pub arriving: Arriving,
+}
+
+/// How far those are who were invited into a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arriving {
+    /// Accounts that this device is still to let in.
+    pub noted: u32,
+    /// Accounts that were let in, and have no device in the group.
+    pub invited: u32,
+    /// Those of them whose devices this one is about to add.
+    pub accepted: u32,
+    /// Accounts that are in.
+    pub here: u32,
 }
 
 /// The audit log of a group: who has changed membership, roles and policy.

@@ -19,7 +19,7 @@ pub use device::{
 };
 pub use event::{DurableEvent, DurableEventKind, TransientEvent};
 pub use group::{
-    AuditAction, AuditEntry, AuditLog, Group, GroupAccount, GroupKind, GroupReport, GroupRequest, GroupRules,
+    Arriving, AuditAction, AuditEntry, AuditLog, Group, GroupAccount, GroupKind, GroupReport, GroupRequest, GroupRules,
     GroupSetting, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, OldProgram, Permissions, Role, Standing,
 };
 pub use ids::{ChatId, InvalidId, MessageId};

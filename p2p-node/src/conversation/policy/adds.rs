@@ -14,14 +14,19 @@ use starling_wire::{
 
 use super::{Policies, PolicyEntry, items::own_body};
 use crate::{
-    api::{problem::ItemRefused, types::ChatId},
+    api::{
+        error::{NodeError, NotFound},
+        problem::ItemRefused,
+        types::ChatId,
+    },
+    contacts::Directory,
     conversation::{Conversations, GroupEntry, context::Context, group::GroupId, group_state::OpenGroup},
     limits::{
         ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ADDED_SPREAD_MS, ADDED_WITHIN_MS, ASKED_TO_ADD,
         MAX_WAITING_DEVICES, REGROUP_TURN_MS,
     },
     mls::{GroupError, device_added_by},
-    store::StandingRow,
+    store::{IntentKind, IntentRow, StandingRow},
     turn::{EngineError, Turn},
 };
 
@@ -44,9 +49,9 @@ impl Waiting {
         self.at
     }
 
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.devices.len()
+    /// How many accounts wait.
+    pub(super) fn accounts(&self) -> usize {
+        self.devices.values().map(|(account, _)| account).collect::<BTreeSet<_>>().len()
     }
 
     /// An account does not wait any more.
@@ -181,6 +186,47 @@ impl Policies {
 }
 
 impl Conversations {
+    /// Nobody else comes in whom our user has invited: who is not let in yet is not, and who has not come is not awaited any more.
+    pub(super) fn stop_inviting(&mut self, dir: Directory<'_>, chat: ChatId) -> Result<(), NodeError> {
+        let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
+        let here: BTreeSet<AccountId> = group.iter().flat_map(|group| &group.members).map(|m| m.account).collect();
+        let own = dir.account.id();
+        let entry = self.policies.of.get_mut(&chat).ok_or(NotFound::Group)?;
+        let is_wanted = |intent: &IntentRow| intent.kind() == IntentKind::Invite;
+        let had = entry.row.intents.iter().any(is_wanted);
+        entry.row.intents.retain(|intent| !is_wanted(intent));
+        entry.dirty |= had;
+        let of_ours = entry.policy.iter().flat_map(|policy| &policy.members).filter(|m| m.by == *own.as_bytes());
+        let accounts = of_ours.filter_map(|member| AccountId::from_stored(&member.account).ok());
+        let absent: Vec<AccountId> = accounts.filter(|account| *account != own && !here.contains(account)).collect();
+        for account in &absent {
+            entry.waiting.forget(account);
+        }
+        let withdraws =
+            |account: &AccountId| IntentRow { absent: true, ..IntentRow::about(IntentKind::Remove, account) };
+        let intents = absent.iter().map(withdraws).collect();
+        self.want(dir, chat, intents)?;
+        self.tell_again(chat, &absent);
+        Ok(())
+    }
+
+    /// Who has come in meanwhile is not removed as somebody who has not.
+    pub(super) fn keep_who_came(&mut self, chat: ChatId, id: GroupId) {
+        let is_needless = |intent: &IntentRow, group: &GroupEntry| {
+            let account = intent.account().filter(|_| intent.absent);
+            account.is_some_and(|account| group.members.iter().any(|member| member.account == account))
+        };
+        let Some(group) = self.groups.get(&id) else { return };
+        let has_some = |entry: &PolicyEntry| entry.row.intents.iter().any(|intent| is_needless(intent, group));
+        if !self.policies.of.get(&chat).is_some_and(has_some) {
+            return;
+        }
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.intents.retain(|intent| !is_needless(intent, group));
+            entry.dirty = true;
+        }
+    }
+
     /// Asks whoever has invited our account into a group to add this device, if one of their devices is there to do that. Gives whether it is: then the
     /// group is not entered by its door for some seconds.
     pub(super) fn ask_to_be_added(

@@ -210,8 +210,9 @@ impl PolicyEntry {
             let change = Change { policy: after, reasons: Reasons::default() };
             match check(before, &change, own, place) {
                 Ok(()) => {
-                    invited += usize::from(intent.kind() == IntentKind::Invite);
-                    removed += usize::from(matches!(intent.kind(), IntentKind::Remove | IntentKind::Ban));
+                    invited += usize::from(intent.absent || intent.kind() == IntentKind::Invite);
+                    let goes = matches!(intent.kind(), IntentKind::Remove | IntentKind::Ban);
+                    removed += usize::from(goes && !intent.absent);
                     policy = change.policy;
                 }
                 Err(denied) => wanted.refused.push((intent.clone(), denied)),
@@ -387,6 +388,8 @@ impl Conversations {
         if !group.read.caught_up || group.append.committing || self.usable(turn, cx, id).is_none() {
             return Ok(());
         }
+        self.keep_who_came(chat, id);
+        let Some(group) = self.groups.get(&id) else { return Ok(()) };
         let (dir, now_ms) = (cx.dir, turn.agreed_ms());
         let may_change = |entry: &&PolicyEntry| {
             entry.standing() == StandingRow::Member && !self.is_settled(dir, now_ms, entry, group)

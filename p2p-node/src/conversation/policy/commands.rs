@@ -31,6 +31,7 @@ pub enum GroupCommand {
     Acquaintances(Reply<Vec<(AccountId, String)>>),
     New { name: String, kind: GroupKind, invite: Vec<AccountId>, reply: Reply<ChatId> },
     Invite { chat: ChatId, accounts: Vec<AccountId>, reply: Reply<()> },
+    StopInviting { chat: ChatId, reply: Reply<()> },
     Remove { chat: ChatId, account: AccountId, reply: Reply<()> },
     SetRole { chat: ChatId, account: AccountId, role: Role, reply: Reply<()> },
     Rename { chat: ChatId, name: String, reply: Reply<()> },
@@ -76,6 +77,7 @@ impl GroupCommand {
             Self::Reports(_, reply) => fail(reply, error),
             Self::New { reply, .. } | Self::NewChannel(_, reply) => fail(reply, error),
             Self::Invite { reply, .. }
+            | Self::StopInviting { reply, .. }
             | Self::Remove { reply, .. }
             | Self::SetRole { reply, .. }
             | Self::Rename { reply, .. }
@@ -185,6 +187,7 @@ impl Conversations {
                 return Ok(());
             }
             GroupCommand::Invite { chat, accounts, reply } => (reply, self.invite(cx.dir, chat, &accounts)),
+            GroupCommand::StopInviting { chat, reply } => (reply, self.stop_inviting(cx.dir, chat)),
             GroupCommand::Remove { chat, account, reply } => {
                 (reply, self.want(cx.dir, chat, vec![about(IntentKind::Remove, &account)]))
             }

@@ -7,9 +7,10 @@ use starling_wire::{Availability, Role};
 
 use super::PolicyEntry;
 use crate::{
-    api::types::{ChatId, Group, GroupAccount, Standing},
+    api::types::{Arriving, ChatId, Group, GroupAccount, Standing},
     contacts::Directory,
     conversation::{Conversations, GroupEntry},
+    store::IntentKind,
 };
 
 /// Whether a link leads nowhere yet: what stands in its log is still to be written.
@@ -25,6 +26,19 @@ pub fn role_name(role: Role) -> &'static str {
         Role::Moderator => "moderator",
         Role::Member => "member",
         Role::Reader => "reader",
+    }
+}
+
+/// How far those are who were invited, in a group in which so many accounts have devices.
+fn arriving(entry: &PolicyEntry, here: usize) -> Arriving {
+    let count = |accounts: usize| u32::try_from(accounts).unwrap_or(u32::MAX);
+    let members = entry.policy.as_ref().map_or(0, |policy| policy.members.len());
+    let noted = entry.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Invite).count();
+    Arriving {
+        noted: count(noted),
+        invited: count(members.saturating_sub(here)),
+        accepted: count(entry.waiting.accounts()),
+        here: count(here),
     }
 }
 
@@ -65,6 +79,7 @@ impl Conversations {
             let_in_by: let_in_by.filter(|by| *by != own),
             members: policy.iter().flat_map(|policy| &policy.members).filter_map(account).collect(),
             rules: policy.and_then(|policy| policy.rules.clone()),
+            arriving: arriving(entry, devices.len()),
             changing: !entry.row.intents.is_empty() || group.is_some_and(has_new_link),
             problem: self.chats.get(&id).and_then(|state| self.problem_of(dir, state)),
             outdated: self.old_programs(dir, id),

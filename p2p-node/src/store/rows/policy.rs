@@ -261,6 +261,9 @@ pub struct IntentRow {
     /// When the user wanted it, milliseconds since 1970, if it is a name, topic, role or setting; 0 as older versions have written it.
     #[prost(uint64, tag = "23")]
     pub wanted_ms: u64,
+    /// Only if the account has no device in the group yet.
+    #[prost(bool, tag = "24")]
+    pub absent: bool,
 }
 
 /// A link that is to be made or ended.
