@@ -142,6 +142,13 @@ requests! {
         accounts: Vec<AccountId>,
     }
 
+    /// Lets nobody else come into a group whom this account has invited: those who have not come are invited no longer.
+    #[derive(Default)]
+    StopInviting = "groups.stop_inviting" -> Done => {
+        /// The group.
+        group: ChatId,
+    }
+
     /// Removes an account from a group.
     #[derive(Default)]
     Remove = "groups.remove" -> Done => {

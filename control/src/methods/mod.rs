@@ -149,6 +149,7 @@ table! {
     groups::Reports,
     groups::New,
     groups::Invite,
+    groups::StopInviting,
     groups::Remove,
     groups::Ban,
     groups::Unban,

@@ -37,6 +37,9 @@ pub struct Group {
     /// A name for that, which stays the same: `log_full`, `removed_member`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem_code: Option<String>,
+    /// How far those are who were invited; null if nobody is awaited.
+    #[serde(default)]
+    pub arriving: Option<GroupArrivals>,
     /// The community that it is a channel of.
     #[serde(default)]
     pub community: Option<ChatId>,
@@ -66,6 +69,19 @@ pub struct OldProgram {
     /// It is of the account of this profile.
     #[serde(rename = "self")]
     pub own: bool,
+}
+
+/// How far those are who were invited into a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupArrivals {
+    /// Accounts that are still to be let in, as was wanted here.
+    pub noted: u32,
+    /// Accounts that were let in, and have not come.
+    pub invited: u32,
+    /// Those of them who have accepted, and are about to be added by this device.
+    pub accepted: u32,
+    /// Accounts that are in.
+    pub here: u32,
 }
 
 /// A channel of a community.

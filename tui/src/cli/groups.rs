@@ -34,12 +34,15 @@ pub enum Groups {
         group: String,
     },
     /// Invite contacts, also those who were removed.
-    #[command(after_help = "Example:\n  starling group invite '#ops' @dave")]
+    #[command(after_help = "Examples:\n  starling group invite '#ops' @dave\n  starling group invite '#ops' --stop")]
     Invite {
         #[arg(value_name = "#GROUP")]
         group: String,
-        #[arg(value_name = "@WHO", required = true)]
+        #[arg(value_name = "@WHO", required_unless_present = "stop")]
         who: Vec<String>,
+        /// Let nobody else in whom you have invited: those who have not come are invited no longer.
+        #[arg(long, conflicts_with = "who")]
+        stop: bool,
     },
     /// Accept an invitation.
     #[command(after_help = "Example:\n  starling group accept '#ops'")]

@@ -308,6 +308,7 @@ macro_rules! serve_done {
 
 serve_done! {
     groups::Invite: |node, request, group| node.invite_into(group, accounts("accounts", request.accounts)?);
+    groups::StopInviting: |node, request, group| node.stop_inviting(group);
     groups::Remove: |node, request, group| node.remove_from(group, id("account", request.account.as_str())?);
     groups::Ban: |node, request, group| node.ban_from(group, id("account", request.account.as_str())?);
     groups::Unban: |node, request, group| node.unban_from(group, id("account", request.account.as_str())?);

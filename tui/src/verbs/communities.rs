@@ -32,7 +32,7 @@ pub async fn communities(global: &Global, command: Communities) -> CliResult {
 fn as_groups(command: Communities) -> Result<Groups, Communities> {
     Ok(match command {
         Communities::Show { community: group } => Groups::Show { group },
-        Communities::Invite { community: group, who } => Groups::Invite { group, who },
+        Communities::Invite { community: group, who } => Groups::Invite { group, who, stop: false },
         Communities::Accept { community: group } => Groups::Accept { group },
         Communities::Decline { community: group } => Groups::Decline { group, block: false },
         Communities::Leave { community: group } => Groups::Leave { group, block: false },

@@ -6,9 +6,9 @@ use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{
         Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Report, Reports, Set, SetRole, SetTopic,
-        Show, Unban,
+        Show, StopInviting, Unban,
     },
-    objects::{AccountId, ChatKind, ContactRef, Group, GroupMember, Role, Standing},
+    objects::{AccountId, ChatKind, ContactRef, Group, GroupArrivals, GroupMember, Role, Standing},
 };
 
 use super::{
@@ -50,7 +50,13 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         }
         Groups::List => list(global, client).await,
         Groups::Show { group } => show(global, &find_group(client, &group).await?),
-        Groups::Invite { group, who } => {
+        Groups::Invite { group, stop: true, .. } => {
+            let found = find_group(client, &group).await?;
+            client.call(StopInviting { group: found.id.clone() }).await?;
+            let nobody_waits = |group: &Group| group.arriving.as_ref().is_none_or(|arriving| arriving.noted == 0);
+            changed(global, client, &found, (&[], "stopped"), nobody_waits).await
+        }
+        Groups::Invite { group, who, .. } => {
             let found = find_group(client, &group).await?;
             let accounts = accounts(client, &who).await?;
             client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
@@ -409,6 +415,14 @@ pub fn show_in_list(global: &Global, group: &Group) -> CliResult {
     print(format!("#{:<23} {what:<21} {note}", safe_line(&group.name)).trim_end())
 }
 
+/// How far those are who were invited.
+fn words_of_arrivals(arriving: &GroupArrivals) -> String {
+    let GroupArrivals { noted, invited, accepted, here } = arriving;
+    let parts = [(here, "in"), (accepted, "accepted"), (invited, "invited"), (noted, "to be invited")];
+    let parts = parts.into_iter().filter(|(count, _)| **count > 0);
+    parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
 fn show(global: &Global, group: &Group) -> CliResult {
     if global.json {
         return print_object(group);
@@ -420,6 +434,9 @@ fn show(global: &Global, group: &Group) -> CliResult {
     }
     if let Some(problem) = &group.problem {
         print(format!("problem       {}", safe_line(problem)))?;
+    }
+    if let Some(arriving) = &group.arriving {
+        print(format!("arriving      {}", words_of_arrivals(arriving)))?;
     }
     print(format!("you           {}", group.role.map_or(group.standing.as_str(), |role| role.as_str())))?;
     for member in &group.members {

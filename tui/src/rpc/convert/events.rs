@@ -19,7 +19,7 @@ use super::{
     audit::link_id,
     calls::{call, note},
     cursor, id, now_ms,
-    people::{group_policy, kind_of, role, standing},
+    people::{arrivals, group_policy, kind_of, role, standing},
     presence, state, time, via,
 };
 use crate::error::{problem, refused_in_group};
@@ -122,6 +122,7 @@ impl Names {
             changing: group.changing,
             problem,
             problem_code: problem_code.map(str::to_owned),
+            arriving: arrivals(group),
             community: group.community().map(id),
             channels: group.channels().map(|(channel, lowest)| self.channel(channel, lowest)).collect(),
             outdated: group.outdated.iter().map(old_program).collect(),

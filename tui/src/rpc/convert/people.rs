@@ -2,7 +2,7 @@
 
 use starling_control::objects::{self, ChatKind, Path};
 use starling_keys::SafetyNumber;
-use starling_node::{Chat, Contact, ContactState, Group, GroupKind, Permissions, Request, Role, Standing};
+use starling_node::{Arriving, Chat, Contact, ContactState, Group, GroupKind, Permissions, Request, Role, Standing};
 
 use super::{id, known_time, path, presence, time};
 use crate::error::problem;
@@ -46,6 +46,13 @@ pub(super) fn role(role: Role) -> objects::Role {
         Role::Member => objects::Role::Member,
         Role::Reader => objects::Role::Reader,
     }
+}
+
+/// How far those are who were invited into a group; none if nobody is awaited.
+pub(super) fn arrivals(group: &Group) -> Option<objects::GroupArrivals> {
+    let Arriving { noted, invited, accepted, here } = group.arriving;
+    let is_member = group.standing == Standing::Member;
+    (is_member && (noted > 0 || invited > 0)).then_some(objects::GroupArrivals { noted, invited, accepted, here })
 }
 
 /// What the roles of a group may do, and what else is set in it.
