@@ -534,7 +534,7 @@ pub const ADDED_WITHIN_MS: u64 = 5_000;
 /// … each after another time up to so much longer.
 pub const ADDED_SPREAD_MS: u64 = 3_000;
 /// Who was added and does not find the group's tree yet looks again after this time …
-pub const TREE_AGAIN_MS: u64 = 150;
+pub const TREE_AGAIN_MS: u64 = 100;
 /// … for so long, and then enters by the door.
 pub const TREE_WITHIN_MS: u64 = 5_000;
 /// In groups of more devices than this …

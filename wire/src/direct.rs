@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::{Frame, SealedBeacon, Setting, limits::MAX_DIRECT_FRAME};
+use crate::{
+    Frame, SealedBeacon, Setting,
+    inbox::{GroupAcceptance, GroupWelcome},
+    limits::MAX_DIRECT_FRAME,
+};
 
 /// One frame. Parts that are absent are empty; a frame may carry several.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,14 +39,20 @@ pub struct DirectFrame {
     #[prost(message, optional, tag = "9")]
     pub run: Option<Run>,
     /// A later run of the receiver's profile, or another one with the same number, than the receiver has told: there are two copies of it.
-    #[prost(message, optional, tag = "10")]
-    pub seen: Option<Run>,
+    #[prost(message, optional, boxed, tag = "10")]
+    pub seen: Option<Box<Run>>,
     /// The device chain of the sender's account, or the end of it: the encoded body of an event ([`crate::Body::Devices`]).
     #[prost(bytes = "bytes", tag = "11")]
     pub chain: Bytes,
     /// In groups of many that both are in, nothing leads from where one is to where the other is.
     #[prost(message, optional, boxed, tag = "12")]
     pub apart: Option<Box<Apart>>,
+    /// The sender waits to be added to a group that the receiver's account has invited it into.
+    #[prost(message, optional, boxed, tag = "13")]
+    pub acceptance: Option<Box<GroupAcceptance>>,
+    /// The receiver was added to a group.
+    #[prost(message, optional, boxed, tag = "14")]
+    pub added: Option<Box<GroupWelcome>>,
 }
 
 /// What members say to each other of groups of many in which they are apart.

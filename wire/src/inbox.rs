@@ -95,18 +95,15 @@ pub struct InboxBody {
     /// A way into a group that the sender invites into; or, from another device of the account, one that it is in.
     #[prost(message, optional, tag = "13")]
     pub offer: Option<GroupOffer>,
-    /// The sender's account has accepted to come into a group: the sending device waits to be added.
-    #[prost(message, optional, tag = "14")]
-    pub acceptance: Option<GroupAcceptance>,
     /// The receiving device was added to a group.
-    #[prost(message, optional, tag = "15")]
+    #[prost(message, optional, tag = "14")]
     pub added: Option<GroupWelcome>,
 }
 
 impl InboxBody {
-    /// Whether it is about a group of many: an invitation, its acceptance, or a welcome.
+    /// Whether it is about a group of many: an invitation, or a welcome.
     pub fn is_about_group(&self) -> bool {
-        self.offer.is_some() || self.acceptance.is_some() || self.added.is_some()
+        self.offer.is_some() || self.added.is_some()
     }
 
     /// The encoded form, which older programs read, too: with long names in two fields.
@@ -224,7 +221,7 @@ impl std::fmt::Debug for GroupOffer {
     }
 }
 
-/// What a device sends to whoever has invited its account into a group.
+/// What a device says, on a direct stream, to whoever has invited its account into a group: it has accepted, and waits to be added.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct GroupAcceptance {
     /// The conversation (16 bytes).

@@ -124,6 +124,17 @@ impl Engine {
         if let Some(apart) = frame.apart {
             conversations.on_direct_apart(turn, &mut cx, device, *apart)?;
         }
+        let account = cx.dir.account_of(&device);
+        if let Some((account, acceptance)) = account.zip(frame.acceptance.as_ref())
+            && let Err(error) = conversations.on_acceptance(turn, &cx, (account, device), acceptance)
+        {
+            tracing::debug!(%error, "nobody is added");
+        }
+        if let Some((account, added)) = account.zip(frame.added.as_ref())
+            && let Err(error) = conversations.on_added(turn, &mut cx, account, added)
+        {
+            tracing::debug!(%error, "a welcome into a group was dropped");
+        }
         for ack in &frame.acks {
             conversations.on_ack(turn, &mut cx, device, ack)?;
         }

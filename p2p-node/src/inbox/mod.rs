@@ -122,7 +122,7 @@ impl Inbox<'_> {
                 return Ok(Err(ItemRefused::RemovedDevice));
             }
             self.cx.contacts.on_newer_list(turn, self.cx.account, account, list.as_bytes())?;
-            return self.on_group_item(turn, (account, sender), &body);
+            return self.on_group_item(turn, account, &body);
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
         if group.is_some_and(|g| self.cx.conversations.groups.contains_key(&g)) {
@@ -145,21 +145,16 @@ impl Inbox<'_> {
         Ok(Ok(()))
     }
 
-    /// A contact invites into a group, accepts an invitation, or has added this device.
+    /// A contact invites into a group, or has added this device.
     fn on_group_item(
         &mut self,
         turn: &mut Turn<'_>,
-        (account, device): (AccountId, DeviceId),
+        account: AccountId,
         body: &InboxBody,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let Some(added) = &body.added else { return self.on_group_offer(turn, account, body) };
         let (conversations, mut cx) = self.cx.conversing();
-        if let Some(acceptance) = &body.acceptance {
-            return Ok(conversations.on_acceptance(turn, &cx, (account, device), acceptance));
-        }
-        if let Some(added) = &body.added {
-            return Ok(conversations.on_added(turn, &mut cx, account, added));
-        }
-        self.on_group_offer(turn, account, body)
+        Ok(conversations.on_added(turn, &mut cx, account, added))
     }
 
     /// A way into a group.

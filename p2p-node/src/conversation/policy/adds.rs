@@ -8,6 +8,7 @@ use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, MAX_DEVICES};
 use starling_wire::{
     Policy,
+    direct::DirectFrame,
     inbox::{GroupAcceptance, GroupWelcome, InboxBody},
     limits::MAX_ADDS,
 };
@@ -26,8 +27,9 @@ use crate::{
         MAX_WAITING_DEVICES, REGROUP_TURN_MS,
     },
     mls::{GroupError, device_added_by},
+    net::NetCommand,
     store::{IntentKind, IntentRow, StandingRow},
-    turn::{EngineError, Turn},
+    turn::{Effect, EngineError, Turn},
 };
 
 /// Devices that wait to be added to a group by this one.
@@ -232,7 +234,7 @@ impl Conversations {
     pub(super) fn ask_to_be_added(
         &mut self,
         turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         chat: ChatId,
     ) -> Result<bool, EngineError> {
         let offer = self.policies.of.get(&chat).and_then(|entry| entry.row.offer.as_ref());
@@ -255,8 +257,8 @@ impl Conversations {
                 package: package.clone(),
                 place,
             };
-            let body = InboxBody { acceptance: Some(acceptance), ..own_body(cx.dir) };
-            self.leave_for(turn, cx, (by, &[device]), id, &body)?;
+            let frame = DirectFrame { acceptance: Some(Box::new(acceptance)), ..DirectFrame::default() };
+            turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
         }
         let spread = turn.rng().random_range(0..=ADDED_SPREAD_MS);
         self.entering.hold(chat, turn.now() + ADDED_WITHIN_MS + spread);
@@ -362,6 +364,12 @@ impl Conversations {
                 epoch,
                 message: welcomed.welcome.into(),
             };
+            // On a stream it costs no work, and comes at once.
+            if cx.links.is_connected(&welcomed.device) {
+                let frame = DirectFrame { added: Some(Box::new(added)), ..DirectFrame::default() };
+                turn.emit(Effect::Net(NetCommand::Direct(welcomed.device, frame)));
+                continue;
+            }
             let body = InboxBody { added: Some(added), ..own_body(cx.dir) };
             self.leave_for(turn, cx, (welcomed.account, &[welcomed.device]), id, &body)?;
         }
