@@ -19,7 +19,7 @@ use starling_wire::{
     Piece, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Statement, Text, Tombstone, TopicId,
     cut,
     direct::{Ack, Apart, DirectFrame, Entry, Removals, Way},
-    inbox::{InboxBody, InboxItem, Known},
+    inbox::{GroupAcceptance, GroupWelcome, InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
     link::{LinkAnswer, LinkRequest},
     pad, part_name,
@@ -79,7 +79,11 @@ fn direct_frames() {
         removals: Some(Removals { group: group.clone(), chains: vec![group] }),
     }));
     let entries = vec![entry.clone(), entry];
-    let valid = DirectFrame { entries, acks: vec![ack], apart, ..DirectFrame::default() };
+    let acceptance =
+        GroupAcceptance { package: Bytes::from_static(b"package"), place: 1, ..GroupAcceptance::default() };
+    let added = GroupWelcome { epoch: 7, message: Bytes::from_static(b"welcome"), ..GroupWelcome::default() };
+    let (acceptance, added) = (Some(Box::new(acceptance)), Some(Box::new(added)));
+    let valid = DirectFrame { entries, acks: vec![ack], apart, acceptance, added, ..DirectFrame::default() };
     frames("direct_frames", valid);
 }
 
