@@ -81,7 +81,8 @@ fn direct_frames() {
     let entries = vec![entry.clone(), entry];
     let acceptance =
         GroupAcceptance { package: Bytes::from_static(b"package"), place: 1, ..GroupAcceptance::default() };
-    let added = GroupWelcome { epoch: 7, message: Bytes::from_static(b"welcome"), ..GroupWelcome::default() };
+    let added =
+        GroupWelcome { epoch: 7, sequence: 9, message: Bytes::from_static(b"welcome"), ..GroupWelcome::default() };
     let (acceptance, added) = (Some(Box::new(acceptance)), Some(Box::new(added)));
     let valid = DirectFrame { entries, acks: vec![ack], apart, acceptance, added, ..DirectFrame::default() };
     frames("direct_frames", valid);

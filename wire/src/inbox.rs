@@ -253,6 +253,12 @@ pub struct GroupWelcome {
     /// An `MLSMessage` with the welcome for this device alone.
     #[prost(bytes = "bytes", tag = "4")]
     pub message: Bytes,
+    /// The secret of the log of the epoch before (32 bytes): a server opens the next one for who has the key of the last.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub log: Bytes,
+    /// The number of the last entry there that the sender has read: what is up to it is not for the device.
+    #[prost(uint64, tag = "6")]
+    pub sequence: u64,
 }
 
 /// A welcome into an MLS group.

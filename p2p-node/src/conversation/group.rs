@@ -176,8 +176,8 @@ pub struct GroupEntry {
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
-    /// For devices that our last commit has added: they leave in the turn that finds it won.
-    pub welcomes: Vec<Welcomed>,
+    /// For devices that our last commit has added, with the epoch that it has begun: they leave in the turn that finds it won.
+    pub welcomes: Vec<(u64, Welcomed)>,
     pub(super) unsaved: Unsaved,
 }
 

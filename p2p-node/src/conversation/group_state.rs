@@ -354,7 +354,8 @@ impl OpenGroup<'_> {
         let Some(pending) = self.forget_pending() else { return };
         self.state.live = pending.after;
         self.state.live.reset_value(pending.value);
-        self.entry.welcomes = pending.welcomes;
+        let epoch = pending.next.epoch;
+        self.entry.welcomes = pending.welcomes.into_iter().map(|welcomed| (epoch, welcomed)).collect();
         self.state.since_update = 0;
         self.entry.append.renews_at = None;
         self.enter_epoch(pending.next);

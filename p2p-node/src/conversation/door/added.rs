@@ -50,7 +50,8 @@ impl Conversations {
         let new = Attempt { gives_up_at, ..Attempt::default() };
         let attempt = self.entering.attempts.entry(chat).or_insert(new);
         let until = turn.now() + TREE_WITHIN_MS;
-        attempt.added = Some(AddedTo { epoch: added.epoch, welcome: added.message.clone(), until });
+        let (epoch, welcome, log) = (added.epoch, added.message.clone(), (added.log.clone(), added.sequence));
+        attempt.added = Some(AddedTo { epoch, welcome, log, until });
         (attempt.waits_until, attempt.gives_up_at) = (0, gives_up_at);
         self.ask_to_enter(turn, cx, chat);
         Ok(())
@@ -97,7 +98,7 @@ impl Conversations {
         match cx.mls.join_added(&added.welcome, &door.info, &id, Expected::Group(chat.0)) {
             Ok(live) if live.epoch() == added.epoch => {
                 tracing::debug!(group = id[0], epoch = added.epoch, "a group was joined");
-                self.entered(turn, cx, chat, Way::Added(Box::new(live)))?;
+                self.entered(turn, cx, chat, Way::Added(Box::new(live), &added.log))?;
                 Ok(true)
             }
             Ok(_) => {

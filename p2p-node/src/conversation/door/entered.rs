@@ -1,5 +1,6 @@
 //! What this device knows of a group that it has just entered.
 
+use bytes::Bytes;
 use starling_keys::JoinSecret;
 
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
 pub(super) enum Way<'a> {
     /// By a commit of its own, which its epoch's log has under this number.
     Entered(&'a EnteringRow, u64),
-    /// A member has added it: the group as it is then.
-    Added(Box<LiveGroup>),
+    /// A member has added it: the group as it is then, with the secret of the log of the epoch before and how far that was read.
+    Added(Box<LiveGroup>, &'a (Bytes, u64)),
 }
 
 /// What is known of a group that this device has come into by a door.
@@ -66,20 +67,21 @@ impl Conversations {
         if again {
             self.delete_group(turn, cx, chat, id)?;
         }
-        let (live, entered) = match way {
+        let (live, entered, log) = match way {
             Way::Entered(entering, sequence) => {
                 let value = GroupValue { state: entering.state.clone().into(), ..GroupValue::default() };
-                (cx.mls.load(&id, value)?, Some((entering, sequence)))
+                (cx.mls.load(&id, value)?, Some(entering), (&entering.secret[..], sequence))
             }
-            Way::Added(live) => (*live, None),
+            Way::Added(live, (secret, sequence)) => (*live, None, (&secret[..], *sequence)),
         };
         tracing::debug!(group = id[0], epoch = live.epoch(), "this device is in a group");
         // Whoever has added it writes the way into the epoch.
         let row = group_row(turn, chat, &door, &live, entered.is_some())?;
         let row = GroupRow { confirmed: self.chats.is_group_chat(chat), past_logs, ..row };
         let (mut entry, state) = GroupEntry::new(id, live, row)?;
-        if let Some((entering, sequence)) = entered {
-            note_parent(turn, &mut entry, entering, sequence)?;
+        note_log_before(turn, &mut entry, log);
+        if let Some(entering) = entered {
+            note_parent(turn, &mut entry, entering)?;
             if let Some(guide) = self.apart.guide(&id).filter(|_| door.apart) {
                 // It is here: whoever stands lower does not lead away from it.
                 entry.forks.note_heard(guide, entering.epoch);
@@ -106,19 +108,20 @@ impl Conversations {
     }
 }
 
-/// What is known of the epoch that our commit has ended: its log, in which others may still write, and what we have followed.
-fn note_parent(
-    turn: &Turn<'_>,
-    entry: &mut GroupEntry,
-    entering: &EnteringRow,
-    sequence: u64,
-) -> Result<(), EngineError> {
-    let (epoch, secret) = (entering.epoch, entering.secret.clone());
+/// The log of the epoch before, in which others may still write, and without whose key the server does not open the one after it: its secret, and up to
+/// where it is not for this device.
+fn note_log_before(turn: &Turn<'_>, entry: &mut GroupEntry, (secret, sequence): (&[u8], u64)) {
+    let Some(keys) = LogKeys::of_secret(secret) else { return };
     let mut log = LogRow::default();
-    (log.epoch, log.cursor, log.ended_ms, log.judged) = (epoch, sequence, turn.wall(), true);
-    log.secret.clone_from(&secret);
-    log.address = LogKeys::of(&log).map(|keys| keys.address.to_vec()).unwrap_or_default();
+    (log.epoch, log.cursor) = (entry.epoch().saturating_sub(1), sequence);
+    (log.ended_ms, log.judged) = (turn.wall(), true);
+    (log.secret, log.address) = (secret.to_vec(), keys.address.to_vec());
     entry.put_log(log);
+}
+
+/// What is known of the epoch that our commit has ended: what we have followed.
+fn note_parent(turn: &Turn<'_>, entry: &mut GroupEntry, entering: &EnteringRow) -> Result<(), EngineError> {
+    let (epoch, secret) = (entering.epoch, entering.secret.clone());
     let mut row = ParentRow::default();
     row.commit = entering.commit.clone();
     turn.put(PARENTS, &epoch_key(&entry.id, epoch), &row)?;

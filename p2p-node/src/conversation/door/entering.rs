@@ -79,6 +79,8 @@ pub(super) struct AddedTo {
     pub(super) epoch: u64,
     /// An `MLSMessage`, without the tree.
     pub(super) welcome: Bytes,
+    /// The secret of the log of the epoch before, and up to where it is not for this device.
+    pub(super) log: (Bytes, u64),
     /// The tree is looked for until then, in steady time.
     pub(super) until: u64,
 }

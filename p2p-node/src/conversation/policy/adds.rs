@@ -355,14 +355,18 @@ impl Conversations {
             return Ok(());
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        let (welcomes, epoch) = (std::mem::take(&mut entry.welcomes), entry.epoch());
+        let welcomes = std::mem::take(&mut entry.welcomes);
         let Some(chat) = entry.chat() else { return Ok(()) };
-        for welcomed in welcomes {
+        for (epoch, welcomed) in welcomes {
+            let log = self.groups.get(&id).and_then(|entry| entry.logs.iter().find(|log| log.epoch + 1 == epoch));
+            let (log, sequence) = log.map(|log| (Bytes::copy_from_slice(&log.secret), log.cursor)).unwrap_or_default();
             let added = GroupWelcome {
                 conversation: Bytes::copy_from_slice(&chat.0),
                 group: Bytes::copy_from_slice(&id),
                 epoch,
                 message: welcomed.welcome.into(),
+                log,
+                sequence,
             };
             // On a stream it costs no work, and comes at once.
             if cx.links.is_connected(&welcomed.device) {
