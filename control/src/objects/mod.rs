@@ -40,8 +40,8 @@ pub use call::{
     RelayTest, SoundDevice,
 };
 pub use group::{
-    AuditAction, AuditEntry, AuditLog, Group, GroupChannel, GroupLink, GroupMember, GroupPolicy, GroupPreview,
-    GroupReport, JoinRequest, LinkChange, OldProgram, Role, Standing,
+    AuditAction, AuditEntry, AuditLog, Group, GroupArrivals, GroupChannel, GroupLink, GroupMember, GroupPolicy,
+    GroupPreview, GroupReport, JoinRequest, LinkChange, OldProgram, Role, Standing,
 };
 pub use history::{CopyState, History, HistoryCopy};
 pub use message::{Author, DeliveryState, Format, Message, MessageKey, MessageRef, Reaction, Via};
