@@ -250,7 +250,7 @@ pub struct GroupWelcome {
     /// The epoch that begins with the device in the group.
     #[prost(uint64, tag = "3")]
     pub epoch: u64,
-    /// An `MLSMessage` with the welcome for this device alone.
+    /// An `MLSMessage` with the welcome for this device alone; empty if the device is not added: it is to enter by the door.
     #[prost(bytes = "bytes", tag = "4")]
     pub message: Bytes,
     /// The secret of the log of the epoch before (32 bytes): a server opens the next one for who has the key of the last.

@@ -29,7 +29,7 @@ impl Chats {
 }
 
 impl Conversations {
-    /// This device was added to a group.
+    /// This device was added to a group; or, without a welcome, it is not added, and enters at once.
     ///
     /// # Errors
     /// If it has not asked for that.
@@ -49,9 +49,15 @@ impl Conversations {
         let gives_up_at = turn.now() + DOOR_TIMEOUT_MS;
         let new = Attempt { gives_up_at, ..Attempt::default() };
         let attempt = self.entering.attempts.entry(chat).or_insert(new);
+        if added.message.is_empty() && attempt.waits_until <= turn.now() {
+            // It enters already.
+            return Ok(());
+        }
         let until = turn.now() + TREE_WITHIN_MS;
         let (epoch, welcome, log) = (added.epoch, added.message.clone(), (added.log.clone(), added.sequence));
-        attempt.added = Some(AddedTo { epoch, welcome, log, until });
+        if !welcome.is_empty() {
+            attempt.added = Some(AddedTo { epoch, welcome, log, until });
+        }
         (attempt.waits_until, attempt.gives_up_at) = (0, gives_up_at);
         self.ask_to_enter(turn, cx, chat);
         Ok(())

@@ -179,6 +179,14 @@ impl PolicyEntry {
     }
 }
 
+/// Tells a device that it is not added to a group: it is to enter by the door.
+fn refuse_to_add(turn: &mut Turn<'_>, device: DeviceId, (conversation, group): (&[u8], &[u8])) {
+    let (conversation, group) = (Bytes::copy_from_slice(conversation), Bytes::copy_from_slice(group));
+    let added = GroupWelcome { conversation, group, ..GroupWelcome::default() };
+    let frame = DirectFrame { added: Some(Box::new(added)), ..DirectFrame::default() };
+    turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
+}
+
 impl Policies {
     /// Whether this device waits to be added to a group by an account, which has invited us.
     pub(in crate::conversation) fn may_be_added_by(&self, chat: &ChatId, account: &AccountId) -> bool {
@@ -265,11 +273,25 @@ impl Conversations {
         Ok(true)
     }
 
-    /// A device of an account that was invited waits to be added to a group.
+    /// A device of an account that was invited waits to be added to a group. If this device does not do that it says so.
     ///
     /// # Errors
-    /// Why that does not count.
+    /// Why it does not.
     pub(crate) fn on_acceptance(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        member: (AccountId, DeviceId),
+        acceptance: &GroupAcceptance,
+    ) -> Result<(), ItemRefused> {
+        let taken = self.take_acceptance(turn, cx, member, acceptance);
+        if taken.is_err() {
+            refuse_to_add(turn, member.1, (&acceptance.conversation[..], &acceptance.group[..]));
+        }
+        taken
+    }
+
+    fn take_acceptance(
         &mut self,
         turn: &Turn<'_>,
         cx: &Context<'_>,
@@ -329,14 +351,18 @@ impl Conversations {
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
         if !group.state.live.takes_adds() {
-            // Somebody is there who would not follow: they enter by themselves.
-            if let Some(entry) = self.policies.of.get_mut(&chat) {
-                entry.waiting = Waiting::default();
+            // Somebody is there who would not follow.
+            let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(false) };
+            for device in std::mem::take(&mut entry.waiting).devices.into_keys() {
+                refuse_to_add(turn, device, (&chat.0[..], &id[..]));
             }
             return Ok(false);
         }
         let (is_prepared, unusable) = group.prepare_batch(turn.agreed_ms(), batch, most);
         group.entry.append.committing |= is_prepared;
+        for device in &unusable {
+            refuse_to_add(turn, *device, (&chat.0[..], &id[..]));
+        }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.waiting.give_up(unusable);
         }
