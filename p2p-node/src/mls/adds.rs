@@ -26,8 +26,8 @@ use super::{
     time,
 };
 
-/// A leaf that lists this extension follows commits that add devices. In a key package it has the id of the group that its device may be added to: what
-/// was made for others, or is given away at a home, adds nobody (private use).
+/// A leaf that lists this extension follows commits that add devices. In a key package it has the id of the group that its device may be added to:
+/// what was made for others, or is given away at a home, adds nobody (private use).
 pub(super) const ADDS: ExtensionType = ExtensionType::new(0xf5d5);
 
 /// A device that a commit adds, and the welcome for it alone.
@@ -69,7 +69,7 @@ pub(super) fn added_by(proposals: &ProposalBundle) -> Result<Option<Vec<AddPropo
 
 /// Whether a member may add these devices: all of accounts that the policy has. Who has let in the accounts has decided that; who adds them needs the
 /// same role.
-pub(super) fn check_added(
+pub(super) fn check_devices(
     policy: &Policy,
     context: &GroupContext,
     roster: &Roster<'_>,
@@ -77,7 +77,7 @@ pub(super) fn check_added(
     added: &[AddProposal],
 ) -> Result<(), Denied> {
     let invite = policy.permissions().invite;
-    if policy.rules.is_none() || !policy.role(author.as_bytes()).is_some_and(|role| role <= invite) {
+    if policy.rules.is_none() || policy.role(author.as_bytes()).is_none_or(|role| role > invite) {
         return Err(Denied::Role);
     }
     // Programs of before, which are members, take such a commit for none.
@@ -114,7 +114,8 @@ pub(super) fn check_added(
     Ok(())
 }
 
-/// The device that may be added to a group by a key package; none if the package is not for that. Whether its signatures are right is seen when it is used.
+/// The device that may be added to a group by a key package; none if the package is not for that. Whether its signatures are right is seen when it is
+/// used.
 pub fn device_added_by(package: &[u8], group: &GroupId) -> Option<Certificate> {
     if package.len() > MAX_ADD_PACKAGE {
         return None;
@@ -130,8 +131,8 @@ impl LiveGroup {
         self.group.roster().members_iter().all(|member| member.capabilities.extensions.contains(&ADDS))
     }
 
-    /// A commit at this time (milliseconds since 1970) that adds the devices of these key packages, and says `note` to the members: the commit's bytes,
-    /// the group as it will be, and the welcomes. This group stays as it is.
+    /// A commit at this time (milliseconds since 1970) that adds the devices of these key packages, and says `note` to the members: the commit's
+    /// bytes, the group as it will be, and the welcomes. This group stays as it is.
     ///
     /// # Errors
     /// If the policy does not allow it, or one of the packages cannot be used.
@@ -179,8 +180,8 @@ impl Mls {
         Ok(package.to_bytes()?)
     }
 
-    /// Joins a group to which this device was added, by a member who may do that. `info` has the tree: it comes from a door of the epoch that the welcome
-    /// leads into.
+    /// Joins a group to which this device was added, by a member who may do that. `info` has the tree: it comes from a door of the epoch that the
+    /// welcome leads into.
     ///
     /// # Errors
     /// If the welcome is not for this device, or not into the epoch of the door; if it is not such a group as is expected.

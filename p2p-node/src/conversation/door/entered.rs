@@ -108,8 +108,8 @@ impl Conversations {
     }
 }
 
-/// The log of the epoch before, in which others may still write, and without whose key the server does not open the one after it: its secret, and up to
-/// where it is not for this device.
+/// The log of the epoch before, in which others may still write, and without whose key the server does not open the one after it: its secret, and up
+/// to where it is not for this device.
 fn note_log_before(turn: &Turn<'_>, entry: &mut GroupEntry, (secret, sequence): (&[u8], u64)) {
     let Some(keys) = LogKeys::of_secret(secret) else { return };
     let mut log = LogRow::default();

@@ -202,7 +202,7 @@ impl Conversations {
         }
     }
 
-    /// After how many milliseconds a device that has lost a race looks at the door again; into a group many may come at once, each after another time.
+    /// After how many milliseconds a device that has lost a race looks at the door again; many may come into a group at once, each after another time.
     pub(super) fn again_after_ms(&self, turn: &mut Turn<'_>, chat: ChatId) -> u64 {
         let attempt = self.entering.attempts.get(&chat).filter(|_| self.chats.is_group_chat(chat));
         let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.spread_ms()));

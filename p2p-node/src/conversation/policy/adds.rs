@@ -1,5 +1,5 @@
-//! Adding those who have accepted an invitation: who is asked for that collects what comes for a moment, and adds all who wait by one commit. Nothing of
-//! it is stored but that commit with its welcomes: who was not added in time enters by the door.
+//! Adding those who have accepted an invitation: who is asked for that collects what comes for a moment, and adds all who wait by one commit. Nothing
+//! of it is stored but that commit with its welcomes: who was not added in time enters by the door.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -237,8 +237,8 @@ impl Conversations {
         }
     }
 
-    /// Asks whoever has invited our account into a group to add this device, if one of their devices is there to do that. Gives whether it is: then the
-    /// group is not entered by its door for some seconds.
+    /// Asks whoever has invited our account into a group to add this device, if one of their devices is there to do that. Gives whether it is: then
+    /// the group is not entered by its door for some seconds.
     pub(super) fn ask_to_be_added(
         &mut self,
         turn: &mut Turn<'_>,
