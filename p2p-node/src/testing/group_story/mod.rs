@@ -281,6 +281,8 @@ pub struct Told {
     pub together: usize,
     /// How many messages of before the end, of accounts that were always there, all have who were there.
     pub there: usize,
+    /// How many copies of a hostile member's device have tried to read after its removal.
+    pub copies: usize,
 }
 
 /// Tells a story.

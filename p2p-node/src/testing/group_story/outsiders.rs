@@ -25,8 +25,8 @@ struct Logged {
 }
 
 impl Story {
-    /// Tries to read with the devices of all others what was `appended` to logs in the end.
-    pub(super) fn nobody_else_reads(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) {
+    /// Tries to read with the devices of all others what was `appended` to logs in the end. Gives whether one of them was a copy of the hostile member's.
+    pub(super) fn nobody_else_reads(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) -> bool {
         for group in groups {
             let logged = self.logged(group, appended);
             for who in self.everybody() {
@@ -36,21 +36,23 @@ impl Story {
                 }
             }
         }
-        self.copy_reads_nothing(groups, appended, hostile_is_out);
+        self.copy_reads_nothing(groups, appended, hostile_is_out)
     }
 
-    /// Nor does the copy of the hostile member's profile from before its removal, or come back: last, as it takes the place of the device itself.
-    fn copy_reads_nothing(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) {
+    /// Nor does the copy of the hostile member's profile from before its removal, or come back: last, as it takes the place of the device
+    /// itself. Gives whether there is one, and something to read.
+    fn copy_reads_nothing(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) -> bool {
         for group in groups.iter().filter(|group| hostile_is_out && group.chat == self.root()) {
             let theirs = self.everybody().into_iter().filter(|who| self.is_hostiles(*who));
             let left: Vec<Who> = theirs.filter(|who| group.devices.contains(&self.world.people[*who].device)).collect();
             assert!(left.is_empty(), "seed {}: {left:?} was removed, and is still there", self.seed);
         }
         let copy = self.hostile.as_ref().filter(|_| hostile_is_out).and_then(|hostile| hostile.copy);
-        let Some(copy) = copy else { return };
+        let Some(copy) = copy else { return false };
         let out: Vec<&Agreed> =
             groups.iter().filter(|group| !group.devices.contains(&self.world.people[copy].device)).collect();
         let logged: Vec<Logged> = out.iter().map(|group| self.logged(group, appended)).collect();
+        let has_tried = logged.iter().any(|logged| !logged.messages.is_empty());
         let hostile = self.hostile.as_ref().map(|hostile| hostile.who);
         hostile.into_iter().for_each(|who| self.world.kill(who));
         self.world.start(copy);
@@ -66,6 +68,7 @@ impl Story {
             assert!(!is_in, "seed {}: who was removed is back", self.seed);
             self.has_seen_nothing(copy, group.chat);
         }
+        has_tried
     }
 
     /// Whether somebody has written into a group in the end.

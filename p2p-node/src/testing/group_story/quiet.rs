@@ -67,13 +67,14 @@ impl Story {
             there += self.have_one_timeline(group, now);
         }
         self.are_told_once(&groups);
-        self.nobody_else_reads(&groups, &appended, was_removed);
+        let has_copy_tried = self.nobody_else_reads(&groups, &appended, was_removed);
         let root = self.root();
         Told {
             harm: self.hostile.map(|hostile| hostile.done).unwrap_or_default(),
             kills: self.world.kills,
             together: groups.iter().find(|group| group.chat == root).map_or(0, |group| group.members.len()),
             there,
+            copies: usize::from(has_copy_tried),
         }
     }
 

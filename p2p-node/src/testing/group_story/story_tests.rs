@@ -17,7 +17,7 @@ fn tell(part: u64) {
     let rounds = number("STARLING_GROUP_WORLD_ROUNDS").unwrap_or(ROUNDS);
     let first = number("STARLING_GROUP_WORLD_FIRST").unwrap_or(0) + part * rounds;
     let (mut done, mut kills, mut failed) = (BTreeMap::<Harm, usize>::new(), 0, Vec::new());
-    let (mut shared, mut there) = (0, 0);
+    let (mut shared, mut there, mut copies) = (0, 0, 0);
     for seed in first..first + rounds {
         eprintln!("seed {seed}");
         match catch_unwind(|| story(seed)) {
@@ -26,6 +26,7 @@ fn tell(part: u64) {
                 kills += told.kills;
                 shared += u64::from(told.together > 1);
                 there += told.there;
+                copies += told.copies;
             }
             Err(_) => failed.push(seed),
         }
@@ -41,6 +42,7 @@ fn tell(part: u64) {
         assert!(missing.is_empty() && kills > 0, "{kills} kills, harm that was not done: {missing:?}");
         // Of one alone, and of nothing, everything is true.
         assert!(shared > rounds / 2 && there as u64 > rounds, "{shared} of {rounds}, with {there} messages");
+        assert!(copies > 0, "no removed member has tried to read");
     }
 }
 
