@@ -248,8 +248,8 @@ impl Engine {
                 conversations.acknowledged(turn, &mut cx, chat, device, (upto, clock))?;
             }
             EventFact::Missing { chat, device, missing } => {
-                let (conversations, mut cx) = self.conversing();
-                conversations.on_missing(turn, &mut cx, (chat, device), &missing)?;
+                let (conversations, cx) = self.conversing();
+                conversations.on_missing(turn, &cx, (chat, device), missing);
             }
             EventFact::Acknowledged { chat, device, upto } => {
                 self.delivery.acknowledged(turn, chat, device, upto);

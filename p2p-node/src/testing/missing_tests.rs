@@ -158,3 +158,27 @@ fn nothing_of_before_somebody_came_is_encrypted_again_whoever_asks() {
     }
     assert_eq!(world.texts_in(carol, chat), ["before"]);
 }
+
+#[test]
+fn an_author_who_comes_back_writes_again_what_was_asked_for_meanwhile() {
+    let mut world = World::new(5);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.say_in(bob, chat, "before").unwrap();
+    world.pass(60_000);
+    kept_from(&mut world, &people, (bob, carol), chat, "lost");
+    // Nobody else has it any more as it stood in the log.
+    for who in [alice, bob] {
+        world.kill(who);
+    }
+    world.start(alice);
+    world.pass(ASK_FOR_MISSING_MS + APPEND_FOR_OTHERS_MS + 60_000);
+    assert_eq!(world.texts_in(carol, chat), ["before", "seen"]);
+    world.start(bob);
+    world.pass(60_000);
+    for who in &people {
+        assert_eq!(world.texts_in(*who, chat), ["before", "lost", "seen"], "{who}");
+        assert_eq!(seen(&world, *who, chat), seen(&world, bob, chat), "{who}");
+    }
+}

@@ -38,6 +38,8 @@ pub(super) struct Missing {
     asked: Vec<MissingEvents>,
     /// When those that have asked for what they lack were answered.
     answered: BTreeMap<DeviceId, u64>,
+    /// What is asked for, and waits until the log can be written to: whoever comes back reads of it before all is read.
+    unanswered: BTreeMap<DeviceId, Vec<MissingEvents>>,
 }
 
 /// What is missing of one device.
@@ -216,27 +218,43 @@ impl Conversations {
     /// A device of a group lacks events that stand before others which it has.
     pub(crate) fn on_missing(
         &mut self,
+        turn: &Turn<'_>,
+        cx: &Context<'_>,
+        (chat, from): (ChatId, DeviceId),
+        missing: Vec<MissingEvents>,
+    ) {
+        let group = self.gossiping(cx, chat).and_then(|id| self.groups.get(&id));
+        let Some(group) = group.filter(|group| group.has_member(&from)) else { return };
+        let (me, members) = (cx.dir.account.device(), group.members.len());
+        let known = self.gossip.missing.entry(chat).or_default();
+        known.note_asked(turn.now(), |author| turn_of(&me, members, author), &missing);
+        if known.unanswered.len() < MAX_MISSING_ANSWERS && known.may_answer(turn.now(), from) {
+            known.unanswered.insert(from, missing);
+            self.chats.touch(chat);
+        }
+    }
+
+    /// Answers those that have asked for what they lack, if the log of the conversation can be written to.
+    pub(super) fn answer_missing(
+        &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        (chat, from): (ChatId, DeviceId),
-        missing: &[MissingEvents],
+        chat: ChatId,
     ) -> Result<(), EngineError> {
-        let id = self.gossiping(cx, chat).filter(|id| !self.has_revoked_member(cx.dir, chat, *id));
-        let Some(id) = id.filter(|id| self.groups.get(id).is_some_and(|group| group.has_member(&from))) else {
-            return Ok(());
-        };
-        let (me, members) = (cx.dir.account.device(), self.groups.get(&id).map_or(0, |group| group.members.len()));
-        let known = self.gossip.missing.entry(chat).or_default();
-        known.note_asked(turn.now(), |author| turn_of(&me, members, author), missing);
-        // Nothing is used up by who asks while the log cannot be written to.
-        if self.written_log(turn, cx, id).is_none() {
+        if self.gossip.missing.get(&chat).is_none_or(|missing| missing.unanswered.is_empty()) {
             return Ok(());
         }
-        if !self.gossip.missing.entry(chat).or_default().may_answer(turn.now(), from) {
-            return Ok(());
+        let id = self.gossiping(cx, chat).filter(|id| self.written_log(turn, cx, *id).is_some());
+        let Some(id) = id.filter(|id| !self.has_revoked_member(cx.dir, chat, *id)) else { return Ok(()) };
+        let missing = self.gossip.missing.get_mut(&chat);
+        let asked = missing.map(|missing| std::mem::take(&mut missing.unanswered)).unwrap_or_default();
+        for (from, missing) in asked {
+            if self.groups.get(&id).is_some_and(|group| group.has_member(&from)) {
+                self.append_own_again(turn, cx, (chat, id), &missing)?;
+                self.hold_recent(turn, (chat, id), &missing)?;
+            }
         }
-        self.append_own_again(turn, cx, (chat, id), missing)?;
-        self.hold_recent(turn, (chat, id), missing)
+        Ok(())
     }
 
     /// The first epoch of the account that was let into a group last.

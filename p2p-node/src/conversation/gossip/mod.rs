@@ -348,6 +348,7 @@ impl Conversations {
             let types = self.expire_typing(turn, chat);
             let again = self.pass_on_again(turn, cx, chat)?;
             let settles = self.settle_gossip(turn, chat)?;
+            self.answer_missing(turn, cx, chat)?;
             let appends = self.append_for_others(turn, cx, chat)?;
             let asks = self.ask_for_missing(turn, cx, chat);
             let ends = self.gossip.wanted.get(&chat).and_then(|wanted| wanted.before.as_ref()).map(|(_, until)| *until);
