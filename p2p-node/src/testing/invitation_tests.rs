@@ -58,6 +58,8 @@ fn an_invitation_that_a_member_does_not_need_is_not_kept_for_later() {
 fn nobody_takes_the_place_of_an_invitation_that_comes_before_the_removal_is_read() {
     for is_false_first in [false, true] {
         let mut world = World::new(21);
+        // Nobody shows him the removal but the log.
+        world.direct = false;
         let people = world.company(3);
         let (alice, bob, mallory) = (people[0], people[1], people[2]);
         let chat = world.group_of(&people);
