@@ -88,8 +88,8 @@ impl Lack {
 }
 
 impl Missing {
-    /// Notes what is lacking; members ask one after the other, `turn` says how long after the first this device does so for each author. Gives when to
-    /// look again; what is to be asked for now is kept for the next receipt.
+    /// Notes what is lacking; members ask one after the other, `turn` says how long after the first this device does so for each author. Gives when
+    /// to look again; what is to be asked for now is kept for the next receipt.
     fn note(&mut self, now: u64, turn: impl Fn(&[u8; 8]) -> u64, lacks: Vec<MissingEvents>) -> Option<u64> {
         let mut seen = BTreeMap::<[u8; 8], Vec<MissingEvents>>::new();
         for range in lacks {
@@ -263,8 +263,8 @@ impl Conversations {
         members.map(|member| member.since).max().unwrap_or_default()
     }
 
-    /// Appends messages of ours once more that the log had. What it has not got yet is appended anyway. What was written before somebody was let in who
-    /// would read it now is not encrypted again, whoever asks: of what was before their time members see what the policy allows.
+    /// Appends messages of ours once more that the log had. What it has not got yet is appended anyway. What was written before somebody was let in
+    /// who would read it now is not encrypted again, whoever asks: of what was before their time members see what the policy allows.
     fn append_own_again(
         &mut self,
         turn: &mut Turn<'_>,

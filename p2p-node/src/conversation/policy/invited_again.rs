@@ -44,7 +44,7 @@ impl Conversations {
         }
     }
 
-    /// We were removed from a group, and somebody has invited us again before this device has read that. Whom our user has blocked meanwhile does not.
+    /// We were removed from a group, and somebody has invited us again before this device has read that; but not whom our user has blocked since.
     pub(super) fn be_invited_again(
         &mut self,
         turn: &mut Turn<'_>,

@@ -25,7 +25,8 @@ struct Logged {
 }
 
 impl Story {
-    /// Tries to read with the devices of all others what was `appended` to logs in the end. Gives whether one of them was a copy of the hostile member's.
+    /// Tries to read with the devices of all others what was `appended` to logs in the end. Gives whether one of them was a copy of the hostile
+    /// member's.
     pub(super) fn nobody_else_reads(&mut self, groups: &[Agreed], appended: &[Bytes], hostile_is_out: bool) -> bool {
         for group in groups {
             let logged = self.logged(group, appended);
@@ -116,8 +117,8 @@ impl Story {
         self.has_seen_nothing(who, chat);
     }
 
-    /// Who knows that it is none of a group any more shows nothing that others have written since; of accounts that have come again nobody can say when
-    /// they were not there. Clocks are ahead of the time by little.
+    /// Who knows that it is none of a group any more shows nothing that others have written since; of accounts that have come again nobody can say
+    /// when they were not there. Clocks are ahead of the time by little.
     fn has_seen_nothing_since(&self, who: Who, group: &Agreed) {
         let Some(out) = self.out_since.get(&(who, group.chat)) else { return };
         let account = self.world.people[who].account;

@@ -73,8 +73,8 @@ impl Story {
         there
     }
 
-    /// Each message is told to users and programs once, however often it has come, by whatever way and however often a program was killed. Of a device
-    /// that its account has removed what counts may change, and be told again.
+    /// Each message is told to users and programs once, however often it has come, by whatever way and however often a program was killed. Of a
+    /// device that its account has removed what counts may change, and be told again.
     pub(super) fn are_told_once(&self, groups: &[Agreed]) {
         let removed: BTreeSet<[u8; 8]> = self.removed.iter().map(|who| self.world.people[*who].device.tag()).collect();
         for who in self.honest() {
