@@ -52,7 +52,7 @@ impl Delivery {
             seen.clone_from(run);
             return;
         }
-        let seen = Some(seen.clone());
+        let seen = Some(Box::new(seen.clone()));
         send_frame(turn, device, DirectFrame { seen, ..DirectFrame::default() });
         if dir.account.has_other(&device) {
             turn.fact(Fact::OwnDeviceCopied(device));

@@ -5,7 +5,7 @@ use starling_wire::{MissingEvents, Receipt, rendezvous::ResponseBody};
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, MessageId, Standing, Via},
+    api::types::{ChatId, MessageId, Role, Standing, Via},
     engine::GroupCommand,
     limits::{ANSWER_MISSING_EVERY_MS, APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
 };
@@ -181,4 +181,24 @@ fn an_author_who_comes_back_writes_again_what_was_asked_for_meanwhile() {
         assert_eq!(world.texts_in(*who, chat), ["before", "lost", "seen"], "{who}");
         assert_eq!(seen(&world, *who, chat), seen(&world, bob, chat), "{who}");
     }
+}
+
+#[test]
+fn who_may_not_write_any_more_encrypts_nothing_again() {
+    let mut world = World::new(6);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.say_in(bob, chat, "before").unwrap();
+    world.pass(60_000);
+    kept_from(&mut world, &people, (bob, carol), chat, "lost");
+    let (written_in, _) = world.epoch_in(bob, chat).unwrap();
+    world.wish_role(alice, chat, bob, Role::Reader).unwrap();
+    world.pass(10_000);
+    assert!(world.epoch_in(bob, chat).unwrap().0 > written_in);
+    let kept = encrypted_in(&world, bob, chat);
+    ask_for_all(&mut world, carol, chat, bob);
+    world.pass(30_000);
+    assert!(kept.contains(&written_in));
+    assert_eq!(encrypted_in(&world, bob, chat), kept, "it would be void for carol, and its number taken");
 }

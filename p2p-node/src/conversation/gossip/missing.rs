@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use starling_keys::DeviceId;
+use starling_keys::{AccountId, DeviceId};
 use starling_wire::{LogVerb, MAX_MISSING, MissingEvents, rendezvous::LogRequest};
 
 use super::MessageHash;
@@ -257,10 +257,12 @@ impl Conversations {
         Ok(())
     }
 
-    /// The first epoch of the account that was let into a group last.
-    fn newest_member_since(&self, chat: &ChatId) -> u64 {
-        let members = self.policies.policy(chat).into_iter().flat_map(|policy| &policy.members);
-        members.map(|member| member.since).max().unwrap_or_default()
+    /// From which epoch on what was encrypted may be encrypted again: the first one of the account that was let into a group last. None where our
+    /// user may not write now, or waits between two messages: there it would be void for who lacks it, though others have it.
+    fn written_again_since(&self, chat: ChatId, own: &AccountId) -> Option<u64> {
+        let (policy, role) = (self.policies.policy(&chat)?, self.role_in(chat, own)?);
+        let may_write = role <= policy.permissions().to_write(false) && self.policies.slow_ms(&chat, Some(role)) == 0;
+        policy.members.iter().map(|member| member.since).max().filter(|_| may_write)
     }
 
     /// Appends messages of ours once more that the log had. What it has not got yet is appended anyway. What was written before somebody was let in
@@ -279,8 +281,9 @@ impl Conversations {
             item.group == id && missing.iter().any(|range| range.device == this && has(range))
         };
         let logged = state.outbox.iter().take_while(|item| item.last <= state.row.logged_upto);
-        let (epoch, since) = (self.groups.get(&id).map_or(0, GroupEntry::epoch), self.newest_member_since(&chat));
-        let is_for_all = |item: &&OutItem| item.epoch == epoch || item.epoch >= since;
+        let epoch = self.groups.get(&id).map_or(0, GroupEntry::epoch);
+        let since = self.written_again_since(chat, &cx.dir.account.id());
+        let is_for_all = |item: &&OutItem| item.epoch == epoch || since.is_some_and(|since| item.epoch >= since);
         let wanted = logged.filter(is_missing).filter(is_for_all);
         let items: Vec<(u64, u64)> = wanted.map(|item| (item.first, item.epoch)).collect();
         let (mut messages, mut size) = (Vec::<Bytes>::new(), 0);
