@@ -142,6 +142,8 @@ pub const ACCOUNTS_PER_SESSION: u64 = 4;
 pub const LAST_SEEN: usize = 1_000;
 /// How often that is written down, in memory that outlives the process: who was connected for less is not at rest yet.
 pub const LAST_SEEN_INTERVAL: Duration = Duration::from_secs(5);
+/// What was written down longer ago does not count: everybody has noticed by themselves meanwhile, and somebody else may have the address.
+pub const LAST_SEEN_LIFE: Duration = Duration::from_secs(120);
 /// How many of them are called back at a time after that, ...
 pub const CALLED_BACK_AT_ONCE: usize = 10;
 /// ... and how often: half as many as may come back in a second by themselves ([`RETURNS_PER_SECOND`]).

@@ -93,6 +93,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("MAX_RETRY_WINDOW", "returns after the end of the server", time(MAX_RETRY_WINDOW)),
         ("LAST_SEEN", "members called back", count(LAST_SEEN)),
         ("CALLED_BACK_AT_ONCE", "members called back", format!("{CALLED_BACK_AT_ONCE} in")),
+        ("LAST_SEEN_LIFE", "members called back", time(LAST_SEEN_LIFE)),
         ("CALL_BACK_INTERVAL", "members called back", time(CALL_BACK_INTERVAL)),
         ("NAMES_PER_HOUR", "user names taken", count(NAMES_PER_HOUR)),
         ("NAMES_OF_ACCOUNT_PER_HOUR", "user names taken", count(NAMES_OF_ACCOUNT_PER_HOUR)),
