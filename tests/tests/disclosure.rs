@@ -5,7 +5,8 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    path::Path,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -61,6 +62,13 @@ impl Server {
             assert!(Instant::now() < until, "{name} of {} is {}", self.name, self.metric(name));
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// The file in shared memory that outlives it if it is killed: its name follows from the server's key.
+    fn in_shared_memory(&self, world: &World) -> PathBuf {
+        let seed = std::fs::read(world.dir.path().join(self.name).join("identity")).unwrap();
+        let name = blake3::derive_key("starling 2026 rendezvous last seen v1", &seed);
+        Path::new("/dev/shm").join(format!("starling-{}", hex(&name[..16])))
     }
 
     /// Ends it: what it has stored, and what it has logged.
@@ -354,6 +362,31 @@ fn nobody_stays_at_the_home_of_a_contact_where_there_is_nothing_to_do() {
 }
 
 #[test]
+fn a_server_that_is_killed_leaves_addresses_of_members_alone_and_one_that_is_stopped_nothing() {
+    let world = World::new();
+    let mut server = Server::start(&world, "home-of-alice");
+    let alice = Person::new(&world, "alice", "Alicia Quarterstaff", &server);
+    let mut running = world.daemon("alice");
+    let file = server.in_shared_memory(&world);
+    let left = until("the member's address", || std::fs::read(&file).ok());
+    server.process.kill();
+    let found = std::fs::symlink_metadata(&file).unwrap();
+    assert!(found.is_file() && found.mode() & 0o777 == 0o600);
+    // IPv4 addresses within IPv6, each with a port: nothing else.
+    assert!(!left.is_empty() && left.len().is_multiple_of(18), "{left:?}");
+    assert!(contains(&left, &[0xff, 0xff, 127, 0, 0, 1]), "{left:?}");
+    for (what, key) in alice.ids() {
+        assert!(!key.windows(4).any(|part| contains(&left, part)), "{what} is in {left:?}");
+    }
+    // The next process takes it, and leaves nothing when it is stopped.
+    let next = Server::listening(&world, server.name, server.address.split("/p2p/").next().unwrap());
+    until("the member's address again", || std::fs::read(&file).ok());
+    running.terminate();
+    next.end(&world);
+    assert!(!file.exists());
+}
+
+#[test]
 fn the_table_that_this_is_checked_against_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operators.md");
     let docs = std::fs::read_to_string(docs).unwrap();
@@ -363,6 +396,8 @@ fn the_table_that_this_is_checked_against_is_there() {
         "under a key that Argon2id makes of it for this server",
         "never logged",
         "Each visit has a key of its own and is about one account",
+        "`/dev/shm/starling-…`, with addresses and ports of up",
+        "without their keys. Only the server's user can read it (mode 0600)",
     ] {
         assert!(
             docs.contains(said),
