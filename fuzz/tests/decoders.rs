@@ -7,6 +7,7 @@ use bolero::check;
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, io::Cursor};
 use prost::Message as _;
+use starling_fuzz::mutated;
 use starling_keys::{
     AccountId, AccountKey, Certificate, CodeExchange, DeviceId, DeviceKey, GroupLink, Invite, KeyFile, RecoveryPhrase,
     RendezvousAddr, ShortCode,
@@ -30,23 +31,6 @@ use starling_wire::{
 };
 
 const TIME: Duration = Duration::from_secs(2);
-
-/// Random bytes rarely get past the first check: half of the inputs are a valid message with some bytes changed.
-fn mutated(valid: &[u8], input: &[u8]) -> Vec<u8> {
-    let Some((kind, rest)) = input.split_first() else { return valid.to_vec() };
-    if kind % 2 == 0 || valid.is_empty() {
-        return rest.to_vec();
-    }
-    let mut bytes = valid.to_vec();
-    for change in rest.chunks_exact(3) {
-        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % bytes.len();
-        bytes[at] = change[2];
-    }
-    if kind % 3 == 0 {
-        bytes.truncate(usize::from(*kind) * bytes.len() / 256);
-    }
-    bytes
-}
 
 /// The name is that of the test, in whose directory below `__fuzz__` inputs are kept.
 fn frames<M: Frame + PartialEq + std::fmt::Debug>(name: &str, valid: M) {

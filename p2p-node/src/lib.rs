@@ -54,6 +54,8 @@ pub use call_media::{Media, RouteId};
 pub use conversation::policy::NewChannel;
 pub use limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
+#[cfg(feature = "fuzz")]
+pub use net::fuzz;
 pub use net::{
     ConnectionProblem, Introduction, NetConfig, NetError, Proxy, ProxyAddressError, ProxyKind, Transport, introduce,
 };

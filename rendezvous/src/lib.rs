@@ -13,6 +13,8 @@ pub mod store;
 
 mod address;
 mod clock;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod host;
 mod private_file;
 mod services;

@@ -35,6 +35,8 @@ use crate::mls::GroupId;
 pub use connectivity::is_direct;
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
+#[cfg(feature = "fuzz")]
+pub use swarm::fuzz;
 pub use swarm::{
     Introduction, Nat64Prefix, NetConfig, NetError, NetHandle, WeakNetHandle, introduce, start, translators,
 };

@@ -17,6 +17,8 @@ mod server;
 mod slots;
 mod start_error;
 
+#[cfg(feature = "fuzz")]
+pub use self::returns::places;
 pub use self::{
     identity::IdentityError,
     preflight::{Warning, preflight},

@@ -12,6 +12,8 @@ mod cause_tests;
 mod confine;
 mod driver;
 mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gossip;
 mod introduction;
 mod lan;
