@@ -14,15 +14,16 @@ use starling_keys::{
     chain::{self, Age, ChainError, DeviceChain, Joining, LeafPath, Rights, SignWith, Summary},
     legacy::{DeviceList, Verified},
 };
+use starling_node::Proxy;
 use starling_wire::{
-    AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, Door, Event, EventId, Frame, FrameDecoder,
-    GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb, PartNames,
-    Piece, Policy, PolicyMember, Reasons, Role, SealedBeacon, SeenEntries, Signal, Statement, Text, Tombstone, TopicId,
-    cut,
+    AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, CommitAuthors, Door, Event, EventId, Frame,
+    FrameDecoder, GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb,
+    PartNames, Piece, Policy, PolicyContext, PolicyMember, Reasons, ReportContent, Role, SealedBeacon, SeenEntries,
+    Signal, SignedSignal, Statement, Text, Tombstone, TopicId, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Removals, Way},
     inbox::{GroupAcceptance, GroupWelcome, InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
-    link::{LinkAnswer, LinkRequest},
+    link::{LinkAnswer, LinkOffer, LinkRequest},
     pad, part_name,
     rendezvous::{Request, RequestBody, Response},
     snapshot::SealedSnapshot,
@@ -97,10 +98,19 @@ fn batches_of_events() {
         starling_wire::Call { id: starling_wire::CallId([4; 16]), signal: starling_wire::CallSignal::Reconnect };
     let events = vec![Event { id, body }, Event { id: next, body: call }, Event { id: last, body: Body::Call(asked) }];
     let valid = Batch { events, floor: 4, before: Clock(3) }.encode();
+    let report = ReportContent { message: id, author: [7; 32], text: "buy".into(), reason: "spam".into() }.to_bytes();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let bytes = mutated(&valid, input);
         if let Ok(batch) = Batch::decode(&bytes, [5; 8]) {
             assert_eq!(Batch::decode(&batch.encode(), [5; 8]).unwrap().events.len(), batch.events.len());
+            // What a newer program knows is kept as it came, and read again later.
+            for event in batch.events.iter().filter(|event| matches!(event.body, Body::Unknown(_))) {
+                let kept = Event::encode_body(&event.body);
+                assert!(matches!(Event::decode_body(&kept), Ok(Body::Unknown(_))));
+            }
+        }
+        if let Ok(report) = ReportContent::from_bytes(&mutated(&report, input)) {
+            assert_eq!(ReportContent::from_bytes(&report.to_bytes()), Ok(report));
         }
         let _ = Event::decode_body(&bytes);
         let _ = EventId::from_bytes(&bytes);
@@ -116,18 +126,21 @@ fn signals() {
         availability: None,
         ask: false,
         lan_key: Some([7; 32]),
-    }
-    .encode();
+    };
+    let (valid, signed) = (valid.encode(), SignedSignal::encode(&valid, &[1; 32], |_| [2; 64]));
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         let _ = Signal::decode(&mutated(&valid, input));
+        if let Ok(signal) = SignedSignal::decode(&mutated(&signed, input)) {
+            signal.is_authentic(false, &[1; 32], |_, signature| signature.len() == 64);
+        }
     });
 }
 
 #[test]
 fn messages_about_the_history() {
     use starling_wire::history::{
-        EditedText, HandedPart, HistoryAuthor, HistoryMessage, HistoryPage, HistoryPart, HistoryReaction,
-        HistoryRequest, HistoryRow, HistoryStep,
+        EditedText, GroupHistoryPage, GroupHistoryRequest, HandedPart, HistoryAuthor, HistoryMessage, HistoryPage,
+        HistoryPart, HistoryReaction, HistoryRequest, HistoryRow, HistoryStep,
     };
     let reaction = HistoryReaction { account: vec![3; 32].into(), emoji: "👍".into(), ..HistoryReaction::default() };
     let row = HistoryRow {
@@ -143,10 +156,22 @@ fn messages_about_the_history() {
     let request = HistoryRequest { before: vec![6; 40].into(), since: None };
     let page =
         HistoryPage { request: Some(request), authors: vec![author], parts: vec![part], ..HistoryPage::default() };
-    let valid = HistoryMessage { grant: 7, step: Some(HistoryStep::Page(page)) }.encode_to_vec();
+    let request = GroupHistoryRequest {
+        conversation: vec![7; 16].into(),
+        group: vec![8; 16].into(),
+        epoch: 3,
+        ..GroupHistoryRequest::default()
+    };
+    let mut copied = page.clone();
+    copied.parts.iter_mut().for_each(|part| part.with = Bytes::new());
+    let of_group = GroupHistoryPage { request: Some(request), page: Some(copied) };
+    let valid = [HistoryStep::Page(page), HistoryStep::GroupPage(of_group)]
+        .map(|step| HistoryMessage { grant: 7, step: Some(step) }.encode_to_vec());
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
-        if let Ok(message) = HistoryMessage::from_bytes(&mutated(&valid, input)) {
-            assert_eq!(HistoryMessage::from_bytes(&message.encode_to_vec()), Ok(message));
+        for valid in &valid {
+            if let Ok(message) = HistoryMessage::from_bytes(&mutated(valid, input)) {
+                assert_eq!(HistoryMessage::from_bytes(&message.encode_to_vec()), Ok(message));
+            }
         }
         if let Ok(part) = HandedPart::from_bytes(&mutated(&handed, input)) {
             assert_eq!(HandedPart::from_bytes(&part.to_bytes()), Ok(part));
@@ -162,6 +187,7 @@ fn inbox_items() {
     let valid = body.to_bytes();
     let beacon = SealedBeacon { group: vec![3; 16].into(), epoch: 4, sealed: vec![5; 80].into(), complete: false };
     let beacons = InboxBody { device: vec![2; 32].into(), beacons: vec![beacon; 4], ..InboxBody::default() }.to_bytes();
+    let offered = LinkOffer { name: "alice".into(), ..LinkOffer::default() }.encode_to_vec();
     let asked = LinkRequest { name: "laptop".into(), ..LinkRequest::default() }.encode_to_vec();
     let answered = LinkAnswer { homes: vec!["/ip4/127.0.0.1".into()], ..LinkAnswer::default() }.encode_to_vec();
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
@@ -169,6 +195,7 @@ fn inbox_items() {
             let list = body.known.map(|known| DeviceChain::from_bytes(&known.device_list));
             assert!(!matches!(list, Some(Ok(_))));
         }
+        let _ = LinkOffer::from_bytes(&mutated(&offered, input));
         let _ = (LinkRequest::from_bytes(&mutated(&asked, input)), LinkAnswer::from_bytes(&mutated(&answered, input)));
         let _ = SealedSnapshot::from_bytes(&[b"starling-snapshot-2", input].concat());
         if let Ok(item) = InboxItem::decode(input) {
@@ -273,9 +300,10 @@ fn policies_and_reasons_of_commits() {
     let join = Some(JoinProof { link: [5; 16], at: 6, signature: [7; 64] });
     let members = vec![([1; 32], Role::Owner), ([2; 32], Role::Reader)];
     let (certificate, signature) = (vec![7; 40], [8; 64]);
-    let statement = Some(Statement { community: [5; 16], number: 3, members, certificate, signature });
+    let stated = Statement { community: [5; 16], number: 3, members, certificate, signature };
+    let (statement, stated) = (stated.to_bytes(), Some(stated));
     let chains = vec![Bytes::from_static(b"chain")];
-    let reasons = Reasons { chains, leaves: vec![leave.clone()], join, statement };
+    let reasons = Reasons { chains, leaves: vec![leave.clone()], join, statement: stated };
     let mut with_rules = policy.clone().with_rules(GroupKind::Group);
     if let Some(rules) = &mut with_rules.rules {
         rules.ban([7; 32]);
@@ -283,10 +311,14 @@ fn policies_and_reasons_of_commits() {
     }
     let action = AuditAction::Role([3; 32], Role::Admin);
     let entry = AuditEntry { epoch: 3, at: 9, by: [5; 32], action }.to_bytes();
-    let policies = [policy.to_bytes(), with_rules.to_bytes()];
+    let context = PolicyContext { policy: with_rules.clone(), authors: Some(CommitAuthors::default().with(&[5; 32])) };
+    let policies = [policy.to_bytes(), with_rules.to_bytes(), context.to_bytes()];
     let (reasons, leave) = (reasons.to_bytes(), leave.to_bytes());
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         for bytes in policies.iter().map(|policy| mutated(policy, input)) {
+            if let Ok(context) = PolicyContext::from_bytes(&bytes) {
+                assert_eq!(context.to_bytes(), bytes, "nor is there another form of a context");
+            }
             let Ok(policy) = Policy::from_bytes(&bytes) else { continue };
             assert_eq!(policy.to_bytes(), bytes, "there is one form of each");
             let first = policy.first_audit_entries();
@@ -303,6 +335,9 @@ fn policies_and_reasons_of_commits() {
         let bytes = mutated(&entry, input);
         if let Ok(entry) = AuditEntry::from_bytes(&bytes) {
             assert_eq!(entry.to_bytes(), bytes);
+        }
+        if let Ok(statement) = Statement::from_bytes(&mutated(&statement, input)) {
+            assert_eq!(Statement::from_bytes(&statement.to_bytes()), Ok(statement));
         }
         if let Ok(reasons) = Reasons::from_bytes(&mutated(&reasons, input)) {
             assert_eq!(Reasons::from_bytes(&reasons.to_bytes()), Ok(reasons));
@@ -449,14 +484,19 @@ fn messages_of_a_relay_on_a_stream() {
 
 #[test]
 fn what_users_type_and_paste() {
-    let seeds =
-        ["starling:AEAO", "7-unicorn-quiver", "/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooW", "abandon ability able"];
+    let seeds = [
+        "starling:AEAO",
+        "7-unicorn-quiver",
+        "/ip4/127.0.0.1/udp/1/quic-v1/p2p/12D3KooW",
+        "abandon ability able",
+        "socks5h://user:pass@[::1]:9050",
+    ];
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         for seed in seeds {
             let bytes = mutated(seed.as_bytes(), input);
             let text = String::from_utf8_lossy(&bytes);
             let _ = (text.parse::<Invite>(), text.parse::<GroupLink>(), text.parse::<ShortCode>());
-            let _ = text.parse::<RendezvousAddr>();
+            let _ = (text.parse::<RendezvousAddr>(), text.parse::<Proxy>());
             let _ = (text.parse::<AccountId>(), RecoveryPhrase::parse(&text));
         }
     });
