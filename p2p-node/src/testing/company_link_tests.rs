@@ -21,18 +21,18 @@ type Answer<T> = oneshot::Receiver<Result<T, NodeError>>;
 
 impl World {
     /// Somebody makes a link into a group.
-    fn link_into(&mut self, who: Who, chat: ChatId, wanted: NewJoinLink) -> GroupLink {
+    pub(super) fn link_into(&mut self, who: Who, chat: ChatId, wanted: NewJoinLink) -> GroupLink {
         let made = self.call(who, |reply| GroupCommand::NewLink { chat, wanted, reply }).unwrap();
         self.pass(10_000);
         made.link.unwrap().parse().unwrap()
     }
 
-    fn begin_to_join(&mut self, who: Who, link: &GroupLink) -> Answer<Joining> {
+    pub(super) fn begin_to_join(&mut self, who: Who, link: &GroupLink) -> Answer<Joining> {
         let link = link.clone();
         self.begin(who, |reply| GroupCommand::Join(link, reply))
     }
 
-    fn join_by(&mut self, who: Who, link: &GroupLink) -> Result<Joining, NodeError> {
+    pub(super) fn join_by(&mut self, who: Who, link: &GroupLink) -> Result<Joining, NodeError> {
         let mut answer = self.begin_to_join(who, link);
         self.pass(10_000);
         answer.try_recv().expect("no answer")
@@ -45,16 +45,16 @@ impl World {
         answer.try_recv().expect("no answer")
     }
 
-    fn links_seen(&mut self, who: Who, chat: ChatId) -> Vec<JoinLinkInfo> {
+    pub(super) fn links_seen(&mut self, who: Who, chat: ChatId) -> Vec<JoinLinkInfo> {
         self.call(who, |reply| GroupCommand::Links(chat, reply)).unwrap()
     }
 
-    fn requests_seen(&mut self, who: Who, chat: ChatId) -> Vec<GroupRequest> {
+    pub(super) fn requests_seen(&mut self, who: Who, chat: ChatId) -> Vec<GroupRequest> {
         self.call(who, |reply| GroupCommand::Requests(chat, reply)).unwrap()
     }
 
     /// Why something that somebody wanted of a group could not be done.
-    fn refusals(&self, who: Who) -> Vec<String> {
+    pub(super) fn refusals(&self, who: Who) -> Vec<String> {
         let events = self.durable_events(who).into_iter();
         events.filter(|event| event.kind == DurableEventKind::GroupRefused).map(|event| event.text).collect()
     }

@@ -42,6 +42,7 @@ mod leaving_tests;
 mod left_alone_tests;
 mod liar;
 mod link_cost_tests;
+mod link_request_tests;
 mod list_story_tests;
 mod log_room_tests;
 mod lost_home_tests;

@@ -12,7 +12,7 @@ use starling_wire::{
 
 use super::{
     IntentKind, IntentRow,
-    cards::{LinkKey, box_keys, log_keys},
+    cards::{LinkKey, box_keys},
     offers::{Answer, offer_item},
 };
 use crate::{
@@ -82,11 +82,12 @@ impl Conversations {
 
     fn read_box(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, key: LinkKey) {
         let Some(home) = self.usable(turn, cx, id) else { return };
-        let Some((mut keys, log)) = box_keys(&key).zip(log_keys(&key)) else { return };
+        let Some(mut keys) = box_keys(&key) else { return };
         let Some(entry) = self.groups.get_mut(&id) else { return };
         let Some(row) = entry.row.links.iter().find(|row| row.key == key) else { return };
         let request = LogRequest { after: row.read, ..LogRequest::default() };
-        keys.parent = Some(log.key);
+        // Neither the box nor the link's log may be there yet: by a log of the group that is, the box is followed until the first request comes.
+        keys.parent = entry.known_keys().map(|known| known.key);
         let pending = LogPending::Join(JoinPending::Box(id, key));
         if cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, pending) {
             entry.boxes.insert(key, true);
