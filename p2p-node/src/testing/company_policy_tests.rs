@@ -47,6 +47,18 @@ fn rank(role: Role) -> u32 {
 }
 
 #[test]
+fn who_may_not_change_settings_is_told_so_also_where_they_are_so_already() {
+    let mut world = World::new(30);
+    let people = world.company(2);
+    let chat = world.group_of(&people);
+    for settings in [[(GroupSetting::SlowMode, 0)], [(GroupSetting::History, 0)]] {
+        assert_eq!(world.set(people[1], chat, &settings), refused(GroupRefusal::Role));
+        assert_eq!(world.set(people[0], chat, &settings), Ok(()));
+    }
+    assert_eq!(world.set(people[1], chat, &[]), Ok(()), "nothing was asked for");
+}
+
+#[test]
 fn settings_are_the_same_for_all_and_change_what_each_may_do() {
     let mut world = World::new(1);
     let people = world.company(3);

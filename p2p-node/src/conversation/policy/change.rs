@@ -113,6 +113,11 @@ pub(super) fn needs_rules(intent: &IntentRow) -> bool {
     matches!(intent.kind(), Ban | Unban | Setting | LinkNew | LinkEnd)
 }
 
+/// Whether an intent is about what those change who may change settings.
+fn is_about_settings(intent: &IntentRow) -> bool {
+    matches!(intent.kind(), IntentKind::Name | IntentKind::Topic | IntentKind::Setting)
+}
+
 /// Why an intent cannot be, whatever it would make of the policy.
 fn check_intent(policy: &Policy, intent: &IntentRow) -> Result<(), Denied> {
     match policy.rules {
@@ -301,6 +306,11 @@ impl Conversations {
             after.removed = removed_after(policy, &after);
             let change = Change { policy: after, reasons: Reasons::default() };
             check(policy, &change, own, place).map_err(|why| NotAllowed::Group(why.into()))?;
+        } else if intents.iter().any(is_about_settings)
+            && policy.role(own.as_bytes()).is_none_or(|role| role > policy.permissions().settings)
+        {
+            // It is so already; but whoever may not change it is not told that it was done.
+            return refused(GroupRefusal::Role);
         }
         Ok(())
     }
