@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ASKS_OTHERS, Done, requests};
 use crate::objects::{
-    AccountId, AuditLog, ChatId, ChatKind, Group, GroupLink, GroupPreview, GroupReport, JoinRequest, MessageId, Role,
-    Standing,
+    AccountId, AuditLog, ChatId, ChatKind, ContactRef, Group, GroupLink, GroupPreview, GroupReport, JoinRequest,
+    MessageId, Role, Standing,
 };
 
 requests! {
@@ -23,6 +23,13 @@ requests! {
     /// Who has changed a group's membership, roles and settings, and when. Every member can read it, and nobody can change it.
     #[derive(Default)]
     Audit = "groups.audit" -> AuditLog => {
+        /// The group.
+        group: ChatId,
+    }
+
+    /// Those who were in a group and are not any more, and those who are banned, as far as its audit log is known here.
+    #[derive(Default)]
+    Former = "groups.former" -> Vec<ContactRef> => {
         /// The group.
         group: ChatId,
     }
@@ -76,6 +83,9 @@ requests! {
     Requests = "groups.requests" -> Vec<JoinRequest> => {
         /// The group.
         group: ChatId,
+        /// Also those who were refused: they can be let in all the same.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refused: Option<bool>,
     }
 
     /// Lets somebody in who asks.

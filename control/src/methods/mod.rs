@@ -137,6 +137,7 @@ table! {
     groups::List,
     groups::Show,
     groups::Audit,
+    groups::Former,
     groups::Links,
     groups::NewLink,
     groups::EndLink,

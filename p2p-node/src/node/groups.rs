@@ -121,6 +121,11 @@ impl Node {
         self.call(|reply| GroupCommand::Requests(chat, reply)).await
     }
 
+    /// Those who have asked, and were refused: they can be let in all the same.
+    pub async fn refused_requests(&self, chat: ChatId) -> Result<Vec<GroupRequest>, NodeError> {
+        self.call(|reply| GroupCommand::RefusedRequests(chat, reply)).await
+    }
+
     /// Reports a message to those who moderate a group: nobody else can read what is reported, and why.
     pub async fn report_message(&self, chat: ChatId, message: MessageId, reason: String) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Report { chat, message, reason, reply }).await

@@ -1,5 +1,7 @@
 //! What the node does for the methods about groups.
 
+use std::collections::BTreeSet;
+
 use starling_control::{
     Error, Serve,
     methods::{Done, groups},
@@ -152,6 +154,22 @@ impl Serve<groups::Audit> for Session {
     }
 }
 
+impl Serve<groups::Former> for Session {
+    async fn serve(&self, request: groups::Former) -> Result<Vec<objects::ContactRef>, Error> {
+        let node = &self.served.node;
+        let chat: ChatId = id("group", request.group.as_str())?;
+        let (log, names) = (node.audit_of(chat).await.map_err(CliError::from)?, names(node).await?);
+        let found = group(node, &format!("id:{chat}")).await?;
+        let entries = convert::audit_log(&log).entries;
+        let in_log = entries.iter().filter_map(|entry| entry.account.as_ref()?.as_str().parse().ok());
+        let bans = found.rules.iter().flat_map(|rules| &rules.bans);
+        let banned = bans.filter_map(|account| AccountId::from_bytes(account).ok());
+        let accounts: BTreeSet<AccountId> = in_log.chain(banned).collect();
+        let is_gone = |account: &AccountId| found.members.iter().all(|member| member.account != *account);
+        Ok(accounts.into_iter().filter(is_gone).map(|account| names.account(account)).collect())
+    }
+}
+
 impl Serve<groups::New> for Session {
     async fn serve(&self, request: groups::New) -> Result<groups::Made, Error> {
         let node = &self.served.node;
@@ -257,8 +275,11 @@ impl Serve<groups::Join> for Session {
 
 impl Serve<groups::Requests> for Session {
     async fn serve(&self, request: groups::Requests) -> Result<Vec<objects::JoinRequest>, Error> {
-        let node = &self.served.node;
-        let requests = node.join_requests(id("group", request.group.as_str())?).await.map_err(CliError::from)?;
+        let (node, group) = (&self.served.node, id("group", request.group.as_str())?);
+        let mut requests = node.join_requests(group).await.map_err(CliError::from)?;
+        if request.refused.unwrap_or_default() {
+            requests.extend(node.refused_requests(group).await.map_err(CliError::from)?);
+        }
         let shown = |request: &GroupRequest| objects::JoinRequest {
             account: request.account.to_string().into(),
             name: request.name.clone(),

@@ -1,6 +1,8 @@
 //! The audit logs of groups, and what members are called whose names are not known here.
 
-use starling_control::objects::{AccountId, AuditAction, AuditEntry, AuditLog, ChatId, Group, GroupMember, Role};
+use starling_control::objects::{
+    AccountId, AuditAction, AuditEntry, AuditLog, ChatId, ContactRef, Group, GroupMember, Role,
+};
 
 use super::{print, print_object, say};
 use crate::{cli::Global, error::CliResult, local_time::LocalTimes, terminal::safe_line};
@@ -8,8 +10,8 @@ use crate::{cli::Global, error::CliResult, local_time::LocalTimes, terminal::saf
 /// Characters of an account whose name is not known.
 const SHORT: usize = 8;
 
-/// Shows the audit log of a group.
-pub fn show(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
+/// Shows the audit log of a group, in which some are not any more.
+pub fn show(global: &Global, group: &Group, former: &[ContactRef], log: &AuditLog) -> CliResult {
     if global.json {
         return print_object(log);
     }
@@ -17,28 +19,29 @@ pub fn show(global: &Global, group: &Group, log: &AuditLog) -> CliResult {
         say(global, format!("{} earlier entries are missing here: other members hand them on.", log.missing));
     }
     let times = LocalTimes::new(global);
-    for line in audit_lines(group, log, &times) {
+    for line in audit_lines((group, former), log, &times) {
         print(line)?;
     }
     Ok(())
 }
 
 /// The audit log in lines.
-fn audit_lines(group: &Group, log: &AuditLog, times: &LocalTimes) -> Vec<String> {
+fn audit_lines((group, former): (&Group, &[ContactRef]), log: &AuditLog, times: &LocalTimes) -> Vec<String> {
     let line = |(at, entry): (usize, &AuditEntry)| {
-        let words = words_of_audit(&log.entries, at, |account| name_in(group, account), |id| channel_in(group, id));
+        let words =
+            words_of_audit(&log.entries, at, |account| name_in(group, former, account), |id| channel_in(group, id));
         format!("{:>4}  {}  {words}", entry.number, times.minute(&entry.at))
     };
     log.entries.iter().enumerate().map(line).collect()
 }
 
 /// What an account is called in a group, as far as that is known here.
-fn name_in(group: &Group, account: &AccountId) -> String {
+fn name_in(group: &Group, former: &[ContactRef], account: &AccountId) -> String {
     if let Some(member) = group.members.iter().find(|m| m.account == *account) {
         return member_name(member);
     }
-    let banned = group.banned.iter().find(|b| b.account == *account).and_then(|b| b.name.as_deref());
-    account_name(banned.unwrap_or_default(), account)
+    let gone = group.banned.iter().chain(former).find(|gone| gone.account == *account);
+    account_name(gone.and_then(|gone| gone.name.as_deref()).unwrap_or_default(), account)
 }
 
 /// What a member is called, safe to be shown.
@@ -155,7 +158,7 @@ mod tests {
         let group = Group { members: vec![nameless], ..Group::default() };
         let log =
             AuditLog { entries: vec![entry(1, AuditAction::Left, account, Some(account))], ..AuditLog::default() };
-        let lines = in_zone("JST-9", || audit_lines(&group, &log, &LocalTimes::in_tests()));
+        let lines = in_zone("JST-9", || audit_lines((&group, &[]), &log, &LocalTimes::in_tests()));
         assert_eq!(lines, ["   0  2026-07-02 05:30  somebody (kdbhfngr…) left"]);
         assert_eq!(account_name("bob", &account.into()), "bob");
     }

@@ -224,7 +224,7 @@ fn ask(global: &Global, preview: &GroupPreview) -> CliResult {
 
 pub async fn requests(global: &Global, client: &Client, group: &str) -> CliResult {
     let (found, times) = (find_group(client, group).await?, LocalTimes::new(global));
-    for request in client.call(Requests { group: found.id }).await? {
+    for request in client.call(Requests { group: found.id, refused: None }).await? {
         if global.json {
             print_object(&request)?;
             continue;
@@ -236,7 +236,9 @@ pub async fn requests(global: &Global, client: &Client, group: &str) -> CliResul
 
 pub async fn decide(global: &Global, client: &Client, group: &str, who: &str, approves: bool) -> CliResult {
     let found = find_group(client, group).await?;
-    let requests = client.call(Requests { group: found.id.clone() }).await?;
+    // Who was refused can be let in all the same.
+    let refused = approves.then_some(true);
+    let requests = client.call(Requests { group: found.id.clone(), refused }).await?;
     let account = asking(&requests, who)?;
     let group = found.id.clone();
     if !approves {

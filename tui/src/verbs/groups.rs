@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use starling_control::{
     lines::{GroupChange, GroupDone},
     methods::groups::{
-        Accept, Audit, Ban, Decline, Invite, Leave, List, New, Remove, Rename, Report, Reports, Set, SetRole, SetTopic,
-        Show, StopInviting, Unban,
+        Accept, Audit, Ban, Decline, Former, Invite, Leave, List, New, Remove, Rename, Report, Reports, Set, SetRole,
+        SetTopic, Show, StopInviting, Unban,
     },
     objects::{AccountId, ChatKind, ContactRef, Group, GroupArrivals, GroupMember, Role, Standing},
 };
@@ -94,7 +94,9 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Audit { group } => {
             let found = find_group(client, &group).await?;
             let log = client.call(Audit { group: found.id.clone() }).await?;
-            audit::show(global, &found, &log)
+            // Programs read accounts, which are the same on all devices.
+            let former = if global.json { Vec::new() } else { former(client, &found).await };
+            audit::show(global, &found, &former, &log)
         }
         Groups::Settings(settings) => set(global, client, *settings).await,
         Groups::Role { group, who, role } => {
@@ -256,20 +258,36 @@ async fn other_member(client: &Client, group: &Group, who: &str) -> CliResult<Ac
     }
 }
 
-/// Somebody who is not in a group, or not any more: a contact, or anybody by account.
+/// Somebody who is not in a group, or not any more: a contact, somebody who was in it, or anybody by account.
 async fn outside(client: &Client, group: &Group, who: &str) -> CliResult<AccountId> {
-    match find(client, who).await {
-        Err(error) if error.code == "not_found" => {
-            let name = who.strip_prefix('@').unwrap_or(who);
-            if is_account(name) {
-                return Ok(name.into());
-            }
+    let name = who.strip_prefix('@').unwrap_or(who);
+    let mut found = match find(client, who).await {
+        Err(error) if error.code == "not_found" => Vec::new(),
+        found => vec![found?.account],
+    };
+    let is_meant = |known: &ContactRef| known.name.as_deref().is_some_and(|known| starling_text::same(known, name));
+    let former = former(client, group).await.into_iter().filter(is_meant).map(|known| known.account);
+    let former: Vec<AccountId> = former.filter(|account| !found.contains(account)).collect();
+    found.extend(former);
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] if is_account(name) => Ok(name.into()),
+        [] => {
             let text = format!("nobody called “{}” is in #{}", safe_line(name), safe_line(&group.name));
             Err(CliError::not_found(text)
                 .hint("`starling group show` names the members; name who is gone by account: `starling group audit`"))
         }
-        found => Ok(found?.account),
+        several => {
+            let accounts: Vec<&str> = several.iter().map(AccountId::as_str).collect();
+            Err(CliError::usage(format!("several are called {}", safe_line(name)))
+                .hint(format!("name the account: {}", accounts.join(", "))))
+        }
     }
+}
+
+/// Those who were in a group and are not any more, with what they are called here. A group of an older version has no log that says so.
+async fn former(client: &Client, group: &Group) -> Vec<ContactRef> {
+    client.call(Former { group: group.id.clone() }).await.unwrap_or_default()
 }
 
 /// Whether a text is written as accounts are.

@@ -45,6 +45,7 @@ pub enum GroupCommand {
     LookAtLink(GroupLink, Reply<JoinPreview>),
     Join(GroupLink, Reply<Joining>),
     Requests(ChatId, Reply<Vec<GroupRequest>>),
+    RefusedRequests(ChatId, Reply<Vec<GroupRequest>>),
     Approve { chat: ChatId, account: AccountId, reply: Reply<()> },
     Refuse { chat: ChatId, account: AccountId, reply: Reply<()> },
     Report { chat: ChatId, message: MessageId, reason: String, reply: Reply<()> },
@@ -73,7 +74,7 @@ impl GroupCommand {
             Self::Links(_, reply) => fail(reply, error),
             Self::LookAtLink(_, reply) => fail(reply, error),
             Self::Join(_, reply) => fail(reply, error),
-            Self::Requests(_, reply) => fail(reply, error),
+            Self::Requests(_, reply) | Self::RefusedRequests(_, reply) => fail(reply, error),
             Self::Reports(_, reply) => fail(reply, error),
             Self::New { reply, .. } | Self::NewChannel(_, reply) => fail(reply, error),
             Self::Invite { reply, .. }
@@ -172,7 +173,12 @@ impl Conversations {
                 return Ok(());
             }
             GroupCommand::Requests(chat, reply) => {
-                let requests = self.requests_of(turn, cx, chat)?;
+                let requests = self.requests_of(turn, cx, chat, false)?;
+                turn.reply(reply, requests);
+                return Ok(());
+            }
+            GroupCommand::RefusedRequests(chat, reply) => {
+                let requests = self.requests_of(turn, cx, chat, true)?;
                 turn.reply(reply, requests);
                 return Ok(());
             }

@@ -156,12 +156,13 @@ impl Conversations {
         }
     }
 
-    /// Those who ask to be let in, the oldest first.
+    /// Those who ask to be let in, or those who were refused; the oldest first.
     pub(super) fn requests_of(
         &self,
         turn: &Turn<'_>,
         cx: &Context<'_>,
         chat: ChatId,
+        refused: bool,
     ) -> Result<Result<Vec<GroupRequest>, NodeError>, EngineError> {
         if self.policies.policy(&chat).is_none() {
             return Ok(Err(NotFound::Group.into()));
@@ -170,7 +171,7 @@ impl Conversations {
             return Ok(Err(NotAllowed::Group(GroupRefusal::Role).into()));
         }
         let shown = |row: JoinRequestRow| {
-            let account = AccountId::from_bytes(&row.account).ok().filter(|_| !row.refused)?;
+            let account = AccountId::from_bytes(&row.account).ok().filter(|_| row.refused == refused)?;
             Some(GroupRequest { account, name: row.name, at_ms: row.at_ms, link: row.link.as_slice().try_into().ok()? })
         };
         let mut requests: Vec<GroupRequest> = rows(turn, chat)?.into_iter().filter_map(shown).collect();

@@ -97,6 +97,11 @@ impl Names {
         ContactRef { account: id(account), name }
     }
 
+    /// An account, with what it is called here.
+    pub fn account(&self, account: AccountId) -> ContactRef {
+        self.contact(account, "")
+    }
+
     /// A group, with the names of those in it.
     pub fn group(&self, group: &Group) -> objects::Group {
         let member = |m: &GroupAccount| objects::GroupMember {

@@ -223,7 +223,9 @@ fn make_link(app: &mut App, line: &str) {
 fn ask_requests(app: &mut App, named: Option<(&str, bool)>) {
     let Some(group) = open_group(app) else { return };
     let named = named.map(|(name, approves)| (name.trim_start_matches('@').trim().to_owned(), approves));
-    app.ask(Requests { group: group.clone() }, move |asking| Answer::JoinRequests(group, named, asking));
+    // Who was refused can be let in all the same.
+    let refused = named.as_ref().is_some_and(|(_, approves)| *approves).then_some(true);
+    app.ask(Requests { group: group.clone(), refused }, move |asking| Answer::JoinRequests(group, named, asking));
 }
 
 impl App {
