@@ -57,3 +57,26 @@ fn who_was_removed_and_is_no_contact_is_banned_by_name() {
     let (exit, error) = world.error("alice", &["group", "ban", GROUP, "@nobody"]);
     assert_eq!(exit, 5, "{error}");
 }
+
+/// Invites carol, who declines.
+fn invite_carol_in_vain(world: &World) {
+    world.json("alice", &["group", "invite", GROUP, "@carol"]);
+    comes(world, "carol", "invited");
+    world.json("carol", &["group", "decline", GROUP]);
+}
+
+fn count(world: &World, who: &str) -> usize {
+    world.json(who, &["group", "show", GROUP])["members"].as_array().unwrap().len()
+}
+
+#[test]
+fn who_accepts_after_the_invitation_was_withdrawn_is_told_so() {
+    let (world, _running) = group();
+    invite_carol_in_vain(&world);
+    world.json("alice", &["group", "remove", GROUP, "@carol"]);
+    until("carol is gone at bob", || (count(&world, "bob") == 2).then_some(()));
+    let (exit, error) = world.error("carol", &["group", "accept", GROUP]);
+    assert_eq!(exit, 6, "{error}");
+    assert!(error.contains("holds no more") && error.contains("removed"), "{error}");
+    assert_eq!(standing(&world, "carol"), "removed");
+}

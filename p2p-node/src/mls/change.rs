@@ -1,7 +1,7 @@
 //! Groups with a policy: making one, and commits that change it.
 
 use mls_rs::{
-    ExtensionList,
+    ExtensionList, MlsMessage,
     group::{
         CommitEffect,
         proposal::{CustomProposal, Proposal},
@@ -11,7 +11,7 @@ use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy, PolicyContext};
 
 use super::{
-    AFTER_MEMBERS, GroupError, LiveGroup, Mls,
+    AFTER_MEMBERS, GroupError, GroupId, LiveGroup, Mls,
     pace::Kind,
     permissions::{audited, first_audited},
     policy::{self, Change, Denied, Place, REASONS},
@@ -57,6 +57,20 @@ pub(super) fn removal(effect: &CommitEffect) -> Option<Policy> {
     });
     // Without another policy it was this device itself, which has entered again.
     Some(brought.unwrap_or(before).policy)
+}
+
+/// The policy that a commit of a group's epoch brings, if it brings one. Nothing of the commit is judged.
+pub fn claimed_policy(commit: &[u8], (id, epoch): (&GroupId, u64)) -> Option<Policy> {
+    let message = MlsMessage::from_bytes(commit).ok()?;
+    if message.group_id() != Some(&id[..]) || message.epoch() != Some(epoch) {
+        return None;
+    }
+    let mut proposals = message.proposals_by_value().into_iter();
+    let context = proposals.find_map(|proposal| match proposal {
+        Proposal::GroupContextExtensions(extensions) => policy::context_of(extensions).ok()?,
+        _ => None,
+    });
+    context.map(|context| context.policy)
 }
 
 impl Mls {

@@ -37,7 +37,7 @@ use starling_wire::Policy;
 use zeroize::Zeroizing;
 
 pub use adds::{Welcomed, device_added_by};
-pub use change::Expected;
+pub use change::{Expected, claimed_policy};
 pub use door::AFTER_MEMBERS;
 pub use join::{ByLink, came_by_link};
 pub use permissions::audit_of;

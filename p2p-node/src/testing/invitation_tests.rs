@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 
 use super::world::World;
-use crate::api::types::{DurableEventKind, Standing};
+use crate::{
+    api::types::{DurableEventKind, Standing},
+    engine::GroupCommand,
+};
 
 #[test]
 fn who_was_removed_and_invited_again_while_away_is_invited_on_return() {
@@ -107,4 +110,40 @@ fn our_other_devices_enter_a_group_while_the_home_of_somebody_who_is_invited_is_
     world.start(people[1]);
     world.pass(60_000);
     assert_eq!(world.standing(people[1], chat), Some(Standing::Invited));
+}
+
+/// The invited waited for ever for a way in behind the commit that had removed them.
+#[test]
+fn who_accepts_an_invitation_that_was_withdrawn_is_told_so_at_once() {
+    for (seed, banned) in [(40, false), (41, true)] {
+        let mut world = World::new(seed);
+        let people = world.company(3);
+        let (alice, bob, eve) = (people[0], people[1], people[2]);
+        let chat = world.found(alice, &people[1..]);
+        world.pass(2_000);
+        world.call(eve, |reply| GroupCommand::Decline(chat, reply)).unwrap();
+        world.accept(bob, chat).unwrap();
+        world.pass(10_000);
+        let account = world.of(eve).account;
+        match banned {
+            true => world.call(alice, |reply| GroupCommand::Ban { chat, account, reply }).unwrap(),
+            false => world.wish_out(alice, chat, eve).unwrap(),
+        }
+        world.pass(10_000);
+        world.accept(eve, chat).unwrap();
+        world.pass(1_000);
+        assert_eq!(world.standing(eve, chat), Some(Standing::Removed), "seed {seed}");
+        let kind = if banned { DurableEventKind::GroupBanned } else { DurableEventKind::GroupRemoved };
+        let told = world.durable_events(eve).into_iter().filter(|event| event.kind == kind).count();
+        assert_eq!(told, 1, "seed {seed}");
+        if banned {
+            continue;
+        }
+        world.wish_in(alice, chat, &[eve]).unwrap();
+        world.pass(10_000);
+        assert_eq!(world.standing(eve, chat), Some(Standing::Invited), "seed {seed}");
+        world.accept(eve, chat).unwrap();
+        world.pass(10_000);
+        assert_eq!(world.standing(eve, chat), Some(Standing::Member), "seed {seed}");
+    }
 }

@@ -167,7 +167,12 @@ pub async fn accepted(global: &Global, client: &Client, group: Group) -> CliResu
     let standing = comes_in(client, &format!("id:{}", group.id)).await?;
     let name = safe_line(&group.name);
     if matches!(standing, Standing::Left | Standing::Removed | Standing::Declined) {
-        return Err(CliError::new("refused", 6, format!("the invitation into #{name} holds no more")));
+        let why = match standing {
+            Standing::Removed => ": you were removed before you came in",
+            _ => "",
+        };
+        return Err(CliError::new("refused", 6, format!("the invitation into #{name} holds no more{why}"))
+            .hint("only who is in the group can invite you again"));
     }
     if global.json {
         return print_object(&GroupDone { group: group.id, done: "accepted".into() });

@@ -293,13 +293,18 @@ impl Conversations {
                 None => commit_of(content).is_some_and(|commit| commit == entering.commit),
             }
         };
-        let stored = match answer {
-            Ok(sequence) => Some(sequence),
+        let stored = match &answer {
+            Ok(sequence) => Some(*sequence),
             // The answer to an earlier append was lost.
             Err(behind) => behind.candidates.first().filter(|first| is_ours(&first.sealed)).map(|first| first.sequence),
         };
         if let Some(sequence) = stored {
             return self.entered(turn, cx, chat, Way::Entered(&entering, sequence));
+        }
+        if let Err(behind) = &answer
+            && self.is_shut_out(turn, cx, chat, &entering, behind)?
+        {
+            return Ok(());
         }
         tracing::debug!(epoch = entering.epoch, "another commit stands before the one to enter by");
         if is_shown {

@@ -8,6 +8,7 @@ mod entered;
 mod entering;
 pub(super) mod parts;
 mod prepare;
+mod shut;
 mod unlisted;
 
 use std::collections::BTreeSet;

@@ -2,6 +2,7 @@
 //! removal that it has not read yet.
 
 use starling_keys::AccountId;
+use starling_wire::Policy;
 
 use super::{PolicyEntry, Role};
 use crate::{
@@ -63,6 +64,29 @@ impl Conversations {
             return Ok(());
         }
         self.be_invited(turn, chat, row)
+    }
+
+    /// We accepted an invitation, and were removed before this device was in. Gives whether it does not enter any more.
+    pub(in crate::conversation) fn be_out_before_entered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        own: &AccountId,
+        chat: ChatId,
+        policy: &Policy,
+    ) -> Result<bool, EngineError> {
+        let Some(entry) = self.policies.of.get(&chat) else { return Ok(false) };
+        if entry.leaves_when_entered() {
+            return self.has_left(turn, chat).map(|()| true);
+        }
+        if entry.standing() != StandingRow::Entering {
+            return Ok(false);
+        }
+        let is_banned = policy.bans(own.as_bytes());
+        let kind = if is_banned { DurableEventKind::GroupBanned } else { DurableEventKind::GroupRemoved };
+        let (kind, account) = (kind.stored(), own.as_bytes().to_vec());
+        turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, ..EventLogRow::default() })?;
+        self.be_out(turn, chat, StandingRow::Removed)?;
+        Ok(true)
     }
 
     /// The log of a group was read to its end: who is a member then needs no invitation.
