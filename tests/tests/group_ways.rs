@@ -80,3 +80,16 @@ fn who_accepts_after_the_invitation_was_withdrawn_is_told_so() {
     assert!(error.contains("holds no more") && error.contains("removed"), "{error}");
     assert_eq!(standing(&world, "carol"), "removed");
 }
+
+#[test]
+fn who_has_declined_comes_in_by_a_link_of_either_kind() {
+    for options in [&[][..], &["--approval"][..]] {
+        let (world, _running) = group();
+        invite_carol_in_vain(&world);
+        let link = link(&world, options);
+        world.json("carol", &["group", "join", &link, "--yes"]);
+        comes(&world, "carol", "member");
+        world.json("carol", &["send", GROUP, "here I am", "--wait", "sent"]);
+        until("it at bob", || (world.texts("bob", GROUP, 10) == ["here I am"]).then_some(()));
+    }
+}

@@ -75,8 +75,8 @@ impl Mls {
     /// As [`Mls::enter`], by a link, with an account that is not in the group's policy.
     ///
     /// # Errors
-    /// As of that; [`GroupError::Link`] if the link does not lead in (any more). Also if the account is in: its devices come by the group's door,
-    /// which who comes by a link does not know.
+    /// As of that; [`GroupError::Link`] if the link does not lead in (any more); [`GroupError::AlreadyIn`] if the account is in: its devices come by the
+    /// group's door, which who comes by a link does not know.
     pub fn enter_by_link(
         &self,
         info: &[u8],
@@ -93,7 +93,7 @@ impl Mls {
         let expected = Expected::Group(by.conversation);
         let Some(policy) = policy else { return self.enter(info, (id, epoch), expected, note, now_ms) };
         if policy.role(own.account().as_bytes()).is_some() {
-            return Err(GroupError::Malformed);
+            return Err(GroupError::AlreadyIn);
         }
         let place = Place { group: id, epoch };
         let proof = proof_of(by.secret, &own, place, now_ms);

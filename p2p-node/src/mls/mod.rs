@@ -78,6 +78,9 @@ pub enum GroupError {
     /// A link does not lead in.
     #[error("a link into a group: {0}")]
     Link(policy::Denied),
+    /// The account is in the group that a link leads into: its devices come by the group's door.
+    #[error("a link into a group that the account is in")]
+    AlreadyIn,
     /// A member is not a device that its account has certified.
     #[error("a member's certificate is wrong")]
     Certificate,

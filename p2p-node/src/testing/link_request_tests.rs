@@ -4,7 +4,10 @@
 use starling_keys::AccountId;
 
 use super::world::{Who, World};
-use crate::api::types::{ChatId, Joining, NewJoinLink, Role};
+use crate::{
+    api::types::{ChatId, Joining, NewJoinLink, Role, Standing},
+    engine::GroupCommand,
+};
 
 const APPROVED: NewJoinLink = NewJoinLink { lifetime_ms: None, uses: None, approve: true };
 
@@ -35,4 +38,79 @@ fn the_first_request_on_a_link_reaches_all_who_may_approve_at_once() {
             assert_eq!(world.asking(*who, chat), [daves], "seed {seed}");
         }
     }
+}
+
+/// Alice, bob who is in her group, and eve who has declined to be.
+fn declined(seed: u64) -> (World, [Who; 3], ChatId) {
+    let mut world = World::new(seed);
+    let people = world.company(3);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(2_000);
+    world.call(people[2], |reply| GroupCommand::Decline(chat, reply)).unwrap();
+    world.accept(people[1], chat).unwrap();
+    world.pass(10_000);
+    (world, [people[0], people[1], people[2]], chat)
+}
+
+/// A link lets nobody in whose account is in the group already, and the invitation was forgotten.
+#[test]
+fn who_has_declined_comes_in_by_an_open_link() {
+    for (seed, are_online) in [(10, true), (11, false)] {
+        let (mut world, [alice, bob, eve], chat) = declined(seed);
+        let link = world.link_into(alice, chat, NewJoinLink { uses: Some(1), ..NewJoinLink::default() });
+        let tablet = world.linked(eve);
+        world.pass(30_000);
+        if !are_online {
+            [alice, bob].iter().for_each(|who| world.kill(*who));
+        }
+        let mut answer = world.begin_to_join(eve, &link);
+        world.pass(3_000);
+        assert_eq!(answer.try_recv().unwrap(), Ok(Joining::Enters(chat)), "seed {seed}");
+        assert_eq!(world.standing(eve, chat), Some(Standing::Member), "seed {seed}");
+        [alice, bob].iter().filter(|_| !are_online).for_each(|who| world.start(*who));
+        world.pass(60_000);
+        assert_eq!(world.standing(tablet, chat), Some(Standing::Member), "seed {seed}");
+        assert_eq!(world.links_seen(alice, chat)[0].uses, Some(1), "the link was not needed");
+        for who in [bob, eve, tablet] {
+            assert_eq!(world.epoch_in(who, chat), world.epoch_in(alice, chat), "seed {seed}");
+        }
+    }
+}
+
+/// Those who may approve passed over the request of an account that is in the group.
+#[test]
+fn who_has_declined_and_asks_by_a_link_is_let_in_at_once() {
+    let (mut world, [alice, bob, eve], chat) = declined(20);
+    let link = world.link_into(alice, chat, APPROVED);
+    let mut answer = world.begin_to_join(eve, &link);
+    world.pass(5_000);
+    assert_eq!(answer.try_recv().unwrap(), Ok(Joining::Asked(chat)));
+    assert_eq!(world.standing(eve, chat), Some(Standing::Member));
+    assert!(world.asking(alice, chat).is_empty(), "nobody has to decide");
+    world.say_in(eve, chat, "after all").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.texts_in(bob, chat), ["after all"]);
+}
+
+#[test]
+fn who_asks_by_a_link_while_nobody_is_online_may_accept_the_invitation_instead() {
+    let (mut world, [alice, bob, eve], chat) = declined(21);
+    let link = world.link_into(alice, chat, APPROVED);
+    [alice, bob].iter().for_each(|who| world.kill(*who));
+    assert_eq!(world.join_by(eve, &link), Ok(Joining::Asked(chat)));
+    assert_eq!(world.standing(eve, chat), Some(Standing::Asked));
+    world.accept(eve, chat).unwrap();
+    world.pass(3_000);
+    assert_eq!(world.standing(eve, chat), Some(Standing::Member));
+}
+
+#[test]
+fn who_was_removed_after_the_invitation_comes_in_by_the_link() {
+    let (mut world, [alice, _, eve], chat) = declined(22);
+    world.wish_out(alice, chat, eve).unwrap();
+    world.pass(10_000);
+    let link = world.link_into(alice, chat, NewJoinLink { uses: Some(1), ..NewJoinLink::default() });
+    assert_eq!(world.join_by(eve, &link), Ok(Joining::Enters(chat)));
+    assert_eq!(world.standing(eve, chat), Some(Standing::Member));
+    assert!(world.links_seen(alice, chat).is_empty(), "it is used up");
 }

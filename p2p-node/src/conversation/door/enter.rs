@@ -249,6 +249,10 @@ impl Conversations {
                 return Ok(());
             }
         }
+        let is_invited = self.entering.attempts.get(&chat).is_some_and(|attempt| attempt.already_in);
+        if is_invited && self.enter_by_invitation(turn, cx, chat)? {
+            return Ok(());
+        }
         // What the newest says is so, unless somebody else was faster and has yet to write the next.
         let attempt = self.entering.attempts.get(&chat).filter(|attempt| !attempt.outrun);
         if let Some(denied) = attempt.and_then(|attempt| attempt.denied) {

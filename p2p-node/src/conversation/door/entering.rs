@@ -64,6 +64,8 @@ pub(super) struct Attempt {
     pub(super) outrun: bool,
     /// Why a link does not lead in, as the newest way says.
     pub(super) denied: Option<Denied>,
+    /// The account is in the group that a link leads into, and comes in by its door.
+    pub(super) already_in: bool,
     /// The epoch of the newest card of a link that was read, and whether it says that the link has ended.
     pub(super) card: Option<(u64, bool)>,
     /// So many times nothing has led into a group of many.

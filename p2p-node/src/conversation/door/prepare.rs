@@ -87,6 +87,11 @@ impl Conversations {
                 tracing::warn!(%error, "a door that leads nowhere");
                 match error {
                     GroupError::Newer => self.report_newer(turn, chat)?,
+                    GroupError::AlreadyIn => {
+                        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+                            attempt.already_in = true;
+                        }
+                    }
                     GroupError::Link(denied) => {
                         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
                             attempt.denied = Some(denied);

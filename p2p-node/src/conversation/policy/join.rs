@@ -14,6 +14,7 @@ use starling_wire::{
 use super::{
     PolicyEntry,
     cards::{LinkKey, box_keys, log_keys},
+    offers::Answer,
 };
 use crate::{
     api::{
@@ -74,6 +75,18 @@ impl PolicyEntry {
         let is_refused = self.standing() == StandingRow::Asked && self.row.refused_ms > 0;
         // A clock that was set back makes nobody wait for longer.
         (is_refused && until > now_ms).then(|| (until - now_ms).min(JOIN_AGAIN_MS))
+    }
+
+    /// Our user comes in by a link. If there is an invitation into the group it is kept: our account may be in by it.
+    fn come_by_link(&mut self, link: OfferRow) {
+        let (before, standing) = (self.row.offer.take(), self.standing());
+        let invitation = before.filter(|offer| offer.link.is_empty() && offer.group == link.group);
+        match standing {
+            StandingRow::Invited | StandingRow::Declined if invitation.is_some() => self.row.invitation = invitation,
+            StandingRow::Invited | StandingRow::Declined | StandingRow::Asked => {}
+            _ => self.row.invitation = None,
+        }
+        (self.row.offer, self.dirty) = (Some(link), true);
     }
 }
 
@@ -269,10 +282,33 @@ impl Conversations {
         if card.approve {
             return self.ask_to_join(turn, cx, (&link, &card), row, reply);
         }
-        self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
+        self.policies.of.get_or_insert_with(chat, PolicyEntry::default).come_by_link(row);
         self.begin_to_enter(turn, cx, chat)?;
         turn.reply(reply, Ok(Joining::Enters(chat)));
         Ok(())
+    }
+
+    /// Whether there is an invitation beside the link that our user has used; then that is the way in.
+    pub(super) fn take_invitation(&mut self, chat: ChatId) -> bool {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return false };
+        let Some(invitation) = entry.row.invitation.take() else { return false };
+        (entry.row.offer, entry.dirty) = (Some(invitation), true);
+        true
+    }
+
+    /// The account of who comes by a link is in the group already: it comes by its invitation, if that is known. Gives whether it is.
+    pub(in crate::conversation) fn enter_by_invitation(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<bool, EngineError> {
+        if self.policies.standing(&chat) != Some(StandingRow::Entering) || !self.take_invitation(chat) {
+            return Ok(false);
+        }
+        self.begin_to_enter(turn, cx, chat)?;
+        self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
+        Ok(true)
     }
 
     /// Our request to be let into a group was refused. It stays where it is: whoever may invite can let us in all the same.
@@ -338,7 +374,8 @@ impl Conversations {
             return Ok(());
         }
         let entry = self.policies.of.get_or_insert_with(ChatId(card.conversation), PolicyEntry::default);
-        (entry.row.offer, entry.row.refused_ms) = (Some(row), 0);
+        entry.come_by_link(row);
+        entry.row.refused_ms = 0;
         entry.set_standing(StandingRow::Asked);
         entry.asks = Some(reply);
         Ok(())

@@ -85,7 +85,7 @@ impl PolicyEntry {
     pub(super) fn has_come(&mut self, turn: &mut Turn<'_>, chat: ChatId, own: &AccountId) -> Result<(), EngineError> {
         self.set_standing(StandingRow::Member);
         self.begin_to_take_history();
-        self.row.offer = None;
+        (self.row.offer, self.row.invitation) = (None, None);
         self.introduce_at = Some(turn.now());
         self.row.introduce = true;
         turn.fact(Fact::ContactsChanged);
@@ -350,6 +350,7 @@ impl Conversations {
         (entry.turn_at, entry.introduce_at, entry.hand_on_at, entry.tell_ways_at) = (None, None, None, None);
         entry.row.intents.clear();
         entry.row.invited.clear();
+        entry.row.invitation = None;
         entry.end_history();
         entry.waiting = Waiting::default();
         let ids = self.chats.get(&chat).map(|state| state.row.groups.clone()).unwrap_or_default();

@@ -356,6 +356,8 @@ impl Conversations {
     ) -> Result<Result<(), NodeError>, EngineError> {
         match self.policies.of.get(&chat).map(PolicyEntry::standing) {
             Some(StandingRow::Invited | StandingRow::Declined) => {}
+            // Our user has asked by a link, and was invited before.
+            Some(StandingRow::Asked) if self.take_invitation(chat) => {}
             Some(StandingRow::Entering | StandingRow::Member) => return Ok(Ok(())),
             Some(StandingRow::Leaving) if self.stay(chat) => return Ok(Ok(())),
             _ => return Ok(Err(NotFound::Group.into())),

@@ -13,6 +13,7 @@ use starling_wire::{
 use super::{
     IntentKind, IntentRow,
     cards::{LinkKey, box_keys},
+    commands::invited,
     offers::{Answer, offer_item},
 };
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         types::{ChatId, DurableEventKind, GroupRequest},
     },
-    conversation::{Conversations, context::Context, group::GroupId},
+    conversation::{Conversations, GroupEntry, context::Context, group::GroupId},
     home::{JoinPending, LogPending, Recipient, Sealing},
     limits::{JOIN_AGAIN_EARLIER_MS, JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
     store::{EventLogRow, JOIN_REQUESTS, JoinRequestRow, Reading, prefix},
@@ -38,10 +39,7 @@ fn rows(read: &impl Reading, chat: ChatId) -> Result<Vec<JoinRequestRow>, Engine
 
 /// A request that was read in the box of a link into a group, if it is one that its account has signed.
 fn checked(bytes: Vec<u8>, (group, link): (&GroupId, &[u8; 16]), policy: &Policy) -> Option<JoinRequest> {
-    let request = JoinRequest::from_bytes(bytes.into()).ok()?;
-    if policy.role(&request.account).is_some() || policy.bans(&request.account) {
-        return None;
-    }
+    let request = JoinRequest::from_bytes(bytes.into()).ok().filter(|request| !policy.bans(&request.account))?;
     let chain = DeviceChain::from_bytes(&request.chain).ok()?;
     let device = DeviceId::from_bytes(&request.device).ok()?;
     let is_theirs = *chain.account.as_bytes() == request.account && chain.device(&device).is_some();
@@ -117,7 +115,7 @@ impl Conversations {
         (id, key): (GroupId, LinkKey),
         page: Page,
     ) -> Result<(), EngineError> {
-        let Some(chat) = self.groups.get(&id).and_then(crate::conversation::GroupEntry::chat) else { return Ok(()) };
+        let Some(chat) = self.groups.get(&id).and_then(GroupEntry::chat) else { return Ok(()) };
         let Some((keys, policy)) = box_keys(&key).zip(self.policies.policy(&chat).cloned()) else { return Ok(()) };
         let link = JoinLink::id_of(&key);
         let mut last = 0;
@@ -125,7 +123,10 @@ impl Conversations {
         for entry in &page.entries {
             let request = keys.open_entry(&entry.sealed).and_then(|bytes| checked(bytes, (&id, &link), &policy));
             if let Some(request) = request {
-                is_full = !keep(turn, chat, &link, &request)?;
+                match policy.role(&request.account) {
+                    Some(_) => self.answer_invited(turn, cx, (chat, id), (&link, &request))?,
+                    None => is_full = !keep(turn, chat, &link, &request)?,
+                }
                 if is_full {
                     // The rest stays in the box until some are decided.
                     break;
@@ -143,6 +144,31 @@ impl Conversations {
             self.read_box(turn, cx, id, key);
         }
         Ok(())
+    }
+
+    /// Whoever asks is in the policy: it was invited, and does not know the way any more, or never did. It is told that, once until the group has
+    /// another policy, as whoever has the link can repeat requests.
+    fn answer_invited(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, id): (ChatId, GroupId),
+        (link, request): (&[u8; 16], &JoinRequest),
+    ) -> Result<(), EngineError> {
+        let Ok(account) = AccountId::from_bytes(&request.account) else { return Ok(()) };
+        let place = key(chat, &request.account);
+        let has_come = |entry: &GroupEntry| entry.members.iter().any(|member| member.account == account);
+        if self.groups.get(&id).is_none_or(has_come) || turn.get::<JoinRequestRow>(JOIN_REQUESTS, &place)?.is_some() {
+            return Ok(());
+        }
+        turn.put(JOIN_REQUESTS, &place, &JoinRequestRow::of(request, link, turn.wall()))?;
+        let devices = Devices { list: request.chain.to_vec(), labels: Vec::new() };
+        turn.facts([EventFact::DeviceList { account, devices }]);
+        self.tell_again(chat, &[account]);
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            entry.row.invited.push(invited(&account));
+        }
+        self.offer_ways_in(turn, cx, chat)
     }
 
     /// It was not read.
@@ -164,14 +190,14 @@ impl Conversations {
         chat: ChatId,
         refused: bool,
     ) -> Result<Result<Vec<GroupRequest>, NodeError>, EngineError> {
-        if self.policies.policy(&chat).is_none() {
-            return Ok(Err(NotFound::Group.into()));
-        }
+        let Some(policy) = self.policies.policy(&chat) else { return Ok(Err(NotFound::Group.into())) };
         if !self.may_approve(cx, chat) {
             return Ok(Err(NotAllowed::Group(GroupRefusal::Role).into()));
         }
+        // Who is in already was told the way.
+        let waits = |account: &AccountId| policy.role(account.as_bytes()).is_none();
         let shown = |row: JoinRequestRow| {
-            let account = AccountId::from_bytes(&row.account).ok().filter(|_| row.refused == refused)?;
+            let account = AccountId::from_bytes(&row.account).ok().filter(|_| row.refused == refused).filter(waits)?;
             Some(GroupRequest { account, name: row.name, at_ms: row.at_ms, link: row.link.as_slice().try_into().ok()? })
         };
         let mut requests: Vec<GroupRequest> = rows(turn, chat)?.into_iter().filter_map(shown).collect();
@@ -299,6 +325,18 @@ impl Conversations {
 }
 
 impl JoinRequestRow {
+    fn of(request: &JoinRequest, link: &[u8; 16], at_ms: u64) -> Self {
+        Self {
+            account: request.account.to_vec(),
+            chain: request.chain.to_vec(),
+            name: starling_text::received_name(&request.name),
+            at_ms,
+            link: link.to_vec(),
+            refused: false,
+            refused_ms: 0,
+        }
+    }
+
     /// Whether a request that was signed at this time is another one than that which was refused: whoever has the link can repeat that.
     fn is_over(&self, signed_ms: u64, now_ms: u64) -> bool {
         let again_ms = self.refused_ms.max(self.at_ms).saturating_add(JOIN_AGAIN_MS - JOIN_AGAIN_EARLIER_MS);
@@ -321,17 +359,9 @@ fn keep(turn: &mut Turn<'_>, chat: ChatId, link: &[u8; 16], request: &JoinReques
         let Some(oldest) = oldest else { return Ok(false) };
         turn.delete(JOIN_REQUESTS, &key(chat, &oldest.account))?;
     }
-    let name = starling_text::received_name(&request.name);
-    let row = JoinRequestRow {
-        account: request.account.to_vec(),
-        chain: request.chain.to_vec(),
-        name: name.clone(),
-        at_ms: turn.wall(),
-        link: link.to_vec(),
-        refused: false,
-        refused_ms: 0,
-    };
+    let row = JoinRequestRow::of(request, link, turn.wall());
     turn.put(JOIN_REQUESTS, &place, &row)?;
+    let name = row.name;
     let (kind, account) = (DurableEventKind::GroupRequest.stored(), request.account.to_vec());
     turn.durable_event(EventLogRow { kind, chat: chat.0.to_vec(), account, text: name, ..EventLogRow::default() })?;
     Ok(true)

@@ -73,6 +73,9 @@ pub struct PolicyRow {
     /// An invitation that has come while we are a member, as far as the log was read: it counts if that says that we were removed.
     #[prost(message, optional, tag = "27")]
     pub offered_again: Option<OfferRow>,
+    /// The invitation that our user has used a link instead of. Where our account is in the group by it still, it leads in, and the link does not.
+    #[prost(message, optional, tag = "28")]
+    pub invitation: Option<OfferRow>,
 }
 
 /// A device that has come into a group, and is to be handed the history.
