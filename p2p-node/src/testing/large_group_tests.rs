@@ -13,7 +13,7 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    api::types::{ChatId, Standing},
+    api::types::{ChatId, NewJoinLink, Standing},
     conversation::group::LogKeys,
     engine::GroupCommand,
     limits::{DOOR_WAIT_MS, DOOR_WAITS_DEVICES, DOORS_EVERY, REMOVED_AT_ONCE, WHOLE_BYTES},
@@ -290,4 +290,64 @@ fn of_commits_that_follow_one_another_few_write_a_door_where_nobody_waits_for_on
     world.pass(20_000);
     assert_eq!(world.standing(last, chat), Some(Standing::Member));
     assert_eq!(world.epoch_in(last, chat), world.epoch_in(alice, chat));
+}
+
+/// A group of so many that its doors wait, and all of them.
+fn group_with_waiting_doors(world: &mut World) -> (ChatId, Vec<Who>) {
+    let people = world.company(DOOR_WAITS_DEVICES + 2);
+    let chat = world.group_of(&people);
+    world.pass(120_000);
+    (chat, people)
+}
+
+/// Somebody changes the topic, so that an epoch begins whose door is not written at once for its number; what was asked for from then on is noted.
+fn begin_epoch_without_door(world: &mut World, who: Who, chat: ChatId) {
+    loop {
+        world.asked = Some(Vec::new());
+        let topic = epoch(world, who, chat).to_string();
+        world.call(who, |reply| GroupCommand::SetTopic { chat, topic, reply }).unwrap();
+        world.pass(2_000);
+        if !epoch(world, who, chat).is_multiple_of(DOORS_EVERY) {
+            break;
+        }
+    }
+}
+
+#[test]
+fn after_a_removal_the_new_door_is_written_at_once() {
+    let mut world = World::new(57);
+    let (chat, people) = group_with_waiting_doors(&mut world);
+    begin_epoch_without_door(&mut world, people[0], chat);
+    if (epoch(&world, people[0], chat) + 1).is_multiple_of(DOORS_EVERY) {
+        begin_epoch_without_door(&mut world, people[0], chat);
+    }
+    world.asked = Some(Vec::new());
+    world.wish_out(people[0], chat, *people.last().unwrap()).unwrap();
+    world.pass(5_000);
+    // The log of before leads nowhere any more.
+    let keys = door_keys(&world, people[0], chat);
+    let (doors, _) = doors_written(world.asked.take().unwrap(), &keys);
+    assert!(doors >= 1);
+}
+
+#[test]
+fn that_a_link_has_ended_is_said_without_waiting_for_a_door() {
+    let mut world = World::new(58);
+    let (chat, people) = group_with_waiting_doors(&mut world);
+    let alice = people[0];
+    let wanted = NewJoinLink::default();
+    let link = world.call(alice, |reply| GroupCommand::NewLink { chat, wanted, reply }).unwrap().id;
+    world.pass(10_000);
+    if (epoch(&world, alice, chat) + 1).is_multiple_of(DOORS_EVERY) {
+        begin_epoch_without_door(&mut world, alice, chat);
+    }
+    let links = |world: &World| {
+        let engine = world.engine(alice);
+        let id = engine.active_group(chat).unwrap();
+        engine.conversations.groups.get(&id).unwrap().row.links.len()
+    };
+    assert_eq!(links(&world), 1);
+    world.call(alice, |reply| GroupCommand::EndLink { chat, link, reply }).unwrap();
+    world.pass(5_000);
+    assert_eq!(links(&world), 0, "it stands in the link's log");
 }

@@ -57,6 +57,8 @@ fn secret_of(live: &LiveGroup) -> Result<Vec<u8>, GroupError> {
 pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
     let secret = secret_of(&group.state.live)?;
     group.entry.note_past_door();
+    // In its log there is none yet: nobody could come in, however long its author stays away.
+    group.entry.door_waits_until = None;
     let due = group.entry.row.door.as_ref().is_some_and(|door| door.due);
     group.entry.row.door = Some(DoorRow { secret, due, sequence: 0 });
     group.entry.touch();
@@ -98,6 +100,10 @@ impl OpenGroup<'_> {
     pub(super) fn door_can_wait(&self) -> bool {
         let members = &self.entry.members;
         if members.len() <= DOOR_WAITS_DEVICES || self.entry.epoch().is_multiple_of(DOORS_EVERY) {
+            return false;
+        }
+        // That a link has ended is written behind the door, and by nobody else.
+        if !self.entry.row.links.is_empty() {
             return false;
         }
         let Some(policy) = self.policy().filter(|policy| policy.large) else { return false };
