@@ -165,6 +165,8 @@ pub struct GroupEntry {
     pub writing_door: bool,
     /// It is written not before this time, in steady time: another epoch may begin.
     pub door_waits_until: Option<u64>,
+    /// It was due before the home was away: another epoch may have begun meanwhile, as is seen in the log.
+    pub door_is_old: bool,
     /// A part of it was refused.
     pub door_refused: bool,
     /// What is being written for whoever has the link with this key.
@@ -206,6 +208,7 @@ impl GroupEntry {
             room: LogRoom::default(),
             writing_door: false,
             door_waits_until: None,
+            door_is_old: false,
             door_refused: false,
             writing_card: None,
             card_refused: false,

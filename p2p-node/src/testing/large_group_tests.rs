@@ -351,3 +351,32 @@ fn that_a_link_has_ended_is_said_without_waiting_for_a_door() {
     world.pass(5_000);
     assert_eq!(links(&world), 0, "it stands in the link's log");
 }
+
+#[test]
+fn who_was_away_does_not_write_the_way_into_an_epoch_that_is_over() {
+    let mut world = World::new(59);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    world.pass(60_000);
+    // Its program ends before the door is written.
+    world.begin_modified(people[1], |engine, _| {
+        let id = engine.active_group(chat).unwrap();
+        let entry = engine.conversations.groups.get_mut(&id).unwrap();
+        entry.row.door.as_mut().unwrap().due = true;
+        entry.touch();
+    });
+    world.kill(people[1]);
+    world.call(people[0], |reply| GroupCommand::SetTopic { chat, topic: "on".into(), reply }).unwrap();
+    world.pass(10_000);
+    let keys = door_keys(&world, people[0], chat);
+    world.asked = Some(Vec::new());
+    world.start(people[1]);
+    world.pass(10_000);
+    assert_eq!(epoch(&world, people[0], chat), epoch(&world, people[1], chat));
+    let asked = world.asked.take().unwrap();
+    let is_door = |request: &&Request| match &request.body {
+        Some(RequestBody::LogAppend(append)) => append.address[..] == keys.address,
+        _ => false,
+    };
+    assert_eq!(asked.iter().filter(is_door).count(), 0);
+}

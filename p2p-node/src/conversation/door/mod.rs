@@ -68,7 +68,7 @@ pub(super) fn renew(group: &mut OpenGroup<'_>) -> Result<(), GroupError> {
 impl GroupEntry {
     /// The group is in another epoch: this device is to write the way into it, or another is.
     pub(super) fn write_door(&mut self, due: bool) {
-        self.door_waits_until = None;
+        (self.door_waits_until, self.door_is_old) = (None, false);
         if let Some(door) = &mut self.row.door {
             door.due = due;
         }
@@ -278,6 +278,11 @@ impl Conversations {
             return Ok(());
         }
         let may_have_parts = self.may_have_parts(id);
+        // One into an epoch that is over would be a megabyte for nobody, and in large groups takes the place of others.
+        let is_old = |entry: &GroupEntry| entry.door_is_old && !entry.read.caught_up;
+        if may_have_parts && self.groups.get(&id).is_some_and(is_old) {
+            return Ok(());
+        }
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let secret = group.entry.row.door.as_ref().map(|door| door.secret.clone()).unwrap_or_default();
         let way_in = group.way_in()?.map(|door| (door.epoch, Bytes::from(door.to_bytes())));
