@@ -153,6 +153,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         self.make_direct_chats(turn);
         let stops = self.take(turn, inputs)?;
+        if stops {
+            self.conversations.hasten_doors();
+        }
         self.on_time(turn)?;
         self.route_facts(turn)?;
         self.make_direct_chats(turn);
@@ -172,6 +175,11 @@ impl Engine {
         self.plan(turn);
         self.save(turn)?;
         if stops { self.conversations.groups.states.write_exactly(turn) } else { Ok(()) }
+    }
+
+    /// Whether something is on its way for which a stop should wait a moment: doors of large groups, which nobody else writes.
+    pub(crate) fn has_last_words(&self) -> bool {
+        self.conversations.writes_large_doors()
     }
 
     /// Sequence number of the newest durable event.

@@ -17,6 +17,11 @@ use crate::{
     turn::{Effect, EngineError, Now},
 };
 
+/// For so long a stop waits until what it says has left, …
+const LAST_WORDS: Duration = Duration::from_millis(30);
+/// … and for so long where that is much: a door of some hundred devices has hundreds of kilobytes.
+const LONG_LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Gives the time to the engine: steady for its timers even if the clock is set back, and ahead with it after a suspension.
 struct Clocks {
     start: Instant,
@@ -174,7 +179,7 @@ pub fn drive(
             let effects = engine.turn(inputs.drain(..), clocks.now()).unwrap_or_default();
             outside.carry_out(effects, &listeners.transient);
             // Gives the last words a moment to leave, then the closing of connections; nothing durable depends on it.
-            thread::sleep(Duration::from_millis(30));
+            thread::sleep(if engine.has_last_words() { LONG_LAST_WORDS } else { LAST_WORDS });
             outside.net.send(NetCommand::Leave);
             thread::sleep(Duration::from_millis(20));
             return Ok(());

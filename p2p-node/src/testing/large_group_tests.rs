@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::types::{ChatId, NewJoinLink, Standing},
     conversation::group::LogKeys,
-    engine::GroupCommand,
+    engine::{GroupCommand, Input},
     limits::{DOOR_WAIT_MS, DOOR_WAITS_DEVICES, DOORS_EVERY, REMOVED_AT_ONCE, WHOLE_BYTES},
 };
 
@@ -379,4 +379,24 @@ fn who_was_away_does_not_write_the_way_into_an_epoch_that_is_over() {
         _ => false,
     };
     assert_eq!(asked.iter().filter(is_door).count(), 0);
+}
+
+#[test]
+fn a_door_that_waits_is_written_before_the_program_ends() {
+    let mut world = World::new(60);
+    let (chat, people) = group_with_waiting_doors(&mut world);
+    let alice = people[0];
+    begin_epoch_without_door(&mut world, alice, chat);
+    let keys = door_keys(&world, alice, chat);
+    let (doors, _) = doors_written(world.asked.replace(Vec::new()).unwrap(), &keys);
+    assert_eq!(doors, 0, "another epoch may begin");
+    world.turn(alice, vec![Input::Stop]);
+    world.settle();
+    world.kill(alice);
+    let (doors, _) = doors_written(world.asked.take().unwrap(), &keys);
+    assert_eq!(doors, 1);
+    // It leads in, with its author away for good.
+    let laptop = world.linked(people[1]);
+    world.pass(60_000);
+    assert_eq!(world.epoch_in(laptop, chat), world.epoch_in(people[1], chat));
 }

@@ -260,6 +260,22 @@ impl Conversations {
         self.renew_outbox(turn, cx, chat)
     }
 
+    /// The program ends: doors that wait for the end of other changes are written now, as nobody else writes them.
+    pub(crate) fn hasten_doors(&mut self) {
+        let waits = |group: &&GroupEntry| group.door_waits_until.is_some() && group.has_door_to_write();
+        let ids: Vec<GroupId> = self.groups.values().filter(waits).map(|group| group.id).collect();
+        for id in ids {
+            if let Some(entry) = self.groups.get_mut(&id) {
+                entry.door_waits_until = None;
+            }
+        }
+    }
+
+    /// Whether doors that take their time are on their way to their homes.
+    pub(crate) fn writes_large_doors(&self) -> bool {
+        self.groups.values().any(|group| group.writing_door && group.members.len() > DOOR_WAITS_DEVICES)
+    }
+
     /// Writes the way into the current epoch of a group, if this device is to do that.
     pub(super) fn write_door(
         &mut self,
