@@ -225,6 +225,15 @@ pub const MAX_EARLY_CANDIDATES: usize = 64;
 pub const CALLS_REMEMBERED: usize = 16;
 /// Bytes of contacts in a snapshot up to which it says how new devices enter their groups; the rest is for settings.
 pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
+/// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than [`DOORS_EVERY`] epochs take in which
+/// keys are renewed one after the other, 10 s apart.
+pub const NEXT_DOOR_MS: u64 = 120_000;
+/// It does so this often before it rests.
+pub const NEXT_DOOR_WAITS: u32 = 2;
+/// So many times it looks for it as often as at first, and then half as often …
+pub const LOOKS_AS_OFTEN: u32 = 8;
+/// … and half as often again, so many times.
+pub const MAX_LOOK_BACKOFF: u32 = 2;
 /// A new device that cannot enter a group in this time makes another.
 pub const DOOR_TIMEOUT_MS: u64 = 20_000;
 /// If others came before it, it looks for the way into the next epoch after this time …

@@ -400,3 +400,27 @@ fn a_door_that_waits_is_written_before_the_program_ends() {
     world.pass(60_000);
     assert_eq!(world.epoch_in(laptop, chat), world.epoch_in(people[1], chat));
 }
+
+#[test]
+fn who_finds_an_older_door_waits_for_that_of_now() {
+    let mut world = World::new(61);
+    let (chat, people) = group_with_waiting_doors(&mut world);
+    let alice = people[0];
+    begin_epoch_without_door(&mut world, alice, chat);
+    world.asked = Some(Vec::new());
+    let keys = door_keys(&world, alice, chat);
+    let laptop = world.linked(people[1]);
+    // The next commits come before each door, so it is there after more than the time for which a device tries at first.
+    for n in 0..2 {
+        world.pass(20_000);
+        let topic = format!("again {n}");
+        world.call(alice, |reply| GroupCommand::SetTopic { chat, topic, reply }).unwrap();
+    }
+    world.pass(40_000);
+    assert_eq!(world.epoch_in(laptop, chat), world.epoch_in(alice, chat));
+    let is_read = |request: &&Request| match &request.body {
+        Some(RequestBody::LogRead(read)) => read.address[..] == keys.address && read.after == 0,
+        _ => false,
+    };
+    assert_eq!(world.asked.take().unwrap().iter().filter(is_read).count(), 1, "all doors are read once");
+}

@@ -219,7 +219,7 @@ impl Conversations {
         let mut nowhere = false;
         while let Some(attempt) = self.entering.attempts.get_mut(&chat)
             && attempt.tries < MAX_DOORS_TRIED
-            && let Some((_, door)) = attempt.found.pop_last()
+            && let Some(door) = attempt.next_door()
         {
             attempt.tries += 1;
             attempt.note_tried(door.epoch);
@@ -258,11 +258,11 @@ impl Conversations {
         if let Some(denied) = attempt.and_then(|attempt| attempt.denied) {
             return self.link_failed(turn, chat, denied);
         }
-        let again_at = turn.now() + self.again_after_ms(turn, chat);
+        let (now, after) = (turn.now(), self.again_after_ms(turn, chat));
         let attempt = self.entering.attempts.get_mut(&chat);
         match attempt.filter(|attempt| !attempt.tried.is_empty() && attempt.tries < MAX_DOORS_TRIED) {
-            // Whoever was faster writes the way into the next epoch.
-            Some(attempt) => attempt.again_at = Some(again_at),
+            // Whoever was faster writes the way into the next epoch, or into one of those after it.
+            Some(attempt) => attempt.again_at = Some(now + attempt.look_after(after)),
             None => self.give_door_up(turn, chat)?,
         }
         Ok(())

@@ -12,8 +12,8 @@ use crate::{
     api::types::ChatId,
     conversation::{Conversations, group::GroupId},
     limits::{
-        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED, MAX_LOST_EPOCHS,
-        SHOW_ENTERED_MS,
+        DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, LOOKS_AS_OFTEN, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED,
+        MAX_LOOK_BACKOFF, MAX_LOST_EPOCHS, NEXT_DOOR_MS, NEXT_DOOR_WAITS, SHOW_ENTERED_MS,
     },
     mls::policy::Denied,
     net::HomeId,
@@ -53,6 +53,10 @@ pub(super) struct Attempt {
     pub(super) lost: u32,
     /// Those that were read, with their numbers in the log.
     pub(super) found: BTreeMap<(u64, u64), Door>,
+    /// The epoch and number of the one that is tried.
+    pub(super) trying: (u64, u64),
+    /// The same of the newest one behind which another's commit was found; its number is 0 as long as that is not known.
+    pub(super) behind: Option<(u64, u64)>,
     pub(super) pages: u32,
     /// Parts of doors that were read.
     pub(super) parts: ReadParts,
@@ -62,6 +66,8 @@ pub(super) struct Attempt {
     pub(super) sent: usize,
     /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
     pub(super) outrun: bool,
+    /// So many times nothing new was found behind it since.
+    pub(super) looks: u32,
     /// Why a link does not lead in, as the newest way says.
     pub(super) denied: Option<Denied>,
     /// The account is in the group that a link leads into, and comes in by its door.
@@ -105,7 +111,7 @@ impl Attempt {
 
     /// Somebody else has ended an epoch: the next is entered. In a race that many run each tries as often as it takes.
     pub(super) fn note_lost(&mut self, epoch: u64, is_group: bool) {
-        self.note_tried(epoch);
+        self.note_behind(epoch);
         self.outrun = true;
         if is_group {
             (self.tries, self.lost) = (0, self.lost.saturating_add(1));
@@ -126,8 +132,43 @@ impl Attempt {
         (DOOR_AGAIN_MS << doublings).min(MAX_DOOR_SPREAD_MS)
     }
 
+    /// After how many milliseconds the door is looked at once more, which are `first` at the beginning: the longer there is nothing new, the more.
+    pub(super) fn look_after(&mut self, first: u64) -> u64 {
+        let after = first << (self.looks / LOOKS_AS_OFTEN).min(MAX_LOOK_BACKOFF);
+        self.looks = self.looks.saturating_add(1);
+        after
+    }
+
+    /// The next one to be tried, the newest first. What was written before one behind which another's commit stands, and is of an earlier epoch, leads
+    /// nowhere: the log of that epoch may be deleted, and whoever appends there begins it anew, where nobody else is.
+    pub(super) fn next_door(&mut self) -> Option<Door> {
+        while let Some(((epoch, sequence), door)) = self.found.pop_last() {
+            if self.behind.is_none_or(|(newer, at)| epoch > newer || sequence > at) {
+                self.trying = (epoch, sequence);
+                return Some(door);
+            }
+        }
+        None
+    }
+
+    /// Somebody else's commit stands behind the door of this epoch.
+    pub(super) fn note_behind(&mut self, epoch: u64) {
+        self.note_tried(epoch);
+        if self.behind.is_none_or(|(known, _)| known < epoch) {
+            let (tried, at) = self.trying;
+            self.behind = Some((epoch, if tried == epoch { at } else { 0 }));
+        }
+    }
+
     /// Notes a door that was read; those of the earliest epochs give way.
     pub(super) fn note_found(&mut self, sequence: u64, door: Door) {
+        if let Some((epoch, at)) = &mut self.behind
+            && *epoch == door.epoch
+            && *at == 0
+        {
+            // It was tried before this program was started. The first counts: who writes it once more keeps nobody from those after that.
+            *at = sequence;
+        }
         if self.tried.contains(&door.epoch) {
             return;
         }
@@ -191,6 +232,8 @@ impl Conversations {
             state.dirty = true;
         }
         let is_group = self.chats.is_group_chat(chat);
+        let by_link =
+            self.chats.get(&chat).and_then(|state| state.row.door.as_ref()).is_some_and(|d| !d.link.is_empty());
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             attempt.note_lost(epoch, is_group);
         }
@@ -198,8 +241,12 @@ impl Conversations {
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             // Who was added meanwhile only needs the tree.
             attempt.again_at = Some(if attempt.added.is_some() { turn.now() } else { again_at });
+            attempt.looks = 0;
             if is_group {
                 attempt.gives_up_at = again_at + DOOR_TIMEOUT_MS;
+            }
+            if is_group && !by_link && attempt.failures < NEXT_DOOR_WAITS {
+                attempt.gives_up_at = attempt.gives_up_at.max(turn.now() + NEXT_DOOR_MS);
             }
         }
     }
@@ -241,6 +288,7 @@ impl OfferedDoor {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::limits::{DOOR_AGAIN_MS, NEXT_DOOR_MS};
 
     fn door(epoch: u64, len: usize) -> Door {
         Door { epoch, secret: [1; 32], info: vec![epoch as u8; len].into() }
@@ -256,6 +304,44 @@ mod tests {
         assert_eq!((attempt.begin_reading([1; 32]), attempt.found.len()), (7, 1));
         // Somebody was removed, and there is another door.
         assert_eq!((attempt.begin_reading([2; 32]), attempt.found.len()), (0, 0));
+    }
+
+    #[test]
+    fn doors_before_one_that_is_not_of_now_are_not_tried() {
+        let epoch = |door: Option<Door>| door.map(|door| door.epoch);
+        let mut attempt = Attempt::default();
+        attempt.note_found(1, door(8, 10));
+        attempt.note_found(2, door(16, 10));
+        assert_eq!(epoch(attempt.next_door()), Some(16));
+        attempt.note_behind(16);
+        assert_eq!(epoch(attempt.next_door()), None);
+        attempt.note_found(3, door(24, 10));
+        assert_eq!(epoch(attempt.next_door()), Some(24));
+        // A false one keeps nobody from those that are written after it.
+        attempt.note_found(4, door(1_000, 10));
+        attempt.note_found(5, door(32, 10));
+        assert_eq!(epoch(attempt.next_door()), Some(1_000));
+        attempt.note_behind(1_000);
+        assert_eq!(epoch(attempt.next_door()), Some(32));
+        // One that was tried before a start.
+        let mut attempt = Attempt::default();
+        attempt.note_behind(16);
+        attempt.note_found(1, door(8, 10));
+        attempt.note_found(2, door(16, 10));
+        attempt.note_found(3, door(12, 10));
+        assert_eq!([(); 2].map(|()| epoch(attempt.next_door())), [Some(12), None]);
+    }
+
+    #[test]
+    fn a_door_that_is_long_in_coming_is_looked_for_more_and_more_seldom() {
+        let (mut attempt, mut at, mut looks, mut longest) = (Attempt::default(), 0, 0, 0);
+        while at < NEXT_DOOR_MS {
+            let after = attempt.look_after(2 * DOOR_AGAIN_MS);
+            (at, looks, longest) = (at + after, looks + 1, longest.max(after));
+        }
+        assert!(looks < 50, "{looks} times");
+        // Often enough to find one that is good for ten seconds.
+        assert!(longest <= 4_000);
     }
 
     #[test]
