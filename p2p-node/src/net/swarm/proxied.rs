@@ -34,7 +34,7 @@ use super::{
     behaviour::BuildError,
     socks::{self, SocksError},
 };
-use crate::net::proxy::{Proxy, ProxyKind};
+use crate::net::proxy::{Login, Proxy, ProxyKind};
 
 /// A proxy that takes longer to be connected to does not answer.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -92,24 +92,34 @@ impl Service<Uri> for Connected {
 }
 
 async fn connect(proxy: Proxy, target: Uri) -> Result<Compat<TcpStream>, ProxyError> {
+    match connect_as(&proxy, proxy.login(), &target).await {
+        // It asks for a user name where it can, and takes none but those that it knows: it may take who has none.
+        Err(ProxyError::Credentials) if matches!(proxy.login(), Login::Offered(_)) => {
+            connect_as(&proxy, Login::None, &target).await
+        }
+        connected => connected,
+    }
+}
+
+async fn connect_as(proxy: &Proxy, login: Login<'_>, target: &Uri) -> Result<Compat<TcpStream>, ProxyError> {
     let connecting = TcpStream::connect((proxy.host(), proxy.port()));
     let stream = tokio::time::timeout(CONNECTING, connecting).await.map_err(|_| ProxyError::Unreachable)?;
     let stream = stream.map_err(|_| ProxyError::Unreachable)?;
     let _ = stream.set_nodelay(true);
     let asked = async {
         match proxy.kind() {
-            ProxyKind::Socks5 => by_socks(&proxy, stream, &target).await,
-            ProxyKind::Http => by_http(&proxy, stream, target).await,
+            ProxyKind::Socks5 => by_socks(login, stream, target).await,
+            ProxyKind::Http => by_http(proxy, stream, target.clone()).await,
         }
     };
     let asked = tokio::time::timeout(ANSWERING, asked).await.map_err(|_| ProxyError::Unreachable)?;
     asked.map(TokioAsyncReadCompatExt::compat)
 }
 
-async fn by_socks(proxy: &Proxy, mut stream: TcpStream, target: &Uri) -> Result<TcpStream, ProxyError> {
+async fn by_socks(login: Login<'_>, mut stream: TcpStream, target: &Uri) -> Result<TcpStream, ProxyError> {
     let host = target.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = target.port_u16().unwrap_or_default();
-    match socks::connect(&mut stream, proxy.login(), host, port).await {
+    match socks::connect(&mut stream, login, host, port).await {
         Ok(()) => Ok(stream),
         Err(SocksError::Credentials) => Err(ProxyError::Credentials),
         Err(error) => Err(ProxyError::Refused(error.to_string())),
@@ -192,6 +202,11 @@ pub(super) fn is_reachable(address: &Multiaddr) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -206,5 +221,27 @@ mod tests {
         ] {
             assert_eq!(target(&address.parse().unwrap()).as_deref(), expected, "{address}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_does_not_take_made_up_user_names_is_asked_without_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy: Proxy = format!("socks5h://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let serve = async {
+            let (mut first, _) = listener.accept().await.unwrap();
+            let mut both = [0; 4];
+            first.read_exact(&mut both).await.unwrap();
+            assert_eq!(both, [5, 2, 0, 2]);
+            first.write_all(&[5, 2, 1, 1]).await.unwrap();
+            let (mut second, _) = listener.accept().await.unwrap();
+            let mut none = [0; 3];
+            second.read_exact(&mut none).await.unwrap();
+            assert_eq!(none, [5, 1, 0]);
+            second.write_all(&[5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            (first, second)
+        };
+        let target = Uri::from_static("http://192.0.2.1:443/");
+        let (connected, _open) = tokio::join!(connect(proxy.isolated(), target), serve);
+        assert!(connected.is_ok());
     }
 }
