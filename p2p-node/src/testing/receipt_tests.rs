@@ -93,3 +93,35 @@ fn states_are_right_once_those_who_were_away_have_come_back() {
     world.pass(10_000);
     assert_eq!(own_states(&world, author, chat), [DeliveryState::Read]);
 }
+
+#[test]
+fn the_author_in_a_small_group_knows_within_a_second_who_has_a_message() {
+    for count in 3..=5 {
+        let mut world = World::new(3);
+        let people = world.company(count);
+        let chat = world.group_of(&people);
+        world.pass(60_000);
+        world.say_in(people[1], chat, "hello").unwrap();
+        world.pass(900);
+        assert_eq!(own_states(&world, people[1], chat), [DeliveryState::Delivered], "{count}");
+    }
+}
+
+#[test]
+fn what_a_home_did_not_take_for_a_while_is_said_after_that() {
+    let mut world = World::new(4);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    let (author, other) = (people[1], people[2]);
+    world.pass(60_000);
+    world.begin_modified(other, |engine, turn| {
+        let id = engine.active_group(chat).unwrap();
+        engine.conversations.groups.get_mut(&id).unwrap().append.retry_at = turn.now() + 10_000;
+    });
+    world.say_in(author, chat, "hello").unwrap();
+    world.pass(5_000);
+    assert_eq!(world.texts_in(other, chat), ["hello"]);
+    assert_eq!(own_states(&world, author, chat), [DeliveryState::Sent]);
+    world.pass(10_000);
+    assert_eq!(own_states(&world, author, chat), [DeliveryState::Delivered]);
+}

@@ -330,6 +330,10 @@ impl Conversations {
         self.show_way_to_next(turn, cx, id)?;
         self.groups.plan_items(turn, cx, id);
         self.retry_future(turn, cx, id)?;
+        // Nothing was said while a device was there that its account had removed.
+        if let Some(chat) = chat.filter(|chat| self.chats.is_group_chat(*chat)) {
+            self.chats.tell_untold(turn, cx.dir, chat);
+        }
         chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
     }
 }

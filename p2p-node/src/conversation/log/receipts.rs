@@ -7,7 +7,7 @@ use starling_wire::{Clock, Delivered, LogVerb, Receipt, rendezvous::LogRequest};
 use crate::{
     api::types::{Audience, ChatId},
     contacts::Directory,
-    conversation::{ChatState, Chats, Conversations, context::Context, group::GroupId},
+    conversation::{ChatState, Chats, Conversations, GroupEntry, context::Context, group::GroupId},
     home::{Appended, LogPending},
     limits::{MAX_RECEIPT_PACE_MS, RECEIPT_DELAY_MS, RECEIPT_PACE_MS, RECEIPT_SPREAD_MS},
     net::HomeId,
@@ -41,22 +41,28 @@ impl ChatState {
 
 impl Conversations {
     /// What could not be told while a home was not up.
-    pub(crate) fn receipts_up(&mut self, turn: &mut Turn<'_>, dir: Directory<'_>, home: HomeId) {
-        let has_others = !dir.account.other_devices().is_empty();
+    pub(crate) fn receipts_up(&mut self, turn: &Turn<'_>, dir: Directory<'_>, home: HomeId) {
         for group in self.groups.groups_at(home) {
-            let chat = self.groups.get(&group).and_then(|g| g.row.chat.as_slice().try_into().ok());
-            if let Some(state) = chat.and_then(|c| self.chats.get_mut(&ChatId(c)))
-                && (state.roster.devices().any(|d| d.told < d.received)
-                    || state.row.read_logged < state.row.read_told
-                    || has_others && state.row.delivered_logged < state.roster.progress().delivered)
-            {
-                state.schedule_receipt(turn.now());
+            if let Some(chat) = self.groups.get(&group).and_then(GroupEntry::chat) {
+                self.chats.tell_untold(turn, dir, chat);
             }
         }
     }
 }
 
 impl Chats {
+    /// What no receipt has told in a conversation is told soon, if there is anything.
+    pub(super) fn tell_untold(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId) {
+        let has_others = !dir.account.other_devices().is_empty();
+        if let Some(state) = self.states.get_mut(&chat)
+            && (state.roster.devices().any(|d| d.told < d.received)
+                || state.row.read_logged < state.row.read_told
+                || has_others && state.row.delivered_logged < state.roster.progress().delivered)
+        {
+            state.schedule_receipt(turn.now());
+        }
+    }
+
     pub(super) fn receipt_appended(&mut self, appended: &Appended) {
         let Some(state) = self.states.get_mut(&appended.place.chat) else { return };
         for (device, received) in &appended.told {
@@ -93,7 +99,13 @@ impl Conversations {
             return Ok(());
         };
         if self.usable(turn, cx, group).is_none() || self.has_revoked_member(cx.dir, chat, group) {
-            // When the home comes back, everything untold is told.
+            // When the home comes back, or another epoch begins, everything untold is told; where the home only takes nothing for now, after that.
+            let retry_at = self.groups.get(&group).map_or(0, |entry| entry.append.retry_at);
+            if retry_at > turn.now()
+                && let Some(state) = self.chats.get_mut(&chat)
+            {
+                state.receipt_due = Some(retry_at);
+            }
             return Ok(());
         }
         let missing = self.gossip.take_missing(&chat);
