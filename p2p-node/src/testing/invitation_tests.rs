@@ -94,6 +94,34 @@ fn nobody_takes_the_place_of_an_invitation_that_comes_before_the_removal_is_read
 }
 
 #[test]
+fn a_device_that_was_away_comes_in_again_with_the_one_that_has_accepted() {
+    for seed in 40..=47 {
+        let mut world = World::new(seed);
+        let people = world.company(3);
+        let (alice, bob) = (people[0], people[1]);
+        let laptop = world.linked(bob);
+        let chat = world.group_of(&people);
+        world.pass(60_000);
+        assert_eq!(world.standing(laptop, chat), Some(Standing::Member), "seed {seed}");
+        world.kill(laptop);
+        world.wish_out(alice, chat, bob).unwrap();
+        world.pass(10_000);
+        world.wish_in(alice, chat, &[bob]).unwrap();
+        world.pass(10_000);
+        world.accept(bob, chat).unwrap();
+        world.pass(60_000);
+        assert_eq!(world.standing(bob, chat), Some(Standing::Member), "seed {seed}");
+        // The removal, the invitation and the other device's answer are read in any order.
+        world.start(laptop);
+        world.pass(60_000);
+        assert_eq!(world.standing(laptop, chat), Some(Standing::Member), "seed {seed}");
+        world.say_in(alice, chat, "again").unwrap();
+        world.pass(5_000);
+        assert_eq!(world.texts_in(laptop, chat), ["again"], "seed {seed}");
+    }
+}
+
+#[test]
 fn our_other_devices_enter_a_group_while_the_home_of_somebody_who_is_invited_is_away() {
     let mut world = World::new(30);
     let other = world.add_server();

@@ -10,7 +10,6 @@ use crate::{
         problem::ItemRefused,
         types::{ChatId, ContactState, DurableEventKind},
     },
-    contacts::Directory,
     conversation::{Conversations, context::Context},
     store::{EventLogRow, OfferRow, StandingRow},
     turn::{EngineError, Turn},
@@ -39,17 +38,54 @@ impl Conversations {
             by.and_then(|by| self.policies.role(&chat, &by)).map_or(u8::MAX, Role::rank)
         };
         let kept = self.policies.of.get(&chat).and_then(|entry| entry.row.offered_again.as_ref());
-        let stays = kept.is_some_and(|kept| kept.by != row.by && rank(kept) <= rank(&row));
+        // What our user has accepted elsewhere only who may let others in takes the place of, by another way.
+        let is_accepted = |kept: &OfferRow| self.is_ours(chat, &kept.by);
+        let may_lead = |kept: &OfferRow| rank(&row) <= Role::Admin.rank() && kept.way() != row.way();
+        let stays = kept.is_some_and(|kept| match is_accepted(kept) {
+            true => !may_lead(kept),
+            false => kept.by != row.by && rank(kept) <= rank(&row),
+        });
         if !stays && let Some(entry) = self.policies.of.get_mut(&chat) {
             (entry.row.offered_again, entry.dirty) = (Some(row), true);
         }
     }
 
-    /// We were removed from a group, and somebody has invited us again before this device has read that; but not whom our user has blocked since.
+    /// Whether an account is ours, in a conversation.
+    fn is_ours(&self, chat: ChatId, account: &[u8]) -> bool {
+        let own = self.chats.get(&chat).and_then(|state| state.roster.own());
+        own.is_some_and(|own| own.as_bytes()[..] == *account)
+    }
+
+    /// Another device of ours has accepted an invitation into a group that this one takes its account for a member of: if that has been removed
+    /// meanwhile, this device comes in again, too.
+    pub(super) fn keep_way_of_own(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId, row: OfferRow) {
+        let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
+        let Some(id) = known.filter(|_| !self.is_way_known(&row)) else { return };
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+        }
+        self.read_log_again(turn, cx, id);
+    }
+
+    /// Whether a way leads by the door that this device knows of its group.
+    fn is_way_known(&self, row: &OfferRow) -> bool {
+        let group = row.group_id().and_then(|id| self.groups.get(&id));
+        group.and_then(|group| group.row.door.as_ref()).is_some_and(|door| door.secret == row.secret)
+    }
+
+    /// Whether a way is the one by which this device was in a group that it is not in any more.
+    pub(super) fn has_been_left(&self, chat: ChatId, row: &OfferRow) -> bool {
+        let Some(entry) = self.policies.of.get(&chat) else { return false };
+        let is_out = matches!(entry.standing(), StandingRow::Removed | StandingRow::Left);
+        is_out && (self.is_way_known(row) || entry.row.left_way == row.way())
+    }
+
+    /// We were removed from a group, and somebody has invited us again before this device has read that; but not whom our user has blocked since. If
+    /// our user has accepted it on another device this one comes in again, too.
     pub(super) fn be_invited_again(
         &mut self,
         turn: &mut Turn<'_>,
-        dir: Directory<'_>,
+        cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<(), EngineError> {
         let entry = self.policies.of.get_mut(&chat);
@@ -58,8 +94,14 @@ impl Conversations {
             entry.row.offered_again.take()
         });
         let Some(row) = row else { return Ok(()) };
+        if self.is_ours(chat, &row.by) {
+            if let Some(entry) = self.policies.of.get_mut(&chat) {
+                entry.row.offer = Some(row);
+            }
+            return self.begin_to_enter(turn, cx, chat);
+        }
         let by = AccountId::from_bytes(&row.by).ok();
-        let person = by.and_then(|by| dir.person(&by));
+        let person = by.and_then(|by| cx.dir.person(&by));
         if person.is_some_and(|person| person.state() == ContactState::Blocked) {
             return Ok(());
         }

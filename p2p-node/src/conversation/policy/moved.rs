@@ -397,7 +397,7 @@ impl Conversations {
             self.forget_offer_again(chat);
             return Ok(());
         }
-        self.be_invited_again(turn, cx.dir, chat)
+        self.be_invited_again(turn, cx, chat)
     }
 
     /// A device says that its account leaves a group.

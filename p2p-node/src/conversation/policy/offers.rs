@@ -237,7 +237,14 @@ impl Conversations {
         }
         let Some((chat, row)) = offer_row(turn, from, offer) else { return Ok(Err(ItemRefused::NoOffer)) };
         if from == cx.dir.account.id() {
-            let may_follow = [StandingRow::Invited, StandingRow::Declined];
+            // It may have been let in again since this one was not in it any more.
+            let may_follow = [
+                StandingRow::Invited,
+                StandingRow::Declined,
+                StandingRow::Removed,
+                StandingRow::Left,
+                StandingRow::Member,
+            ];
             return self.on_answer_of_own(turn, cx, (chat, &may_follow), row, offer.answer).map(Ok);
         }
         let known = self.policies.of.get(&chat);
@@ -331,8 +338,15 @@ impl Conversations {
             matches!(entry.standing(), StandingRow::Asked | StandingRow::Entering) && by_link(entry)
         };
         let stays = stays || self.policies.of.get(&chat).is_some_and(comes_by_link);
-        let may_enter = stays || standing.is_none_or(|standing| may_follow.contains(&standing));
+        let may_follow = standing.is_none_or(|standing| may_follow.contains(&standing));
+        let may_enter = stays || may_follow && !self.has_been_left(chat, &row);
         match Answer::from_number(answer) {
+            Some(Answer::Accepted) if standing == Some(StandingRow::Member) => {
+                if may_follow {
+                    self.keep_way_of_own(turn, cx, chat, row);
+                }
+                Ok(())
+            }
             Some(Answer::Accepted) if may_enter && self.policies.has_room() => {
                 self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
                 self.begin_to_enter(turn, cx, chat)
