@@ -12,7 +12,7 @@ use crate::{
         types::{Audience, ChatId, MessageId},
     },
     contacts::Directory,
-    conversation::{Chats, Conversations, GroupEntry, context::Context},
+    conversation::{Chats, Conversations, context::Context},
     events::{self, At, Target},
     turn::{EngineError, Turn},
 };
@@ -77,14 +77,14 @@ impl Conversations {
     fn keep_own_pace(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId, count: usize) -> Result<(), u64> {
         let own = dir.account.id();
         let (slow_ms, now_ms) = (self.policies.slow_ms(&chat, self.role_in(chat, &own)), turn.agreed_ms());
-        let epoch = self.active_group(dir, chat).and_then(|id| self.groups.get(&id)).map_or(0, GroupEntry::epoch);
         let Some(state) = self.chats.get_mut(&chat).filter(|state| state.is_group() && slow_ms > 0) else {
             return Ok(());
         };
-        match state.roster.waits(own, now_ms, slow_ms) {
+        // What the log does not have yet counts, too.
+        let since_written = state.written_ms.map_or(0, |at| at.saturating_add(slow_ms).saturating_sub(now_ms));
+        match state.roster.waits(own, now_ms, slow_ms).max(since_written) {
             0 if count == 1 => {
-                state.roster.keeps_pace(own, epoch, now_ms, slow_ms);
-                state.dirty = true;
+                state.written_ms = Some(now_ms);
                 Ok(())
             }
             0 => Err(slow_ms),

@@ -108,6 +108,8 @@ pub struct ChatState {
     pub presence_sent_ms: u64,
     /// What was ready by then goes to the log at once, although all others are connected.
     pub hastened_ms: u64,
+    /// When a message was last written here in slow mode, in this run, milliseconds since 1970.
+    pub written_ms: Option<u64>,
     /// What keeps messages from getting through, until it is over.
     pub problem: Option<ChatProblem>,
     pub dirty: bool,
@@ -255,6 +257,7 @@ impl ChatState {
             receipt_at: None,
             presence_sent_ms: 0,
             hastened_ms: 0,
+            written_ms: None,
             problem,
             dirty: false,
         }

@@ -94,7 +94,7 @@ pub fn outbox_key(chat: ChatId, first: u64) -> Vec<u8> {
 }
 
 /// The events of an outbox entry, in their order. What was deleted since is empty: its number has to come, its text has not.
-fn events_of(turn: &Turn<'_>, chat: ChatId, row: &OutboxRow) -> Result<Vec<Event>, EngineError> {
+pub(super) fn events_of(turn: &Turn<'_>, chat: ChatId, row: &OutboxRow) -> Result<Vec<Event>, EngineError> {
     let decoded = |id: EventId, body: Option<&[u8]>| {
         let body = body.and_then(|body| Event::decode_body(body).ok());
         Event { id, body: body.unwrap_or_else(|| Body::Text(Text::default())) }

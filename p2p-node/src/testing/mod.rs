@@ -70,6 +70,7 @@ mod tried_tests;
 mod upgrade_tests;
 mod username_tests;
 mod visit_tests;
+mod void_tests;
 mod waiting_tests;
 mod work_tests;
 mod world;

@@ -1,6 +1,7 @@
 //! Epoch logs at a rendezvous: requests to them, and when they are used.
 
 mod append;
+mod judged;
 mod parts;
 mod read;
 mod receipts;

@@ -240,6 +240,7 @@ impl Conversations {
                 Some(place) if matches!(taken, Taken::Own) => {
                     self.found_own(turn, &place, entry.sequence)?;
                     if let Some(message) = own {
+                        self.judge_own(turn, cx.dir, (place.chat, id, epoch), &message)?;
                         self.own_logged(turn, cx, (place, epoch), &message)?;
                     }
                 }

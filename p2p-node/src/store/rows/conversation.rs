@@ -81,6 +81,9 @@ pub struct ChatRow {
     /// Clock of the newest message that came by gossip and did not come to count.
     #[prost(uint64, tag = "28")]
     pub undone: u64,
+    /// Up to this number of ours what a group's log has was judged as the others judge it.
+    #[prost(uint64, tag = "29")]
+    pub judged_upto: u64,
 }
 
 /// An account that takes part in a conversation. By chat id and [`super::Store::name`] of the account.
