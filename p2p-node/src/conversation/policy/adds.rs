@@ -68,7 +68,13 @@ impl Waiting {
     }
 
     /// One more device waits: `last` if nobody else is waited for; so many turns after others were asked for the same.
-    fn take(&mut self, now: u64, (account, device): (AccountId, DeviceId), package: Bytes, (last, turns): (bool, u64)) {
+    pub(super) fn take(
+        &mut self,
+        now: u64,
+        (account, device): (AccountId, DeviceId),
+        package: Bytes,
+        (last, turns): (bool, u64),
+    ) {
         if self.devices.is_empty() {
             self.since = now;
         }

@@ -174,15 +174,16 @@ struct Wanted {
 }
 
 impl PolicyEntry {
-    /// Whether neither our user nor those who leave want anything, nobody has to wait for a commit of somebody else, and no link's time is over. Of
-    /// communities and their channels that cannot be said so simply.
+    /// Whether neither our user nor those who leave want anything, nobody waits to be added or has to wait for a commit of somebody else, and no link's
+    /// time is over. Of communities and their channels that cannot be said so simply.
     fn is_settled(&self, now_ms: u64) -> bool {
         let Some(policy) = &self.policy else { return false };
         let is_single = policy.community().is_none() && policy.channel_of().is_none();
         let has_wishes = !self.row.intents.is_empty() || !self.row.leaves.is_empty();
         let links = policy.rules.as_ref().map(|rules| &rules.links[..]).unwrap_or_default();
         let are_links_good = links.iter().all(|link| link.expires == 0 || link.expires > now_ms);
-        is_single && !has_wishes && !self.row.is_waited_for && self.turn_at.is_none() && are_links_good
+        let is_waited_for = self.row.is_waited_for || self.waiting.due().is_some();
+        is_single && !has_wishes && !is_waited_for && self.turn_at.is_none() && are_links_good
     }
 
     /// The change that our user's intents come to.
@@ -581,7 +582,7 @@ fn empty() -> Policy {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use starling_keys::RecoveryPhrase;
+    use starling_keys::{DeviceKey, RecoveryPhrase};
 
     use super::*;
 
@@ -606,6 +607,8 @@ mod tests {
         assert!(!entry.is_settled(5));
         entry.row.leaves.clear();
         assert!(entry.is_settled(5));
+        entry.waiting.take(5, (other, DeviceKey::generate().id()), Bytes::from_static(b"a package"), (false, 0));
+        assert!(!entry.is_settled(5), "somebody has accepted an invitation");
     }
 
     #[test]
