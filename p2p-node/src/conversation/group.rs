@@ -167,6 +167,8 @@ pub struct GroupEntry {
     pub door_waits_until: Option<u64>,
     /// It was due before the home was away: another epoch may have begun meanwhile, as is seen in the log.
     pub door_is_old: bool,
+    /// Devices were added of late, which may still look for the tree in a door: until then none is put off, in steady time.
+    pub door_is_read_until: u64,
     /// A part of it was refused.
     pub door_refused: bool,
     /// What is being written for whoever has the link with this key.
@@ -209,6 +211,7 @@ impl GroupEntry {
             writing_door: false,
             door_waits_until: None,
             door_is_old: false,
+            door_is_read_until: 0,
             door_refused: false,
             writing_card: None,
             card_refused: false,

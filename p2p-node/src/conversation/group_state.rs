@@ -141,7 +141,7 @@ pub struct OpenGroup<'a> {
     pub entry: &'a mut GroupEntry,
     pub(super) state: &'a mut GroupState,
     /// Steady time.
-    now: u64,
+    pub(super) now: u64,
 }
 
 impl OpenGroup<'_> {
@@ -323,9 +323,12 @@ impl OpenGroup<'_> {
     }
 
     /// What a member's commit has done that was followed from a group of these devices.
-    fn with_added(&self, before: &BTreeSet<DeviceId>, differs: bool) -> Followed {
+    fn with_added(&mut self, before: &BTreeSet<DeviceId>, differs: bool) -> Followed {
         let added = self.entry.members.iter().filter(|member| !before.contains(&member.device));
         let added: Vec<Newcomer> = added.map(Newcomer::added).collect();
+        if !added.is_empty() {
+            self.entry.note_added(self.now);
+        }
         match (added.is_empty(), differs) {
             (false, _) => Followed::With(added, differs),
             (true, true) => Followed::Differently,
@@ -355,6 +358,9 @@ impl OpenGroup<'_> {
         self.state.live = pending.after;
         self.state.live.reset_value(pending.value);
         let epoch = pending.next.epoch;
+        if !pending.welcomes.is_empty() {
+            self.entry.note_added(self.now);
+        }
         self.entry.welcomes = pending.welcomes.into_iter().map(|welcomed| (epoch, welcomed)).collect();
         self.state.since_update = 0;
         self.entry.append.renews_at = None;

@@ -11,6 +11,7 @@ use crate::{
         types::{Arriving, ChatId, Standing},
     },
     engine::GroupCommand,
+    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, TREE_WITHIN_MS},
 };
 
 /// All are in the group, at one place, and read each other.
@@ -73,6 +74,19 @@ fn seventy_who_accept_at_once_come_in_by_few_commits() {
     let commits = commits_of(5_010, 70);
     let fewest = 69_usize.div_ceil(MAX_ADDS) as u64;
     assert!((fewest..=fewest + 2).contains(&commits), "{commits}");
+}
+
+#[test]
+fn the_last_who_are_added_to_a_large_group_find_its_tree_at_once() {
+    let (mut world, people, chat) = invited(5_020, DOOR_WAITS_DEVICES + 3);
+    let _answers: Vec<_> =
+        people[1..].iter().map(|who| world.begin(*who, |reply| GroupCommand::Accept(chat, reply))).collect();
+    // Everybody who was let in is in the group, which puts off doors where nobody needs them.
+    world.pass(ADD_WITHIN_MS + TREE_WITHIN_MS);
+    for who in &people {
+        assert_eq!(world.standing(*who, chat), Some(Standing::Member), "{who}");
+    }
+    all_are_in(&mut world, chat, &people);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::{
     api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::{DOOR_WAITS_DEVICES, DOORS_EVERY, MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
+    limits::{DOOR_WAIT_MS, DOOR_WAITS_DEVICES, DOORS_EVERY, MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Fact, Turn},
@@ -74,6 +74,11 @@ impl GroupEntry {
         }
     }
 
+    /// A member has added devices: they are in the group, and have yet to find its tree.
+    pub(super) fn note_added(&mut self, now: u64) {
+        self.door_is_read_until = now + DOOR_WAIT_MS;
+    }
+
     /// Remembers whether a device is to be given later what it lacks.
     fn note_owed(&mut self, device: &DeviceId, is_owed: bool) {
         let of_device = |owed: &Vec<u8>| owed[..] == device.as_bytes()[..];
@@ -96,10 +101,11 @@ impl GroupEntry {
 
 impl OpenGroup<'_> {
     /// Whether nobody is known to wait for the way into an epoch that has just begun, in a group whose doors are large: everybody who was let in has come,
-    /// and there is no other way to come than to be let in.
+    /// there is no other way to come than to be let in, and nobody was added of late, who is in it before it has read the tree.
     pub(super) fn door_can_wait(&self) -> bool {
         let members = &self.entry.members;
-        if members.len() <= DOOR_WAITS_DEVICES || self.entry.epoch().is_multiple_of(DOORS_EVERY) {
+        let is_read = self.entry.door_is_read_until > self.now;
+        if is_read || members.len() <= DOOR_WAITS_DEVICES || self.entry.epoch().is_multiple_of(DOORS_EVERY) {
             return false;
         }
         // That a link has ended is written behind the door, and by nobody else.
