@@ -8,10 +8,10 @@ use super::world::{Treatment, Who, World};
 use crate::{
     api::{
         problem::ItemRefused,
-        types::{Arriving, ChatId, Standing},
+        types::{Arriving, ChatId, GroupKind, Standing},
     },
     engine::GroupCommand,
-    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, TREE_WITHIN_MS},
+    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, TREE_WITHIN_MS},
 };
 
 /// All are in the group, at one place, and read each other.
@@ -87,6 +87,29 @@ fn the_last_who_are_added_to_a_large_group_find_its_tree_at_once() {
         assert_eq!(world.standing(*who, chat), Some(Standing::Member), "{who}");
     }
     all_are_in(&mut world, chat, &people);
+}
+
+#[test]
+fn a_group_of_many_begins_with_some_of_them_and_invites_the_rest_by_itself() {
+    let mut world = World::new(5_030);
+    let people = world.company(INVITED_AT_ONCE + 4);
+    let invite = people[1..].iter().map(|who| world.of(*who).account).collect();
+    let (name, kind) = ("ops".into(), GroupKind::Group);
+    let mut made = world.begin(people[0], |reply| GroupCommand::New { name, kind, invite, reply });
+    let chat = loop {
+        match made.try_recv() {
+            Ok(made) => break made.unwrap(),
+            Err(_) => assert!(world.step(), "no group is made"),
+        }
+    };
+    let begun = world.group_seen(people[0], chat).unwrap().arriving;
+    assert_eq!((begun.noted + begun.invited) as usize, people.len() - 1);
+    assert!(begun.invited as usize <= INVITED_AT_ONCE, "{begun:?}");
+    world.pass(10_000);
+    let arriving = world.group_seen(people[0], chat).unwrap().arriving;
+    let invited = u32::try_from(people.len() - 1).unwrap();
+    assert_eq!(arriving, Arriving { invited, here: 1, ..Arriving::default() });
+    assert!(people[1..].iter().all(|who| world.standing(*who, chat) == Some(Standing::Invited)));
 }
 
 #[test]

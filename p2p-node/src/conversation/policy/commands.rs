@@ -17,6 +17,7 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
+    limits::INVITED_AT_ONCE,
     mls::LiveGroup,
     roster::Roster,
     store::{GroupRow, IntentKind, InvitedRow, StandingRow},
@@ -314,11 +315,16 @@ impl Conversations {
         if invite.len() >= policy.most_accounts() {
             return Ok(refused(GroupRefusal::Full));
         }
-        for account in &invite {
+        // As later: the rest follows in the next commits.
+        let (first, rest) = invite.split_at(invite.len().min(INVITED_AT_ONCE));
+        for account in first {
             let (account, by) = (*account.as_bytes(), *own.as_bytes());
             policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });
         }
-        self.add_group_chat(cx.dir, chat, &invite);
+        self.add_group_chat(cx.dir, chat, first);
+        if let Some(entry) = self.policies.of.get_mut(&chat) {
+            rest.iter().for_each(|account| entry.want(IntentRow::about(IntentKind::Invite, account)));
+        }
         self.make_mls_group(turn, cx, chat, &policy, home)?;
         self.tell_own_devices(turn, cx, chat, Answer::Accepted)?;
         turn.fact(Fact::ContactsChanged);
