@@ -99,11 +99,14 @@ impl Waiting {
         batch.map(|(device, (_, package))| (*device, package.clone())).collect()
     }
 
-    /// Those who are not to be added, or are there, do not wait.
-    fn settle(&mut self, policy: &Policy, here: &BTreeSet<DeviceId>) {
+    /// Those who are not to be added, or are there, do not wait. Who has come while others were added waits for more, as those did.
+    fn settle(&mut self, now: u64, policy: &Policy, here: &BTreeSet<DeviceId>) {
+        let before = self.devices.len();
         self.devices.retain(|device, (account, _)| policy.role(account.as_bytes()).is_some() && !here.contains(device));
-        if self.devices.is_empty() {
-            self.at = None;
+        match self.devices.len() {
+            0 => self.at = None,
+            left if left < before.min(MAX_ADDS) => (self.since, self.at) = (now, Some(now + ADD_AFTER_MS)),
+            _ => {}
         }
     }
 
@@ -349,7 +352,10 @@ impl Conversations {
             entry.waiting = Waiting::default();
             return Ok(false);
         };
-        entry.waiting.settle(policy, &here);
+        entry.waiting.settle(turn.now(), policy, &here);
+        if !is_due(&*entry) {
+            return Ok(false);
+        }
         let (most, bytes) = (policy.largest_commit(), if policy.large { ADD_BYTES } else { ADD_BYTES_SMALL });
         let batch = entry.waiting.batch(bytes);
         if batch.is_empty() {
@@ -417,6 +423,7 @@ impl Conversations {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use starling_keys::{AccountKey, DeviceKey};
+    use starling_wire::{PolicyMember, Role};
 
     use super::*;
 
@@ -442,6 +449,27 @@ mod tests {
         let mut other = Waiting::default();
         other.take(1_000, member(0), package, (true, 1));
         assert_eq!(other.due(), Some(1_000 + REGROUP_TURN_MS));
+    }
+
+    #[test]
+    fn who_comes_while_others_are_added_waits_for_more() {
+        let mut waiting = Waiting::default();
+        let accounts: Vec<(AccountId, DeviceId)> = (0..3).map(member).collect();
+        let mut policy = Policy::new([1; 16], "ops".into(), *accounts[0].0.as_bytes());
+        for (account, device) in &accounts {
+            waiting.take(1_000, (*account, *device), Bytes::from_static(b"a package"), (false, 0));
+        }
+        for (account, _) in &accounts[1..] {
+            let account = *account.as_bytes();
+            policy.add(PolicyMember { account, role: Role::Member, by: account, since: 0 });
+        }
+        let here: BTreeSet<DeviceId> = [accounts[0].1].into();
+        waiting.settle(5_000, &policy, &here);
+        assert_eq!((waiting.devices.len(), waiting.due()), (2, Some(5_000 + ADD_AFTER_MS)));
+        waiting.settle(6_000, &policy, &here);
+        assert_eq!(waiting.due(), Some(5_000 + ADD_AFTER_MS), "nobody was added");
+        waiting.settle(7_000, &policy, &accounts.iter().map(|(_, device)| *device).collect());
+        assert_eq!(waiting.due(), None);
     }
 
     #[test]
