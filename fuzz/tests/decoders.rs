@@ -21,7 +21,7 @@ use starling_wire::{
     PartNames, Piece, Policy, PolicyContext, PolicyMember, Reasons, ReportContent, Role, SealedBeacon, SeenEntries,
     Signal, SignedSignal, Statement, Text, Tombstone, TopicId, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Removals, Way},
-    inbox::{GroupAcceptance, GroupWelcome, InboxBody, InboxItem, Known},
+    inbox::{GroupAcceptance, GroupOffer, GroupWelcome, InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
     link::{LinkAnswer, LinkOffer, LinkRequest},
     pad, part_name,
@@ -68,8 +68,11 @@ fn direct_frames() {
         GroupAcceptance { package: Bytes::from_static(b"package"), place: 1, ..GroupAcceptance::default() };
     let added =
         GroupWelcome { epoch: 7, sequence: 9, message: Bytes::from_static(b"welcome"), ..GroupWelcome::default() };
+    let offer = GroupOffer { secret: Bytes::from_static(&[5; 32]), name: "ops".into(), ..GroupOffer::default() };
     let (acceptance, added) = (Some(Box::new(acceptance)), Some(Box::new(added)));
-    let valid = DirectFrame { entries, acks: vec![ack], apart, acceptance, added, ..DirectFrame::default() };
+    let (offer, offered) = (Some(Box::new(offer)), Bytes::from_static(&[6; 16]));
+    let acks = vec![ack];
+    let valid = DirectFrame { entries, acks, apart, acceptance, added, offer, offered, ..DirectFrame::default() };
     frames("direct_frames", valid);
 }
 

@@ -526,6 +526,8 @@ pub const MAX_LEFT_BEHIND_BACKOFF: u32 = 10;
 pub const INVITED_AT_ONCE: usize = 64;
 /// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.
 pub const REMOVED_AT_ONCE: usize = 16;
+/// Who was told of an invitation on its stream, and has not said so long that it has come, is told in its inbox.
+pub const OFFERED_WITHIN_MS: u64 = 5_000;
 /// Who has accepted an invitation is added so long after the last who has …
 pub const ADD_AFTER_MS: u64 = 200;
 /// … and so long after the first: many who accept at once come in by few commits.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     Frame, SealedBeacon, Setting,
-    inbox::{GroupAcceptance, GroupWelcome},
+    inbox::{GroupAcceptance, GroupOffer, GroupWelcome},
     limits::MAX_DIRECT_FRAME,
 };
 
@@ -53,6 +53,12 @@ pub struct DirectFrame {
     /// The receiver was added to a group.
     #[prost(message, optional, boxed, tag = "14")]
     pub added: Option<Box<GroupWelcome>>,
+    /// A way into a group that the sender invites into.
+    #[prost(message, optional, boxed, tag = "15")]
+    pub offer: Option<Box<GroupOffer>>,
+    /// Such a way has come to the sender, by its hash (16 bytes).
+    #[prost(bytes = "bytes", tag = "16")]
+    pub offered: Bytes,
 }
 
 /// What members say to each other of groups of many in which they are apart.

@@ -96,7 +96,35 @@ impl Engine {
         conversations.chats.outdated(turn, &mut cx, said_in)
     }
 
-    fn on_frame(&mut self, turn: &mut Turn<'_>, device: DeviceId, frame: DirectFrame) -> Result<(), EngineError> {
+    /// What a device says of groups that one of us has invited the other into.
+    fn on_invitations(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: DeviceId,
+        frame: &DirectFrame,
+    ) -> Result<(), EngineError> {
+        let (conversations, mut cx) = self.conversing();
+        let Some(account) = cx.dir.account_of(&device) else { return Ok(()) };
+        if let Some(offer) = &frame.offer {
+            conversations.on_direct_offer(turn, &mut cx, (account, device), offer)?;
+        }
+        if !frame.offered.is_empty() {
+            conversations.on_offer_heard(&account, &device, &frame.offered);
+        }
+        if let Some(acceptance) = &frame.acceptance
+            && let Err(error) = conversations.on_acceptance(turn, &cx, (account, device), acceptance)
+        {
+            tracing::debug!(%error, "nobody is added");
+        }
+        if let Some(added) = &frame.added
+            && let Err(error) = conversations.on_added(turn, &mut cx, account, added)
+        {
+            tracing::debug!(%error, "a welcome into a group was dropped");
+        }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, turn: &mut Turn<'_>, device: DeviceId, mut frame: DirectFrame) -> Result<(), EngineError> {
         // The device may have been blocked or removed since the frame was read.
         if !self.directory().may_talk(&device) || frame.entries.len() > MAX_FRAME_ENTRIES {
             return Ok(());
@@ -121,20 +149,11 @@ impl Engine {
             conversations.on_direct_entry(turn, &mut cx, device, entry)?;
         }
         conversations.on_direct_beacons(turn, &mut cx, device, &frame.beacons)?;
-        if let Some(apart) = frame.apart {
+        if let Some(apart) = frame.apart.take() {
             conversations.on_direct_apart(turn, &mut cx, device, *apart)?;
         }
-        let account = cx.dir.account_of(&device);
-        if let Some((account, acceptance)) = account.zip(frame.acceptance.as_ref())
-            && let Err(error) = conversations.on_acceptance(turn, &cx, (account, device), acceptance)
-        {
-            tracing::debug!(%error, "nobody is added");
-        }
-        if let Some((account, added)) = account.zip(frame.added.as_ref())
-            && let Err(error) = conversations.on_added(turn, &mut cx, account, added)
-        {
-            tracing::debug!(%error, "a welcome into a group was dropped");
-        }
+        self.on_invitations(turn, device, &frame)?;
+        let (conversations, mut cx) = self.conversing();
         for ack in &frame.acks {
             conversations.on_ack(turn, &mut cx, device, ack)?;
         }

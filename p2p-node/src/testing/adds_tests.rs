@@ -11,7 +11,7 @@ use crate::{
         types::{Arriving, ChatId, GroupKind, Standing},
     },
     engine::GroupCommand,
-    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, TREE_WITHIN_MS},
+    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, OFFERED_WITHIN_MS, TREE_WITHIN_MS},
 };
 
 /// All are in the group, at one place, and read each other.
@@ -302,4 +302,61 @@ fn who_stops_inviting_lets_nobody_in_who_has_not_come() {
     assert_eq!(world.standing(people[2], chat), Some(Standing::Entering));
     assert_eq!(world.group_seen(alice, chat).unwrap().members.len(), 2);
     all_are_in(&mut world, chat, &people[..2]);
+}
+
+#[test]
+fn who_has_a_stream_is_invited_on_it() {
+    let mut world = World::new(5_700);
+    let people = world.company(4);
+    world.pass(10_000);
+    world.appended.clear();
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(2 * OFFERED_WITHIN_MS);
+    assert!(people[1..].iter().all(|who| world.standing(*who, chat) == Some(Standing::Invited)));
+    assert_eq!(world.appended.len(), 0, "an item costs work");
+}
+
+#[test]
+fn whose_invitation_is_not_heard_finds_it_in_the_inbox() {
+    let mut world = World::new(5_710);
+    let people = world.company(3);
+    world.pass(10_000);
+    let (alice, carol) = (people[0], people[2]);
+    let chat = world.group_of(&people[..2]);
+    let accounts = vec![world.of(carol).account];
+    world.appended.clear();
+    let _invited = world.begin(alice, |reply| GroupCommand::Invite { chat, accounts, reply });
+    while world.group_seen(alice, chat).unwrap().members.len() < 3 {
+        assert!(world.step(), "she is not let in");
+    }
+    // What is on its way to her is lost.
+    world.kill(carol);
+    world.pass(2 * OFFERED_WITHIN_MS);
+    let device = world.of(carol).device;
+    let items = world.appended.iter().filter(|item| item.device[..] == device.as_bytes()[..]);
+    assert_eq!(items.count(), 1);
+    world.start(carol);
+    world.pass(10_000);
+    assert_eq!(world.standing(carol, chat), Some(Standing::Invited));
+}
+
+#[test]
+fn who_invites_and_is_killed_has_invited_when_it_is_back() {
+    for steps in 0..10 {
+        let mut world = World::new(5_720 + steps);
+        let people = world.company(3);
+        world.pass(10_000);
+        let chat = world.group_of(&people[..2]);
+        let accounts = vec![world.of(people[2]).account];
+        let _invited = world.begin(people[0], |reply| GroupCommand::Invite { chat, accounts, reply });
+        for _ in 0..steps {
+            world.step();
+        }
+        world.kill(people[0]);
+        world.pass(20_000);
+        world.start(people[0]);
+        world.pass(60_000);
+        let is_let_in = world.group_seen(people[0], chat).unwrap().members.len() == 3;
+        assert_eq!(world.standing(people[2], chat), is_let_in.then_some(Standing::Invited), "after {steps} steps");
+    }
 }

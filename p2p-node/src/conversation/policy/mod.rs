@@ -24,6 +24,7 @@ mod overtaken;
 mod reports;
 mod requests;
 mod shown;
+mod streamed;
 
 pub use community::NewChannel;
 pub use join::Joins;
@@ -86,13 +87,18 @@ pub struct PolicyEntry {
     changes: u64,
     /// Devices that wait to be added by this one.
     waiting: adds::Waiting,
+    /// Devices that were told the way in on their streams.
+    streamed: streamed::Streamed,
+    /// This device was started, and may have told somebody the way in who has not heard it.
+    tells_after_start: bool,
     dirty: bool,
 }
 
 impl PolicyEntry {
     fn stored(row: PolicyRow) -> Self {
         let policy = Policy::from_bytes(&row.policy).ok();
-        Self { row, policy, ..Self::default() }
+        let tells_after_start = !row.invited.is_empty();
+        Self { row, policy, tells_after_start, ..Self::default() }
     }
 
     fn standing(&self) -> StandingRow {
@@ -190,7 +196,7 @@ impl Policies {
             let expires = entry.next_expiry(turn);
             let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at);
             let due = due.chain(entry.history_at).chain(entry.tell_ways_at).chain(again).chain(expires);
-            let due = due.chain(entry.waiting.due());
+            let due = due.chain(entry.waiting.due()).chain(entry.streamed.due());
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
             if std::mem::take(&mut entry.dirty) {

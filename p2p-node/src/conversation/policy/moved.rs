@@ -280,6 +280,7 @@ impl Conversations {
             let enters_again = entry.enters_again && entry.rests_until <= turn.now();
             let hands_on = entry.row.hand_on && entry.hand_on_at.is_none_or(|at| at <= turn.now());
             let tells_ways = entry.row.tell_ways && entry.tell_ways_at.is_none_or(|at| at <= turn.now());
+            let tells_offers = entry.has_ways_to_tell(turn.now());
             if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
                 self.introduce(turn, cx, chat);
             }
@@ -288,6 +289,9 @@ impl Conversations {
             }
             if tells_ways {
                 self.tell_ways(turn, cx, chat);
+            }
+            if tells_offers {
+                self.offer_ways_in(turn, cx, chat)?;
             }
             self.hand_history_if_due(turn, cx, chat)?;
             if enters_again && let Some(id) = self.active_group(cx.dir, chat) {

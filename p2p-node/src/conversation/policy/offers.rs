@@ -4,7 +4,7 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::inbox::{GroupOffer, InboxBody};
 
-use super::{PolicyEntry, Role, items::own_body};
+use super::{PolicyEntry, Role, items::own_body, streamed::Streamed};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -64,7 +64,7 @@ impl OfferRow {
 }
 
 /// What names a way in.
-fn hash_of(offer: &GroupOffer) -> Vec<u8> {
+pub(super) fn hash_of(offer: &GroupOffer) -> Vec<u8> {
     blake3::hash(&[&offer.group[..], &offer.secret].concat()).as_bytes()[..16].to_vec()
 }
 
@@ -134,21 +134,30 @@ impl Conversations {
         let Some(entry) = self.policies.of.get(&chat).filter(|entry| !entry.row.invited.is_empty()) else {
             return Ok(());
         };
+        let invited = entry.row.invited.clone();
         let Some((offer, policy)) = self.way_into(cx.dir, chat).zip(entry.policy.clone()) else { return Ok(()) };
         let hash = hash_of(&offer);
+        let entry = self.policies.of.get_mut(&chat);
+        let before = entry.map(|entry| std::mem::take(&mut entry.streamed)).unwrap_or_default();
+        let mut streamed = Streamed::default();
         let has_come = |account: &AccountId| {
             self.chats.get(&chat).is_some_and(|state| state.roster.accounts().any(|a| a == *account))
         };
         let mut waiting = Vec::new();
-        for mut row in entry.row.invited.clone() {
+        for mut row in invited {
             let Ok(account) = AccountId::from_bytes(&row.account) else { continue };
             if policy.role(account.as_bytes()).is_none() || has_come(&account) {
                 continue;
             }
+            // Of who was told another way in its inbox nobody knows which of them it reads first.
+            let by_stream = row.offered.is_empty() || row.offered == hash;
             if row.offered != hash {
                 (row.offered, row.told) = (hash.clone(), Vec::new());
             }
-            let devices = untold(cx.dir, &account, &row);
+            let mut devices = untold(cx.dir, &account, &row);
+            if by_stream {
+                devices.retain(|device| !streamed.tell(turn, cx, &before, (*device, &offer, &hash[..])));
+            }
             // Who has no home that is known is told later.
             if !devices.is_empty() && self.offer_to(turn, cx, (account, &devices), &offer)? {
                 row.told.extend(devices.iter().map(|device| device.as_bytes().to_vec()));
@@ -157,7 +166,7 @@ impl Conversations {
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.row.invited = waiting;
-            entry.dirty = true;
+            (entry.streamed, entry.tells_after_start, entry.dirty) = (streamed, false, true);
         }
         Ok(())
     }
