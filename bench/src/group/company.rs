@@ -125,8 +125,8 @@ pub struct Company {
 }
 
 impl Company {
-    /// Makes accounts, contacts of the first, and a group of them; with what it has cost that all came in, and how long others waited for the node of
-    /// the first meanwhile, milliseconds.
+    /// Makes accounts, contacts of the first, and a group of them, who accept as soon as they are invited; with what it has cost that all came in, and
+    /// how long others waited for the node of the first meanwhile, milliseconds.
     pub async fn found(dir: &Path, size: usize) -> anyhow::Result<(Self, Cost, f64)> {
         let mut server = Process::start(&["serve", &dir.join("rendezvous").display().to_string()])?;
         let home = server.line().await?;
@@ -144,10 +144,12 @@ impl Company {
         let others: Vec<AccountId> = this.members[1..].iter().map(|member| member.account).collect();
         let (meter, waits) = (Meter::start(Some(&this.server)), Waits::of(&this.members[0].node));
         this.chat = this.members[0].node.new_group("bench".into(), GroupKind::Group, others).await?;
-        for member in &this.members[1..] {
-            member.sees(this.chat, |group| group.standing == Standing::Invited).await?;
-            member.node.accept_group(this.chat).await?;
-        }
+        let chat = this.chat;
+        let accepting = this.members[1..].iter().map(|member| async move {
+            member.sees(chat, |group| group.standing == Standing::Invited).await?;
+            anyhow::Ok(member.node.accept_group(chat).await?)
+        });
+        futures::future::try_join_all(accepting).await?;
         this.all_see(size).await?;
         Ok((this, meter.cost(), waits.longest_ms()))
     }
