@@ -76,6 +76,13 @@ impl Newcomer {
         Some(Self { account: newcomer.account(), device: newcomer.device(), devices, again })
     }
 
+    /// The devices that a member's commit has added which leads from one state of a group to another.
+    pub(super) fn added_between(before: &LiveGroup, after: &LiveGroup) -> Vec<Self> {
+        let before: BTreeSet<DeviceId> = before.members().iter().map(Certificate::device).collect();
+        let members: Vec<GroupMember> = after.members().iter().map(GroupMember::from).collect();
+        members.iter().filter(|member| !before.contains(&member.device)).map(Self::added).collect()
+    }
+
     /// A device that a member has added.
     fn added(member: &GroupMember) -> Self {
         Self { account: member.account, device: member.device, devices: None, again: false }

@@ -298,14 +298,12 @@ impl Conversations {
             }
             (Weighed::Loses(other) | Weighed::Outlived(other), None) => group.entry.announce_in(epoch, &other),
             (Weighed::Wins(winner), _) => {
-                let newcomer = winner.newcomer.clone();
+                let newcomers = winner.newcomers.clone();
                 let lost = group.switch(turn, epoch, *winner)?;
                 if let Teller::Device(device) = from {
                     group.entry.forks.note_heard(device, epoch + 1);
                 }
-                if let Some(newcomer) = newcomer {
-                    self.let_in(turn, cx.dir, id, newcomer)?;
-                }
+                self.let_all_in(turn, cx.dir, id, newcomers)?;
                 self.on_switched(turn, cx, from, (id, epoch), &lost)?;
                 self.groups.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);

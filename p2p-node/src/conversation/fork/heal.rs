@@ -60,8 +60,8 @@ pub struct Winner {
     is_own: bool,
     /// Somebody is gone with it who knows the door, or has come in by a link and does not: another door begins.
     shuts_out: bool,
-    /// Who has entered by it.
-    pub newcomer: Option<Newcomer>,
+    /// Who has entered by it, or was added.
+    pub newcomers: Vec<Newcomer>,
     /// What it adds to the group's audit log.
     audit: AuditRows,
 }
@@ -170,7 +170,8 @@ impl OpenGroup<'_> {
         });
         let audit = policies.zip(by).map(|((before, after), by)| rows_of(&before, &after, by.account(), live.epoch()));
         let audit = audit.unwrap_or_default();
-        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomer, audit };
+        let newcomers = newcomer.map_or_else(|| Newcomer::added_between(&from, live), |newcomer| vec![newcomer]);
+        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomers, audit };
         Ok(Weighed::Wins(Box::new(winner)))
     }
 
