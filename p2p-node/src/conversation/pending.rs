@@ -206,6 +206,9 @@ impl Conversations {
             entry.append.opening = false;
             entry.row.log_opened = true;
             entry.touch();
+            if let Some(chat) = entry.chat() {
+                self.policies.log_opened(&chat);
+            }
         }
         self.on_room(turn, id);
         self.read_logs(turn, cx, id);

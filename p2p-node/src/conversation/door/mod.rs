@@ -92,10 +92,14 @@ impl GroupEntry {
         self.touch();
     }
 
+    /// Whether its log is at its home.
+    pub(super) fn has_log(&self) -> bool {
+        !self.row.ours || self.row.log_opened
+    }
+
     /// Whether the way into the current epoch is still to be written.
     pub fn has_door_to_write(&self) -> bool {
-        let is_open = !self.row.ours || self.row.log_opened;
-        is_open && !self.row.dead && self.row.door.as_ref().is_some_and(|door| door.due)
+        self.has_log() && !self.row.dead && self.row.door.as_ref().is_some_and(|door| door.due)
     }
 }
 

@@ -89,16 +89,16 @@ pub struct PolicyEntry {
     waiting: adds::Waiting,
     /// Devices that were told the way in on their streams.
     streamed: streamed::Streamed,
-    /// This device was started, and may have told somebody the way in who has not heard it.
-    tells_after_start: bool,
+    /// Somebody may not know the way in: this device was started, or the group's log is there now.
+    has_untold: bool,
     dirty: bool,
 }
 
 impl PolicyEntry {
     fn stored(row: PolicyRow) -> Self {
         let policy = Policy::from_bytes(&row.policy).ok();
-        let tells_after_start = !row.invited.is_empty();
-        Self { row, policy, tells_after_start, ..Self::default() }
+        let has_untold = !row.invited.is_empty();
+        Self { row, policy, has_untold, ..Self::default() }
     }
 
     fn standing(&self) -> StandingRow {

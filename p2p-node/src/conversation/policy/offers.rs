@@ -12,7 +12,7 @@ use crate::{
         types::{ChatId, ChatKind},
     },
     contacts::Directory,
-    conversation::{ChatState, Conversations, context::Context, group::GroupId},
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
     limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
     roster::Roster,
     store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
@@ -136,6 +136,11 @@ impl Conversations {
         };
         let invited = entry.row.invited.clone();
         let Some((offer, policy)) = self.way_into(cx.dir, chat).zip(entry.policy.clone()) else { return Ok(()) };
+        // Nobody could come in before.
+        let id = self.active_group(cx.dir, chat);
+        if !id.and_then(|id| self.groups.get(&id)).is_some_and(GroupEntry::has_log) {
+            return Ok(());
+        }
         let hash = hash_of(&offer);
         let entry = self.policies.of.get_mut(&chat);
         let before = entry.map(|entry| std::mem::take(&mut entry.streamed)).unwrap_or_default();
@@ -166,7 +171,7 @@ impl Conversations {
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.row.invited = waiting;
-            (entry.streamed, entry.tells_after_start, entry.dirty) = (streamed, false, true);
+            (entry.streamed, entry.has_untold, entry.dirty) = (streamed, false, true);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{direct::DirectFrame, inbox::GroupOffer};
 
-use super::{PolicyEntry, offers::hash_of};
+use super::{Policies, PolicyEntry, offers::hash_of};
 use crate::{
     api::types::ChatId,
     contacts::Person,
@@ -67,7 +67,16 @@ fn is_reached(cx: &Context<'_>, device: &DeviceId, offer: &GroupOffer) -> bool {
 impl PolicyEntry {
     /// Whether it is time to tell somebody the way into the group.
     pub(super) fn has_ways_to_tell(&self, now: u64) -> bool {
-        self.tells_after_start || self.streamed.due().is_some_and(|at| at <= now)
+        self.has_untold || self.streamed.due().is_some_and(|at| at <= now)
+    }
+}
+
+impl Policies {
+    /// The log of a group is there: who was invited is told the way in.
+    pub(in crate::conversation) fn log_opened(&mut self, chat: &ChatId) {
+        if let Some(entry) = self.of.get_mut(chat) {
+            entry.has_untold = !entry.row.invited.is_empty();
+        }
     }
 }
 
