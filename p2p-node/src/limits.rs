@@ -544,6 +544,8 @@ pub const ASKED_TO_ADD: usize = 3;
 pub const ADDED_WITHIN_MS: u64 = 5_000;
 /// … each after another time up to so much longer.
 pub const ADDED_SPREAD_MS: u64 = 3_000;
+/// So often whoever adds it can have it wait as long again: of many who come at once each commit adds some.
+pub const MAX_WAITS_TO_BE_ADDED: u32 = 32;
 /// Who was added and does not find the group's tree yet looks again after this time …
 pub const TREE_AGAIN_MS: u64 = 100;
 /// … for so long, and then enters by the door.

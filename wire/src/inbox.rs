@@ -259,6 +259,9 @@ pub struct GroupWelcome {
     /// The number of the last entry there that the sender has read: what is up to it is not for the device.
     #[prost(uint64, tag = "6")]
     pub sequence: u64,
+    /// There is no `message` yet, and the sender is about to add the device: it goes on waiting.
+    #[prost(bool, tag = "7")]
+    pub waits: bool,
 }
 
 /// A welcome into an MLS group.

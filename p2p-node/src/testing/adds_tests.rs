@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use bytes::Bytes;
-use starling_wire::{inbox::GroupAcceptance, limits::MAX_ADDS, rendezvous::RequestBody};
+use starling_wire::{
+    inbox::{GroupAcceptance, GroupWelcome},
+    limits::MAX_ADDS,
+    rendezvous::RequestBody,
+};
 
 use super::world::{Treatment, Who, World};
 use crate::{
@@ -11,7 +15,10 @@ use crate::{
         types::{Arriving, ChatId, GroupKind, Standing},
     },
     engine::GroupCommand,
-    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, OFFERED_WITHIN_MS, TREE_WITHIN_MS},
+    limits::{
+        ADD_WITHIN_MS, ADDED_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, MAX_WAITS_TO_BE_ADDED, OFFERED_WITHIN_MS,
+        TREE_WITHIN_MS,
+    },
 };
 
 /// All are in the group, at one place, and read each other.
@@ -359,4 +366,29 @@ fn who_invites_and_is_killed_has_invited_when_it_is_back() {
         let is_let_in = world.group_seen(people[0], chat).unwrap().members.len() == 3;
         assert_eq!(world.standing(people[2], chat), is_let_in.then_some(Standing::Invited), "after {steps} steps");
     }
+}
+
+#[test]
+fn who_is_about_to_be_added_waits_and_not_for_ever() {
+    let (mut world, people, chat) = invited(5_800, 3);
+    let (alice, bob) = (people[0], people[1]);
+    let account = world.of(alice).account;
+    let id = world.engine(alice).active_group(chat).unwrap();
+    world.accept(bob, chat).unwrap();
+    world.kill(alice);
+    let (conversation, group) = (Bytes::copy_from_slice(&chat.0), Bytes::copy_from_slice(&id));
+    let soon = GroupWelcome { conversation, group, waits: true, ..GroupWelcome::default() };
+    let mut told = 0;
+    while world.standing(bob, chat) == Some(Standing::Entering) {
+        assert!(told < 2 * MAX_WAITS_TO_BE_ADDED, "it waits for ever");
+        world.pass(ADDED_WITHIN_MS - 100);
+        world.begin_modified(bob, |engine, turn| {
+            let (conversations, mut cx) = engine.conversing();
+            // Who is in does not care.
+            let _ = conversations.on_added(turn, &mut cx, account, &soon);
+        });
+        told += 1;
+    }
+    assert!(told >= MAX_WAITS_TO_BE_ADDED, "it has gone to the door after it was told to wait {told} times");
+    assert_eq!(world.standing(bob, chat), Some(Standing::Member));
 }

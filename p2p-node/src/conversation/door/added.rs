@@ -1,6 +1,7 @@
 //! Devices that a member has added to a group: each has a welcome, and finds the group's tree in the door of that epoch. If that comes to nothing it
 //! enters by the door, in place of the leaf that it has.
 
+use rand::RngExt;
 use starling_keys::AccountId;
 use starling_wire::{Door, inbox::GroupWelcome};
 
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     api::{problem::ItemRefused, types::ChatId},
     conversation::{Chats, Conversations, context::Context, group::GroupId},
-    limits::{DOOR_TIMEOUT_MS, TREE_AGAIN_MS, TREE_WITHIN_MS},
+    limits::{ADDED_SPREAD_MS, ADDED_WITHIN_MS, DOOR_TIMEOUT_MS, MAX_WAITS_TO_BE_ADDED, TREE_AGAIN_MS, TREE_WITHIN_MS},
     mls::Expected,
     store::OfferedDoor,
     turn::{EngineError, Turn},
@@ -28,8 +29,20 @@ impl Chats {
     }
 }
 
+impl Attempt {
+    /// A member is about to add this device: it goes on waiting, if it does, and not for ever.
+    fn wait_on(&mut self, turn: &mut Turn<'_>) {
+        if self.waits_until > turn.now() && self.waits < MAX_WAITS_TO_BE_ADDED {
+            let spread = turn.rng().random_range(0..=ADDED_SPREAD_MS);
+            self.waits += 1;
+            self.waits_until = turn.now() + ADDED_WITHIN_MS + spread;
+            (self.again_at, self.gives_up_at) = (Some(self.waits_until), self.waits_until + DOOR_TIMEOUT_MS);
+        }
+    }
+}
+
 impl Conversations {
-    /// This device was added to a group; or, without a welcome, it is not added, and enters at once.
+    /// This device was added to a group, or is about to be; or, without a welcome, it is not added, and enters at once.
     ///
     /// # Errors
     /// If it has not asked for that.
@@ -49,8 +62,11 @@ impl Conversations {
         let gives_up_at = turn.now() + DOOR_TIMEOUT_MS;
         let new = Attempt { gives_up_at, ..Attempt::default() };
         let attempt = self.entering.attempts.entry(chat).or_insert(new);
-        if added.message.is_empty() && attempt.waits_until <= turn.now() {
-            // It enters already.
+        if added.message.is_empty() && (added.waits || attempt.waits_until <= turn.now()) {
+            // If it enters already it goes on with that.
+            if added.waits {
+                attempt.wait_on(turn);
+            }
             return Ok(());
         }
         let until = turn.now() + TREE_WITHIN_MS;

@@ -78,6 +78,8 @@ pub(super) struct Attempt {
     pub(super) failures: u32,
     /// Nothing is asked before this, in steady time: this device is to be added.
     pub(super) waits_until: u64,
+    /// So many times it was told to go on waiting for that.
+    pub(super) waits: u32,
     /// It was added.
     pub(super) added: Option<AddedTo>,
 }

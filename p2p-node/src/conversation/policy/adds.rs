@@ -6,14 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, MAX_DEVICES};
-use starling_wire::{
-    Policy,
-    direct::DirectFrame,
-    inbox::{GroupAcceptance, GroupWelcome, InboxBody},
-    limits::MAX_ADDS,
-};
+use starling_wire::{Policy, direct::DirectFrame, inbox::GroupAcceptance, limits::MAX_ADDS};
 
-use super::{Policies, PolicyEntry, items::own_body};
+use super::{
+    Policies, PolicyEntry,
+    welcomes::{keep_waiting, refuse_to_add},
+};
 use crate::{
     api::{
         error::{NodeError, NotFound},
@@ -188,14 +186,6 @@ impl PolicyEntry {
     }
 }
 
-/// Tells a device that it is not added to a group: it is to enter by the door.
-fn refuse_to_add(turn: &mut Turn<'_>, device: DeviceId, (conversation, group): (&[u8], &[u8])) {
-    let (conversation, group) = (Bytes::copy_from_slice(conversation), Bytes::copy_from_slice(group));
-    let added = GroupWelcome { conversation, group, ..GroupWelcome::default() };
-    let frame = DirectFrame { added: Some(Box::new(added)), ..DirectFrame::default() };
-    turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
-}
-
 impl Policies {
     /// Whether this device waits to be added to a group by an account, which has invited us.
     pub(in crate::conversation) fn may_be_added_by(&self, chat: &ChatId, account: &AccountId) -> bool {
@@ -358,7 +348,8 @@ impl Conversations {
         }
         let (most, bytes) = (policy.largest_commit(), if policy.large { ADD_BYTES } else { ADD_BYTES_SMALL });
         let batch = entry.waiting.batch(bytes);
-        if batch.is_empty() {
+        let count = batch.len();
+        if count == 0 {
             return Ok(false);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
@@ -377,45 +368,12 @@ impl Conversations {
         }
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.waiting.give_up(unusable);
+            // The next commits add the others: by then they would have gone to the door.
+            if is_prepared && entry.waiting.devices.len() > count {
+                keep_waiting(turn, entry.waiting.devices.keys(), (&chat.0[..], &id[..]));
+            }
         }
         Ok(is_prepared)
-    }
-
-    /// Leaves the welcomes for those whom the last commit of this device has added.
-    pub(in crate::conversation) fn leave_welcomes(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        id: GroupId,
-    ) -> Result<(), EngineError> {
-        let has_some = |entry: &GroupEntry| !entry.welcomes.is_empty();
-        if !self.groups.get(&id).is_some_and(has_some) {
-            return Ok(());
-        }
-        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        let welcomes = std::mem::take(&mut entry.welcomes);
-        let Some(chat) = entry.chat() else { return Ok(()) };
-        for (epoch, welcomed) in welcomes {
-            let log = self.groups.get(&id).and_then(|entry| entry.logs.iter().find(|log| log.epoch + 1 == epoch));
-            let (log, sequence) = log.map(|log| (Bytes::copy_from_slice(&log.secret), log.cursor)).unwrap_or_default();
-            let added = GroupWelcome {
-                conversation: Bytes::copy_from_slice(&chat.0),
-                group: Bytes::copy_from_slice(&id),
-                epoch,
-                message: welcomed.welcome.into(),
-                log,
-                sequence,
-            };
-            // On a stream it costs no work, and comes at once.
-            if cx.links.is_connected(&welcomed.device) {
-                let frame = DirectFrame { added: Some(Box::new(added)), ..DirectFrame::default() };
-                turn.emit(Effect::Net(NetCommand::Direct(welcomed.device, frame)));
-                continue;
-            }
-            let body = InboxBody { added: Some(added), ..own_body(cx.dir) };
-            self.leave_for(turn, cx, (welcomed.account, &[welcomed.device]), id, &body)?;
-        }
-        Ok(())
     }
 }
 

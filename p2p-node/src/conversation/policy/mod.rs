@@ -25,6 +25,7 @@ mod reports;
 mod requests;
 mod shown;
 mod streamed;
+mod welcomes;
 
 pub use community::NewChannel;
 pub use join::Joins;
