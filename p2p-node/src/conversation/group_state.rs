@@ -525,8 +525,34 @@ impl Conversations {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use starling_keys::{AccountKey, DeviceKey};
+    use starling_wire::{GroupKind, PolicyMember, Role};
+
     use super::*;
+    use crate::mls::KeyPackages;
+
+    #[test]
+    fn whoever_was_not_there_before_a_commit_was_added_by_it() {
+        let [owner, other] = [1, 2].map(|n| AccountKey::from_seed(&[n; 32]));
+        let device = |account: &AccountKey| {
+            let key = DeviceKey::generate();
+            let certificate = Certificate::issue(account, key.id(), 1);
+            (key.id(), Mls::new(&certificate, &key, KeyPackages::default()).unwrap())
+        };
+        let ((_, ours), (added, theirs)) = (device(&owner), device(&other));
+        let (id, now_ms) = ([1; 16], 1_800_000_000_000);
+        let [by, account] = [&owner, &other].map(|account| *account.id().as_bytes());
+        let mut policy = Policy::new([7; 16], "ops".into(), by).with_rules(GroupKind::Group);
+        policy.add(PolicyMember { account, role: Role::Member, by, since: 0 });
+        let before = ours.create_with(&id, &policy, now_ms).unwrap();
+        let package = Bytes::from(theirs.package_for(&id, now_ms).unwrap());
+        let (_, after, _) = before.prepare_adds(&[package], now_ms, Vec::new()).unwrap();
+        let newcomer = Newcomer { account: other.id(), device: added, devices: None, again: false };
+        assert_eq!(Newcomer::added_between(&before, &after), [newcomer]);
+        assert!(Newcomer::added_between(&after, &after).is_empty());
+    }
 
     #[test]
     fn many_large_groups_take_no_more_memory_than_many_small_ones() {
