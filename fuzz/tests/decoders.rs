@@ -20,7 +20,7 @@ use starling_wire::{
     FrameDecoder, GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb,
     PartNames, Piece, Policy, PolicyContext, PolicyMember, Reasons, ReportContent, Role, SealedBeacon, SeenEntries,
     Signal, SignedSignal, Statement, Text, Tombstone, TopicId, cut,
-    direct::{Ack, Apart, DirectFrame, Entry, Removals, Way},
+    direct::{Ack, Apart, DirectFrame, Entry, Offered, Removals, Way},
     inbox::{GroupAcceptance, GroupOffer, GroupWelcome, InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
     link::{LinkAnswer, LinkOffer, LinkRequest},
@@ -70,7 +70,8 @@ fn direct_frames() {
         GroupWelcome { epoch: 7, sequence: 9, message: Bytes::from_static(b"welcome"), ..GroupWelcome::default() };
     let offer = GroupOffer { secret: Bytes::from_static(&[5; 32]), name: "ops".into(), ..GroupOffer::default() };
     let (acceptance, added) = (Some(Box::new(acceptance)), Some(Box::new(added)));
-    let (offer, offered) = (Some(Box::new(offer)), Bytes::from_static(&[6; 16]));
+    let offered = Offered { way: Bytes::from_static(&[6; 16]) };
+    let (offer, offered) = (Some(Box::new(offer)), Some(Box::new(offered)));
     let acks = vec![ack];
     let valid = DirectFrame { entries, acks, apart, acceptance, added, offer, offered, ..DirectFrame::default() };
     frames("direct_frames", valid);

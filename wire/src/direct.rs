@@ -56,9 +56,17 @@ pub struct DirectFrame {
     /// A way into a group that the sender invites into.
     #[prost(message, optional, boxed, tag = "15")]
     pub offer: Option<Box<GroupOffer>>,
-    /// Such a way has come to the sender, by its hash (16 bytes).
-    #[prost(bytes = "bytes", tag = "16")]
-    pub offered: Bytes,
+    /// Such a way has come to the sender.
+    #[prost(message, optional, boxed, tag = "16")]
+    pub offered: Option<Box<Offered>>,
+}
+
+/// A way into a group has come.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Offered {
+    /// Its hash (16 bytes).
+    #[prost(bytes = "bytes", tag = "1")]
+    pub way: Bytes,
 }
 
 /// What members say to each other of groups of many in which they are apart.

@@ -108,8 +108,8 @@ impl Engine {
         if let Some(offer) = &frame.offer {
             conversations.on_direct_offer(turn, &mut cx, (account, device), offer)?;
         }
-        if !frame.offered.is_empty() {
-            conversations.on_offer_heard(&account, &device, &frame.offered);
+        if let Some(offered) = &frame.offered {
+            conversations.on_offer_heard(&account, &device, &offered.way);
         }
         if let Some(acceptance) = &frame.acceptance
             && let Err(error) = conversations.on_acceptance(turn, &cx, (account, device), acceptance)

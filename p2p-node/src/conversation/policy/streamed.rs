@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
-use starling_wire::{direct::DirectFrame, inbox::GroupOffer};
+use starling_wire::{
+    direct::{DirectFrame, Offered},
+    inbox::GroupOffer,
+};
 
 use super::{Policies, PolicyEntry, offers::hash_of};
 use crate::{
@@ -95,7 +97,8 @@ impl Conversations {
         if let Err(error) = self.on_offer(turn, cx, account, offer)? {
             tracing::debug!(%error, "a way into a group was dropped");
         }
-        let frame = DirectFrame { offered: Bytes::from(hash_of(offer)), ..DirectFrame::default() };
+        let offered = Offered { way: hash_of(offer).into() };
+        let frame = DirectFrame { offered: Some(Box::new(offered)), ..DirectFrame::default() };
         turn.emit(Effect::Net(NetCommand::Direct(device, frame)));
         Ok(())
     }
