@@ -122,6 +122,30 @@ fn a_device_that_was_away_comes_in_again_with_the_one_that_has_accepted() {
 }
 
 #[test]
+fn a_device_that_is_late_comes_in_though_the_door_that_it_knows_has_ended() {
+    let mut world = World::new(50);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let laptop = world.linked(bob);
+    world.pass(60_000);
+    let chat = world.found(alice, &people[1..]);
+    world.pass(5_000);
+    world.accept(carol, chat).unwrap();
+    world.pass(10_000);
+    world.accept(bob, chat).unwrap();
+    world.settle();
+    world.kill(bob);
+    world.pass(60_000);
+    assert_eq!(world.standing(laptop, chat), Some(Standing::Member));
+    // With whoever goes another door begins.
+    world.wish_out(alice, chat, carol).unwrap();
+    world.pass(60_000);
+    world.start(bob);
+    world.pass(600_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Member));
+}
+
+#[test]
 fn our_other_devices_enter_a_group_while_the_home_of_somebody_who_is_invited_is_away() {
     let mut world = World::new(30);
     let other = world.add_server();

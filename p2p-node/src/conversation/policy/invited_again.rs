@@ -80,6 +80,29 @@ impl Conversations {
         is_out && (self.is_way_known(row) || entry.row.left_way == row.way())
     }
 
+    /// Whether this device is about to enter a group by another way than this one.
+    pub(super) fn is_entering_elsewhere(&self, chat: ChatId, row: &OfferRow) -> bool {
+        let Some(entry) = self.policies.of.get(&chat) else { return false };
+        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
+        enters && entry.row.offer.as_ref().is_none_or(|offer| offer.link.is_empty() && offer.way() != row.way())
+    }
+
+    /// Another device of ours is in the group that this one is about to enter, and the way that this one knows may have ended.
+    pub(super) fn enter_by_new_way(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        row: OfferRow,
+    ) -> Result<(), EngineError> {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
+        if entry.leaves_when_entered() {
+            entry.row.left_way = row.way();
+        }
+        (entry.row.offer, entry.dirty) = (Some(row), true);
+        self.begin_to_enter(turn, cx, chat)
+    }
+
     /// We were removed from a group, and somebody has invited us again before this device has read that; but not whom our user has blocked since. If
     /// our user has accepted it on another device this one comes in again, too.
     pub(super) fn be_invited_again(

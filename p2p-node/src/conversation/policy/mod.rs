@@ -21,6 +21,7 @@ mod links;
 mod moved;
 mod offers;
 mod overtaken;
+mod own_devices;
 mod reports;
 mod requests;
 mod shown;

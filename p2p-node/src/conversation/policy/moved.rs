@@ -203,6 +203,7 @@ impl Conversations {
         self.sync_roster(turn, cx.dir, chat, id)?;
         self.community_moved(turn, cx.dir, chat, before.as_ref())?;
         self.offer_ways_in(turn, cx, chat)?;
+        self.tell_way_to_own(turn, cx, chat)?;
         self.leave_if_wanted(turn, cx, chat)?;
         // What our user wants, and is done by this, is found in this turn.
         self.groups.touch(id);

@@ -28,6 +28,8 @@ pub enum Answer {
     Declined,
     /// Whoever has asked is not let in.
     Refused,
+    /// It is in the group, and this leads there now: the others, which are not, may know an older way.
+    Inside,
 }
 
 impl Answer {
@@ -36,11 +38,14 @@ impl Answer {
             Self::Accepted => 1,
             Self::Declined => 2,
             Self::Refused => 3,
+            Self::Inside => 4,
         }
     }
 
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Accepted, Self::Declined, Self::Refused].into_iter().find(|answer| answer.number() == number)
+        [Self::Accepted, Self::Declined, Self::Refused, Self::Inside]
+            .into_iter()
+            .find(|answer| answer.number() == number)
     }
 }
 
@@ -234,6 +239,9 @@ impl Conversations {
             })
         };
         let Some(offer) = self.way_into(cx.dir, chat).or_else(offered) else { return Ok(()) };
+        if answer == Answer::Accepted {
+            self.note_told_own(chat, hash_of(&offer), &devices);
+        }
         let offer = GroupOffer { answer: answer.number(), ..offer };
         self.offer_to(turn, cx, (cx.dir.account.id(), &devices), &offer).map(drop)
     }
@@ -343,9 +351,14 @@ impl Conversations {
         answer: u32,
     ) -> Result<(), EngineError> {
         let standing = self.policies.of.get(&chat).map(PolicyEntry::standing);
+        let answer = Answer::from_number(answer);
+        if answer == Some(Answer::Inside) && self.is_entering_elsewhere(chat, &row) {
+            return self.enter_by_new_way(turn, cx, chat, row);
+        }
         // Our user has come back on another device, by another way than the one that was left on this one.
         let is_back = |entry: &PolicyEntry| entry.leaves_when_entered() && entry.row.left_way != row.way();
-        let stays = self.policies.of.get(&chat).is_some_and(is_back) && self.stay(chat);
+        let has_come_back = answer != Some(Answer::Inside) && self.policies.of.get(&chat).is_some_and(is_back);
+        let stays = has_come_back && self.stay(chat);
         // Another device was let in by the link by which this one comes: it knows the group's own door.
         let by_link = |entry: &PolicyEntry| entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         let comes_by_link = |entry: &PolicyEntry| {
@@ -354,14 +367,14 @@ impl Conversations {
         let stays = stays || self.policies.of.get(&chat).is_some_and(comes_by_link);
         let may_follow = standing.is_none_or(|standing| may_follow.contains(&standing));
         let may_enter = stays || may_follow && !self.has_been_left(chat, &row);
-        match Answer::from_number(answer) {
-            Some(Answer::Accepted) if standing == Some(StandingRow::Member) => {
+        match answer {
+            Some(Answer::Accepted | Answer::Inside) if standing == Some(StandingRow::Member) => {
                 if may_follow {
                     self.keep_way_of_own(turn, cx, chat, row);
                 }
                 Ok(())
             }
-            Some(Answer::Accepted) if may_enter && self.policies.has_room() => {
+            Some(Answer::Accepted | Answer::Inside) if may_enter && self.policies.has_room() => {
                 self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
                 self.begin_to_enter(turn, cx, chat)
             }

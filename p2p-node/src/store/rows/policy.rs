@@ -76,6 +76,9 @@ pub struct PolicyRow {
     /// The invitation that our user has used a link instead of. Where our account is in the group by it still, it leads in, and the link does not.
     #[prost(message, optional, tag = "28")]
     pub invitation: Option<OfferRow>,
+    /// The way in that the other devices of our account were told last, and which of them were. The account is not named.
+    #[prost(message, optional, tag = "29")]
+    pub told_own: Option<InvitedRow>,
 }
 
 /// A device that has come into a group, and is to be handed the history.
