@@ -438,7 +438,7 @@ impl Chats {
         state.dirty = true;
     }
 
-    pub(super) fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
+    pub(in crate::conversation) fn offered(&self, chat: ChatId) -> Option<&OfferedDoor> {
         self.states.get(&chat)?.row.door.as_ref().filter(|door| door.is_open())
     }
 

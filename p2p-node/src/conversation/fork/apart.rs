@@ -205,6 +205,12 @@ impl Conversations {
         (theirs < first).then_some(theirs)
     }
 
+    /// The same; and of all that may lead others, where nothing leads on from where this device is.
+    fn leader_on(&self, dir: Directory<'_>, entry: &GroupEntry, device: &DeviceId) -> Option<Standing> {
+        let theirs = || self.standing_of(dir, &entry.chat()?, device).filter(|standing| standing.0 <= Role::Admin);
+        self.leader(dir, entry, device).or_else(|| theirs().filter(|_| self.is_stuck(entry)))
+    }
+
     /// Whether this device is one that leads others.
     pub(super) fn may_lead(&self, dir: Directory<'_>, entry: &GroupEntry) -> bool {
         let own = entry.chat().and_then(|chat| self.standing_of(dir, &chat, &dir.account.device()));
@@ -233,7 +239,7 @@ impl Conversations {
         }
         let Some(entry) = self.groups.get(&id) else { return Ok(()) };
         let at = turn.now() + if surely { 0 } else { SEEK_AFTER_MS };
-        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+        if let Some(leader) = self.leader_on(cx.dir, entry, &device) {
             self.apart.note(id, leader, at);
         } else if self.may_lead(cx.dir, entry) {
             // It asks us, once it knows where we are.
@@ -266,7 +272,7 @@ impl Conversations {
             // Where the server is honest the group's door is the shorter way.
             return self.go_on_elsewhere(turn, cx, id);
         }
-        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+        if let Some(leader) = self.leader_on(cx.dir, entry, &device) {
             self.apart.note(id, leader, turn.now());
         } else if self.may_lead(cx.dir, entry) {
             say(turn, device, wire::Apart { come: vec![Bytes::copy_from_slice(&id)], ..wire::Apart::default() });
@@ -280,7 +286,7 @@ impl Conversations {
             entry.forks.not_here(&device);
         }
         let Some((entry, device)) = self.groups.get(&id).filter(|entry| !entry.row.dead).zip(device) else { return };
-        if let Some(leader) = self.leader(cx.dir, entry, &device) {
+        if let Some(leader) = self.leader_on(cx.dir, entry, &device) {
             self.apart.note(id, leader, turn.now());
         }
     }
@@ -290,7 +296,7 @@ impl Conversations {
         let mut asked = BTreeSet::new();
         for (id, device, mut seek) in self.apart.take_due(turn.now()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
-            if self.leader(cx.dir, entry, &device).is_none() {
+            if self.leader_on(cx.dir, entry, &device).is_none() {
                 continue;
             }
             let rests_until = entry.chat().map_or(0, |chat| self.policies.rests_until(&chat));
@@ -356,6 +362,13 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         for id in seeks.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
             let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
+            if self.is_stuck(entry) {
+                // Nobody comes in here: we go to where it is.
+                if let Some(leader) = self.leader_on(cx.dir, entry, &device) {
+                    self.apart.note(id, leader, turn.now());
+                }
+                continue;
+            }
             let may_come = self.may_come_in(cx.dir, entry, &device);
             let was_removed = self.was_removed(cx.dir, entry, &device);
             // Who has not read what the others have followed knows of nobody whom they have let in.
@@ -442,7 +455,7 @@ impl Conversations {
         let Ok(id) = GroupId::try_from(&*way.group) else { return Ok(()) };
         let asked = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device)).is_some_and(|seek| seek.asked > 0);
         let Some(entry) = self.groups.get(&id).filter(|entry| asked && !entry.row.dead) else { return Ok(()) };
-        let Some(leader) = self.leader(cx.dir, entry, &device) else { return Ok(()) };
+        let Some(leader) = self.leader_on(cx.dir, entry, &device) else { return Ok(()) };
         let door = Door::from_bytes(way.door).ok().filter(|_| way.secret.len() == 32);
         let Some(door) = door.filter(|door| !entry.has_been_in(door.epoch, &door.secret)) else {
             self.apart.of.entry(id).or_default().remove(&device);

@@ -37,6 +37,8 @@ pub struct Forks {
     ask_at: u64,
     /// Since when members write in epochs that we do not come to, in steady time.
     behind_since: Option<u64>,
+    /// A commit counts that this device cannot follow, in this run: it has to come in again.
+    pub is_stuck: bool,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
     /// Until when devices of an account that enter again wait for what they lack, in steady time, and how often they have come.
@@ -48,7 +50,7 @@ pub struct Forks {
 impl Forks {
     /// The group has come to another epoch.
     pub fn moved(&mut self) {
-        self.behind_since = None;
+        (self.behind_since, self.is_stuck) = (None, false);
     }
 
     /// When a device of an account that has entered again is given what it has not acknowledged, in steady time: all write that again, so more and more

@@ -6,7 +6,7 @@ use starling_wire::{Door, Policy, PolicyMember, Role};
 use super::{IntentRow, PolicyEntry};
 use crate::{
     api::types::{ChatId, TransientEvent},
-    conversation::{Conversations, context::Context, group::GroupId, outbox::LOST_EPOCH},
+    conversation::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::LOST_EPOCH},
     limits::{MAX_FORMER_OWNERS, REENTER_MS},
     mls::LiveGroup,
     store::{GoneRow, IntentKind, OfferedDoor},
@@ -83,7 +83,9 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { return Ok(()) };
+        entry.forks.is_stuck = true;
+        let Some(entry) = self.groups.get(&id) else { return Ok(()) };
         let Some(chat) = entry.chat() else { return Ok(()) };
         if let Some(policy) = self.policies.of.get_mut(&chat) {
             policy.enters_again = policy.rests_until > turn.now();
@@ -131,6 +133,13 @@ impl Conversations {
             is_door && known.group == door.group && known.secret != door.secret
         });
         if is_other { self.enter_by(turn, cx, chat, door) } else { Ok(()) }
+    }
+
+    /// Whether nothing leads on for this device from where it is in a group: it has to come in again, and leads nobody there.
+    pub(in crate::conversation) fn is_stuck(&self, entry: &GroupEntry) -> bool {
+        let enters_again = |door: &OfferedDoor| !door.apart && door.group == entry.id;
+        let offered = entry.chat().and_then(|chat| self.chats.offered(chat));
+        entry.forks.is_stuck || offered.is_some_and(enters_again)
     }
 
     /// A group that this device is in at a place where the others are not is entered again by the way that one of them has shown, if the way `fits`. Gives
