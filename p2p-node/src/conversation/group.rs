@@ -181,6 +181,8 @@ pub struct GroupEntry {
     pub card_refused: bool,
     /// The boxes of links that are followed since the home is up, and whether a page of each is under way.
     pub boxes: BTreeMap<[u8; 32], bool>,
+    /// Those in which something has come while a page was under way: it may not be on that page.
+    pub boxes_again: BTreeSet<[u8; 32]>,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     pub forks: Forks,
@@ -220,6 +222,7 @@ impl GroupEntry {
             writing_card: None,
             card_refused: false,
             boxes: BTreeMap::new(),
+            boxes_again: BTreeSet::new(),
             logs: Vec::new(),
             forks: Forks::default(),
             welcomes: Vec::new(),

@@ -101,9 +101,9 @@ impl Conversations {
         address: &[u8; 32],
     ) {
         let Some((id, key)) = self.joins.boxes.get(address).copied() else { return };
-        let is_under_way = self.groups.get(&id).is_some_and(|entry| entry.boxes.get(&key) == Some(&true));
-        if !is_under_way {
-            self.read_box(turn, cx, id, key);
+        match self.groups.get_mut(&id).filter(|entry| entry.boxes.get(&key) == Some(&true)) {
+            Some(entry) => _ = entry.boxes_again.insert(key),
+            None => self.read_box(turn, cx, id, key),
         }
     }
 
@@ -140,7 +140,8 @@ impl Conversations {
             row.read = last;
             entry.touch();
         }
-        if page.more && !is_full {
+        let again = entry.boxes_again.remove(&key);
+        if (page.more || again) && !is_full {
             self.read_box(turn, cx, id, key);
         }
         Ok(())
