@@ -17,9 +17,9 @@ use starling_keys::{
 use starling_node::Proxy;
 use starling_wire::{
     AuditAction, AuditEntry, Batch, Beacon, Body, Candidate, Clock, CommitAuthors, Door, Event, EventId, Frame,
-    FrameDecoder, GossipKey, GroupKind, JoinLink, JoinProof, JoinRequest, Leave, LinkCard, LogContent, LogKey, LogVerb,
-    PartNames, Piece, Policy, PolicyContext, PolicyMember, Reasons, ReportContent, Role, SealedBeacon, SeenEntries,
-    Signal, SignedSignal, Statement, Text, Tombstone, TopicId, cut,
+    FrameDecoder, GossipKey, GroupKind, JoinLink, JoinProof, JoinRefusal, JoinRequest, Leave, LinkCard, LogContent,
+    LogKey, LogVerb, PartNames, Piece, Policy, PolicyContext, PolicyMember, Reasons, ReportContent, Role, SealedBeacon,
+    SeenEntries, Signal, SignedSignal, Statement, Text, Tombstone, TopicId, cut,
     direct::{Ack, Apart, DirectFrame, Entry, Offered, Removals, Way},
     inbox::{GroupAcceptance, GroupOffer, GroupWelcome, InboxBody, InboxItem, Known},
     limits::MAX_LARGE,
@@ -382,13 +382,17 @@ fn cards_and_requests_of_links() {
     let chain = Bytes::from_static(b"chain");
     let request =
         JoinRequest { account: [1; 32], device: [2; 32], chain, name: "bob".into(), at: 7, signature: [3; 64] };
-    let (card, request) = (card.to_bytes(), request.to_bytes());
+    let refusal = JoinRefusal { account: [1; 32], by: [2; 32], device: [3; 32], at: 7, signature: [4; 64] };
+    let (card, request, refusal) = (card.to_bytes(), request.to_bytes(), refusal.to_bytes());
     check!().with_test_time(TIME).for_each(|input: &[u8]| {
         if let Ok(card) = LinkCard::from_bytes(mutated(&card, input).into()) {
             assert_eq!(LinkCard::from_bytes(card.to_bytes().into()), Ok(card));
         }
         if let Ok(request) = JoinRequest::from_bytes(mutated(&request, input).into()) {
             assert_eq!(JoinRequest::from_bytes(request.to_bytes().into()), Ok(request));
+        }
+        if let Ok(refusal) = JoinRefusal::from_bytes(&mutated(&refusal, input)) {
+            assert_eq!(JoinRefusal::from_bytes(&refusal.to_bytes()), Ok(refusal));
         }
     });
 }

@@ -556,6 +556,8 @@ pub const RENEWED_AT_ONCE: usize = 8;
 pub const RENEWAL_SPREAD_MS: u64 = 10_000;
 /// A device whose program was updated shows that in all its groups, spread over so long for each of them: each time is a commit.
 pub const REFRESH_SPREAD_MS: u64 = 250;
+/// Refusals of requests that are put into a link's box at once: the rest follows when it is read again.
+pub const MAX_REFUSALS_AT_ONCE: usize = 16;
 /// Accounts that may come in by one link.
 pub const MAX_LINK_USES: u32 = 10_000;
 /// Links that a user looks at at once.

@@ -93,3 +93,25 @@ fn who_has_declined_comes_in_by_a_link_of_either_kind() {
         until("it at bob", || (world.texts("bob", GROUP, 10) == ["here I am"]).then_some(()));
     }
 }
+
+fn asking(world: &World, who: &str) -> Vec<String> {
+    let lines = String::from_utf8(world.run(who, &["group", "requests", GROUP, "--json"]).stdout).unwrap();
+    let name = |line: &str| serde_json::from_str::<Value>(line).unwrap()["name"].as_str().unwrap().to_owned();
+    lines.lines().map(name).collect()
+}
+
+#[test]
+fn a_refusal_counts_at_all_who_may_approve_and_each_of_them_may_approve_later() {
+    let (world, _running) = group();
+    world.json("alice", &["group", "role", GROUP, "@bob", "admin"]);
+    until("bob is an admin", || (world.json("bob", &["group", "show", GROUP])["role"] == "admin").then_some(()));
+    let link = link(&world, &["--approval"]);
+    assert_eq!(world.json("eve", &["group", "join", &link, "--yes"])["done"], "asked");
+    for who in ["alice", "bob"] {
+        until(&format!("the request at {who}"), || (asking(&world, who) == ["eve"]).then_some(()));
+    }
+    world.json("alice", &["group", "refuse", GROUP, "@eve"]);
+    until("it is refused at bob", || asking(&world, "bob").is_empty().then_some(()));
+    world.json("alice", &["group", "approve", GROUP, "@eve"]);
+    comes(&world, "eve", "member");
+}

@@ -9,6 +9,8 @@ use crate::{Door, MAX_GROUP_NAME, MAX_TOPIC, limits::MAX_LARGE};
 pub const JOIN_DOMAIN: &str = "starling group join v1";
 /// The domain of the signature in a [`JoinRequest`].
 pub const JOIN_REQUEST_DOMAIN: &str = "starling group join request v1";
+/// The domain of the signature in a [`JoinRefusal`].
+pub const JOIN_REFUSAL_DOMAIN: &str = "starling group join refusal v1";
 /// Largest device chain in a request to be let in: chains of common accounts have 1 to 8 KB.
 pub const MAX_REQUEST_CHAIN: usize = 32 * 1024;
 /// Bytes of a name in a card or a request.
@@ -61,6 +63,20 @@ mod proto {
         pub expires: u64,
         #[prost(bool, tag = "13")]
         pub ended: bool,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub struct Refusal {
+        #[prost(bytes = "vec", tag = "16")]
+        pub account: Vec<u8>,
+        #[prost(bytes = "vec", tag = "17")]
+        pub by: Vec<u8>,
+        #[prost(bytes = "vec", tag = "18")]
+        pub device: Vec<u8>,
+        #[prost(uint64, tag = "19")]
+        pub at: u64,
+        #[prost(bytes = "vec", tag = "20")]
+        pub signature: Vec<u8>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -291,6 +307,55 @@ impl JoinRequest {
     }
 }
 
+/// Somebody who may let others in has refused a request: an entry in the box, for all who may, and for their other devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRefusal {
+    /// Who has asked.
+    pub account: [u8; 32],
+    /// Who has refused.
+    pub by: [u8; 32],
+    /// The device that says so.
+    pub device: [u8; 32],
+    /// When, milliseconds since 1970, as it says.
+    pub at: u64,
+    /// The device's signature over [`JoinRefusal::statement`], in [`JOIN_REFUSAL_DOMAIN`].
+    pub signature: [u8; 64],
+}
+
+impl JoinRefusal {
+    /// What the device signs: it is of one group and link, and of no other.
+    pub fn statement(&self, group: &[u8; 16], link: &[u8; 16]) -> Vec<u8> {
+        [&group[..], link, &self.account, &self.by, &self.device, &self.at.to_be_bytes()].concat()
+    }
+
+    /// Encoded. It cannot be read as a request.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let refusal = proto::Refusal {
+            account: self.account.to_vec(),
+            by: self.by.to_vec(),
+            device: self.device.to_vec(),
+            at: self.at,
+            signature: self.signature.to_vec(),
+        };
+        refusal.encode_to_vec()
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it is malformed. Its signature is not looked at.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, JoinError> {
+        let refusal = proto::Refusal::decode(bytes).map_err(|_| JoinError)?;
+        Ok(Self {
+            account: array(&refusal.account)?,
+            by: array(&refusal.by)?,
+            device: array(&refusal.device)?,
+            at: refusal.at,
+            signature: array(&refusal.signature)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,6 +416,18 @@ mod tests {
             JoinRequest { name: "x".repeat(MAX_JOIN_NAME + 1), ..request },
         ] {
             assert_eq!(JoinRequest::from_bytes(broken.to_bytes().into()), Err(JoinError));
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_read_back_and_is_no_request() {
+        let refusal = JoinRefusal { account: [1; 32], by: [2; 32], device: [3; 32], at: 7, signature: [4; 64] };
+        assert_eq!(JoinRefusal::from_bytes(&refusal.to_bytes()), Ok(refusal.clone()));
+        assert_eq!(JoinRequest::from_bytes(refusal.to_bytes().into()), Err(JoinError));
+        let statement = refusal.statement(&[5; 16], &[6; 16]);
+        assert_ne!(statement, refusal.statement(&[6; 16], &[5; 16]));
+        for broken in [Vec::new(), vec![0xff; 16], refusal.to_bytes()[2..].to_vec()] {
+            assert_eq!(JoinRefusal::from_bytes(&broken), Err(JoinError));
         }
     }
 

@@ -45,7 +45,8 @@ pub use event::{
 pub use frame::{Frame, FrameDecoder, FrameError, write_frame};
 pub use gossip::{EnvelopeError, GossipKey, TopicId, envelope_id};
 pub use join::{
-    JOIN_DOMAIN, JOIN_REQUEST_DOMAIN, JoinError, JoinProof, JoinRequest, Joiner, LinkCard, MAX_REQUEST_CHAIN,
+    JOIN_DOMAIN, JOIN_REFUSAL_DOMAIN, JOIN_REQUEST_DOMAIN, JoinError, JoinProof, JoinRefusal, JoinRequest, Joiner,
+    LinkCard, MAX_REQUEST_CHAIN,
 };
 pub use label::DeviceLabel;
 pub use log::{LogKey, LogVerb, PaddingError, eraser_of, pad, unpad, verify_log, verify_permit, verify_vouch};

@@ -1,6 +1,6 @@
 //! What a request to a server was for, as plain data. What its answer, its refusal or its loss means, its capability knows.
 
-use starling_keys::{DeviceId, chain::Head};
+use starling_keys::{AccountId, DeviceId, chain::Head};
 use starling_wire::CallId;
 
 use crate::{api::types::ChatId, mls::GroupId, net::HomeId};
@@ -35,7 +35,9 @@ impl Pending {
     pub fn delivers(&self) -> bool {
         match self {
             Self::Account(pending) => matches!(pending, AccountPending::PutSnapshot),
-            Self::Log(LogPending::Join(pending)) => matches!(pending, JoinPending::Card(..) | JoinPending::Ask(_)),
+            Self::Log(LogPending::Join(pending)) => {
+                matches!(pending, JoinPending::Card(..) | JoinPending::Ask(_) | JoinPending::Refusal(..))
+            }
             Self::Log(pending) => matches!(pending, LogPending::Append(_) | LogPending::Trim(_)),
             Self::Home(pending) => matches!(pending, HomePending::OutboundItem(..)),
             Self::Nothing | Self::Contact(_) | Self::CallServers(_) => false,
@@ -162,6 +164,8 @@ pub enum JoinPending {
     BoxOpened,
     /// A box that is read.
     Box(GroupId, [u8; 32]),
+    /// Our refusal of an account's request, in a box.
+    Refusal(ChatId, AccountId),
 }
 
 /// What an append has carried.

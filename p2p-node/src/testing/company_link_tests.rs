@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Somebody who has a link writes what they like into its box.
-    fn put_into_box(&mut self, who: Who, link: &GroupLink, entries: &[Vec<u8>]) {
+    pub(super) fn put_into_box(&mut self, who: Who, link: &GroupLink, entries: &[Vec<u8>]) {
         let (home, secret) = (self.home_id(), JoinLink::box_secret(&link.secret.public()));
         for part in entries.chunks(64) {
             self.modified(who, |engine, turn| {

@@ -1,7 +1,10 @@
 //! Requests to be let into a group by a link: whom they reach, and when.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
+
 use starling_keys::AccountId;
+use starling_wire::{JOIN_REFUSAL_DOMAIN, JoinLink, JoinRefusal};
 
 use super::world::{Who, World};
 use crate::{
@@ -113,4 +116,71 @@ fn who_was_removed_after_the_invitation_comes_in_by_the_link() {
     assert_eq!(world.join_by(eve, &link), Ok(Joining::Enters(chat)));
     assert_eq!(world.standing(eve, chat), Some(Standing::Member));
     assert!(world.links_seen(alice, chat).is_empty(), "it is used up");
+}
+
+/// Each device kept for itself what its user had refused.
+#[test]
+fn a_refusal_counts_for_all_who_may_approve_and_any_of_them_can_approve_later() {
+    let mut world = World::new(30);
+    let people = world.company(3);
+    let [alice, bob, carol] = [people[0], people[1], people[2]];
+    let chat = world.group_of(&people);
+    let laptop = world.linked(alice);
+    world.wish_role(alice, chat, bob, Role::Admin).unwrap();
+    world.pass(30_000);
+    let link = world.link_into(alice, chat, APPROVED);
+    let (dave, eve) = (world.person("dave"), world.person("eve"));
+    world.pass(5_000);
+    for who in [dave, eve] {
+        world.join_by(who, &link).unwrap();
+    }
+    let (daves, eves) = (world.of(dave).account, world.of(eve).account);
+    for who in [alice, bob, laptop] {
+        assert_eq!(world.asking(who, chat).len(), 2);
+    }
+    // Whoever is away reads it later, and who has refused while away says it later.
+    world.kill(laptop);
+    world.cut_off([bob].into());
+    world.call(bob, |reply| GroupCommand::Refuse { chat, account: eves, reply }).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.asking(alice, chat).len(), 2, "he could not say so");
+    world.cut_off(BTreeSet::new());
+    world.start(laptop);
+    world.pass(60_000);
+    for who in [alice, bob, laptop] {
+        assert_eq!(world.asking(who, chat), [daves]);
+        let refused = world.call(who, |reply| GroupCommand::RefusedRequests(chat, reply)).unwrap();
+        assert_eq!(refused.iter().map(|request| request.account).collect::<Vec<_>>(), [eves]);
+    }
+    assert_eq!(world.refusals(eve), ["request_refused"]);
+    world.call(laptop, |reply| GroupCommand::Approve { chat, account: eves, reply }).unwrap();
+    world.pass(30_000);
+    assert_eq!(world.standing(eve, chat), Some(Standing::Member));
+    world.say_in(eve, chat, "after all").unwrap();
+    world.pass(10_000);
+    assert_eq!(world.texts_in(carol, chat), ["after all"]);
+}
+
+/// Whoever has the link, or is a member who lets nobody in, can write what they like into the box.
+#[test]
+fn nobody_else_refuses_a_request() {
+    let mut world = World::new(31);
+    let people = world.company(2);
+    let chat = world.group_of(&people);
+    let link = world.link_into(people[0], chat, APPROVED);
+    let (eve, mallory) = (world.person("eve"), world.person("mallory"));
+    world.pass(5_000);
+    world.join_by(eve, &link).unwrap();
+    let group = world.engine(people[0]).active_group(chat).unwrap();
+    let account = *world.of(eve).account.as_bytes();
+    for who in [people[1], mallory] {
+        let (by, device) = (*world.of(who).account.as_bytes(), *world.of(who).device.as_bytes());
+        let mut refusal = JoinRefusal { account, by, device, at: 1, signature: [0; 64] };
+        let statement = refusal.statement(&group, &JoinLink::id_of(&link.secret.public()));
+        let key = &world.engine(who).account.identity.device_key;
+        refusal.signature = key.sign(JOIN_REFUSAL_DOMAIN, &statement);
+        world.put_into_box(mallory, &link, &[refusal.to_bytes()]);
+    }
+    world.pass(10_000);
+    assert_eq!(world.asking(people[0], chat), [world.of(eve).account]);
 }

@@ -2,6 +2,7 @@
 
 use starling_wire::rendezvous::ResponseBody;
 
+use super::refusals::refusal_told;
 use crate::{
     api::error::{NotAllowed, Unreachable},
     conversation::{Conversations, context::Context},
@@ -28,6 +29,7 @@ impl Conversations {
                 self.card_written(turn, cx, (id, epoch, key), (last, count));
             }
             (JoinPending::CardParts(_), ResponseBody::Appended(_)) => {}
+            (JoinPending::Refusal(chat, account), ResponseBody::Appended(_)) => refusal_told(turn, chat, &account)?,
             (JoinPending::Box(id, key), ResponseBody::Page(page)) => self.on_box_page(turn, cx, (id, key), page)?,
             // What a server of another version says.
             (pending, _) => self.on_join_request_lost(turn, pending),
@@ -39,6 +41,8 @@ impl Conversations {
         match pending {
             // It is asked again when the server is connected.
             JoinPending::Look(_) | JoinPending::BoxOpened => {}
+            // It is put there when the box is read next.
+            JoinPending::Refusal(..) => {}
             // What names them is lost, too.
             JoinPending::CardParts(_) => {}
             JoinPending::Ask(chat) => self.asked(turn, chat, Err(Unreachable::ConnectionLost.into())),
@@ -55,7 +59,7 @@ impl Conversations {
     ) {
         match pending {
             JoinPending::Look(number) => self.look_refused(turn, number, refused.is_busy()),
-            JoinPending::BoxOpened => {}
+            JoinPending::BoxOpened | JoinPending::Refusal(..) => {}
             JoinPending::Ask(chat) => self.asked(turn, chat, Err(NotAllowed::ByRendezvous(refused.reason).into())),
             JoinPending::CardParts(id) => self.card_refused(id),
             JoinPending::Card(id, _, key, _) => self.card_not_written(turn, (id, key), Some(refused)),

@@ -22,6 +22,7 @@ mod moved;
 mod offers;
 mod overtaken;
 mod own_devices;
+mod refusals;
 mod reports;
 mod requests;
 mod shown;

@@ -15,6 +15,7 @@ use super::{
     cards::{LinkKey, box_keys},
     commands::invited,
     offers::{Answer, offer_item},
+    refusals::note_refusal,
 };
 use crate::{
     api::{
@@ -28,11 +29,11 @@ use crate::{
     turn::{EngineError, EventFact, Turn},
 };
 
-fn key(chat: ChatId, account: &[u8]) -> Vec<u8> {
+pub(super) fn key(chat: ChatId, account: &[u8]) -> Vec<u8> {
     [&chat.0[..], account].concat()
 }
 
-fn rows(read: &impl Reading, chat: ChatId) -> Result<Vec<JoinRequestRow>, EngineError> {
+pub(super) fn rows(read: &impl Reading, chat: ChatId) -> Result<Vec<JoinRequestRow>, EngineError> {
     let rows = read.range::<JoinRequestRow>(JOIN_REQUESTS, prefix(&chat.0), usize::MAX, false)?;
     Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
@@ -121,8 +122,10 @@ impl Conversations {
         let mut last = 0;
         let mut is_full = false;
         for entry in &page.entries {
-            let request = keys.open_entry(&entry.sealed).and_then(|bytes| checked(bytes, (&id, &link), &policy));
-            if let Some(request) = request {
+            let content = keys.open_entry(&entry.sealed).unwrap_or_default();
+            if let Some(refusal) = self.checked_refusal(&content, (&id, &link), &policy) {
+                note_refusal(turn, chat, &refusal)?;
+            } else if let Some(request) = checked(content, (&id, &link), &policy) {
                 match policy.role(&request.account) {
                     Some(_) => self.answer_invited(turn, cx, (chat, id), (&link, &request))?,
                     None => is_full = !keep(turn, chat, &link, &request)?,
@@ -143,8 +146,9 @@ impl Conversations {
         let again = entry.boxes_again.remove(&key);
         if (page.more || again) && !is_full {
             self.read_box(turn, cx, id, key);
+            return Ok(());
         }
-        Ok(())
+        self.tell_refusals(turn, cx, (chat, id), key)
     }
 
     /// Whoever asks is in the policy: it was invited, and does not know the way any more, or never did. It is told that, once until the group has
@@ -242,7 +246,10 @@ impl Conversations {
             return Ok(Err(NotFound::JoinRequest.into()));
         };
         self.tell_refused(turn, cx, (chat, account), &row)?;
-        turn.put(JOIN_REQUESTS, &key, &JoinRequestRow { refused: true, refused_ms: turn.agreed_ms(), ..row })?;
+        let refused_ms = turn.agreed_ms();
+        let refusal = self.signed_refusal(cx, (chat, account), &row.link, refused_ms).unwrap_or_default();
+        turn.put(JOIN_REQUESTS, &key, &JoinRequestRow { refused: true, refused_ms, refusal, ..row })?;
+        // There is room for another, and the others who may let somebody in are told.
         self.look_into_boxes(chat);
         Ok(Ok(()))
     }
@@ -335,12 +342,15 @@ impl JoinRequestRow {
             link: link.to_vec(),
             refused: false,
             refused_ms: 0,
+            refusal: Vec::new(),
         }
     }
 
     /// Whether a request that was signed at this time is another one than that which was refused: whoever has the link can repeat that.
     fn is_over(&self, signed_ms: u64, now_ms: u64) -> bool {
-        let again_ms = self.refused_ms.max(self.at_ms).saturating_add(JOIN_AGAIN_MS - JOIN_AGAIN_EARLIER_MS);
+        // Where both are read late it has come here after it was refused elsewhere.
+        let since_ms = if self.refused_ms > 0 { self.refused_ms } else { self.at_ms };
+        let again_ms = since_ms.saturating_add(JOIN_AGAIN_MS - JOIN_AGAIN_EARLIER_MS);
         self.refused && again_ms <= signed_ms.min(now_ms)
     }
 }

@@ -139,12 +139,15 @@ pub struct JoinRequestRow {
     /// The link that it has.
     #[prost(bytes = "vec", tag = "5")]
     pub link: Vec<u8>,
-    /// Our user has refused it: it is not shown again.
+    /// It was refused: it is not shown again.
     #[prost(bool, tag = "6")]
     pub refused: bool,
-    /// When our user has refused it, milliseconds since 1970; 0 if an older version did.
+    /// When our user, or somebody else who may, has refused it, milliseconds since 1970; 0 if an older version did.
     #[prost(uint64, tag = "7")]
     pub refused_ms: u64,
+    /// Our refusal, encoded, until it is in the box, where the others who may let somebody in find it.
+    #[prost(bytes = "vec", tag = "8")]
+    pub refusal: Vec<u8>,
 }
 
 /// A report of a message to those who moderate a group. By chat id, reporter and the message's id.
