@@ -440,6 +440,10 @@ pub const MAX_LEAVES: usize = 32;
 pub const INTRODUCE_AFTER_MS: u64 = 2_000;
 /// … for each so many accounts: in large groups others come one after the other for long.
 pub const INTRODUCED_AT_ONCE: usize = 32;
+/// The ways into a community's channels are told to those who have come after this time, once for all who come within it …
+pub const TELL_WAYS_AFTER_MS: u64 = 200;
+/// … by one device after the other, until one has: all know them, and who reads that they were told is silent.
+pub const TELL_WAYS_TURN_MS: u64 = 300;
 /// So long after a device of an account that could have said who it is, its next device does.
 pub const INTRODUCE_TURN_MS: u64 = 30_000;
 /// Parts of an audit log that are handed to who has come, the newest first: some thousand entries. What is older is missing there, and said to be.

@@ -103,6 +103,12 @@ impl LiveGroup {
         new.any(|member| authors.made_by(&member.account, 1) > 0)
     }
 
+    /// Whether an account has made the last commit.
+    pub fn is_last_by(&self, account: &AccountId) -> bool {
+        let authors = self.context().and_then(|context| context.authors);
+        authors.is_some_and(|authors| authors.made_by(account.as_bytes(), 1) > 0)
+    }
+
     fn context(&self) -> Option<PolicyContext> {
         policy::context_of(&self.group.context().extensions).ok()?
     }

@@ -283,3 +283,28 @@ fn a_channel_that_was_ended_is_over_for_all() {
         assert_eq!(world.group_seen(*who, club).unwrap().channels().count(), 1, "{who}");
     }
 }
+
+/// It took up to ten seconds: those who could tell the ways waited for one another.
+#[test]
+fn channels_are_joined_within_two_seconds_where_members_are_online() {
+    for seed in [70, 71, 72] {
+        let mut world = World::new(seed);
+        let people = world.company(4);
+        let [club, general, staff] = community(&mut world, &people[..3]);
+        world.wish_in(people[0], club, &[people[3]]).unwrap();
+        world.pass(10_000);
+        world.accept(people[3], club).unwrap();
+        world.pass(2_000);
+        assert_eq!(world.standing(people[3], general), Some(Standing::Member), "seed {seed}");
+        world.wish_role(people[0], club, people[1], Role::Moderator).unwrap();
+        world.pass(2_000);
+        assert_eq!(world.standing(people[1], staff), Some(Standing::Member), "seed {seed}");
+        let wanted =
+            NewChannel { community: club, name: "news".into(), kind: GroupKind::Channel, lowest: Role::Reader };
+        let news = world.call(people[0], |reply| GroupCommand::NewChannel(wanted, reply)).unwrap();
+        world.pass(2_000);
+        for who in &people {
+            assert_eq!(world.standing(*who, news), Some(Standing::Member), "seed {seed}");
+        }
+    }
+}

@@ -186,6 +186,18 @@ impl PolicyEntry {
         is_single && !has_wishes && !is_waited_for && self.turn_at.is_none() && are_links_good
     }
 
+    /// After how many milliseconds a device commits what others may as well. Who is in a community only those say who lead it: nobody else is waited for.
+    fn turn_in(&self, group: &GroupEntry, own: &AccountId, device: &DeviceId) -> u64 {
+        let leads = |m: &GroupMember| {
+            let role = self.policy.as_ref().and_then(|policy| policy.role(m.account.as_bytes()));
+            role.is_some_and(|role| role <= Role::Moderator)
+        };
+        match self.restates(own) {
+            true => REGROUP_TURN_MS * place_among(group, device, leads),
+            false => turn_of(group, device),
+        }
+    }
+
     /// The change that our user's intents come to.
     fn wanted_by_user(&self, own: AccountId, place: Place<'_>, can_be_raised: bool) -> Wanted {
         let mut wanted = Wanted { change: None, settled: Vec::new(), refused: Vec::new() };
@@ -413,7 +425,7 @@ impl Conversations {
         let carried = self.carried_change(cx.dir, chat, group);
         let is_carried = carried.is_some();
         let waits_for_rules = group.can_be_raised() && entry.row.intents.iter().any(needs_rules);
-        let in_turn = if waits_for_rules { 0 } else { turn_of(group, &cx.dir.account.device()) };
+        let in_turn = if waits_for_rules { 0 } else { entry.turn_in(group, &own, &cx.dir.account.device()) };
         // Whoever has signed a statement carries it on at once; others do where that one is gone.
         let (others, wait) = match carried {
             Some((change, true)) => (change, 0),
@@ -568,11 +580,15 @@ impl Conversations {
 
 /// After how many milliseconds a device commits what any member may: in an order that is another for each epoch, one after the other.
 pub(super) fn turn_of(group: &GroupEntry, device: &DeviceId) -> u64 {
+    REGROUP_TURN_MS * place_among(group, device, |_| true)
+}
+
+/// The place of a device in that order, of those members that count.
+pub(super) fn place_among(group: &GroupEntry, device: &DeviceId, counts: impl Fn(&GroupMember) -> bool) -> u64 {
     let epoch = group.epoch().to_be_bytes();
     let key = |device: &DeviceId| *blake3::hash(&[&group.id[..], &epoch, device.as_bytes()].concat()).as_bytes();
     let own = key(device);
-    let before = group.members.iter().filter(|m| key(&m.device) < own).count();
-    REGROUP_TURN_MS * before as u64
+    group.members.iter().filter(|m| counts(m) && key(&m.device) < own).count() as u64
 }
 
 fn empty() -> Policy {

@@ -10,7 +10,7 @@ use starling_wire::{
 
 use super::{
     IntentRow, Policies, PolicyEntry,
-    change::turn_of,
+    change::place_among,
     commands::{checked_group_name, refused},
     moved::shuts_out,
     offers::Answer,
@@ -22,6 +22,7 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context},
+    limits::{TELL_WAYS_AFTER_MS, TELL_WAYS_TURN_MS},
     mls::{
         community::{carried, level_of, state},
         policy::Change,
@@ -174,11 +175,13 @@ impl Conversations {
         before: Option<&Policy>,
     ) -> Result<(), EngineError> {
         let Some(policy) = self.policies.policy(&chat).cloned() else { return Ok(()) };
+        // Who has made a channel, or let somebody in, knows the way before all others.
+        let is_first = self.policies.of.get(&chat).is_some_and(|entry| entry.made_last);
         if let Some(channel) = policy.channel_of() {
             let is_new = |m: &PolicyMember| before.is_some_and(|before| before.member(&m.account).is_none());
             let is_shut = before.is_some_and(|before| shuts_out(before, &policy));
             if is_shut || policy.members.iter().any(is_new) {
-                self.tell_ways_soon(turn, dir, ChatId(channel.community));
+                self.tell_ways_soon(turn, dir, ChatId(channel.community), is_first);
             }
         }
         let Some(community) = policy.community() else { return Ok(()) };
@@ -187,7 +190,7 @@ impl Conversations {
         }
         let had = before.and_then(Policy::community).map(|community| community.channels.clone()).unwrap_or_default();
         if had != community.channels {
-            self.tell_ways_soon(turn, dir, chat);
+            self.tell_ways_soon(turn, dir, chat, is_first);
         }
         for gone in had.iter().filter(|channel| community.channel(&channel.conversation).is_none()) {
             let channel = ChatId(gone.conversation);
@@ -199,15 +202,15 @@ impl Conversations {
     }
 
     /// Somebody has come who does not know the ways into channels, or there are others: those who know them say them, one after the other until one
-    /// has.
-    pub(super) fn tell_ways_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, community: ChatId) {
+    /// has. Who is the first to know them begins.
+    pub(super) fn tell_ways_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, community: ChatId, is_first: bool) {
         let Some(group) = self.active_group(dir, community).and_then(|id| self.groups.get(&id)) else { return };
-        let turns = turn_of(group, &dir.account.device());
+        let place = if is_first { 0 } else { place_among(group, &dir.account.device(), |_| true) };
         let Some(entry) = self.policies.of.get_mut(&community) else { return };
-        let at = turn.now() + entry.introduce_after_ms() + turns;
+        let at = turn.now() + TELL_WAYS_AFTER_MS + TELL_WAYS_TURN_MS * place;
         if entry.policy.as_ref().is_some_and(|policy| policy.community().is_some()) {
             (entry.row.tell_ways, entry.dirty) = (true, true);
-            entry.tell_ways_at.get_or_insert(at);
+            entry.tell_ways_at = Some(entry.tell_ways_at.map_or(at, |before| before.min(at)));
         }
     }
 

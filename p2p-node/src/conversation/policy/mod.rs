@@ -86,6 +86,8 @@ pub struct PolicyEntry {
     told_newer: bool,
     /// All have gone back to an epoch before: what the policy says in another way after that was not changed by it.
     went_back: bool,
+    /// Our account has made the last commit that was followed in this run.
+    made_last: bool,
     /// How often the policy has become another in this run.
     changes: u64,
     /// Devices that wait to be added by this one.

@@ -118,6 +118,7 @@ impl Conversations {
         let Some(group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
         let (is_waited_for, epoch) = (group.is_waited_for(), group.entry.epoch());
+        let made_last = group.state.live.is_last_by(&cx.dir.account.id());
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
         // Who has come in by a link knows no door but the one that begins with it.
         let by_link = match &before {
@@ -171,7 +172,7 @@ impl Conversations {
             let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
             intent.kind() != IntentKind::Bury || !is_buried()
         });
-        (entry.turn_at, entry.row.is_waited_for) = (None, is_waited_for);
+        (entry.turn_at, entry.row.is_waited_for, entry.made_last) = (None, is_waited_for, made_last);
         let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         entry.set_policy(policy.clone());
         if by_link {
@@ -253,7 +254,7 @@ impl Conversations {
         }
         if !first && now.difference(&before).next().is_some() {
             self.introduce_soon(turn, dir, chat);
-            self.tell_ways_soon(turn, dir, chat);
+            self.tell_ways_soon(turn, dir, chat, false);
         }
         turn.fact(Fact::ReachChanged);
         Ok(())
