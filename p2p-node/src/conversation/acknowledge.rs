@@ -71,10 +71,18 @@ impl Conversations {
                 ids.extend(item.ids_between(delivered_before, delivered_now));
             }
         }
+        let mut sent = Vec::new();
         if !own && state.row.sent_upto < upto {
+            // A member of a group may say so before the answer of its log is here, which then says nothing new.
+            let before = state.row.sent_upto.max(delivered_now);
+            let from = state.outbox.partition_point(|i| i.last <= before);
+            for item in state.outbox.iter().skip(from).take_while(|i| i.first <= upto) {
+                sent.extend(item.ids_between(before, upto));
+            }
             state.row.sent_upto = upto;
             state.dirty = true;
         }
+        turn.state_event(chat, sent, DeliveryState::Sent)?;
         turn.state_event(chat, ids, DeliveryState::Delivered)?;
         if delivered_now > delivered_before {
             self.chats.tell_delivered(turn, cx, chat);

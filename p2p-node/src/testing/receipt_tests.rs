@@ -5,7 +5,7 @@ use starling_wire::{Clock, rendezvous::RequestBody};
 
 use super::world::{Who, World};
 use crate::{
-    api::types::{ChatId, DeliveryState},
+    api::types::{ChatId, DeliveryState, DurableEventKind},
     engine::ConversationCommand,
 };
 
@@ -124,4 +124,32 @@ fn what_a_home_did_not_take_for_a_while_is_said_after_that() {
     assert_eq!(own_states(&world, author, chat), [DeliveryState::Sent]);
     world.pass(10_000);
     assert_eq!(own_states(&world, author, chat), [DeliveryState::Delivered]);
+}
+
+/// Whoever waits for *sent* waits for an event: it never came where a member was faster than the answer of the log.
+#[test]
+fn what_a_member_has_counts_as_sent_and_that_is_told() {
+    let mut world = World::new(8);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    let [alice, bob, carol] = [people[0], people[1], people[2]];
+    world.kill(carol);
+    world.kill_server(0);
+    world.say_in(alice, chat, "before the log says so").unwrap();
+    assert_eq!(own_states(&world, alice, chat), [DeliveryState::Queued]);
+    let bobs = world.of(bob).device;
+    world.modified(alice, |engine, turn| {
+        let (conversations, mut cx) = engine.conversing();
+        let upto = conversations.chats.get(&chat).unwrap().row.last_sequence;
+        conversations.acknowledged(turn, &mut cx, chat, bobs, (upto, Clock(0))).unwrap();
+    });
+    assert_eq!(own_states(&world, alice, chat), [DeliveryState::Sent]);
+    let sent = |world: &World| {
+        let events = world.durable_events(alice).into_iter();
+        events.filter(|e| e.kind == DurableEventKind::State && e.state == DeliveryState::Sent).count()
+    };
+    assert_eq!(sent(&world), 1);
+    world.revive_server(0);
+    world.pass(30_000);
+    assert_eq!(sent(&world), 1, "it is told once");
 }
