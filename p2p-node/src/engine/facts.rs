@@ -129,6 +129,7 @@ impl Engine {
             HomeFact::Retry => self.on_home_retry(turn, home)?,
             HomeFact::Down => {
                 self.conversations.groups.readers_gone(home);
+                self.conversations.pass_on_without(turn, home);
                 self.account.codes_lost(&home);
             }
             HomeFact::Lost => {

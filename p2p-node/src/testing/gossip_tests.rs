@@ -9,7 +9,7 @@ use crate::{
     api::types::{
         Audience, ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, TransientEvent, Via,
     },
-    engine::{AccountCommand, GroupCommand, PresenceCommand},
+    engine::{AccountCommand, ConversationCommand, GroupCommand, PresenceCommand},
     limits::{
         APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS, GOSSIP_REPEAT_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_MS,
         MAX_GOSSIP_AGAIN,
@@ -92,6 +92,27 @@ fn members_go_on_while_the_home_is_away_and_its_log_has_all_of_it_later() {
     let told = world.durable_events(alice);
     let new = told.iter().filter(|e| e.kind == DurableEventKind::New && e.chat == Some(chat)).count();
     assert_eq!(new, 4, "{told:?}");
+}
+
+/// Those who met again before the loss was noticed gave each other nothing of it.
+#[test]
+fn what_is_written_before_the_loss_of_the_home_is_noticed_reaches_all() {
+    for seed in 20..24 {
+        let (mut world, people, chat) = gossiping(seed, 3);
+        let carol = people[2];
+        // What she writes is lost with her connections to the others and to the home; the others are there again before she knows that this is not.
+        world.gossip.half = [carol].into();
+        world.pass(1_000);
+        let texts = vec![Text { text: "there?".into(), ..Text::default() }];
+        let _answer = world.begin(carol, |reply| ConversationCommand::Send { chat, texts, reply });
+        world.gossip.half.clear();
+        world.meet_on_topics();
+        world.stop_server();
+        world.pass(40_000);
+        for who in &people {
+            assert_eq!(world.texts_in(*who, chat), ["there?"], "seed {seed}: {who}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! written goes out once more, for who was met meanwhile. What is ours is sealed again each time, and so new to it. With nobody met there is nothing
 //! to do.
 
+use std::collections::BTreeSet;
+
 use starling_wire::TopicId;
 
 use super::{MessageHash, gossip_key};
@@ -11,7 +13,7 @@ use crate::{
     api::types::ChatId,
     conversation::{Conversations, context::Context, group::GroupId, outbox::outbox_key},
     limits::{GOSSIP_AGAIN_MS, GOSSIP_REPEAT_MS, MAX_GOSSIP_AGAIN},
-    net::NetCommand,
+    net::{HomeId, NetCommand},
     store::{GOSSIPED, GossipRow, OUTBOX, OutboxRow, Reading},
     turn::{Effect, EngineError, Turn},
 };
@@ -82,6 +84,21 @@ impl Conversations {
         if current.is_some_and(|(id, _)| self.usable(turn, cx, id).is_none()) {
             self.gossip.again.entry(chat).or_default().note_met(turn.now());
             self.chats.touch(chat);
+        }
+    }
+
+    /// A home is gone. Members may have been met before that was known, and what was written since it does not answer may be lost with connections that
+    /// led through it: what its logs lack goes out once more.
+    pub(crate) fn pass_on_without(&mut self, turn: &Turn<'_>, home: HomeId) {
+        let at_home = self.gossip.told.values().filter(|told| self.groups.home_of(told.group) == Some(home));
+        let chats: BTreeSet<ChatId> = at_home.map(|told| told.chat).collect();
+        for chat in chats {
+            let current = self.gossip.current(&chat).map(|(id, place)| (id, place.epoch, place.topic()));
+            let lacks = current.is_some_and(|(id, epoch, topic)| !self.lacking(chat, (id, epoch), topic).is_empty());
+            if lacks {
+                self.gossip.again.entry(chat).or_default().note_met(turn.now());
+                self.chats.touch(chat);
+            }
         }
     }
 

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use libp2p::{
     Multiaddr, PeerId,
     core::ConnectedPoint,
-    swarm::{ConnectionId, FromSwarm, NetworkBehaviour, behaviour::ConnectionEstablished},
+    swarm::{ConnectionClosed, ConnectionId, FromSwarm, NetworkBehaviour, ToSwarm, behaviour::ConnectionEstablished},
 };
 use starling_keys::{DeviceId, DeviceKey, RendezvousAddr};
 use starling_wire::{GossipKey, TopicId};
 use tokio::sync::mpsc;
 
-use super::{Gossip, RESTS_AFTER};
+use super::{Event, Gossip, RESTS_AFTER};
 use crate::net::{
     NetCommand, NetConfig, NetEvent, NetHandle, Target, WantedHome, gossip::Topic, peer_of, swarm::start,
 };
@@ -194,6 +194,32 @@ fn who_subscribes_again_and_again_is_met_once() {
     gossip.set(key.topic(), None);
     gossip.set(key.topic(), Some(topic));
     assert!(gossip.on_subscribed(peer, key.topic()));
+}
+
+/// What was sent on a connection that had died unnoticed was lost where another had taken its place before it was closed.
+#[test]
+fn a_member_is_met_again_where_one_of_several_connections_to_it_ends() {
+    let (key, member) = (GossipKey::from_secret(&[6; 32]), DeviceKey::from_seed(&[22; 32]).id());
+    let peer_id = peer_of(&member).unwrap();
+    let mut gossip = Gossip::new().unwrap();
+    gossip.set(key.topic(), Some(Topic { key: key.clone(), members: BTreeSet::from([member]) }));
+    connect(&mut gossip, 1, peer_id);
+    assert!(gossip.on_subscribed(peer_id, key.topic()));
+    connect(&mut gossip, 2, peer_id);
+    let endpoint = ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
+    let mut met_as_ends = |id, remaining_established| {
+        gossip.actions.clear();
+        gossip.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id,
+            connection_id: ConnectionId::new_unchecked(id),
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established,
+        }));
+        gossip.actions.iter().any(|a| matches!(a, ToSwarm::GenerateEvent(Event::Peer(topic)) if *topic == key.topic()))
+    };
+    assert!(met_as_ends(1, 1));
+    assert!(!met_as_ends(2, 0), "it has gone");
 }
 
 #[test]

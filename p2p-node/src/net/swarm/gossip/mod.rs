@@ -59,7 +59,7 @@ const MEETS_AGAIN: Duration = Duration::from_secs(10);
 pub enum Event {
     /// A member has passed on an entry. It waits for [`Gossip::settle`].
     Entry(Entry),
-    /// A member can be reached on a topic.
+    /// A member can be reached on a topic: it has come, or one of several connections to it has ended.
     Peer(TopicId),
 }
 
@@ -422,6 +422,11 @@ impl NetworkBehaviour for Gossip {
                 if link.open {
                     self.open -= 1;
                     close(&mut self.inner, peer_id, &link, peer.open_links());
+                    if peer.open_links() > 0 {
+                        // What was on its way there may be lost, and gossipsub, to which the peer has not gone, does not say it again.
+                        let met = peer.met.keys().map(|id| ToSwarm::GenerateEvent(Event::Peer(*id)));
+                        self.actions.extend(met);
+                    }
                 }
                 if peer.links.is_empty() {
                     self.peers.remove(&peer_id);
