@@ -306,9 +306,29 @@ fn who_stops_inviting_lets_nobody_in_who_has_not_come() {
     assert_eq!(seen.arriving, Arriving { here: 2, ..Arriving::default() });
     world.accept(people[2], chat).unwrap();
     world.pass(120_000);
-    assert_eq!(world.standing(people[2], chat), Some(Standing::Entering));
+    assert_eq!(world.standing(people[2], chat), Some(Standing::Removed));
     assert_eq!(world.group_seen(alice, chat).unwrap().members.len(), 2);
     all_are_in(&mut world, chat, &people[..2]);
+}
+
+#[test]
+fn nobody_is_added_before_the_door_for_those_who_were_is_there() {
+    let (mut world, people, chat) = invited(5_690, 4);
+    let (alice, bob) = (people[0], people[1]);
+    let writes = |world: &mut World, is_written: bool| {
+        world.begin_modified(alice, |engine, _| {
+            let id = engine.active_group(chat).unwrap();
+            engine.conversations.groups.get_mut(&id).unwrap().writing_door = !is_written;
+        });
+    };
+    writes(&mut world, false);
+    world.accept(bob, chat).unwrap();
+    world.pass(2 * ADD_WITHIN_MS);
+    assert!(!has_device(&mut world, alice, chat, bob));
+    writes(&mut world, true);
+    world.pass(ADD_WITHIN_MS);
+    assert!(has_device(&mut world, alice, chat, bob));
+    assert_eq!(world.standing(bob, chat), Some(Standing::Member));
 }
 
 #[test]

@@ -330,7 +330,9 @@ impl Conversations {
         (chat, id): (ChatId, GroupId),
     ) -> Result<bool, EngineError> {
         let is_due = |entry: &PolicyEntry| entry.waiting.due().is_some_and(|at| at <= turn.now());
-        if !self.policies.of.get(&chat).is_some_and(is_due) {
+        // Those who were added last find the tree before others are: of many doors at once few would be read before they are deleted.
+        let waits = self.groups.get(&id).is_none_or(|group| group.writing_door);
+        if waits || !self.policies.of.get(&chat).is_some_and(is_due) {
             return Ok(false);
         }
         let members = self.groups.get(&id).into_iter().flat_map(|group| &group.members);
