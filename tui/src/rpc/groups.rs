@@ -161,7 +161,7 @@ impl Serve<groups::Former> for Session {
         let (log, names) = (node.audit_of(chat).await.map_err(CliError::from)?, names(node).await?);
         let found = group(node, &format!("id:{chat}")).await?;
         let entries = convert::audit_log(&log).entries;
-        let in_log = entries.iter().filter_map(|entry| entry.account.as_ref()?.as_str().parse().ok());
+        let in_log = entries.iter().filter_map(|entry| entry.account.as_ref()?.as_str().parse::<AccountId>().ok());
         let bans = found.rules.iter().flat_map(|rules| &rules.bans);
         let banned = bans.filter_map(|account| AccountId::from_bytes(account).ok());
         let accounts: BTreeSet<AccountId> = in_log.chain(banned).collect();
