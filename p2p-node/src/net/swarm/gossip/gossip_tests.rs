@@ -17,7 +17,7 @@ use starling_keys::{DeviceId, DeviceKey, RendezvousAddr};
 use starling_wire::{GossipKey, TopicId};
 use tokio::sync::mpsc;
 
-use super::{Event, Gossip, RESTS_AFTER};
+use super::{Event, Gossip, RESTS_AFTER, Word};
 use crate::net::{
     NetCommand, NetConfig, NetEvent, NetHandle, Target, WantedHome, gossip::Topic, peer_of, swarm::start,
 };
@@ -216,10 +216,12 @@ fn a_member_is_met_again_where_one_of_several_connections_to_it_ends() {
             cause: None,
             remaining_established,
         }));
-        gossip.actions.iter().any(|a| matches!(a, ToSwarm::GenerateEvent(Event::Peer(topic)) if *topic == key.topic()))
+        let is_met = |action: &ToSwarm<Event, Word>| matches!(action, ToSwarm::GenerateEvent(Event::Peer(topic)) if *topic == key.topic());
+        let looks = |action: &ToSwarm<Event, Word>| matches!(action, ToSwarm::NotifyHandler { event: Word::Look, .. });
+        (gossip.actions.iter().any(is_met), gossip.actions.iter().filter(|action| looks(action)).count())
     };
-    assert!(met_as_ends(1, 1));
-    assert!(!met_as_ends(2, 0), "it has gone");
+    assert_eq!(met_as_ends(1, 1), (true, 1), "what waits goes over the other");
+    assert_eq!(met_as_ends(2, 0), (false, 0), "it has gone");
 }
 
 #[test]

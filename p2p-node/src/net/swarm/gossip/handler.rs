@@ -24,6 +24,8 @@ pub enum Word {
     Open(Box<Inner>),
     /// It is no member any more.
     Shut,
+    /// Something may wait to be sent: who says so wakes the connection, which looks.
+    Look,
     /// gossipsub's own.
     Inner(THandlerInEvent<Behaviour>),
 }
@@ -33,6 +35,7 @@ impl std::fmt::Debug for Word {
         match self {
             Self::Open(_) => f.write_str("Open"),
             Self::Shut => f.write_str("Shut"),
+            Self::Look => f.write_str("Look"),
             Self::Inner(event) => write!(f, "{event:?}"),
         }
     }
@@ -93,6 +96,7 @@ impl ConnectionHandler for Handler {
                 (self.inner, self.stale) = (Some(inner), self.requested);
             }
             Word::Shut => (self.inner, self.stale) = (None, self.requested),
+            Word::Look => {}
             Word::Inner(event) => {
                 if let Some(inner) = &mut self.inner {
                     inner.on_behaviour_event(event);

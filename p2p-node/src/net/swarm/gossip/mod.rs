@@ -305,6 +305,20 @@ impl Gossip {
         }
     }
 
+    /// A connection to a member has ended. If there are others gossipsub, to which the member has not gone, says nothing again of what was on its way
+    /// there; on a connection that was not the first it has said no topics, though the other side may have begun anew, and opens no stream until
+    /// something else happens there. So it hears of one of them as of the first, the others look at what waits, and the member is met again.
+    fn go_on_with(&mut self, peer: PeerId) {
+        let Some(known) = self.peers.get(&peer) else { return };
+        let Some(first) = known.links.iter().find(|link| link.open) else { return };
+        announce(&mut self.inner, peer, first, 0);
+        for link in known.links.iter().filter(|link| link.open) {
+            let handler = NotifyHandler::One(link.id);
+            self.actions.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: Word::Look });
+        }
+        self.actions.extend(known.met.keys().map(|id| ToSwarm::GenerateEvent(Event::Peer(*id))));
+    }
+
     /// Leaves of a frame what its sender may bring.
     fn strain(&mut self, now: Instant, peer: &PeerId, event: &mut FromHandler) {
         let FromHandler::Message { rpc, .. } = event else { return };
@@ -351,6 +365,12 @@ fn open(inner: &mut Behaviour, peer: PeerId, link: &Link, others: usize) -> Resu
     } else {
         inner.handle_established_inbound_connection(link.id, peer, address, address)?
     };
+    announce(inner, peer, link, others);
+    Ok(handler)
+}
+
+/// Tells gossipsub that a connection is there, beside so many others. If there are none it tells the peer its topics.
+fn announce(inner: &mut Behaviour, peer: PeerId, link: &Link, others: usize) {
     inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
         peer_id: peer,
         connection_id: link.id,
@@ -358,7 +378,6 @@ fn open(inner: &mut Behaviour, peer: PeerId, link: &Link, others: usize) -> Resu
         failed_addresses: &[],
         other_established: others,
     }));
-    Ok(handler)
 }
 
 /// A heartbeat leaves what it has to say, and its next timer, to another call.
@@ -422,16 +441,12 @@ impl NetworkBehaviour for Gossip {
                 if link.open {
                     self.open -= 1;
                     close(&mut self.inner, peer_id, &link, peer.open_links());
-                    if peer.open_links() > 0 {
-                        // What was on its way there may be lost, and gossipsub, to which the peer has not gone, does not say it again.
-                        let met = peer.met.keys().map(|id| ToSwarm::GenerateEvent(Event::Peer(*id)));
-                        self.actions.extend(met);
-                    }
                 }
                 if peer.links.is_empty() {
                     self.peers.remove(&peer_id);
                 }
                 if link.open {
+                    self.go_on_with(peer_id);
                     self.stir();
                 }
             }
