@@ -35,7 +35,7 @@ fn comes(world: &World, who: &str, expected: &str) {
 }
 
 fn link(world: &World, options: &[&str]) -> String {
-    let made = world.json("alice", &[&["group", "link", "new", GROUP], options].concat());
+    let made = world.json("alice", &[&["group", "link", "new", GROUP][..], options].concat());
     made["link"].as_str().unwrap().to_owned()
 }
 
