@@ -560,6 +560,6 @@ pub(super) fn place_of(before: &Policy, after: &Policy, author: &AccountId, leaf
 }
 
 #[cfg(test)]
-#[path = "policy_tests.rs"]
+#[path = "policy_tests/mod.rs"]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests;
