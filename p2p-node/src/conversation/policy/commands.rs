@@ -4,7 +4,7 @@ use rand::RngExt;
 use starling_keys::{AccountId, GroupLink};
 use starling_wire::{GroupKind, GroupRules, GroupSetting, MAX_TOPIC, Policy, PolicyMember, Role};
 
-use super::{IntentRow, NewChannel, PolicyEntry, change::needs_rules, offers::Answer};
+use super::{IntentRow, NewChannel, PolicyEntry, intents::needs_rules, offers::Answer};
 use crate::{
     api::{
         Reply,
