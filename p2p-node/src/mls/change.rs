@@ -11,7 +11,7 @@ use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{CommitAuthors, MAX_AUTHORS, Policy, PolicyContext};
 
 use super::{
-    AFTER_MEMBERS, GroupError, GroupId, LiveGroup, Mls,
+    AFTER_MEMBERS, GroupError, GroupId, LiveGroup, Mls, commits,
     pace::Kind,
     permissions::{audited, first_audited},
     policy::{self, Change, Denied, Place, REASONS},
@@ -118,7 +118,7 @@ impl LiveGroup {
     fn check_pace(&self, kind: Kind) -> Result<Option<CommitAuthors>, Denied> {
         let context = self.context().ok_or(Denied::Malformed)?;
         let own = self.member_at(self.leaf()).ok_or(Denied::NotAMember)?;
-        policy::check_pace(&context, &self.group.roster(), &own.account(), kind)
+        commits::check_pace(&context, &self.group.roster(), &own.account(), kind)
     }
 
     fn check_change_pace(&self, before: &Policy, change: &Change) -> Result<Option<CommitAuthors>, Denied> {
@@ -150,7 +150,7 @@ impl LiveGroup {
     /// renewed.
     pub fn outdated(&self) -> Vec<DeviceId> {
         let roster = self.group.roster();
-        let lacks = roster.members_iter().filter(|member| !policy::follows_raises(member));
+        let lacks = roster.members_iter().filter(|member| !commits::follows_raises(member));
         lacks.filter_map(|member| certificate(&member.signing_identity)).map(|device| device.device()).collect()
     }
 
@@ -158,7 +158,7 @@ impl LiveGroup {
     /// kept, which was before there were releases.
     pub fn can_be_raised(&self) -> bool {
         let has_record = |context: PolicyContext| context.authors.is_some() && context.policy.rules.is_none();
-        self.context().is_some_and(has_record) && policy::all_follow_raises(&self.group.roster())
+        self.context().is_some_and(has_record) && commits::all_follow_raises(&self.group.roster())
     }
 
     /// Whether the policy is of a version that is not known here: nothing of the group can be judged until this program is updated.

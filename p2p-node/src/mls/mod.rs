@@ -3,6 +3,7 @@
 
 mod adds;
 mod change;
+mod commits;
 pub mod community;
 mod door;
 mod join;

@@ -17,7 +17,7 @@ use starling_keys::{AccountId, Certificate};
 use starling_wire::PolicyContext;
 
 use super::{
-    door,
+    commits, door,
     policy::{self, Denied},
 };
 
@@ -107,13 +107,13 @@ fn check_with_policy(
     let policy = &before.policy;
     let (allowed, sender) = match source {
         CommitSource::ExistingMember(author) => {
-            (policy::check_commit(policy, context, roster, author, &proposals)?, Sender::Member(author.index))
+            (commits::check_commit(policy, context, roster, author, &proposals)?, Sender::Member(author.index))
         }
         CommitSource::NewMember(newcomer) => {
-            (policy::check_entry(policy, context, roster, newcomer, &proposals)?, Sender::NewMemberCommit)
+            (commits::check_entry(policy, context, roster, newcomer, &proposals)?, Sender::NewMemberCommit)
         }
     };
-    let authors = policy::check_pace(before, roster, &allowed.author, allowed.kind);
+    let authors = commits::check_pace(before, roster, &allowed.author, allowed.kind);
     #[cfg(test)]
     let authors = super::modified::defied(before, &allowed.author, authors);
     match (allowed.brings, authors?) {

@@ -28,6 +28,7 @@ use super::{
     super::{
         ByLink, Expected, GroupError, Judged, KeyPackages, LiveGroup, Mls, Processed, audit_of,
         community::{carried, state},
+        join::joined,
         modified,
     },
     *,
