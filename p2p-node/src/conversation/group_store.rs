@@ -9,8 +9,9 @@ use zeroize::Zeroizing;
 use super::{
     Conversations,
     group::{GroupEntry, GroupId, GroupMember, log_address},
-    group_state::{GroupState, GroupStates, PendingCommit, log_row},
+    group_state::{GroupState, PendingCommit, log_row},
     lead::Lead,
+    loaded_states::GroupStates,
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},

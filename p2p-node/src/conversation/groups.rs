@@ -8,7 +8,7 @@ use std::{
 use super::{
     group::{GroupEntry, GroupId},
     group_homes::GroupHomes,
-    group_state::GroupStates,
+    loaded_states::GroupStates,
 };
 use crate::turn::Tracked;
 

@@ -18,6 +18,7 @@ mod groups;
 mod held;
 mod lead;
 mod leaves;
+mod loaded_states;
 pub mod log;
 pub mod logged;
 pub mod membership;
