@@ -81,6 +81,26 @@ impl PolicyEntry {
 }
 
 impl PolicyEntry {
+    /// What is done by a policy: who has left, who is let in, which devices are buried.
+    fn settle_with(&mut self, policy: &Policy) {
+        self.row
+            .leaves
+            .retain(|leave| Leave::from_bytes(leave).is_ok_and(|leave| policy.role(&leave.account).is_some()));
+        // Whom this device wanted in, and who has not come, is told the way.
+        let is_let_in = |account: &AccountId| policy.role(account.as_bytes()).is_some();
+        let invites = self.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Invite);
+        let let_in: Vec<AccountId> = invites.filter_map(IntentRow::account).filter(is_let_in).collect();
+        for account in let_in {
+            if !self.row.invited.iter().any(|row| row.account == account.as_bytes()) {
+                self.row.invited.push(invited(&account));
+            }
+        }
+        self.row.intents.retain(|intent| {
+            let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
+            intent.kind() != IntentKind::Bury || !is_buried()
+        });
+    }
+
     /// This device is in the group that it has entered.
     pub(super) fn has_come(&mut self, turn: &mut Turn<'_>, chat: ChatId, own: &AccountId) -> Result<(), EngineError> {
         self.set_standing(StandingRow::Member);
@@ -120,21 +140,7 @@ impl Conversations {
         let (is_waited_for, epoch) = (group.is_waited_for(), group.entry.epoch());
         let made_last = group.state.live.is_last_by(&cx.dir.account.id());
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
-        // Who has come in by a link knows no door but the one that begins with it.
-        let by_link = match &before {
-            Some(before) => self.open(turn, cx.mls, id)?.is_some_and(|group| group.state.live.came_by_link(before)),
-            None => false,
-        };
-        let is_shut = before.as_ref().is_some_and(|before| shuts_out(before, &policy));
-        // Where a device enters, the door is as it is there.
-        if !entered
-            && (is_shut || by_link)
-            && let Some(mut group) = self.open(turn, cx.mls, id)?
-        {
-            door::renew(&mut group)?;
-            // New devices of ours are told the new one.
-            turn.fact(Fact::ContactsChanged);
-        }
+        let (is_shut, by_link) = self.renew_door(turn, cx, id, (before.as_ref(), &policy, entered))?;
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
         entry.tell_changes(turn, chat, &policy)?;
         entry.tell_links(turn, chat, &policy)?;
@@ -155,23 +161,7 @@ impl Conversations {
         let is_free = was_held && !is_held;
         let own = *cx.dir.account.id().as_bytes();
         let comes = policy.role(&own).is_some() && entry.standing() == StandingRow::Entering;
-        entry
-            .row
-            .leaves
-            .retain(|leave| Leave::from_bytes(leave).is_ok_and(|leave| policy.role(&leave.account).is_some()));
-        // Whom this device wanted in, and who has not come, is told the way.
-        let is_let_in = |account: &AccountId| policy.role(account.as_bytes()).is_some();
-        let invites = entry.row.intents.iter().filter(|intent| intent.kind() == IntentKind::Invite);
-        let let_in: Vec<AccountId> = invites.filter_map(IntentRow::account).filter(is_let_in).collect();
-        for account in let_in {
-            if !entry.row.invited.iter().any(|row| row.account == account.as_bytes()) {
-                entry.row.invited.push(invited(&account));
-            }
-        }
-        entry.row.intents.retain(|intent| {
-            let is_buried = || policy.tombstones.iter().any(|t| t.device[..] == intent.device[..]);
-            intent.kind() != IntentKind::Bury || !is_buried()
-        });
+        entry.settle_with(&policy);
         (entry.turn_at, entry.row.is_waited_for, entry.made_last) = (None, is_waited_for, made_last);
         let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         entry.set_policy(policy.clone());
@@ -181,13 +171,7 @@ impl Conversations {
         if comes {
             entry.has_come(turn, chat, &cx.dir.account.id())?;
         }
-        if link_is_lost {
-            self.report_refused(turn, chat, Denied::Link)?;
-        }
-        if is_overtaken {
-            let text = GroupRefusal::Overtaken.code();
-            group_event(turn, DurableEventKind::GroupRefused, chat, &[], text)?;
-        }
+        self.report_undone(turn, chat, (link_is_lost, is_overtaken))?;
         if let Some(group) = self.groups.get_mut(&id) {
             group.sync_links(&policy, &cx.dir.account.id());
         }
@@ -201,8 +185,63 @@ impl Conversations {
         if is_free {
             self.write_again(turn, (chat, id))?;
         }
+        self.members_moved(turn, cx, (chat, id), before.as_ref())
+    }
+
+    /// Makes the door anew where the policy ends what somebody could do before it, or somebody has come in by a link; and gives whether it does, and
+    /// whether somebody has.
+    fn renew_door(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &Context<'_>,
+        id: GroupId,
+        (before, policy, entered): (Option<&Policy>, &Policy, bool),
+    ) -> Result<(bool, bool), EngineError> {
+        // Who has come in by a link knows no door but the one that begins with it.
+        let by_link = match before {
+            Some(before) => self.open(turn, cx.mls, id)?.is_some_and(|group| group.state.live.came_by_link(before)),
+            None => false,
+        };
+        let is_shut = before.is_some_and(|before| shuts_out(before, policy));
+        // Where a device enters, the door is as it is there.
+        if !entered
+            && (is_shut || by_link)
+            && let Some(mut group) = self.open(turn, cx.mls, id)?
+        {
+            door::renew(&mut group)?;
+            // New devices of ours are told the new one.
+            turn.fact(Fact::ContactsChanged);
+        }
+        Ok((is_shut, by_link))
+    }
+
+    /// The user is told what of its wishes comes to nothing: a link that is lost, what others have overtaken.
+    fn report_undone(
+        &self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        (link_is_lost, is_overtaken): (bool, bool),
+    ) -> Result<(), EngineError> {
+        if link_is_lost {
+            self.report_refused(turn, chat, Denied::Link)?;
+        }
+        if is_overtaken {
+            let text = GroupRefusal::Overtaken.code();
+            group_event(turn, DurableEventKind::GroupRefused, chat, &[], text)?;
+        }
+        Ok(())
+    }
+
+    /// What follows for those who are in a group, or are to come in or go out, from the policy that counts now.
+    fn members_moved(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, id): (ChatId, GroupId),
+        before: Option<&Policy>,
+    ) -> Result<(), EngineError> {
         self.sync_roster(turn, cx.dir, chat, id)?;
-        self.community_moved(turn, cx.dir, chat, before.as_ref())?;
+        self.community_moved(turn, cx.dir, chat, before)?;
         self.offer_ways_in(turn, cx, chat)?;
         self.tell_way_to_own(turn, cx, chat)?;
         self.leave_if_wanted(turn, cx, chat)?;
