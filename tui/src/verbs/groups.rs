@@ -39,74 +39,17 @@ pub async fn groups(global: &Global, command: Groups) -> CliResult {
 pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult {
     catch_up(global, client).await?;
     match command {
-        Groups::New { name, channel, community, who } => {
-            let invite = Some(accounts(client, &who).await?);
-            let kind = channel.then_some(ChatKind::Channel);
-            let community = match community {
-                Some(community) => Some(find_group(client, &community).await?.id),
-                None => None,
-            };
-            made(global, client, New { name, kind, invite, community, ..New::default() }).await
-        }
+        Groups::New { name, channel, community, who } => create(global, client, name, channel, (community, who)).await,
         Groups::List => list(global, client).await,
         Groups::Show { group } => show(global, &find_group(client, &group).await?),
-        Groups::Invite { group, stop: true, .. } => {
-            let found = find_group(client, &group).await?;
-            client.call(StopInviting { group: found.id.clone() }).await?;
-            let nobody_waits = |group: &Group| group.arriving.as_ref().is_none_or(|arriving| arriving.noted == 0);
-            changed(global, client, &found, (&[], "stopped"), nobody_waits).await
-        }
-        Groups::Invite { group, who, .. } => {
-            let found = find_group(client, &group).await?;
-            let accounts = accounts(client, &who).await?;
-            client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
-            let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
-            changed(global, client, &found, (&accounts, "invited"), there).await?;
-            let now = find_group(client, &format!("id:{}", found.id)).await?;
-            if let Some(who) =
-                group_updates::outdated(&now, |old| accounts.contains(&old.account)).filter(|_| !global.json)
-            {
-                say(global, format!("{who} must be updated before it can come in: the invitation waits."));
-            }
-            Ok(())
-        }
-        Groups::Remove { group, who } => {
-            let found = find_group(client, &group).await?;
-            let account = other_member(client, &found, &who).await?;
-            client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
-            let gone = |group: &Group| !is_member(group, &account, None);
-            changed(global, client, &found, (std::slice::from_ref(&account), "removed"), gone).await
-        }
-        Groups::Ban { group, who } => {
-            let found = find_group(client, &group).await?;
-            let account = other_member(client, &found, &who).await?;
-            client.call(Ban { group: found.id.clone(), account: account.clone() }).await?;
-            let is_banned = |group: &Group| group.banned.iter().any(|banned| banned.account == account);
-            changed(global, client, &found, (std::slice::from_ref(&account), "banned"), is_banned).await
-        }
-        Groups::Unban { group, who } => {
-            let found = find_group(client, &group).await?;
-            let account = banned(client, &found, &who).await?;
-            client.call(Unban { group: found.id.clone(), account: account.clone() }).await?;
-            let is_free = |group: &Group| group.banned.iter().all(|banned| banned.account != account);
-            changed(global, client, &found, (std::slice::from_ref(&account), "unbanned"), is_free).await
-        }
-        Groups::Audit { group } => {
-            let found = find_group(client, &group).await?;
-            let log = client.call(Audit { group: found.id.clone() }).await?;
-            // Programs read accounts, which are the same on all devices.
-            let former = if global.json { Vec::new() } else { former(client, &found).await };
-            audit::show(global, &found, &former, &log)
-        }
+        Groups::Invite { group, stop: true, .. } => stop_inviting(global, client, &group).await,
+        Groups::Invite { group, who, .. } => invite(global, client, &group, &who).await,
+        Groups::Remove { group, who } => remove(global, client, &group, &who).await,
+        Groups::Ban { group, who } => ban(global, client, &group, &who).await,
+        Groups::Unban { group, who } => unban(global, client, &group, &who).await,
+        Groups::Audit { group } => audit_log(global, client, &group).await,
         Groups::Settings(settings) => set(global, client, *settings).await,
-        Groups::Role { group, who, role } => {
-            let found = find_group(client, &group).await?;
-            let account = member(client, &found, &who).await?;
-            let role = role.into();
-            client.call(SetRole { group: found.id.clone(), account: account.clone(), role }).await?;
-            let has_role = |group: &Group| is_member(group, &account, Some(role));
-            changed(global, client, &found, (std::slice::from_ref(&account), "role"), has_role).await
-        }
+        Groups::Role { group, who, role } => set_role(global, client, &group, &who, role.into()).await,
         Groups::Accept { group } => {
             let found = find_invitation(client, &group).await?;
             client.call(Accept { group: found.id.clone() }).await?;
@@ -144,6 +87,90 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
             changed(global, client, &found, (&[], "renamed"), |_| true).await
         }
     }
+}
+
+/// Makes a group, or a channel of a community, and invites contacts into it.
+async fn create(
+    global: &Global,
+    client: &Client,
+    name: String,
+    channel: bool,
+    (community, who): (Option<String>, Vec<String>),
+) -> CliResult {
+    let invite = Some(accounts(client, &who).await?);
+    let kind = channel.then_some(ChatKind::Channel);
+    let community = match community {
+        Some(community) => Some(find_group(client, &community).await?.id),
+        None => None,
+    };
+    made(global, client, New { name, kind, invite, community, ..New::default() }).await
+}
+
+/// Nobody who was invited and has not come is waited for any more.
+async fn stop_inviting(global: &Global, client: &Client, group: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    client.call(StopInviting { group: found.id.clone() }).await?;
+    let nobody_waits = |group: &Group| group.arriving.as_ref().is_none_or(|arriving| arriving.noted == 0);
+    changed(global, client, &found, (&[], "stopped"), nobody_waits).await
+}
+
+/// Invites contacts into a group.
+async fn invite(global: &Global, client: &Client, group: &str, who: &[String]) -> CliResult {
+    let found = find_group(client, group).await?;
+    let accounts = accounts(client, who).await?;
+    client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
+    let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
+    changed(global, client, &found, (&accounts, "invited"), there).await?;
+    let now = find_group(client, &format!("id:{}", found.id)).await?;
+    if let Some(who) = group_updates::outdated(&now, |old| accounts.contains(&old.account)).filter(|_| !global.json) {
+        say(global, format!("{who} must be updated before it can come in: the invitation waits."));
+    }
+    Ok(())
+}
+
+/// Removes a member from a group.
+async fn remove(global: &Global, client: &Client, group: &str, who: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    let account = other_member(client, &found, who).await?;
+    client.call(Remove { group: found.id.clone(), account: account.clone() }).await?;
+    let gone = |group: &Group| !is_member(group, &account, None);
+    changed(global, client, &found, (std::slice::from_ref(&account), "removed"), gone).await
+}
+
+/// Bans somebody from a group.
+async fn ban(global: &Global, client: &Client, group: &str, who: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    let account = other_member(client, &found, who).await?;
+    client.call(Ban { group: found.id.clone(), account: account.clone() }).await?;
+    let is_banned = |group: &Group| group.banned.iter().any(|banned| banned.account == account);
+    changed(global, client, &found, (std::slice::from_ref(&account), "banned"), is_banned).await
+}
+
+/// Lets somebody who is banned from a group be invited again.
+async fn unban(global: &Global, client: &Client, group: &str, who: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    let account = banned(client, &found, who).await?;
+    client.call(Unban { group: found.id.clone(), account: account.clone() }).await?;
+    let is_free = |group: &Group| group.banned.iter().all(|banned| banned.account != account);
+    changed(global, client, &found, (std::slice::from_ref(&account), "unbanned"), is_free).await
+}
+
+/// Shows a group's audit log.
+async fn audit_log(global: &Global, client: &Client, group: &str) -> CliResult {
+    let found = find_group(client, group).await?;
+    let log = client.call(Audit { group: found.id.clone() }).await?;
+    // Programs read accounts, which are the same on all devices.
+    let former = if global.json { Vec::new() } else { former(client, &found).await };
+    audit::show(global, &found, &former, &log)
+}
+
+/// Gives a member another role.
+async fn set_role(global: &Global, client: &Client, group: &str, who: &str, role: Role) -> CliResult {
+    let found = find_group(client, group).await?;
+    let account = member(client, &found, who).await?;
+    client.call(SetRole { group: found.id.clone(), account: account.clone(), role }).await?;
+    let has_role = |group: &Group| is_member(group, &account, Some(role));
+    changed(global, client, &found, (std::slice::from_ref(&account), "role"), has_role).await
 }
 
 /// Changes what is set in a group; without anything to change, shows it.
