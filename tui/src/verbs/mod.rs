@@ -11,6 +11,7 @@ mod devices;
 mod doctor;
 mod exec;
 mod group_links;
+mod group_settings;
 mod group_updates;
 mod groups;
 mod history;
