@@ -62,6 +62,39 @@ fn brought(extensions: &ExtensionList) -> Result<PolicyContext, Denied> {
     if extensions.len() == 1 { Ok(context) } else { Err(Denied::Malformed) }
 }
 
+/// What a member's commit proposes that adds nobody.
+#[derive(Default)]
+struct Proposed {
+    /// Leaves that go.
+    removed: BTreeSet<u32>,
+    /// The context of the next epoch.
+    brings: Option<PolicyContext>,
+    reasons: Option<Reasons>,
+}
+
+impl Proposed {
+    fn by(proposals: &ProposalBundle) -> Result<Self, Denied> {
+        let mut proposed = Self::default();
+        for info in proposals.clone().into_proposals() {
+            // By reference would need what only some have got.
+            if info.is_by_reference() {
+                return Err(Denied::Malformed);
+            }
+            match info.proposal {
+                Proposal::Remove(remove) if proposed.removed.insert(remove.to_remove()) => {}
+                Proposal::GroupContextExtensions(extensions) if proposed.brings.is_none() => {
+                    proposed.brings = Some(brought(&extensions)?);
+                }
+                Proposal::Custom(custom) if custom.proposal_type() == REASONS && proposed.reasons.is_none() => {
+                    proposed.reasons = Some(Reasons::from_bytes(custom.data()).map_err(|_| Denied::Malformed)?);
+                }
+                _ => return Err(Denied::Malformed),
+            }
+        }
+        Ok(proposed)
+    }
+}
+
 /// Whether a member's commit may have these proposals.
 pub(super) fn check_commit(
     before: &Policy,
@@ -77,21 +110,7 @@ pub(super) fn check_commit(
         // It has an end, as who comes in by its own commit has.
         return Ok(Allowed { author, kind: Kind::Bounded, brings: None, joins: None });
     }
-    let (mut removed, mut brings, mut reasons) = (BTreeSet::new(), None, None);
-    for info in proposals.clone().into_proposals() {
-        // By reference would need what only some have got.
-        if info.is_by_reference() {
-            return Err(Denied::Malformed);
-        }
-        match info.proposal {
-            Proposal::Remove(remove) if removed.insert(remove.to_remove()) => {}
-            Proposal::GroupContextExtensions(extensions) if brings.is_none() => brings = Some(brought(&extensions)?),
-            Proposal::Custom(custom) if custom.proposal_type() == REASONS && reasons.is_none() => {
-                reasons = Some(Reasons::from_bytes(custom.data()).map_err(|_| Denied::Malformed)?);
-            }
-            _ => return Err(Denied::Malformed),
-        }
-    }
+    let Proposed { removed, brings, reasons } = Proposed::by(proposals)?;
     let Some(PolicyContext { policy: after, .. }) = &brings else {
         let is_renewal = removed.is_empty() && reasons.is_none();
         return match is_renewal {
