@@ -99,13 +99,7 @@ impl Conversations {
             return Ok(());
         };
         if self.usable(turn, cx, group).is_none() || self.has_revoked_member(cx.dir, chat, group) {
-            // When the home comes back, or another epoch begins, everything untold is told; where the home only takes nothing for now, after that.
-            let retry_at = self.groups.get(&group).map_or(0, |entry| entry.append.retry_at);
-            if retry_at > turn.now()
-                && let Some(state) = self.chats.get_mut(&chat)
-            {
-                state.receipt_due = Some(retry_at);
-            }
+            self.retry_receipt(turn, chat, group);
             return Ok(());
         }
         let missing = self.gossip.take_missing(&chat);
@@ -141,6 +135,16 @@ impl Conversations {
         let delivered = received.chain((!others.is_empty() && progress > 0).then_some(own)).collect();
         let receipt = Receipt { delivered, read: Clock(read), chains: self.chats.known_chains(cx.dir, chat), missing };
         self.append_receipt(turn, cx, group, receipt, told)
+    }
+
+    /// When the home comes back, or another epoch begins, everything untold is told; where the home only takes nothing for now, after that.
+    fn retry_receipt(&mut self, turn: &Turn<'_>, chat: ChatId, group: GroupId) {
+        let retry_at = self.groups.get(&group).map_or(0, |entry| entry.append.retry_at);
+        if retry_at > turn.now()
+            && let Some(state) = self.chats.get_mut(&chat)
+        {
+            state.receipt_due = Some(retry_at);
+        }
     }
 
     /// A modified program asks for what it likes.
