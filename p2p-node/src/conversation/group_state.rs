@@ -269,15 +269,7 @@ impl OpenGroup<'_> {
     ) -> Result<Followed, EngineError> {
         let before: BTreeSet<DeviceId> = self.entry.members.iter().map(|member| member.device).collect();
         if self.is_pending(commit) {
-            let live = &self.state.live;
-            let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
-            let author = after.unwrap_or_else(|| live.leaf());
-            if let Some(pending) = &self.state.pending {
-                self.keep_audit_to(turn, &pending.after, self.own_account())?;
-            }
-            self.keep_parent(turn, commit, author, told)?;
-            self.adopt_pending();
-            self.entry.row.updated_ms = turn.wall();
+            self.follow_pending(turn, commit, told)?;
             return Ok(self.with_added(&before, false));
         }
         let left = self.left_here(turn, mls, commit)?;
@@ -325,6 +317,20 @@ impl OpenGroup<'_> {
             (Judged::Void, _) => Ok(Followed::Void),
             (Judged::Underivable, None) => Ok(Followed::Lost),
         }
+    }
+
+    /// Our commit that waits to win is the one that stands there.
+    fn follow_pending(&mut self, turn: &Turn<'_>, commit: &Bytes, told: bool) -> Result<(), EngineError> {
+        let live = &self.state.live;
+        let after = self.state.pending.as_ref().map(|pending| live.place_of(&pending.after, live.leaf()));
+        let author = after.unwrap_or_else(|| live.leaf());
+        if let Some(pending) = &self.state.pending {
+            self.keep_audit_to(turn, &pending.after, self.own_account())?;
+        }
+        self.keep_parent(turn, commit, author, told)?;
+        self.adopt_pending();
+        self.entry.row.updated_ms = turn.wall();
+        Ok(())
     }
 
     /// What a member's commit has done that was followed from a group of these devices.
