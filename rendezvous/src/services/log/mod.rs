@@ -231,13 +231,19 @@ async fn append_signed(session: &mut Session, request: LogRequest) -> Result<Res
         remove(services, id, erased(&request)?).await?;
     }
     let head = services.append(id, Some(&head), None, batch, allowance).await?;
+    announce(session, address, &head, request).await
+}
+
+/// Passes on what was appended to a log, and answers whoever has: with the commits that it has not read, if there are some.
+async fn announce(session: &Session, address: Key, head: &Head, request: LogRequest) -> Result<ResponseBody, Rejected> {
+    let services = &session.services;
     services.metrics.appended.inc_by(request.entries.len() as u64);
     let last = head.last;
     let first = last + 1 - request.entries.len() as u64;
     let entries: Vec<Entry> =
         request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
     services.new_entries(address, session.id, &entries, request.candidate || request.part);
-    let behind = unread(services, id, &head, request.after, first).await?;
+    let behind = unread(services, StreamId::log(address), head, request.after, first).await?;
     Ok(match behind.candidates.is_empty() {
         true => ResponseBody::Appended(last),
         false => ResponseBody::Behind(Behind { last, ..behind }),
