@@ -87,6 +87,15 @@ impl Conversations {
         entry.is_settled(now_ms) && !group.can_be_raised() && !self.policies.has_removed_device(dir, group)
     }
 
+    /// The conversation of a group, if it has a policy that a commit of ours could change now.
+    fn changeable(&self, turn: &Turn<'_>, cx: &Context<'_>, id: GroupId) -> Option<ChatId> {
+        let is_ready = |group: &&GroupEntry| !group.row.dead && !group.has_pending && !group.is_newer();
+        let group = self.groups.get(&id).filter(is_ready)?;
+        let chat = group.chat().filter(|chat| self.chats.is_group_chat(*chat))?;
+        let may_commit = group.read.caught_up && !group.append.committing && self.usable(turn, cx, id).is_some();
+        may_commit.then_some(chat)
+    }
+
     /// Prepares a commit that changes the policy, if something is to be changed and it is this device's turn.
     pub(in crate::conversation) fn maybe_change(
         &mut self,
@@ -94,14 +103,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let is_ready = |group: &&GroupEntry| !group.row.dead && !group.has_pending && !group.is_newer();
-        let Some(group) = self.groups.get(&id).filter(is_ready) else {
-            return Ok(());
-        };
-        let Some(chat) = group.chat().filter(|chat| self.chats.is_group_chat(*chat)) else { return Ok(()) };
-        if !group.read.caught_up || group.append.committing || self.usable(turn, cx, id).is_none() {
-            return Ok(());
-        }
+        let Some(chat) = self.changeable(turn, cx, id) else { return Ok(()) };
         self.keep_who_came(chat, id);
         let Some(group) = self.groups.get(&id) else { return Ok(()) };
         let (dir, now_ms) = (cx.dir, turn.agreed_ms());
@@ -131,11 +133,7 @@ impl Conversations {
         let epoch = place.epoch;
         if !is_same && let Some(entry) = self.policies.of.get_mut(&chat) {
             entry.turn_at = turn_at;
-            let is_over = |intent: &IntentRow| {
-                user.settled.contains(intent) || user.refused.iter().any(|(refused, _)| refused == intent)
-            };
-            entry.row.intents.retain(|intent| !is_over(intent));
-            entry.note_done(&user.settled, epoch);
+            entry.settle_wanted(&user, epoch);
             entry.dirty = true;
         }
         for (_, denied) in &user.refused {

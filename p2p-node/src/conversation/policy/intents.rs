@@ -170,8 +170,17 @@ impl PolicyEntry {
         wanted
     }
 
+    /// Takes out what is over: what is done, and what cannot be.
+    pub(super) fn settle_wanted(&mut self, wanted: &Wanted, epoch: u64) {
+        let is_over = |intent: &IntentRow| {
+            wanted.settled.contains(intent) || wanted.refused.iter().any(|(refused, _)| refused == intent)
+        };
+        self.row.intents.retain(|intent| !is_over(intent));
+        self.note_done(&wanted.settled, epoch);
+    }
+
     /// Remembers what was done of what the user wanted for as long as others may go on from another commit.
-    pub(super) fn note_done(&mut self, settled: &[IntentRow], epoch: u64) {
+    fn note_done(&mut self, settled: &[IntentRow], epoch: u64) {
         self.row.done.retain(|done| done.epoch.saturating_add(PAST_EPOCHS as u64) >= epoch);
         let done = settled.iter().map(|intent| DoneRow { intent: Some(intent.clone()), epoch });
         self.row.done.extend(done.take(MAX_DONE_INTENTS.saturating_sub(self.row.done.len())));
