@@ -9,7 +9,7 @@ use crate::{
     contacts::Directory,
     conversation::{Conversations, context::Context},
     limits::{MAX_DIRECT_CHAIN, WHOLE_BYTES},
-    mls::{ByLink, Expected, GroupError, LiveGroup},
+    mls::{ByLink, Expected, GroupError, GroupValue, LiveGroup},
     roster::Authors,
     store::{EnteringRow, OfferedDoor},
     turn::{EngineError, Turn},
@@ -75,33 +75,46 @@ impl Conversations {
             None => cx.mls.forget(&id),
         }
         Ok(match entered {
-            Ok((value, commit)) if does_fit && commit.len() <= most => Prepared::Ready(EnteringRow {
-                in_parts: large && commit.len() > WHOLE_BYTES,
-                epoch: door.epoch,
-                secret: door.secret.to_vec(),
-                state: value.state.to_vec(),
-                commit: commit.into(),
-            }),
+            Ok((value, commit)) if does_fit && commit.len() <= most => {
+                Prepared::Ready(entering(door, &value, commit, large))
+            }
             Ok(_) => Prepared::Nowhere,
             Err(error) => {
-                tracing::warn!(%error, "a door that leads nowhere");
-                match error {
-                    GroupError::Newer => self.report_newer(turn, chat)?,
-                    GroupError::AlreadyIn => {
-                        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-                            attempt.already_in = true;
-                        }
-                    }
-                    GroupError::Link(denied) => {
-                        if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-                            attempt.denied = Some(denied);
-                        }
-                    }
-                    _ => {}
-                }
+                self.leads_nowhere(turn, chat, error)?;
                 Prepared::Nowhere
             }
         })
+    }
+
+    /// A door does not lead in: notes why.
+    fn leads_nowhere(&mut self, turn: &mut Turn<'_>, chat: ChatId, error: GroupError) -> Result<(), EngineError> {
+        tracing::warn!(%error, "a door that leads nowhere");
+        match error {
+            GroupError::Newer => self.report_newer(turn, chat)?,
+            GroupError::AlreadyIn => {
+                if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+                    attempt.already_in = true;
+                }
+            }
+            GroupError::Link(denied) => {
+                if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
+                    attempt.denied = Some(denied);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What is stored of a commit through a door until it counts.
+fn entering(door: &Door, value: &GroupValue, commit: Vec<u8>, large: bool) -> EnteringRow {
+    EnteringRow {
+        in_parts: large && commit.len() > WHOLE_BYTES,
+        epoch: door.epoch,
+        secret: door.secret.to_vec(),
+        state: value.state.to_vec(),
+        commit: commit.into(),
     }
 }
 
