@@ -2,20 +2,26 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use starling_keys::{DeviceKey, RendezvousAddr};
 
 use super::{backoff::EARLY_TRIES, *};
 use crate::net::ConnectionProblem;
 
+#[path = "addresses_tests.rs"]
+mod address_decisions;
 #[path = "changes_tests.rs"]
 mod changes;
+#[path = "connections_tests.rs"]
+mod connections;
 #[path = "last_resort_tests.rs"]
 mod last_resort;
 #[path = "liveness_tests.rs"]
 mod liveness;
 #[path = "members_tests.rs"]
 mod member_decisions;
+#[path = "schedules_tests.rs"]
+mod schedules;
 #[path = "visits_tests.rs"]
 mod visits;
 
@@ -392,123 +398,6 @@ fn a_peer_that_takes_no_streams_is_not_asked_in_a_loop() {
 }
 
 #[test]
-fn the_newest_connection_wins() {
-    let mut world = World::with_targets(7, [1]);
-    let first = world.connect(1, false, None);
-    world.open_streams();
-    let second = world.connect(1, false, None);
-    world.open_streams();
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
-    // The older one's end changes nothing.
-    world.input(Input::StreamEnded { device: device(1), connection: Connection { id: first, relayed: false } });
-    world.disconnect(first);
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
-    assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectDown(_))));
-}
-
-#[test]
-fn connections_beyond_four_are_closed_the_oldest_first_and_none_that_is_used() {
-    let mut world = World::with_targets(11, [1]);
-    let first = world.connect(1, false, None);
-    world.open_streams();
-    // It writes to us on the oldest one; ours moves to the newest.
-    world.input(Input::StreamIn { device: device(1), connection: Connection { id: first, relayed: false } });
-    let mut last = Vec::new();
-    for n in 0..7 {
-        last.push(world.connect(1, false, None));
-        world.open_streams();
-        assert!(world.open.len() <= peers::MAX_CONNECTIONS, "{n}");
-    }
-    assert_eq!(world.open.keys().copied().collect::<Vec<_>>(), [&[first], &last[4..]].concat());
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(last[6]));
-    // The way through a relay may be the only one that lives.
-    let relayed = world.connect(1, true, None);
-    assert!(world.open.contains_key(&relayed) && world.open.len() <= peers::MAX_CONNECTIONS);
-}
-
-#[test]
-fn a_stream_that_opens_late_on_an_older_connection_is_not_used() {
-    let mut world = World::with_targets(8, [1]);
-    let first = world.connect(1, false, None);
-    let second = world.connect(1, false, None);
-    assert_eq!(world.opening, [(device(1), first), (device(1), second)]);
-    world.input(Input::StreamOpened {
-        device: device(1),
-        on: first,
-        connection: Connection { id: first, relayed: false },
-    });
-    assert_eq!(world.net.stream_of(&device(1)), None);
-    world.input(Input::StreamOpened {
-        device: device(1),
-        on: second,
-        connection: Connection { id: second, relayed: false },
-    });
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
-}
-
-#[test]
-fn a_direct_connection_replaces_a_relayed_one() {
-    let mut world = World::with_targets(9, [1]);
-    let relayed = world.connect(1, true, None);
-    world.open_streams();
-    assert_eq!(world.ups(1), [true]);
-    let direct = world.connect(1, false, None);
-    world.open_streams();
-    assert_eq!(world.ups(1), [true, false]);
-    assert!(!world.open.contains_key(&relayed), "DCUtR would keep it open");
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(direct));
-    // A relayed one that comes later changes nothing.
-    world.connect(1, true, None);
-    world.open_streams();
-    assert_eq!(world.ups(1), [true, false]);
-}
-
-#[test]
-fn a_direct_path_is_looked_for_beside_a_relayed_one_ever_more_seldom() {
-    let mut world = World::with_targets(10, [1]);
-    world.fail_dials();
-    world.connect(1, true, None);
-    world.open_streams();
-    let before = world.log.len();
-    world.fail_dials();
-    world.pass(600 * SECOND);
-    let tries = world.log.len() - before;
-    assert!((5..=14).contains(&tries), "{tries}");
-}
-
-#[test]
-fn a_stream_through_the_relay_shows_that_the_direct_connection_is_dead() {
-    let mut world = World::with_targets(11, [1]);
-    let direct = world.connect(1, false, None);
-    world.open_streams();
-    let relayed = world.connect(1, true, None);
-    world.input(Input::StreamIn { device: device(1), connection: Connection { id: relayed, relayed: true } });
-    assert!(!world.open.contains_key(&direct));
-    world.break_streams();
-    world.open_streams();
-    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed));
-}
-
-#[test]
-fn relays_are_dialled_through_only_while_they_are_connected() {
-    let mut world = World::new(12);
-    let id = world.home(9, false);
-    let (_, relay) = home(9);
-    world.input(Input::Targets(HashMap::from([(
-        device(1),
-        Target { relays: vec![relay], addresses: vec![], ..Target::default() },
-    )])));
-    assert!(world.dials_to(1).is_empty());
-    let dial = *world.dials.first_key_value().unwrap().0;
-    world.connect(9, false, Some(dial));
-    world.open_streams();
-    assert!(world.net.has_session(&id));
-    let (_, addresses) = world.dials.values().next().unwrap();
-    assert!(addresses.iter().all(is_circuit));
-    assert_eq!(world.dials_to(1).len(), 1);
-}
-
-#[test]
 fn a_reservation_is_kept_while_the_session_lasts_and_given_up_with_the_home() {
     let mut world = World::new(13);
     let id = world.home(9, true);
@@ -548,20 +437,6 @@ fn a_server_that_asks_for_time_gets_it() {
 }
 
 #[test]
-fn addresses_on_the_lan_are_used_for_targets_alone_and_bounded() {
-    let mut world = World::with_targets(15, [1]);
-    world.fail_dials();
-    for n in 0..100 {
-        world.input(Input::Found { peer: peer(1), address: address(500 + n) });
-        world.input(Input::Found { peer: peer(2), address: address(500 + n) });
-    }
-    world.fail_dials();
-    world.pass(10 * SECOND);
-    assert!(world.dials_to(2).is_empty());
-    assert!(world.net.devices[&device(1)].direct_addresses(&world.net.reach).len() <= MAX_DIAL_ADDRESSES);
-}
-
-#[test]
 fn many_targets_do_not_dial_all_at_once_and_leave_nothing_behind() {
     let mut world = World::with_targets(16, 0..3_000);
     assert_eq!(world.dials.len(), MAX_DIALS);
@@ -589,141 +464,4 @@ fn nothing_is_dialled_after_leaving() {
     world.fail_dials();
     world.pass(300 * SECOND);
     assert_eq!(world.log.len(), before);
-}
-
-#[test]
-fn addresses_that_others_name_lead_into_no_network_that_is_not_theirs_too() {
-    let mut world = World::without_networks(70);
-    let inside = Target {
-        relays: vec![],
-        addresses: vec![address(1), "/ip4/127.0.0.1/tcp/6379".parse().unwrap()],
-        ..Target::default()
-    };
-    world.input(Input::Targets(HashMap::from([(device(1), inside)])));
-    world.input(Input::Found { peer: peer(1), address: "/ip4/172.16.0.9/tcp/8080".parse().unwrap() });
-    // The rendezvous of a contact.
-    let id = world.home(9, false);
-    world.pass(300 * SECOND);
-    assert!(world.log.is_empty(), "something was dialled");
-    assert!(matches!(world.told.last(), Some(NetEvent::HomeDown(home, _)) if *home == id));
-    // One that the user has named is the user's choice: a device that joins its account has no home yet.
-    world.named_home(9);
-    world.pass(300 * SECOND);
-    assert_eq!(world.log.last().map(|(_, peer)| *peer), Some(peer(9)));
-    world.log.clear();
-    // Our own home is our own choice, and a network that we come into is shared.
-    world.home(9, true);
-    world.pass(300 * SECOND);
-    assert_eq!(world.log.last().map(|(_, peer)| *peer), Some(peer(9)));
-    let networks = vec![Network { address: "10.200.0.1".parse().unwrap(), prefix: 8 }];
-    world.input(Input::OwnAddresses { confirmed: vec![], listening: vec![], networks });
-    let (_, dialled) = world.dials.values().find(|(to, _)| *to == peer(1)).expect("no dial");
-    assert_eq!(dialled, &[address(1)]);
-}
-
-#[test]
-fn loopback_addresses_are_told_only_beside_a_loopback_home() {
-    let listening: Vec<Multiaddr> =
-        ["/ip4/127.0.0.1/tcp/1", "/ip4/192.168.1.2/tcp/1"].map(|a| a.parse().unwrap()).into();
-    let lan = OwnAddresses::choose(&[], &listening, std::iter::empty());
-    assert_eq!(lan, OwnAddresses { all: vec![listening[1].clone()], public: false });
-    let local: RendezvousAddr = format!("/ip4/127.0.0.1/tcp/4001/p2p/{}", peer(9)).parse().unwrap();
-    let all = OwnAddresses::choose(&listening[1..], &listening, [&local].into_iter());
-    assert_eq!(all, OwnAddresses { all: vec![listening[1].clone(), listening[0].clone()], public: true });
-}
-
-/// One random thing that may happen.
-fn disturb(world: &mut World, rng: &mut SmallRng) {
-    let n = rng.random_range(1..6);
-    match rng.random_range(0..16) {
-        0 => {
-            let some: Vec<u32> = (1..6).filter(|_| rng.random_bool(0.7)).collect();
-            world.targets(some);
-        }
-        1 => drop(world.home(9, rng.random())),
-        2 => world.input(Input::Hint(device(n))),
-        3 | 4 => {
-            if let Some((&dial, (to, addresses))) = world.dials.iter().nth(rng.random_range(0..3)) {
-                let relayed = addresses.iter().all(is_circuit);
-                let n = (1..10).find(|n| peer(*n) == *to).unwrap();
-                world.connect(n, relayed, Some(dial));
-            }
-        }
-        5 => world.fail_dials(),
-        6 => drop(world.connect(n, rng.random(), None)),
-        7 | 8 => {
-            let all: Vec<ConnectionId> = world.open.keys().copied().collect();
-            if !all.is_empty() {
-                world.disconnect(all[rng.random_range(0..all.len())]);
-            }
-        }
-        9 | 10 => world.open_streams(),
-        11 => world.break_streams(),
-        12 => {
-            if let Some((&id, &(to, relayed))) = world.open.iter().next()
-                && let Some(device) = device_of(&to)
-            {
-                world.input(Input::StreamIn { device, connection: Connection { id, relayed } });
-            }
-        }
-        13 => {
-            if let Some(connection) = world.streams.remove(&device(n)) {
-                world.input(Input::StreamStalled(device(n)));
-                world.input(Input::StreamEnded { device: device(n), connection });
-            }
-        }
-        14 => world.input(Input::Found { peer: peer(n), address: address(rng.random_range(0..500)) }),
-        _ => {
-            let (home, _) = home(9);
-            if world.net.has_session(&home) {
-                world.input(Input::HomeEnded { home, left: ConnectionProblem::Closed.into() });
-            }
-        }
-    }
-}
-
-#[test]
-fn thousands_of_random_schedules_keep_the_invariants() {
-    for seed in 0..3_000 {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let mut world = World::with_targets(seed, 1..6);
-        for _ in 0..60 {
-            disturb(&mut world, &mut rng);
-            world.now += Duration::from_millis(rng.random_range(0..3_000));
-            world.input(Input::Tick);
-        }
-        // Then all is quiet, and everybody who is connected ends up with one stream, on the best connection.
-        world.targets(1..6);
-        for _ in 0..4 {
-            world.break_streams();
-            world.open_streams();
-            world.fail_dials();
-            world.pass(150 * SECOND);
-        }
-        world.break_streams();
-        world.open_streams();
-        for n in 1..6 {
-            let best = world.net.best(&peer(n));
-            assert_eq!(world.net.stream_of(&device(n)), best, "device {n} with seed {seed}");
-            let relayed_beside_direct = world.open.values().filter(|(p, relayed)| *p == peer(n) && *relayed).count();
-            assert!(best.is_none_or(|b| b.relayed) || relayed_beside_direct == 0 || world.opening.is_empty());
-        }
-        let last = |n: u32| {
-            world.told.iter().rev().find_map(|event| match event {
-                NetEvent::DirectUp { device: d, .. } if *d == device(n) => Some(true),
-                NetEvent::DirectDown(d) if *d == device(n) => Some(false),
-                _ => None,
-            })
-        };
-        for n in 1..6 {
-            assert_eq!(
-                last(n).unwrap_or(false),
-                world.net.stream_of(&device(n)).is_some(),
-                "device {n} with seed {seed}"
-            );
-        }
-        let spans = world.log.len();
-        assert!(spans < 2_000, "{spans} dials with seed {seed}");
-        assert!(world.net.agenda.len() <= 5 + 3);
-    }
 }

@@ -1,0 +1,120 @@
+//! Which of several connections is used, in virtual time.
+
+use super::*;
+
+#[test]
+fn the_newest_connection_wins() {
+    let mut world = World::with_targets(7, [1]);
+    let first = world.connect(1, false, None);
+    world.open_streams();
+    let second = world.connect(1, false, None);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+    // The older one's end changes nothing.
+    world.input(Input::StreamEnded { device: device(1), connection: Connection { id: first, relayed: false } });
+    world.disconnect(first);
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+    assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectDown(_))));
+}
+
+#[test]
+fn connections_beyond_four_are_closed_the_oldest_first_and_none_that_is_used() {
+    let mut world = World::with_targets(11, [1]);
+    let first = world.connect(1, false, None);
+    world.open_streams();
+    // It writes to us on the oldest one; ours moves to the newest.
+    world.input(Input::StreamIn { device: device(1), connection: Connection { id: first, relayed: false } });
+    let mut last = Vec::new();
+    for n in 0..7 {
+        last.push(world.connect(1, false, None));
+        world.open_streams();
+        assert!(world.open.len() <= peers::MAX_CONNECTIONS, "{n}");
+    }
+    assert_eq!(world.open.keys().copied().collect::<Vec<_>>(), [&[first], &last[4..]].concat());
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(last[6]));
+    // The way through a relay may be the only one that lives.
+    let relayed = world.connect(1, true, None);
+    assert!(world.open.contains_key(&relayed) && world.open.len() <= peers::MAX_CONNECTIONS);
+}
+
+#[test]
+fn a_stream_that_opens_late_on_an_older_connection_is_not_used() {
+    let mut world = World::with_targets(8, [1]);
+    let first = world.connect(1, false, None);
+    let second = world.connect(1, false, None);
+    assert_eq!(world.opening, [(device(1), first), (device(1), second)]);
+    world.input(Input::StreamOpened {
+        device: device(1),
+        on: first,
+        connection: Connection { id: first, relayed: false },
+    });
+    assert_eq!(world.net.stream_of(&device(1)), None);
+    world.input(Input::StreamOpened {
+        device: device(1),
+        on: second,
+        connection: Connection { id: second, relayed: false },
+    });
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(second));
+}
+
+#[test]
+fn a_direct_connection_replaces_a_relayed_one() {
+    let mut world = World::with_targets(9, [1]);
+    let relayed = world.connect(1, true, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true]);
+    let direct = world.connect(1, false, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true, false]);
+    assert!(!world.open.contains_key(&relayed), "DCUtR would keep it open");
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(direct));
+    // A relayed one that comes later changes nothing.
+    world.connect(1, true, None);
+    world.open_streams();
+    assert_eq!(world.ups(1), [true, false]);
+}
+
+#[test]
+fn a_direct_path_is_looked_for_beside_a_relayed_one_ever_more_seldom() {
+    let mut world = World::with_targets(10, [1]);
+    world.fail_dials();
+    world.connect(1, true, None);
+    world.open_streams();
+    let before = world.log.len();
+    world.fail_dials();
+    world.pass(600 * SECOND);
+    let tries = world.log.len() - before;
+    assert!((5..=14).contains(&tries), "{tries}");
+}
+
+#[test]
+fn a_stream_through_the_relay_shows_that_the_direct_connection_is_dead() {
+    let mut world = World::with_targets(11, [1]);
+    let direct = world.connect(1, false, None);
+    world.open_streams();
+    let relayed = world.connect(1, true, None);
+    world.input(Input::StreamIn { device: device(1), connection: Connection { id: relayed, relayed: true } });
+    assert!(!world.open.contains_key(&direct));
+    world.break_streams();
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed));
+}
+
+#[test]
+fn relays_are_dialled_through_only_while_they_are_connected() {
+    let mut world = World::new(12);
+    let id = world.home(9, false);
+    let (_, relay) = home(9);
+    world.input(Input::Targets(HashMap::from([(
+        device(1),
+        Target { relays: vec![relay], addresses: vec![], ..Target::default() },
+    )])));
+    assert!(world.dials_to(1).is_empty());
+    let dial = *world.dials.first_key_value().unwrap().0;
+    world.connect(9, false, Some(dial));
+    world.open_streams();
+    assert!(world.net.has_session(&id));
+    let (_, addresses) = world.dials.values().next().unwrap();
+    assert!(addresses.iter().all(is_circuit));
+    assert_eq!(world.dials_to(1).len(), 1);
+}
