@@ -299,6 +299,20 @@ impl Serve<messages::Send> for Session {
     }
 }
 
+/// Only slow mode keeps the user from writing for a time.
+fn too_soon(retry_after_ms: u64, count: usize) -> CliError {
+    let wait = retry_after_ms.div_ceil(1_000);
+    let text = match count {
+        0 | 1 => format!("slow mode: you can write again in {wait} s"),
+        _ => format!("slow mode: messages go one by one, the next in {wait} s at the earliest"),
+    };
+    CliError {
+        reason: Some("slow_mode".into()),
+        message: text.into(),
+        ..CliError::from(NodeError::RateLimited { retry_after_ms })
+    }
+}
+
 async fn send(node: &Node, request: messages::Send) -> Result<messages::Sent, Error> {
     let chat = chat(node, request.chat.as_str())?;
     let reply_to = request.reply_to.as_ref().map(|to| message_in(node, chat, "reply_to", to.as_str())).transpose()?;
@@ -317,8 +331,12 @@ async fn send(node: &Node, request: messages::Send) -> Result<messages::Sent, Er
         mentions: mentions.iter().map(|account| *account.as_bytes()).collect(),
         mentions_all: request.mentions_all.unwrap_or_default(),
     };
+    let count = texts.len();
     let sent = node.send(chat, texts.into_iter().map(message).collect()).await;
-    let ids = sent.map_err(CliError::from)?;
+    let ids = sent.map_err(|error| match error {
+        NodeError::RateLimited { retry_after_ms } => too_soon(retry_after_ms, count),
+        error => error.into(),
+    })?;
     Ok(messages::Sent { ids: ids.iter().map(|id| id.to_string().into()).collect() })
 }
 
