@@ -232,6 +232,16 @@ pub enum Invalid {
         /// The most that a message can have.
         max: usize,
     },
+    /// The topic of a group that is too long.
+    TopicTooLong {
+        /// The most that it can have, in bytes.
+        max: usize,
+    },
+    /// The reason of a report that is too long.
+    ReportTooLong {
+        /// The most that it can have, in bytes.
+        max: usize,
+    },
     /// A message that mentions too many.
     TooManyMentions {
         /// The most that it can mention.

@@ -132,6 +132,10 @@ fn invalid(what: &Invalid) -> Text {
             let (max, length) = (max / 1024, length.div_ceil(1024));
             ("message_too_long", format!("a message has at most {max} KB, this one has {length} KB"))
         }
+        Invalid::TopicTooLong { max } => ("topic_too_long", format!("a topic has at most {max} bytes")),
+        Invalid::ReportTooLong { max } => {
+            ("report_too_long", format!("the reason of a report has at most {max} bytes"))
+        }
         Invalid::TooManyMentions { max } => ("too_many_mentions", format!("a message mentions at most {max} people")),
         Invalid::Setting(name) => ("setting", format!("the setting {name} cannot have that value")),
         Invalid::Reaction => ("not_one_emoji", "a reaction is one emoji".into()),

@@ -266,7 +266,7 @@ impl Conversations {
         (topic, wanted_ms): (String, u64),
     ) -> Result<(), NodeError> {
         if topic.len() > MAX_TOPIC {
-            return Err(Invalid::MessageTooLong { length: topic.len(), max: MAX_TOPIC }.into());
+            return Err(Invalid::TopicTooLong { max: MAX_TOPIC }.into());
         }
         self.want(dir, chat, vec![IntentRow::says(IntentKind::Topic, topic, wanted_ms)])
     }

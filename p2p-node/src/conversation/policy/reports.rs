@@ -88,7 +88,7 @@ impl Conversations {
         reason: String,
     ) -> Result<Result<(), NodeError>, EngineError> {
         if reason.len() > MAX_REPORT_REASON {
-            return Ok(Err(Invalid::MessageTooLong { length: reason.len(), max: MAX_REPORT_REASON }.into()));
+            return Ok(Err(Invalid::ReportTooLong { max: MAX_REPORT_REASON }.into()));
         }
         if self.policies.policy(&chat).is_none() {
             return Ok(Err(NotFound::Group.into()));
