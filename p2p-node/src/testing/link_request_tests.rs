@@ -184,3 +184,21 @@ fn nobody_else_refuses_a_request() {
     world.pass(10_000);
     assert_eq!(world.asking(people[0], chat), [world.of(eve).account]);
 }
+
+#[test]
+fn who_leaves_while_the_request_waits_withdraws_it() {
+    let mut world = World::new(23);
+    let people = world.company(2);
+    let chat = world.group_of(&people);
+    let link = world.link_into(people[0], chat, APPROVED);
+    let eve = world.person("eve");
+    world.pass(5_000);
+    assert_eq!(world.join_by(eve, &link), Ok(Joining::Asked(chat)));
+    world.leave(eve, chat).unwrap();
+    assert_eq!(world.standing(eve, chat), Some(Standing::Declined));
+    // Who approves it all the same does not bring her in.
+    let account = world.of(eve).account;
+    world.call(people[0], |reply| GroupCommand::Approve { chat, account, reply }).unwrap();
+    world.pass(10_000);
+    assert_ne!(world.standing(eve, chat), Some(Standing::Member));
+}

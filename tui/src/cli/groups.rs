@@ -111,7 +111,7 @@ pub enum Groups {
         #[arg(value_name = "#GROUP")]
         group: String,
     },
-    /// Leave a group.
+    /// Leave a group, or withdraw a request to be let into one.
     #[command(after_help = "Examples:\n  starling group leave '#ops'\n  starling group leave '#ops' --block")]
     Leave {
         #[arg(value_name = "#GROUP")]

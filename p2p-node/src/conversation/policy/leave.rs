@@ -56,6 +56,8 @@ impl Conversations {
             }
             StandingRow::Leaving => return Ok(Ok(())),
             StandingRow::Entering => return self.leave_before_entered(turn, cx, chat).map(Ok),
+            // The request stays in the box of the link; who approves it offers what our user then accepts or not.
+            StandingRow::Asked => return self.decline(turn, cx, chat),
             StandingRow::Member if self.leads_community_of(&own, chat) => Err(GroupRefusal::Community),
             StandingRow::Member => entry.check_may_leave(&own),
             _ => Err(GroupRefusal::NotAMember),
