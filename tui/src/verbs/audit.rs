@@ -101,7 +101,7 @@ pub fn words_of_audit(
         AuditAction::Renamed => format!("{by} named it {}", text()),
         AuditAction::Topic => format!("{by} set the topic: {}", text()),
         AuditAction::Invited if by == whom => format!("{whom} came in by a link"),
-        AuditAction::Invited => format!("{by} let in {whom}"),
+        AuditAction::Invited => format!("{by} invited {whom}"),
         AuditAction::Role => format!("{by} made {whom} {}", entry.role.map_or("", Role::as_str)),
         AuditAction::Removed => format!("{by} removed {whom}"),
         AuditAction::Left => format!("{whom} left"),
