@@ -324,6 +324,14 @@ pub fn parse_time_span(text: &str) -> Option<u64> {
     parse_duration(text).filter(|ms| *ms > 0)
 }
 
+/// Why [`parse_time_span`] takes no time from a text, which could be written as one of these.
+pub fn no_time_span(text: &str, example: &str) -> CliError {
+    CliError::usage(match parse_duration(text) {
+        Some(_) => format!("“{text}” is no time at all: use {example}"),
+        None => format!("“{text}” is not a time: use {example}"),
+    })
+}
+
 /// 30s, 10m, 12h, 7d; in milliseconds.
 pub fn parse_duration(text: &str) -> Option<u64> {
     let text = text.trim();

@@ -210,7 +210,7 @@ fn the_audit_log_is_read_and_folded_into_the_timeline() {
     assert!(shown.contains("carol joined") && shown.contains("dave joined · somebody (gone) left"), "{shown}");
     app.command("/audit");
     let shown = screen(&mut app, 80, 24);
-    assert!(shown.contains("Audit log of #ops") && shown.contains("bob let in carol"), "{shown}");
+    assert!(shown.contains("Audit log of #ops") && shown.contains("bob invited carol"), "{shown}");
     // It grows while it is open.
     calls(&mut app);
     app.event(EventKind::GroupPolicy { chat: chat("g1", "ops") });

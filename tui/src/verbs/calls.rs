@@ -20,7 +20,7 @@ use super::{
     print, print_object, say,
 };
 use crate::{
-    cli::{Answer, Calls, Global, MediaArgs, parse_time_span},
+    cli::{Answer, Calls, Global, MediaArgs, no_time_span, parse_time_span},
     error::{CliError, CliResult},
     rpc::{self, Client},
     signals,
@@ -135,8 +135,7 @@ async fn take(global: &Global, client: &Client, who: Option<&str>, video: bool, 
 }
 
 fn preferences(duration: Option<&str>, media: &MediaArgs) -> CliResult<Preferences> {
-    let parse =
-        |text: &str| parse_time_span(text).ok_or_else(|| CliError::usage(format!("“{text}” is no time; try 30s")));
+    let parse = |text: &str| parse_time_span(text).ok_or_else(|| no_time_span(text, "30s"));
     let duration = duration.map(parse).transpose()?.map(Duration::from_millis);
     Ok(Preferences { duration, record: media.record.clone(), allow: media.allow_recording })
 }

@@ -17,7 +17,7 @@ use super::{
     print, print_object, say,
 };
 use crate::{
-    cli::{Global, GroupLinks, parse_time_span},
+    cli::{Global, GroupLinks, no_time_span, parse_time_span},
     error::{CliError, CliResult},
     local_time::LocalTimes,
     output::{ask as prompt, complain, print_coloured},
@@ -32,10 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub async fn links(global: &Global, client: &Client, command: GroupLinks) -> CliResult {
     match command {
         GroupLinks::New { group, expires, uses, approval } => {
-            let lifetime = |expires: &String| {
-                parse_time_span(expires)
-                    .ok_or_else(|| CliError::usage(format!("“{expires}” is no time: use 30m, 12h or 7d")))
-            };
+            let lifetime =
+                |expires: &String| parse_time_span(expires).ok_or_else(|| no_time_span(expires, "30m, 12h or 7d"));
             let lifetime_ms = expires.as_ref().map(lifetime).transpose()?;
             let found = find_group(client, &group).await?;
             let wanted = NewLink { group: found.id.clone(), lifetime_ms, uses, approval: Some(approval) };

@@ -31,7 +31,7 @@ use super::{
     words_of_unreadable,
 };
 use crate::{
-    cli::{Global, Send, parse_time_span},
+    cli::{Global, Send, no_time_span, parse_time_span},
     error::{CliError, CliResult},
     output::{Printable, json_line},
     profile::Profile,
@@ -49,8 +49,7 @@ const LINGER_CUT_OFF: Duration = Duration::from_secs(1);
 const LOOK_MS: u64 = 250;
 
 pub async fn send(global: &Global, args: Send) -> CliResult {
-    let timeout = parse_time_span(&args.timeout)
-        .ok_or_else(|| CliError::usage(format!("“{}” is no time: use 10s or 2m", args.timeout)))?;
+    let timeout = parse_time_span(&args.timeout).ok_or_else(|| no_time_span(&args.timeout, "10s or 2m"))?;
     let profile = Profile::new(global)?;
     let patience = rpc::FIRST_ANSWER.min(Duration::from_millis(timeout));
     let find = chats::Find { who: args.to.clone() };

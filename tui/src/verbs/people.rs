@@ -23,7 +23,7 @@ use super::{
     say,
 };
 use crate::{
-    cli::{Contacts, Global, parse_time_span},
+    cli::{Contacts, Global, no_time_span, parse_time_span},
     error::{CliError, CliResult, problem::home_hint},
     local_time::LocalTimes,
     output::print_coloured,
@@ -58,8 +58,7 @@ pub fn qr(text: &str) -> CliResult<Vec<String>> {
 }
 
 pub async fn invite(global: &Global, uses: u32, expires: &str, show_qr: bool, code: bool) -> CliResult {
-    let lifetime = parse_time_span(expires)
-        .ok_or_else(|| CliError::usage(format!("“{expires}” is no time: use 30m, 12h or 7d")))?;
+    let lifetime = parse_time_span(expires).ok_or_else(|| no_time_span(expires, "30m, 12h or 7d"))?;
     let (_, client) = node_of(global).await?;
     if code {
         return by_code(global, &client).await;
