@@ -1,6 +1,6 @@
 //! `group`.
 
-use clap::{Args, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{Args, Subcommand, ValueEnum};
 use starling_control::objects;
 
 use super::parse_duration;
@@ -256,7 +256,7 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
     pub lifetime: Option<u32>,
     /// Whether who is let in from now on sees what was written before: a member hands them the newest 1,000 messages at most.
-    #[arg(long, value_name = "yes|no", hide_possible_values = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, value_name = "yes|no", value_parser = parse_yes_or_no)]
     pub history: Option<bool>,
 }
 
@@ -264,6 +264,15 @@ pub struct Settings {
 fn parse_seconds(text: &str) -> Result<u32, String> {
     let ms = parse_duration(text).ok_or("use 30s, 5m, 12h or 7d")?;
     u32::try_from(ms / 1_000).map_err(|_| "that is too long".to_owned())
+}
+
+/// Yes or no, also as programs write them.
+fn parse_yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "true" | "t" | "on" | "1" => Ok(true),
+        "no" | "n" | "false" | "f" | "off" | "0" => Ok(false),
+        _ => Err("say yes or no".to_owned()),
+    }
 }
 
 /// What somebody may do in a group.
