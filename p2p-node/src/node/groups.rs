@@ -141,7 +141,7 @@ impl Node {
         self.call(|reply| GroupCommand::Approve { chat, account, reply }).await
     }
 
-    /// Does not let somebody in who asks. They are not told.
+    /// Does not let somebody in who asks. They are told, and can ask again after a day.
     pub async fn refuse_join(&self, chat: ChatId, account: AccountId) -> Result<(), NodeError> {
         self.call(|reply| GroupCommand::Refuse { chat, account, reply }).await
     }

@@ -86,7 +86,7 @@ pub enum Groups {
         #[arg(value_name = "@WHO")]
         who: String,
     },
-    /// Do not let somebody in who asks; they are not told.
+    /// Do not let somebody in who asks. They are told, and can ask again after a day; `approve` lets them in all the same.
     #[command(after_help = "Example:\n  starling group refuse '#ops' @mallory")]
     Refuse {
         #[arg(value_name = "#GROUP")]

@@ -75,7 +75,7 @@ pub const ACTIONS: &[Action] =
             }
         }),
         command("approve", "@WHO", "let somebody in who asks", |app, name| ask_requests(app, Some((name, true)))),
-        command("refuse", "@WHO", "do not let somebody in who asks; they are not told", |app, name| {
+        command("refuse", "@WHO", "do not let somebody in who asks; they are told", |app, name| {
             ask_requests(app, Some((name, false)));
         }),
         command("leave", "", "leave this group", |app, _| {
