@@ -27,7 +27,7 @@ use super::{
 use crate::{
     error::CliResult,
     terminal::safe_line,
-    verbs::{account_name, member_name, words_of_audit},
+    verbs::{account_name, counted_members, member_name, words_of_audit},
 };
 
 /// From so many invitations at once on, it is shown how far they are.
@@ -288,7 +288,8 @@ impl App {
                 Row::new(name, "banned: lift the ban", "", Run::Group(GroupAction::Unban(group.id.clone(), account)))
             }));
         }
-        let title = format!("#{} — {} members", cut(&safe_line(&group.name), 30), group.members.len());
+        let members = counted_members(group.members.len());
+        let title = format!("#{} — {members}", cut(&safe_line(&group.name), 30));
         self.layers.push(Palette::new(title, rows));
     }
 

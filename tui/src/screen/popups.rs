@@ -134,8 +134,8 @@ impl App {
         }
         let by = safe_line(preview.by.name.as_deref().unwrap_or(preview.by.account.as_str()));
         self.say(format!(
-            "#{name}: {} members, link by {}. {}",
-            preview.members,
+            "#{name}: {}, link by {}. {}",
+            crate::verbs::counted_members(preview.members as usize),
             cut(&by, 24),
             safe_line(&preview.topic)
         ));

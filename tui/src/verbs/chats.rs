@@ -13,8 +13,8 @@ use starling_control::{
 use starling_text::SafeText;
 
 use super::{
-    Target, find, find_chat, find_whole, groups::find_group, node_of, people::catch_up, print, print_object, say,
-    words_of, words_of_handed,
+    Target, counted_members, find, find_chat, find_whole, groups::find_group, node_of, people::catch_up, print,
+    print_object, say, words_of, words_of_handed,
 };
 use crate::{
     cli::{Chats, Global, parse_duration, parse_time_span},
@@ -130,7 +130,8 @@ async fn show(global: &Global, client: &Client, who: &str) -> CliResult {
         print(format!("with          {} ({})", safe_line(&contact.name), contact.account))?;
     }
     if let Some(group) = &group {
-        print(format!("{:<12}  #{}, {} members", group.kind.as_str(), safe_line(&group.name), group.members.len()))?;
+        let members = counted_members(group.members.len());
+        print(format!("{:<12}  #{}, {members}", group.kind.as_str(), safe_line(&group.name)))?;
     }
     print(format!("encryption    {}", chat.cipher))?;
     if let Some(contact) = &contact {

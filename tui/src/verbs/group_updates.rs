@@ -1,4 +1,4 @@
-//! What keeps a group, or somebody from it: programs that have to be updated.
+//! What is said of a group: how many are in it, and what keeps somebody from it, which is programs that have to be updated.
 
 use starling_control::objects::{Group, OldProgram};
 
@@ -23,6 +23,11 @@ pub fn updates(group: &Group) -> Vec<String> {
         false => format!("{who} must be updated before it can come in"),
     });
     own.into_iter().chain(others).collect()
+}
+
+/// How many members a group has, in words.
+pub fn counted_members(count: usize) -> String {
+    if count == 1 { "1 member".to_owned() } else { format!("{count} members") }
 }
 
 #[cfg(test)]

@@ -416,7 +416,7 @@ pub fn show_in_list(global: &Global, group: &Group) -> CliResult {
     };
     let members = match group.members.len() {
         0 => String::new(),
-        count => format!("{count} members"),
+        count => group_updates::counted_members(count),
     };
     let kind = if group.kind == ChatKind::Group { "" } else { group.kind.as_str() };
     let what = [kind, &members].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ");

@@ -48,7 +48,7 @@ pub use chats::{chats, history, search};
 pub use communities::communities;
 pub use devices::{devices, place_in_words, short as short_device};
 pub use doctor::doctor;
-pub use group_updates::updates;
+pub use group_updates::{counted_members, updates};
 pub use groups::groups;
 pub use init::{NewProfile, WordChecks, init, make_profile, parse_home};
 pub use introduction::{home_of, introduced, place_of};

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     terminal::safe_line,
-    verbs::{member_name, updates},
+    verbs::{counted_members, member_name, updates},
 };
 
 /// Rows of a group's topic.
@@ -129,7 +129,7 @@ fn about(group: &Group, room: u16) -> Vec<String> {
     }
     let invited = group.members.iter().filter(|member| member.devices == 0 && !member.own).count();
     let waits = if invited > 0 { format!(" · {invited} invited") } else { String::new() };
-    rows.push(format!("{} members{waits}", group.members.len()));
+    rows.push(format!("{}{waits}", counted_members(group.members.len())));
     for line in updates(group) {
         rows.extend(wrap(&[line], room));
     }
