@@ -70,6 +70,16 @@ impl CliError {
         self
     }
 
+    /// With the group, and who is meant, in its hint as they were given.
+    pub fn naming(mut self, group: &str, who: Option<&str>) -> Self {
+        self.hint = self.hint.map(|hint| {
+            let quoted = format!("'{}'", group.replace('\'', r"'\''"));
+            let hint = hint.as_str().replace("'#GROUP'", &quoted);
+            who.map_or_else(|| hint.clone(), |who| hint.replace("@WHO", who)).into()
+        });
+        self
+    }
+
     /// Standard output was closed by its reader: no error.
     pub fn is_closed_pipe(&self) -> bool {
         self.code == "closed_pipe"

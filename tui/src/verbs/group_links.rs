@@ -243,13 +243,14 @@ pub async fn decide(global: &Global, client: &Client, group: &str, who: &str, ap
     let refused = approves.then_some(true);
     let requests = client.call(Requests { group: found.id.clone(), refused }).await?;
     let account = asking(&requests, who)?;
-    let group = found.id.clone();
+    let id = found.id.clone();
     if !approves {
-        client.call(Refuse { group, account }).await?;
+        client.call(Refuse { group: id, account }).await?;
         let done = GroupDone { group: found.id, done: "refused".into() };
         return if global.json { print_object(&done) } else { print("refused") };
     }
-    client.call(Approve { group, account: account.clone() }).await?;
+    let wanted = Approve { group: id, account: account.clone() };
+    client.call(wanted).await.map_err(|error| error.naming(group, Some(who)))?;
     let is_in = |group: &Group| group.members.iter().any(|member| member.account == account);
     changed(global, client, &found, (std::slice::from_ref(&account), "approved"), is_in).await
 }

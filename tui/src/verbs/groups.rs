@@ -73,7 +73,8 @@ pub async fn run(global: &Global, client: &Client, command: Groups) -> CliResult
         Groups::Reports { group } => reports(global, client, &group).await,
         Groups::Leave { group, block } => {
             let found = find_group(client, &group).await?;
-            client.call(Leave { group: found.id.clone(), block: block.then_some(true) }).await?;
+            let wanted = Leave { group: found.id.clone(), block: block.then_some(true) };
+            client.call(wanted).await.map_err(|error| error.naming(&group, None))?;
             done(global, found, "left")
         }
         Groups::Topic { group, text } => {
@@ -118,7 +119,9 @@ async fn stop_inviting(global: &Global, client: &Client, group: &str) -> CliResu
 async fn invite(global: &Global, client: &Client, group: &str, who: &[String]) -> CliResult {
     let found = find_group(client, group).await?;
     let accounts = accounts(client, who).await?;
-    client.call(Invite { group: found.id.clone(), accounts: accounts.clone() }).await?;
+    let one = who.first().filter(|_| who.len() == 1).map(String::as_str);
+    let wanted = Invite { group: found.id.clone(), accounts: accounts.clone() };
+    client.call(wanted).await.map_err(|error| error.naming(group, one))?;
     let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
     changed(global, client, &found, (&accounts, "invited"), there).await?;
     let now = find_group(client, &format!("id:{}", found.id)).await?;
@@ -168,7 +171,8 @@ async fn audit_log(global: &Global, client: &Client, group: &str) -> CliResult {
 async fn set_role(global: &Global, client: &Client, group: &str, who: &str, role: Role) -> CliResult {
     let found = find_group(client, group).await?;
     let account = member(client, &found, who).await?;
-    client.call(SetRole { group: found.id.clone(), account: account.clone(), role }).await?;
+    let wanted = SetRole { group: found.id.clone(), account: account.clone(), role };
+    client.call(wanted).await.map_err(|error| error.naming(group, None))?;
     let has_role = |group: &Group| is_member(group, &account, Some(role));
     changed(global, client, &found, (std::slice::from_ref(&account), "role"), has_role).await
 }
