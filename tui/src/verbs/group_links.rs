@@ -13,6 +13,7 @@ use starling_control::{
 
 use super::{
     groups::{changed, find_group},
+    patience::patiently,
     people::qr,
     print, print_object, say,
 };
@@ -38,7 +39,7 @@ pub async fn links(global: &Global, client: &Client, command: GroupLinks) -> Cli
             let found = find_group(client, &group).await?;
             let wanted = NewLink { group: found.id.clone(), lifetime_ms, uses, approval: Some(approval) };
             let made = client.call(wanted).await?;
-            wait(client, &found).await?;
+            patiently(global, &rendezvous_of(&found.name), wait(client, &found)).await?;
             show_new(global, client, &found, &made).await
         }
         GroupLinks::List { group } => {
@@ -133,19 +134,26 @@ fn link_named(links: &[GroupLink], named: &str) -> CliResult<String> {
 }
 
 pub async fn join(global: &Global, client: &Client, link: String, yes: bool) -> CliResult {
-    let preview = client.call(Look { link: link.clone() }).await?;
+    let leads_to = "the rendezvous that the link names";
+    let preview = patiently(global, leads_to, client.call(Look { link: link.clone() })).await?;
     if matches!(preview.standing, Some(Standing::Member | Standing::Entering)) {
         return joined(global, &preview, preview.standing.unwrap_or_default());
     }
     if !yes {
         ask(global, &preview)?;
     }
-    let answer = client.call(Join { link }).await?;
+    let answer = patiently(global, leads_to, client.call(Join { link })).await?;
+    let id = format!("id:{}", answer.group);
     let standing = match answer.standing {
-        Standing::Entering => comes_in(client, &format!("id:{}", answer.group)).await?,
+        Standing::Entering => patiently(global, &rendezvous_of(&preview.name), comes_in(client, &id)).await?,
         other => other,
     };
     joined(global, &preview, standing)
+}
+
+/// What changes of a group, and ways into it, wait for.
+pub(super) fn rendezvous_of(group: &str) -> String {
+    format!("the rendezvous of #{}", safe_line(group))
 }
 
 /// Waits until this device is in, or knows that it does not come in.
@@ -162,7 +170,8 @@ async fn comes_in(client: &Client, group: &str) -> CliResult<Standing> {
 
 /// Waits until this device has entered a group whose invitation was accepted: what others write until then is not for it.
 pub async fn accepted(global: &Global, client: &Client, group: Group) -> CliResult {
-    let standing = comes_in(client, &format!("id:{}", group.id)).await?;
+    let id = format!("id:{}", group.id);
+    let standing = patiently(global, &rendezvous_of(&group.name), comes_in(client, &id)).await?;
     let name = safe_line(&group.name);
     if matches!(standing, Standing::Left | Standing::Removed | Standing::Declined) {
         let why = match standing {

@@ -14,6 +14,7 @@ use starling_control::{
 use super::{
     audit::{self, member_name},
     find, group_links, group_settings, group_updates, node_of,
+    patience::patiently,
     people::catch_up,
     print, print_object, say,
 };
@@ -316,6 +317,18 @@ fn is_member(group: &Group, account: &AccountId, role: Option<Role>) -> bool {
     group.members.iter().any(|member| member.account == *account && role.is_none_or(|role| member.role == role))
 }
 
+/// The group once nothing in it is to be committed any more, or as it is after a moment.
+async fn committed(client: &Client, group: &Group) -> CliResult<Group> {
+    let deadline = Instant::now() + COMMITS;
+    loop {
+        let now = find_group(client, &format!("id:{}", group.id)).await?;
+        if !now.changing || Instant::now() >= deadline {
+            return Ok(now);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Waits a moment until a change of a group has come about, and says what has, or what is still to.
 pub(super) async fn changed(
     global: &Global,
@@ -324,14 +337,8 @@ pub(super) async fn changed(
     (accounts, done): (&[AccountId], &str),
     is_made: impl Fn(&Group) -> bool,
 ) -> CliResult {
-    let deadline = Instant::now() + COMMITS;
-    let now = loop {
-        let now = find_group(client, &format!("id:{}", group.id)).await?;
-        if !now.changing || Instant::now() >= deadline {
-            break now;
-        }
-        tokio::time::sleep(LOOK).await;
-    };
+    let waits_for = group_links::rendezvous_of(&group.name);
+    let now = patiently(global, &waits_for, committed(client, group)).await?;
     if !now.changing && !is_made(&now) {
         // Somebody else was faster: an event says what stands against it.
         return Err(CliError::new("refused", 6, "the group has changed meanwhile: nothing was done")

@@ -22,6 +22,7 @@ mod lines;
 mod messages;
 mod node;
 mod passphrase;
+mod patience;
 mod people;
 mod plain;
 mod read_lines;
