@@ -156,6 +156,11 @@ pub(super) fn rendezvous_of(group: &str) -> String {
     format!("the rendezvous of #{}", safe_line(group))
 }
 
+/// What is said to somebody who is not in a group yet: its rendezvous may be away, and so may everybody who could let this device in.
+fn enters_later(name: &str) -> String {
+    format!("noted: you come into #{name} once its rendezvous has what leads there, or a member who is online tells")
+}
+
 /// Waits until this device is in, or knows that it does not come in.
 async fn comes_in(client: &Client, group: &str) -> CliResult<Standing> {
     let deadline = Instant::now() + COMES_IN;
@@ -186,7 +191,7 @@ pub async fn accepted(global: &Global, client: &Client, group: Group) -> CliResu
     }
     print(match standing {
         Standing::Member => format!("you are in #{name}"),
-        _ => format!("noted: you come into #{name} as soon as its rendezvous can be reached"),
+        _ => enters_later(&name),
     })
 }
 
@@ -202,7 +207,7 @@ fn joined(global: &Global, preview: &GroupPreview, standing: Standing) -> CliRes
     print(match standing {
         Standing::Member => format!("you are in #{name}"),
         Standing::Asked => format!("asked: somebody has to let you into #{name}, and this profile enters then"),
-        _ => format!("noted: you come into #{name} as soon as its rendezvous can be reached"),
+        _ => enters_later(&name),
     })
 }
 
