@@ -120,9 +120,16 @@ async fn stop_inviting(global: &Global, client: &Client, group: &str) -> CliResu
 async fn invite(global: &Global, client: &Client, group: &str, who: &[String]) -> CliResult {
     let found = find_group(client, group).await?;
     let accounts = accounts(client, who).await?;
+    let has_come = |account: &AccountId| found.members.iter().any(|m| m.account == *account && m.devices > 0);
     let one = who.first().filter(|_| who.len() == 1).map(String::as_str);
     let wanted = Invite { group: found.id.clone(), accounts: accounts.clone() };
     client.call(wanted).await.map_err(|error| error.naming(group, one))?;
+    if !global.json && accounts.iter().all(has_come) {
+        return print(format!("they are in #{} already", safe_line(&found.name)));
+    }
+    for (who, _) in who.iter().zip(&accounts).filter(|(_, account)| has_come(account)) {
+        say(global, format!("{} is in #{} already.", safe_line(who), safe_line(&found.name)));
+    }
     let there = |group: &Group| accounts.iter().all(|account| is_member(group, account, None));
     changed(global, client, &found, (&accounts, "invited"), there).await?;
     let now = find_group(client, &format!("id:{}", found.id)).await?;
