@@ -174,6 +174,7 @@ impl Serve<groups::New> for Session {
     async fn serve(&self, request: groups::New) -> Result<groups::Made, Error> {
         let node = &self.served.node;
         let accounts = accounts("invite", request.invite.unwrap_or_default())?;
+        check_no_slash(&request.name)?;
         let kind = match request.kind.unwrap_or(ChatKind::Group) {
             ChatKind::Group => GroupKind::Group,
             ChatKind::Channel => GroupKind::Channel,
@@ -196,6 +197,15 @@ impl Serve<groups::New> for Session {
         let made = made.map_err(CliError::from)?;
         let found = group(node, &format!("id:{made}")).await?;
         Ok(groups::Made { id: made.to_string().into(), name: found.name })
+    }
+}
+
+/// Refuses a name that reads as that of a channel after its community. Groups that others have named so go by their ids, too.
+fn check_no_slash(name: &str) -> Result<(), CliError> {
+    match name.contains('/') {
+        true => Err(CliError::usage("a group cannot have a “/” in its name: #COMMUNITY/CHANNEL names a channel")
+            .hint("choose another name; `starling community channel new` makes a channel")),
+        false => Ok(()),
     }
 }
 
@@ -337,7 +347,6 @@ serve_done! {
     groups::SetRole: |node, request, group| {
         node.set_role(group, id("account", request.account.as_str())?, node_role(request.role))
     };
-    groups::Rename: |node, request, group| node.rename_group(group, request.name);
     groups::SetTopic: |node, request, group| node.set_topic(group, request.topic);
     groups::RemoveChannel: |node, request, group| {
         node.remove_channel(group, id("channel", request.channel.as_str())?)
@@ -345,6 +354,15 @@ serve_done! {
     groups::Approve: |node, request, group| node.approve_join(group, id("account", request.account.as_str())?);
     groups::Refuse: |node, request, group| node.refuse_join(group, id("account", request.account.as_str())?);
     groups::Accept: |node, request, group| node.accept_group(group);
+}
+
+impl Serve<groups::Rename> for Session {
+    async fn serve(&self, request: groups::Rename) -> Result<Done, Error> {
+        let group = id("group", request.group.as_str())?;
+        check_no_slash(&request.name)?;
+        self.served.node.rename_group(group, request.name).await.map_err(CliError::from)?;
+        Ok(Done {})
+    }
 }
 
 impl Serve<groups::Decline> for Session {
