@@ -128,7 +128,8 @@ pub enum Groups {
         #[arg(value_name = "@WHO")]
         who: String,
     },
-    /// Ban somebody: they are removed, and nobody can let them in, by any device, link or invitation, until `unban`.
+    /// Ban somebody: they are removed, and nobody can let them in, by any device, link or invitation, until `unban`. In a channel of a community it
+    /// counts for that channel alone; in the community for all of them.
     #[command(after_help = "Example:\n  starling group ban '#ops' @mallory")]
     Ban {
         #[arg(value_name = "#GROUP")]
