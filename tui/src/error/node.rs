@@ -443,6 +443,9 @@ mod tests {
         assert!(error.message.contains("bob"));
         let error = CliError::from(NodeError::RateLimited { retry_after_ms: 1_500 });
         assert_eq!((error.exit, error.retry_after_ms), (8, Some(1_500)));
+        let error = CliError::from(NodeError::NotAllowed(NotAllowed::Group(GroupRefusal::Banned)));
+        let hint = error.naming("#ops", Some("@mallory")).hint;
+        assert!(hint.is_some_and(|hint| hint.contains("`starling group unban '#ops' @mallory`")));
         for (retry_after_ms, wait) in [(59_000, "in 1 min"), (3_600_000, "in 61 min"), (86_000_000, "in 24 h")] {
             let error = CliError::from(NodeError::NotAllowed(NotAllowed::JoinRefused { retry_after_ms }));
             assert_eq!((error.exit, error.retry_after_ms), (6, Some(retry_after_ms)));
