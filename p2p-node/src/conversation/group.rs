@@ -14,7 +14,7 @@ use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, lo
 use crate::{
     contacts::ChainsKnown,
     limits::{APPEND_ENTRIES, READ_ENDED_MS},
-    mls::{GroupError, LiveGroup, PAST_EPOCHS, Welcomed},
+    mls::{GroupError, LiveGroup, Welcomed},
     store::{GroupRow, LogRow},
 };
 
@@ -95,12 +95,8 @@ pub struct LogReads {
     pub under_way: Vec<u64>,
     /// Those to be read again after that, by epoch.
     pub again: Vec<u64>,
-    /// Logs of epochs from which we have followed what members have told, and that were read to their end since the home is up.
-    pub ended: BTreeSet<u64>,
     /// The current log was read to its end since the home is up.
     pub caught_up: bool,
-    /// A member tells of commits that the log which is being read may have, too.
-    pub teller: Option<DeviceId>,
     /// Others that read the current log now.
     pub others: u32,
     /// A device has entered that its account has not told us of: until this time, in steady time, what comes is not read. Zero once that is over,
@@ -288,23 +284,13 @@ impl GroupEntry {
             log.ended_ms = now_ms;
             self.unsaved.logs.insert(log.epoch);
         }
-        // What stands there before the commit counts, and was not read.
-        let told: BTreeSet<u64> = self.logs.iter().map(|log| log.epoch).filter(|epoch| self.was_told(*epoch)).collect();
-        let is_unread = |log: &LogRow| log.epoch + PAST_EPOCHS as u64 > current && told.contains(&log.epoch);
         let is_open = self.current_log().is_some_and(|log| log.cursor > 0);
         let over = |log: &LogRow| is_open && log.ended_ms.saturating_add(READ_ENDED_MS) < now_ms;
-        let stays = |log: &LogRow| log.epoch == current || (log.epoch + 1 == current && !over(log)) || is_unread(log);
+        let stays = |log: &LogRow| log.epoch == current || (log.epoch + 1 == current && !over(log));
         let (stays, left) = self.logs.drain(..).partition(stays);
         self.logs = stays;
         self.unsaved.logs.extend(left.iter().map(|log| log.epoch));
         left
-    }
-
-    /// The first log that has to be read to its end before those after it: what a device has written there comes first.
-    pub fn first_unread(&self) -> Option<u64> {
-        let current = self.epoch();
-        let is_unread = |epoch: &u64| *epoch < current && self.was_told(*epoch) && !self.read.ended.contains(epoch);
-        self.logs.iter().map(|log| log.epoch).find(is_unread)
     }
 
     /// A log is read once more, after it was left.

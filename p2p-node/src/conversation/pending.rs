@@ -21,7 +21,6 @@ impl Conversations {
                     entry.append.parts_under_way = false;
                     entry.read.under_way.clear();
                 }
-                self.ask_teller(turn, id);
             }
             LogPending::Append(appended) => {
                 if let Some(entry) = self.groups.get_mut(&appended.place.group) {
@@ -155,7 +154,6 @@ impl Conversations {
                 if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
             {
                 self.groups.forget_log(id, epoch);
-                self.read_logs(turn, cx, id);
             }
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 self.log_stopped(turn, cx, id, true);

@@ -65,7 +65,6 @@ mod signal_tests;
 mod silent_tests;
 mod storage_tests;
 mod synced_tests;
-mod told_tests;
 mod trace;
 mod tried_tests;
 mod upgrade_tests;

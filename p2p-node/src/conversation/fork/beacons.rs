@@ -112,13 +112,7 @@ impl Conversations {
     }
 
     /// Tells a member one thing about an epoch, the way that it has told us something.
-    pub(in crate::conversation) fn tell(
-        &mut self,
-        turn: &mut Turn<'_>,
-        to: Teller,
-        (id, epoch): (GroupId, u64),
-        beacon: &Beacon,
-    ) {
+    pub(super) fn tell(&mut self, turn: &mut Turn<'_>, to: Teller, (id, epoch): (GroupId, u64), beacon: &Beacon) {
         let Some(sealed) = self.groups.get(&id).and_then(|entry| entry.beacon(epoch, beacon)) else { return };
         match to {
             Teller::Device(device) => send(turn, device, vec![sealed]),
@@ -282,15 +276,6 @@ impl Conversations {
         let hash = commit_hash(commit);
         if entry.parent(epoch).is_some_and(|mark| mark.hash == hash) {
             entry.note_winner(from, epoch);
-            return Ok(());
-        }
-        // What stands before it in the log comes first, if that is being read.
-        if let Teller::Device(device) = from
-            && epoch == entry.epoch()
-            && entry.read.under_way.contains(&epoch)
-            && entry.chat().is_some_and(|chat| self.chats.is_group_chat(chat))
-        {
-            entry.read.teller = Some(device);
             return Ok(());
         }
         if !entry.forks.may_work(from.device(), turn.now()) {

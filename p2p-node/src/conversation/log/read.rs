@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use starling_wire::{
-    Beacon, Candidate, LogContent, LogVerb,
+    Candidate, LogContent, LogVerb,
     limits::MAX_ENTRY,
     rendezvous::{LogEntry, LogRequest, Page},
 };
@@ -71,11 +71,10 @@ impl Conversations {
             }
             return;
         }
-        let last = entry.first_unread().unwrap_or(u64::MAX);
         let due: Vec<(u64, u64)> = entry
             .logs
             .iter()
-            .filter(|l| l.epoch <= last && !entry.read.under_way.contains(&l.epoch))
+            .filter(|l| !entry.read.under_way.contains(&l.epoch))
             .map(|l| (l.epoch, l.cursor))
             .collect();
         for (epoch, cursor) in due {
@@ -105,11 +104,8 @@ impl Conversations {
         epoch: u64,
         page: Page,
     ) -> Result<(), EngineError> {
-        let mut is_waited_for = false;
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.read.under_way.retain(|e| *e != epoch);
-            // Where it has the commit that we were told of, it is not waited for any more after that.
-            is_waited_for = entry.first_unread() == Some(epoch);
         }
         let address = self.groups.log_place(id, epoch).map(|place| place.address);
         self.on_log_entries(turn, cx, id, epoch, page.entries)?;
@@ -126,37 +122,18 @@ impl Conversations {
         let is_current = entry.epoch() == epoch;
         let again = entry.read.again.contains(&epoch);
         entry.read.again.retain(|e| *e != epoch);
-        is_waited_for |= entry.first_unread() == Some(epoch);
         match cursor {
             Some(cursor) if page.more || again => self.groups.read_log(turn, cx.homes, home, id, epoch, cursor),
-            _ if is_waited_for => {
-                entry.read.ended.insert(epoch);
-                self.read_logs(turn, cx, id);
-            }
             Some(_) if is_current => {
                 (entry.read.caught_up, entry.append.behind) = (true, false);
                 entry.end_left();
                 if let Some(chat) = entry.chat() {
                     self.forget_offer_again(chat);
                 }
-                self.ask_teller(turn, id);
-            }
-            // The logs after this one waited for it, and do no longer.
-            _ if !entry.read.caught_up && !entry.read.under_way.contains(&entry.epoch()) => {
-                self.read_logs(turn, cx, id)
             }
             _ => {}
         }
         Ok(())
-    }
-
-    /// A log does not lead on, or not now: the member that has told of commits meanwhile is asked for them.
-    pub(in crate::conversation) fn ask_teller(&mut self, turn: &mut Turn<'_>, id: GroupId) {
-        let Some(entry) = self.groups.get_mut(&id) else { return };
-        let epoch = entry.epoch();
-        if let Some(device) = entry.read.teller.take() {
-            self.tell(turn, Teller::Device(device), (id, epoch), &Beacon::Behind);
-        }
     }
 
     /// A page that was pushed.
@@ -346,9 +323,7 @@ impl Conversations {
         if let Some(keys) = group.current_keys() {
             self.groups.logs.insert(keys.address, (id, epoch));
         }
-        if self.groups.get(&id).is_some_and(|group| group.first_unread().is_some()) {
-            self.read_logs(turn, cx, id);
-        } else if let Some(home) = self.readable(turn, cx, id) {
+        if let Some(home) = self.readable(turn, cx, id) {
             self.groups.read_log(turn, cx.homes, home, id, epoch, 0);
         }
         self.policy_moved(turn, cx, id, false)?;
