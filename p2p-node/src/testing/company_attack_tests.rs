@@ -16,6 +16,22 @@ use crate::{
 
 const HOUR_MS: u64 = 3_600_000;
 
+/// A group of these people, in which all are: each has come in by the door, with an epoch of its own.
+fn group_by_door(world: &mut World, people: &[Who]) -> ChatId {
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(2_000);
+    // Nobody is there who could add them.
+    world.direct = false;
+    world.pass(1_000);
+    for who in &people[1..] {
+        world.accept(*who, chat).unwrap();
+        world.pass(30_000);
+    }
+    world.direct = true;
+    world.pass(5_000);
+    chat
+}
+
 /// Commits that somebody makes and does not follow, one from each epoch that its program keeps, as beacons; and the logs that it may write in.
 fn rivals(world: &mut World, mallory: Who, chat: ChatId) -> (Vec<SealedBeacon>, Vec<LogKeys>) {
     let (mut beacons, mut logs) = (Vec::new(), Vec::new());
@@ -70,7 +86,7 @@ fn who_was_removed_does_not_undo_that_by_a_commit_of_before() {
     let mut world = World::new(31);
     let people = world.company(3);
     let (alice, mallory, carol) = (people[0], people[1], people[2]);
-    let chat = world.group_of(&people);
+    let chat = group_by_door(&mut world, &people);
     let (beacons, logs) = rivals(&mut world, mallory, chat);
     assert!(beacons.len() > 1);
     world.wish_out(alice, chat, mallory).unwrap();
