@@ -319,6 +319,12 @@ impl Conversations {
             return Ok(());
         }
         self.outrun(turn, chat, entering.epoch);
+        let told = self.entering.attempts.get_mut(&chat).map(|attempt| std::mem::take(&mut attempt.told));
+        for (from, way) in told.unwrap_or_default() {
+            if let Err(error) = self.on_other_way(turn, cx, (chat, from), way)? {
+                tracing::debug!(%error, "a way into a group was dropped");
+            }
+        }
         Ok(())
     }
 
@@ -348,7 +354,8 @@ impl Conversations {
             }
             let again_at = Some(turn.now() + (ENTER_AGAIN_MS << failures));
             let failures = (failures + 1).min(MAX_ENTER_BACKOFF);
-            let attempt = Attempt { again_at, failures, gives_up_at: u64::MAX, ..Attempt::default() };
+            let there = self.entering.attempts.get(&chat).map(|attempt| attempt.there.clone()).unwrap_or_default();
+            let attempt = Attempt { again_at, failures, there, gives_up_at: u64::MAX, ..Attempt::default() };
             self.entering.attempts.insert(chat, attempt);
             // Nothing was sent, and for an hour and more nothing could be.
             return match failures == MAX_ENTER_BACKOFF && !self.may_have_entered(chat) {

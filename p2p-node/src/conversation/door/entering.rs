@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{DeviceId, RendezvousAddr};
+use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::Door;
 
 use super::parts::ReadParts;
@@ -17,7 +17,7 @@ use crate::{
     },
     mls::policy::Denied,
     net::HomeId,
-    store::OfferedDoor,
+    store::{OfferRow, OfferedDoor},
     turn::Turn,
 };
 
@@ -68,6 +68,10 @@ pub(super) struct Attempt {
     pub(super) outrun: bool,
     /// So many times nothing new was found behind it since.
     pub(super) looks: u32,
+    /// The accounts that the group has, as the newest way in says that could be tried.
+    pub(super) there: BTreeSet<[u8; 32]>,
+    /// Other ways that accounts have told before that was known.
+    pub(super) told: Vec<(AccountId, OfferRow)>,
     /// Why a link does not lead in, as the newest way says.
     pub(super) denied: Option<Denied>,
     /// The account is in the group that a link leads into, and comes in by its door.
@@ -215,6 +219,21 @@ impl Entering {
     /// The servers that are asked something now, once for each conversation.
     pub fn asked(&self) -> impl Iterator<Item = HomeId> {
         self.attempts.values().filter_map(|attempt| attempt.asks)
+    }
+
+    /// Whether the group that is entered has this account, as far as its door has shown that; none if it has shown nothing yet.
+    pub fn is_there(&self, chat: &ChatId, account: &AccountId) -> Option<bool> {
+        let there = &self.attempts.get(chat)?.there;
+        (!there.is_empty()).then(|| there.contains(account.as_bytes()))
+    }
+
+    /// An account has told another way, and is not known to be in the group yet.
+    pub fn note_told(&mut self, chat: &ChatId, from: AccountId, way: OfferRow) {
+        if let Some(attempt) = self.attempts.get_mut(chat) {
+            attempt.told.retain(|(account, _)| *account != from);
+            attempt.told.push((from, way));
+            attempt.told.drain(..attempt.told.len().saturating_sub(MAX_DOORS_TRIED));
+        }
     }
 
     /// When `Conversations::enter_on_time` has something to do, in steady time.

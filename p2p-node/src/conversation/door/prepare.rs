@@ -67,6 +67,11 @@ impl Conversations {
             return Ok(Prepared::ToStrangers);
         }
         let policy = entered.as_ref().ok().and_then(|entered| entered.live.policy());
+        if let Some(attempt) = self.entering.attempts.get_mut(&chat)
+            && let Some(policy) = &policy
+        {
+            attempt.there = policy.members.iter().map(|member| member.account).collect();
+        }
         let (large, most) = policy.map_or((false, MAX_ENTRY), |policy| (policy.large, policy.largest_commit()));
         let does_fit = entered.as_ref().is_ok_and(|entered| fits(&entered.live));
         let entered = entered.and_then(|mut entered| Ok((entered.live.value()?, entered.commit)));

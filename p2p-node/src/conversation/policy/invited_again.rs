@@ -164,7 +164,7 @@ impl Conversations {
 
     /// Another way into the conversation of a group that we are in, or are about to enter: it counts from those who may let others in. Where we
     /// enter, it may be the same group with another door; where the group that we had is given up, another takes its place.
-    pub(super) fn on_other_way(
+    pub(in crate::conversation) fn on_other_way(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
@@ -172,6 +172,7 @@ impl Conversations {
         row: OfferRow,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
         let leads = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin);
+        let own = *cx.dir.account.id().as_bytes();
         let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
         let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
         if let Some(id) = known.filter(|_| entry.standing() == StandingRow::Member) {
@@ -184,7 +185,18 @@ impl Conversations {
         }
         let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
         let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
-        if !(leads || enters && offered) {
+        // No device of ours is in it that could tell: members do, and the door that is known says who these are.
+        let is_alike = |offer: &&OfferRow| offer.link.is_empty() && offer.by[..] == own[..] && offer.group == row.group;
+        let of_own = enters && entry.row.offer.as_ref().filter(is_alike).is_some();
+        let (by_member, mut row) = (of_own && self.entering.is_there(&chat, &from) == Some(true), row);
+        if of_own && !offered && self.entering.is_there(&chat, &from).is_none() {
+            self.entering.note_told(&chat, from, row);
+            return Ok(Ok(()));
+        }
+        if by_member && !(leads || offered) {
+            row.by = own.to_vec();
+        }
+        if !(leads || enters && offered || by_member) {
             return Ok(Err(ItemRefused::MayNotInvite));
         }
         if known.is_some() {

@@ -101,6 +101,17 @@ impl PolicyEntry {
         });
     }
 
+    /// Members whose devices here were all removed, as after a recovery: the others are told the way, as nobody else of theirs knows the new one.
+    fn lead_back(&mut self, before: &Policy, now: &Policy, there: &BTreeSet<AccountId>) {
+        let new = now.tombstones.iter().filter(|t| before.tombstone(&t.account, &t.device).is_none());
+        for account in new.filter_map(|t| AccountId::from_bytes(&t.account[..]).ok()) {
+            let is_out = now.role(account.as_bytes()).is_some() && !there.contains(&account);
+            if is_out && !self.row.invited.iter().any(|row| row.account == account.as_bytes()) {
+                self.row.invited.push(invited(&account));
+            }
+        }
+    }
+
     /// This device is in the group that it has entered.
     pub(super) fn has_come(&mut self, turn: &mut Turn<'_>, chat: ChatId, own: &AccountId) -> Result<(), EngineError> {
         self.set_standing(StandingRow::Member);
@@ -139,6 +150,7 @@ impl Conversations {
         let Some((chat, policy)) = group.entry.chat().zip(group.policy()) else { return Ok(()) };
         let (is_waited_for, epoch) = (group.is_waited_for(), group.entry.epoch());
         let made_last = group.state.live.is_last_by(&cx.dir.account.id());
+        let there: BTreeSet<AccountId> = group.entry.members.iter().map(|member| member.account).collect();
         let before = self.policies.of.get(&chat).and_then(|entry| entry.policy.clone());
         let (is_shut, by_link) = self.renew_door(turn, cx, id, (before.as_ref(), &policy, entered))?;
         let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
@@ -162,6 +174,9 @@ impl Conversations {
         let own = *cx.dir.account.id().as_bytes();
         let comes = policy.role(&own).is_some() && entry.standing() == StandingRow::Entering;
         entry.settle_with(&policy);
+        if made_last && let Some(before) = &before {
+            entry.lead_back(before, &policy, &there);
+        }
         (entry.turn_at, entry.row.is_waited_for, entry.made_last) = (None, is_waited_for, made_last);
         let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         entry.set_policy(policy.clone());
