@@ -27,6 +27,7 @@ fn the_same_seed_tells_the_same_story_of_a_fork() {
 }
 
 #[test]
+#[ignore = "open: as the stories of `group_story`"]
 fn the_same_seed_tells_the_same_story_of_a_group() {
     tells_the_same("group", || drop(group_story::story(10)));
 }
