@@ -60,7 +60,7 @@ impl Driver {
                     let told = told(listening.iter(), &own, from, of_interface);
                     // It tells nothing of this device, and is another one each time.
                     let label = HEXLOWER.encode(&rand::random::<[u8; 16]>());
-                    (!told.is_empty()).then(|| lan_packet::announcement(&own, &label, &told).ok()).flatten()
+                    (!told.is_empty()).then(|| lan_packet::announcement(&own, &label, &told))
                 });
             }
             Packet::Announced(all) => {
