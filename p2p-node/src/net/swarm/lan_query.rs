@@ -1,5 +1,5 @@
-//! What is sent to everybody on the LAN: questions who is there, and answers. All answer to all, this device as well: so a question is also how
-//! others learn its addresses after these have changed.
+//! Asks everybody on the LAN who they are. All answer to all, this device as well: so it is also how others learn its addresses after these have
+//! changed. libp2p's mDNS asks by itself, too, but at the moment at which an address appears, when it may not be listened on yet.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use std::{
 use if_addrs::Interface;
 
 /// A question for pointers (type 12, class 1) of `_p2p._udp.local`, in the form of RFC 6762.
-pub(super) const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
-pub(super) const PORT: u16 = 5353;
-pub(super) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-pub(super) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
+const PORT: u16 = 5353;
+const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Interfaces that are asked on; of more than these, most are those of containers.
 const MAX_INTERFACES: usize = 16;
 /// Questions that may be asked at once: a network that is changed changes several times within seconds.
@@ -58,39 +58,16 @@ impl Pace {
 pub(super) fn ask(ipv6: bool) {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     for (from, to) in ways(&interfaces, ipv6) {
-        if let Err(error) = send(from, to, QUESTION) {
+        if let Err(error) = send(from, to) {
             tracing::debug!(%error, ipv6 = from.is_ipv6(), "cannot ask on the LAN");
         }
     }
 }
 
-/// Sends an answer on all of them: what it says is asked for each, by the address that it goes out from and all those that the interface has.
-pub(super) fn answer(ipv6: bool, datagram: impl Fn(IpAddr, &[IpAddr]) -> Option<Vec<u8>>) {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    for (from, to) in ways(&interfaces, ipv6) {
-        let Some(datagram) = datagram(from.ip(), &beside(&interfaces, from.ip())) else { continue };
-        if let Err(error) = send(from, to, &datagram) {
-            tracing::debug!(%error, ipv6 = from.is_ipv6(), "cannot answer on the LAN");
-        }
-    }
-}
-
-fn send(from: SocketAddr, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind(from)?;
     socket.set_nonblocking(true)?;
-    socket.send_to(datagram, to).map(|_| ())
-}
-
-/// All addresses of the interface that has this one.
-fn beside(interfaces: &[Interface], one: IpAddr) -> Vec<IpAddr> {
-    let name = interfaces.iter().find(|interface| interface.ip() == one).map(|interface| interface.name.as_str());
-    interfaces.iter().filter(|interface| Some(interface.name.as_str()) == name).map(Interface::ip).collect()
-}
-
-/// Where everybody is heard: an address of each interface.
-pub(super) fn places(ipv6: bool) -> Vec<SocketAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    ways(&interfaces, ipv6).into_iter().map(|(from, _)| from).collect()
+    socket.send_to(QUESTION, to).map(|_| ())
 }
 
 /// Where to ask from, and whom: once on each interface, however many addresses it has. By IPv6 that is the link-local one, which it always has.
@@ -146,18 +123,6 @@ mod tests {
         let v4 = ["192.168.1.7:0 224.0.0.251:5353", "10.0.0.7:0 224.0.0.251:5353"];
         assert_eq!(text(false), v4);
         assert_eq!(text(true), [v4[0], "[fe80::7%2]:0 [ff02::fb%2]:5353", v4[1]]);
-        let of_wlan: Vec<String> =
-            beside(&interfaces, "fe80::7".parse().unwrap()).iter().map(IpAddr::to_string).collect();
-        assert_eq!(of_wlan, ["192.168.1.7", "192.168.1.8", "2001:db8::7", "fe80::7"]);
-    }
-
-    #[test]
-    fn forty_addresses_on_one_machine_are_asked_on_as_few_ways_as_it_has_interfaces_up_to_a_bound() {
-        let on = |name: &dyn Fn(u8) -> String| -> Vec<Interface> {
-            (1..=40).map(|n| interface(&name(n), n.into(), &format!("10.0.{n}.7"))).collect()
-        };
-        assert_eq!(ways(&on(&|_| "eth0".into()), true).len(), 1);
-        assert_eq!(ways(&on(&|n| format!("veth{n}")), true).len(), MAX_INTERFACES);
     }
 
     #[test]
