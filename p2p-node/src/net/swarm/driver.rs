@@ -65,6 +65,9 @@ const FAR: Duration = Duration::from_secs(3600);
 pub(super) struct Dial {
     pub id: DialId,
     pub span: Span,
+    pub peer: PeerId,
+    /// Where it leads.
+    pub addresses: Vec<Multiaddr>,
     /// If names were dialled.
     pub named: Option<Named>,
     /// A server was dialled by a way that tells how QUIC and TCP do, ...
@@ -310,7 +313,7 @@ impl Driver {
         self.connectivity.handle(Instant::now(), input);
     }
 
-    fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
+    pub(super) fn dial(&mut self, dial: DialId, peer: PeerId, addresses: Vec<Multiaddr>, named: Option<Named>) {
         let server = self.swarm.behaviour().confine.homes.contains(&peer).then_some(peer);
         let addresses = match server {
             Some(server) => self.transports.choose(Instant::now(), &server, addresses),
@@ -330,10 +333,12 @@ impl Driver {
             let input = Input::DialFailed { peer: None, dial: Some(dial), problem };
             return self.connectivity.handle(Instant::now(), input);
         }
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses.clone()).build();
         let connection = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => drop(self.dials.insert(connection, Dial { id: dial, span, named, server, quic })),
+            Ok(()) => {
+                drop(self.dials.insert(connection, Dial { id: dial, span, peer, addresses, named, server, quic }))
+            }
             Err(error) => {
                 let problem = dial_problem(&error);
                 tracing::debug!(parent: &span, %problem, "cannot begin");

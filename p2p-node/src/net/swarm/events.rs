@@ -12,6 +12,7 @@ use super::{
     behaviour::BehaviourEvent,
     cause::dial_problem,
     driver::{Dial, Driver},
+    elsewhere::left_of,
     gossip,
     lan::Found,
     paths::{Path, Picture},
@@ -57,6 +58,10 @@ impl Driver {
             SwarmEvent::OutgoingConnectionError { peer_id: peer, error, connection_id } => {
                 let problem = self.or_offline(dial_problem(&error));
                 let dial = self.take_dial(connection_id, &problem.to_string());
+                let dial = match dial.map(|dial| (left_of(&dial.addresses, &error), dial)) {
+                    Some((left, dial)) if !left.is_empty() => return self.dial(dial.id, dial.peer, left, dial.named),
+                    dial => dial.map(|(_, dial)| dial),
+                };
                 if let Some(server) = dial.as_ref().and_then(|dial| dial.server) {
                     self.transports.failed(&server);
                 }

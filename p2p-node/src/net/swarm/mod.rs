@@ -10,6 +10,7 @@ mod cause;
 mod cause_tests;
 mod confine;
 mod driver;
+mod elsewhere;
 mod events;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;

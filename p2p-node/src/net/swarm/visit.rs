@@ -15,7 +15,7 @@ use starling_wire::{
     streams::{self, Gate, OpenError},
 };
 
-use super::{behaviour::BuildError, cause::dial_problem, proxied};
+use super::{behaviour::BuildError, cause::dial_problem, elsewhere::left_of, proxied};
 use crate::net::{
     ConnectionProblem, Proxy, Transport,
     rendezvous::{Left, Path},
@@ -77,14 +77,15 @@ pub(super) async fn begin(
 
 async fn connect(
     peer: PeerId,
-    addresses: Vec<Multiaddr>,
+    mut addresses: Vec<Multiaddr>,
     proxy: Option<&Proxy>,
 ) -> Result<Box<Visit>, ConnectionProblem> {
     let mut swarm = build(proxy).map_err(|error| {
         tracing::warn!(%error, "the network for a visit cannot be set up");
         ConnectionProblem::Unreachable
     })?;
-    swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()).map_err(|error| dial_problem(&error))?;
+    let to = |addresses: &[Multiaddr]| DialOpts::peer_id(peer).addresses(addresses.to_vec()).build();
+    swarm.dial(to(&addresses)).map_err(|error| dial_problem(&error))?;
     let (connection, path) = loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
@@ -92,7 +93,13 @@ async fn connect(
                 let transport = proxy.map(|_| Transport::Proxy).or_else(|| Transport::of(remote));
                 break (connection_id, Path { transport, queue: SendQueue::towards(remote) });
             }
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(dial_problem(&error)),
+            SwarmEvent::OutgoingConnectionError { error, .. } => {
+                addresses = left_of(&addresses, &error);
+                if addresses.is_empty() {
+                    return Err(dial_problem(&error));
+                }
+                swarm.dial(to(&addresses)).map_err(|error| dial_problem(&error))?;
+            }
             _ => {}
         }
     };

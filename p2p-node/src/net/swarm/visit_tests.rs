@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures::StreamExt;
-use libp2p::{PeerId, Stream, SwarmBuilder, identity::Keypair, noise, swarm::SwarmEvent, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, Stream, SwarmBuilder, identity::Keypair, noise, swarm::SwarmEvent, tcp, yamux};
 use starling_keys::{DeviceKey, RendezvousAddr};
 use starling_wire::{
     RENDEZVOUS_PROTOCOL, VERSION,
@@ -31,6 +31,12 @@ enum Seen {
 /// Something that greets like a rendezvous, or says nothing.
 async fn rendezvous(greets: bool) -> (RendezvousAddr, mpsc::UnboundedReceiver<Seen>) {
     let key = DeviceKey::from_seed(&[9; 32]);
+    let (address, sees) = server(&key, "/ip4/127.0.0.1/tcp/0", greets).await;
+    (format!("{address}/p2p/{}", peer_of(&key.id()).unwrap()).parse().unwrap(), sees)
+}
+
+/// The same with another key, elsewhere.
+async fn server(key: &DeviceKey, listen: &str, greets: bool) -> (Multiaddr, mpsc::UnboundedReceiver<Seen>) {
     let keypair = Keypair::ed25519_from_bytes(*key.seed()).unwrap();
     let mut swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
@@ -40,13 +46,12 @@ async fn rendezvous(greets: bool) -> (RendezvousAddr, mpsc::UnboundedReceiver<Se
         .with_behaviour(|_| streams::Behaviour::new(&[RENDEZVOUS_PROTOCOL], Gate::Open))
         .unwrap()
         .build();
-    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    swarm.listen_on(listen.parse().unwrap()).unwrap();
     let address = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
             break address;
         }
     };
-    let address = format!("{address}/p2p/{}", peer_of(&key.id()).unwrap()).parse().unwrap();
     let (seen, sees) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let mut sessions: Vec<FrameWriter<Stream>> = Vec::new();
@@ -130,6 +135,18 @@ async fn each_visit_has_a_key_of_its_own_and_ends_with_its_connection() {
     let down = |event| matches!(event, NetEvent::HomeDown(..)).then_some(());
     let lost = tokio::time::timeout(Duration::from_secs(1), wait_for(&mut inputs, down)).await;
     assert!(lost.is_err(), "the session was lost");
+}
+
+#[tokio::test]
+async fn a_server_is_reached_where_another_one_answers_sooner_at_one_of_its_addresses() {
+    let (liar, honest) = (DeviceKey::from_seed(&[8; 32]), DeviceKey::from_seed(&[9; 32]));
+    // QUIC is dialled first.
+    let (wrong, _seen) = server(&liar, "/ip4/127.0.0.1/udp/0/quic-v1", true).await;
+    let (right, _seen) = server(&honest, "/ip4/127.0.0.1/tcp/0", true).await;
+    let peer = peer_of(&honest.id()).unwrap();
+    let begun = visit::begin(peer, vec![wrong.clone(), right], None).await;
+    assert_eq!(begun.err(), None);
+    assert_eq!(visit::begin(peer, vec![wrong], None).await.err(), Some(ConnectionProblem::OtherServer));
 }
 
 #[tokio::test]
