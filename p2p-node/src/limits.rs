@@ -161,8 +161,6 @@ pub const MAX_REMOVED: usize = 64;
 pub const MAX_LEFT_HOMES: usize = 8;
 /// A server that was our home is not tried any more after this time.
 pub const LEFT_HOME_MS: u64 = 30 * 86_400_000;
-/// Typing is taken back after this time without another sign.
-pub const TYPING_MS: u64 = 6_000;
 /// In a group typing is passed on at most this often by a device, as each sign goes to all …
 pub const GROUP_TYPING_EVERY_MS: u64 = 5_000;
 /// … by others it is taken a little more often: what was held up comes close to what follows it …
@@ -189,40 +187,10 @@ pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
 pub const MAX_CLOCK_CORRECTION_MS: u64 = 86_400_000;
 /// A clock that shows an earlier time was never set (2026-11-01, in milliseconds since 1970).
 pub const RELEASED_MS: u64 = 1_793_491_200_000;
-/// Presence is sent at most this often for each conversation.
-pub const PRESENCE_EVERY_MS: u64 = 2_000;
 /// Commands and network events that may wait for the engine.
 pub const ENGINE_QUEUE: usize = 512;
 /// Inputs handled in one turn, and so in one commit.
 pub const TURN_INPUTS: usize = 512;
-/// How long a call rings: people need a moment, and a ring that is older than this is a missed call.
-pub const RING_MS: u64 = 60_000;
-/// From an answer to media: longer means that there is no way.
-pub const CALL_CONNECT_MS: u64 = 40_000;
-/// A connection that is not made after this is tried again: a handshake over a bad network gives up sooner than people do.
-pub const CALL_TRY_MS: u64 = 10_000;
-/// How often.
-pub const CALL_TRIES: u8 = 4;
-/// From media to the other side's part of the emoji, which comes through the conversation; longer, and the user is warned.
-pub const CALL_REVEAL_MS: u64 = 15_000;
-/// Least time between new offers of the other side, after the first few.
-pub const CALL_RESTART_MS: u64 = 2_000;
-/// Wishes to record one call that are listened to: each is kept in the timeline.
-pub const MAX_RECORD_ASKS: u8 = 8;
-/// How long the rendezvous is waited for before a call begins without a relay.
-pub const CALL_SERVERS_MS: u64 = 1_500;
-/// The same for a call that is to go through a relay in any case, perhaps over Tor.
-pub const CALL_RELAY_MS: u64 = 5_000;
-/// Calls at a time, one of them active: who has more is busy.
-pub const MAX_CALLS: usize = 3;
-/// Rings of one contact in ten minutes that are not answered; the next ones are not announced, and the caller finds us busy.
-pub const MAX_RINGS: usize = 6;
-/// The time for that.
-pub const RINGS_MS: u64 = 600_000;
-/// Candidates that wait until a call is answered here.
-pub const MAX_EARLY_CANDIDATES: usize = 64;
-/// Finished calls whose statistics can still be asked for.
-pub const CALLS_REMEMBERED: usize = 16;
 /// Bytes of contacts in a snapshot up to which it says how new devices enter their groups; the rest is for settings.
 pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
 /// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than [`DOORS_EVERY`] epochs take in which
@@ -325,28 +293,12 @@ pub const MOVE_AGAIN_MS: u64 = 30_000;
 pub const MAX_MOVE_AGAIN_MS: u64 = 3_600_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
-/// Calls of our other devices that are followed.
-pub const MAX_ELSEWHERE: usize = 8;
-/// Another device of ours hands a call over within this time.
-pub const CALL_FETCH_MS: u64 = 10_000;
-/// Calls of which something was heard before their ring.
-pub const MAX_EARLY_CALLS: usize = 32;
-/// A call that nobody attends is hung up after this: time for a screen to be started again.
-pub const CALL_UNATTENDED_MS: u64 = 20_000;
-/// Front ends that attend one call.
-pub const CALL_ATTENDANTS: usize = 64;
-/// The longest time for which a held key opens the microphone; it is renewed while the key is held.
-pub const MAX_TALK_MS: u64 = 2_000;
 /// How long acknowledgements, and what members of groups pass on, wait for something else to be written with them: far less than anybody sees, and
 /// longer than a bot takes to send its next message.
 pub const ACK_DELAY: Duration = Duration::from_millis(4);
-/// Addresses that are kept of one device: those of its interfaces, in both families and over both transports. Each is one that its user has us dial.
-pub const MAX_DEVICE_ADDRESSES: usize = 8;
 /// Chains of our account that contacts have shown and that wait for an answer of our home: each is up to 64 KiB, and one is all there ever is
 /// unless somebody misuses a key.
 pub const MAX_SHOWN_CHAINS: usize = 4;
-/// How long the same device chain is not sent into a conversation again: who asks for it again and again gets it seldom.
-pub const ECHO_AGAIN_MS: u64 = 60_000;
 
 /// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
 pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;
@@ -486,8 +438,6 @@ pub const MAX_RECENT_MESSAGES: usize = 512;
 pub const MAX_RECENT_BYTES: usize = 1024 * 1024;
 /// … and those of all groups.
 pub const MAX_ALL_RECENT_BYTES: usize = 16 * 1024 * 1024;
-/// Members of groups that are no contacts, and of whom something is known.
-pub const MAX_ACQUAINTANCES: usize = 4_096;
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.
 pub const KEPT_LOGS: u64 = 8;
 /// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.

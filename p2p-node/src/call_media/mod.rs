@@ -1,6 +1,7 @@
 //! Where the media of calls live: one task that carries out what the engine decides, and one for each call that tells the engine what
 //! happened. Both end with the engine; a call ends with its task.
 
+mod limits;
 mod observer;
 
 use std::{
@@ -19,9 +20,9 @@ use starling_wire::CallId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::Instrument;
 
+use self::limits::CALLS_REMEMBERED;
 use crate::{
     api::{problem::CallProblem, types::CallSetup},
-    limits::CALLS_REMEMBERED,
     net::{HomeId, Nat64Prefix, NetCommand, WeakNetHandle, translators},
 };
 

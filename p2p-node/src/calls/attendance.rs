@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_wire::CallId;
 
-use crate::limits::{CALL_ATTENDANTS, CALL_UNATTENDED_MS, MAX_TALK_MS};
+use super::limits::{CALL_ATTENDANTS, CALL_UNATTENDED_MS, MAX_TALK_MS};
 
 /// A front end, by a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,15 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId, SasCommitment};
 
-use super::{Calls, host::CallHost, no_call, other_devices::OtherDeviceCall, sas::Sas, session::CallSession};
+use super::{
+    Calls,
+    host::CallHost,
+    limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
+    no_call,
+    other_devices::OtherDeviceCall,
+    sas::Sas,
+    session::CallSession,
+};
 use crate::{
     api::{
         error::{CallRefused, Invalid, NodeError, NotAllowed, NotFound},
@@ -15,7 +23,6 @@ use crate::{
         types::{CallElsewhere, CallEnded, CallPhase, CallSetup, ChatId},
     },
     call_media::{CallCommand, RouteId},
-    limits::{CALL_FETCH_MS, MAX_CALLS, RING_MS},
     turn::{EngineError, Sender},
 };
 

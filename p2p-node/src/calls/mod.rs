@@ -11,6 +11,7 @@ mod attendance;
 mod ends;
 mod handoff;
 mod host;
+pub(crate) mod limits;
 mod node_host;
 mod other_devices;
 mod recording;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use starling_wire::{Call, CallEnd, CallId, CallSignal, limits::MAX_CANDIDATES};
 
+use self::limits::{CALL_TRIES, CALL_TRY_MS};
 use crate::{
     api::{
         Reply,
@@ -32,7 +34,6 @@ use crate::{
         types::{CallEnded, CallPhase, ChatId, TransientEvent},
     },
     call_media::{CallCommand, CallInput, CallServer, Leg},
-    limits::{CALL_TRIES, CALL_TRY_MS},
     turn::EngineError,
 };
 use attendance::{Attendance, AttendanceDue};

@@ -3,10 +3,15 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, EventId};
 
-use super::{Calls, handoff::left_behind, host::CallHost, session::CallSession};
+use super::{
+    Calls,
+    handoff::left_behind,
+    host::CallHost,
+    limits::{MAX_EARLY_CALLS, MAX_ELSEWHERE},
+    session::CallSession,
+};
 use crate::{
     api::types::ChatId,
-    limits::{MAX_EARLY_CALLS, MAX_ELSEWHERE},
     turn::{EngineError, Sender},
 };
 

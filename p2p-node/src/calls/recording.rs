@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use starling_wire::{Call, CallId, CallSignal, EventId, Recording};
 
-use super::{Calls, host::CallHost, no_call};
+use super::{Calls, host::CallHost, limits::MAX_RECORD_ASKS, no_call};
 use crate::{
     api::{
         error::{CallRefused, NodeError},
         types::Consent,
     },
     call_media::{CallCommand, RouteId},
-    limits::MAX_RECORD_ASKS,
     turn::EngineError,
 };
 

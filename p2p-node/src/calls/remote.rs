@@ -3,11 +3,17 @@
 use starling_keys::DeviceId;
 use starling_wire::{Call, CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
-use super::{Calls, host::CallHost, other_devices::Ring, sas::Sas, session::CallSession};
+use super::{
+    Calls,
+    host::CallHost,
+    limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
+    other_devices::Ring,
+    sas::Sas,
+    session::CallSession,
+};
 use crate::{
     api::types::{CallEnded, CallPhase, ChatId, TransientEvent},
     call_media::{CallCommand, RouteId},
-    limits::{CALL_TRY_MS, MAX_CALLS, MAX_RINGS, RING_MS, RINGS_MS},
     turn::{EngineError, Sender},
 };
 

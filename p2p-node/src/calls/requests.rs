@@ -9,6 +9,7 @@ use super::{
     Calls,
     attendance::AttendantId,
     host::{CallHost, reply},
+    limits::MAX_CALLS,
     no_call,
     session::CallSession,
 };
@@ -20,7 +21,6 @@ use crate::{
         types::{CallElsewhere, CallEnded, CallInfo, CallPhase, CallSetup, ChatId},
     },
     call_media::{CallCommand, CallServer},
-    limits::MAX_CALLS,
     turn::EngineError,
 };
 

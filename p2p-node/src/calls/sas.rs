@@ -11,14 +11,13 @@
 use starling_keys::DeviceId;
 use starling_wire::{CallEnd, CallId, CallSignal, SasCommitment, SasNonce};
 
-use super::{Calls, host::CallHost, session::CallSession, signal};
+use super::{Calls, host::CallHost, limits::CALL_REVEAL_MS, session::CallSession, signal};
 use crate::{
     api::{
         problem::{CallProblem, SasError},
         types::CallEnded,
     },
     call_media::{Fingerprints, RouteId},
-    limits::CALL_REVEAL_MS,
     turn::EngineError,
 };
 

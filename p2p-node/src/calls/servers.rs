@@ -5,11 +5,11 @@ use starling_wire::{CallId, rendezvous::TurnCredentials};
 use super::{
     Calls,
     host::{CallHost, reply},
+    limits::{CALL_CONNECT_MS, CALL_RELAY_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
 };
 use crate::{
     api::{Reply, types::CallPhase},
     call_media::{CallCommand, CallServer},
-    limits::{CALL_CONNECT_MS, CALL_RELAY_MS, CALL_SERVERS_MS, CALL_TRY_MS, RING_MS},
     net::HomeId,
 };
 

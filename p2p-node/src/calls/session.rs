@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, path::PathBuf};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{CallId, EventId};
 
-use super::{handoff::Handoff, sas::Sas};
+use super::{
+    handoff::Handoff,
+    limits::{CALL_RESTART_MS, CALL_TRIES, MAX_EARLY_CANDIDATES},
+    sas::Sas,
+};
 use crate::{
     api::{
         problem::CallProblem,
         types::{CallEnded, CallInfo, CallPhase, CallSetup, ChatId, Consent},
     },
     call_media::{CallServer, Leg, RouteId},
-    limits::{CALL_RESTART_MS, CALL_TRIES, MAX_EARLY_CANDIDATES},
 };
 
 /// A call that this device makes, is asked to join, or is in. It goes `Starting → Ringing → Connecting → Connected ⇄ Interrupted`, and is dropped at its

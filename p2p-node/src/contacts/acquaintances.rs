@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use starling_keys::{AccountId, DeviceChain};
 use starling_wire::{EventId, Profile};
 
-use super::{Contacts, Person};
+use super::{Contacts, Person, limits::MAX_ACQUAINTANCES};
 use crate::{
     api::types::TransientEvent,
-    limits::MAX_ACQUAINTANCES,
     store::{ACQUAINTANCES, ContactRow, Reading, Store, StoreError, prefix},
     turn::{EngineError, Fact, Turn},
 };

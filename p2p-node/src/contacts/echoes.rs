@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceChain, chain::Head};
 
-use crate::{api::types::ChatId, limits::ECHO_AGAIN_MS};
+use super::limits::ECHO_AGAIN_MS;
+use crate::api::types::ChatId;
 
 /// The chains that were sent to their owners last: which, and when (steady time).
 #[derive(Default)]

@@ -7,6 +7,7 @@ pub mod connect;
 mod directory;
 mod echoes;
 mod find;
+mod limits;
 mod owners;
 pub mod pending;
 mod person;

@@ -2,6 +2,7 @@
 //! gossip (`conversation/gossip/typing.rs`).
 
 pub mod commands;
+pub(crate) mod limits;
 
 use std::collections::BTreeMap;
 
@@ -14,13 +15,14 @@ use starling_wire::{
     rendezvous::LogRequest,
 };
 
+use self::limits::{MAX_DEVICE_ADDRESSES, PRESENCE_EVERY_MS, TYPING_MS};
 use crate::{
     account::Account,
     api::types::{Audience, ChatId, TransientEvent},
     contacts::{Contacts, Directory, Person},
     conversation::{Connections, Conversations},
     home::{Homes, Pending},
-    limits::{MAX_DEVICE_ADDRESSES, PRESENCE_EVERY_MS, SIGNAL_AGE_MS, TYPING_MS},
+    limits::SIGNAL_AGE_MS,
     mls::GroupId,
     net::{LanKey, NetCommand, is_direct, peer_of},
     store::{ContactRow, DeviceAddresses},

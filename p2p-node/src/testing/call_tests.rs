@@ -10,8 +10,10 @@ use crate::{
         types::{CallEnded, CallSetup, TransientEvent},
     },
     call_media::{CallCommand, CallInput},
-    calls::{AttendantId, CallRequest},
-    limits::{CALL_RELAY_MS, CALL_SERVERS_MS, CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
+    calls::{
+        AttendantId, CallRequest,
+        limits::{CALL_RELAY_MS, CALL_SERVERS_MS, CALL_UNATTENDED_MS, MAX_RINGS, RINGS_MS},
+    },
 };
 use starling_media::MediaError;
 use starling_wire::{CallEnd, CallId, rendezvous::RequestBody};

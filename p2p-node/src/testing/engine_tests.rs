@@ -579,7 +579,7 @@ fn a_recording_needs_consent_of_the_other_side() {
     }
     let asked = |m: &Message| m.call.is_some_and(|c| c.recording == Some(starling_wire::Recording::Asked));
     let asked = world.messages(bob, alice).iter().filter(|m| asked(m)).count();
-    assert_eq!(asked, usize::from(crate::limits::MAX_RECORD_ASKS));
+    assert_eq!(asked, usize::from(crate::calls::limits::MAX_RECORD_ASKS));
 }
 
 #[test]
@@ -594,7 +594,7 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.media(bob, CallInput::Failed(leg(id), CallProblem::ConnectionLost));
     // Only he has noticed; for her it is not over, nor was it ever there. She tries by herself after a while.
     world.media(alice, CallInput::Interrupted(leg(id)));
-    world.pass(crate::limits::CALL_TRY_MS + 1_000);
+    world.pass(crate::calls::limits::CALL_TRY_MS + 1_000);
     let again = |world: &mut World| world.of(alice).calls.iter().filter(|c| **c == CallCommand::Again(leg(id))).count();
     assert_eq!(again(&mut world), 1);
     world.media(alice, CallInput::Offer(leg(id), 1, "another offer".into()));
@@ -609,9 +609,9 @@ fn a_connection_that_cannot_be_made_is_tried_anew_a_few_times() {
     world.media(bob, CallInput::Restarted(leg(id), 3, "answer".into()));
     world.settle();
     assert!(world.of(alice).calls.contains(&CallCommand::Accept(leg(id), 3, "answer".into())));
-    for tries in 2..=usize::from(crate::limits::CALL_TRIES) {
+    for tries in 2..=usize::from(crate::calls::limits::CALL_TRIES) {
         world.media(alice, CallInput::Failed(leg(id), CallProblem::ConnectionLost));
-        assert_eq!(again(&mut world), tries.min(usize::from(crate::limits::CALL_TRIES) - 1));
+        assert_eq!(again(&mut world), tries.min(usize::from(crate::calls::limits::CALL_TRIES) - 1));
     }
     world.settle();
     for who in [alice, bob] {

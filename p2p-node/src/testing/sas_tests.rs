@@ -13,8 +13,7 @@ use crate::{
         types::{CallInfo, CallPhase},
     },
     call_media::{CallCommand, CallInput, Fingerprints},
-    calls::CallRequest,
-    limits::CALL_REVEAL_MS,
+    calls::{CallRequest, limits::CALL_REVEAL_MS},
 };
 
 const OFFER: &str = "v=0\r\na=fingerprint:sha-256 AA:AA\r\n";

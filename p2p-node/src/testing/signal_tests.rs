@@ -9,7 +9,7 @@ use starling_wire::{
 };
 
 use super::world::{Who, World};
-use crate::{api::types::Audience, engine::AccountCommand, home::Pending, limits::MAX_DEVICE_ADDRESSES};
+use crate::{api::types::Audience, engine::AccountCommand, home::Pending, presence::limits::MAX_DEVICE_ADDRESSES};
 
 /// How a signal is signed.
 #[derive(Clone, Copy)]
