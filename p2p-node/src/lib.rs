@@ -52,7 +52,7 @@ pub use api::types::{
 };
 pub use call_media::{Media, RouteId};
 pub use conversation::policy::NewChannel;
-pub use limits::DELETE_WINDOW_MS;
+pub use events::limits::DELETE_WINDOW_MS;
 pub use mls::GroupError;
 #[cfg(feature = "fuzz")]
 pub use net::fuzz;

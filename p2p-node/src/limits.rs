@@ -1,7 +1,5 @@
 //! Every bound that a peer, a server or a caller can reach, with its reason.
 
-use std::time::Duration;
-
 /// Bytes sent to a device on a direct stream that it has not acknowledged. Enough for a burst over a long path (50 ms × 80 MB/s).
 pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Plaintext of a batch that we make of several events. The database gives each row room in powers of two: with its frame and ids this fills 64 KiB.
@@ -39,16 +37,10 @@ pub const MAX_RECEIPT_PACE_MS: u64 = 10_000;
 pub const RETRY_REFUSED_MS: u64 = 10_000;
 /// Ranges of events that came early, per device. Beyond that they are taken without a note, and a copy might be shown twice.
 pub const MAX_EARLY: usize = 256;
-/// Messages of a conversation that are not here and of which something is kept: an edit, a reaction. Others may make us keep so many.
-pub const MAX_EARLY_TARGETS: u32 = 1024;
 /// MLS messages of an epoch not yet reached that are kept per group.
 pub const MAX_FUTURE: usize = 256;
 /// Hashes of ciphertexts kept to drop copies before they are decrypted.
 pub const SEEN_HASHES: usize = 8_192;
-/// Logs at the account's homes that are listed for the user: more than its space has room for at 8 KiB each.
-pub const MAX_STORED_LOGS: usize = 16_384;
-/// Contact requests that wait for the user.
-pub const MAX_REQUESTS: usize = 200;
 /// Contacts: their snapshot, some 150 bytes each, has to fit `MAX_SNAPSHOT`.
 pub const MAX_CONTACTS: usize = 3_000;
 /// Groups whose encryption state is kept in memory: some 40 KB each. Others are read from the profile when a message needs them, in a fraction of
@@ -78,10 +70,6 @@ pub const MAX_REPLACED_GROUPS: usize = 2 * MAX_GROUPS_PER_CHAT;
 /// Devices that have given up the same group make another in turns of this length, until one has done it: to look devices up, claim their key packages
 /// and leave the welcomes takes less.
 pub const REGROUP_TURN_MS: u64 = 2_000;
-/// One-time key packages that a device keeps at its home.
-pub const KEY_PACKAGE_STOCK: u32 = 20;
-/// Secrets of key packages that a device keeps: those on offer, and those that somebody has claimed and not used yet.
-pub const MAX_KEY_PACKAGE_SECRETS: usize = 20 * KEY_PACKAGE_STOCK as usize;
 /// A clock further ahead than this is not followed, and an event with such a stamp waits: nobody pins what he writes to the end.
 pub const MAX_CLOCK_AHEAD_MS: u64 = 120_000;
 /// Events of a conversation that wait until they are due. Of more, those that are furthest ahead give way.
@@ -91,10 +79,6 @@ pub const MAX_HELD: usize = 1_024;
 pub const MAX_UNREADABLE: usize = 1_024;
 /// Bytes of them, for the same reason.
 pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;
-/// A message can be deleted for everyone this long.
-pub const DELETE_WINDOW_MS: u64 = 48 * 3_600_000;
-/// A deletion that comes later than this after its stamp is void: it waits for 30 days with its author, and for 30 days in a log.
-pub const MAX_DELETE_DELAY_MS: u64 = 60 * 86_400_000;
 /// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
 /// the next log; this is only sooner.
 pub const READ_ENDED_MS: u64 = 86_400_000;
@@ -147,20 +131,10 @@ pub const UPDATE_AFTER_MS: u64 = 7 * 86_400_000;
 pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 /// An operation that needs a rendezvous gives up after this time without a connection.
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
-/// A device that asks to join waits so long for the user of the other one: as long as its code lasts.
-pub const LINK_TIMEOUT_MS: u64 = 600_000;
-/// Proof of work that a server may ask for: 2^24 hashes are some seconds.
-pub const MAX_WORK_BITS: u32 = 24;
 /// Appends whose entries one request deletes: the server takes 1,024 numbers.
 pub const TRIM_ROWS: usize = 8;
 /// Receipts in a log that the next one replaces: the server takes so many numbers.
 pub const MAX_REPLACED_RECEIPTS: usize = 16;
-/// Removed devices that are remembered, so that no list brings them back.
-pub const MAX_REMOVED: usize = 64;
-/// Servers that were our homes and are notified where we have gone.
-pub const MAX_LEFT_HOMES: usize = 8;
-/// A server that was our home is not tried any more after this time.
-pub const LEFT_HOME_MS: u64 = 30 * 86_400_000;
 /// In a group typing is passed on at most this often by a device, as each sign goes to all …
 pub const GROUP_TYPING_EVERY_MS: u64 = 5_000;
 /// … by others it is taken a little more often: what was held up comes close to what follows it …
@@ -183,16 +157,6 @@ pub const SLOWED_MS: u64 = 300_000;
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.
 pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
-/// A home's clock corrects ours by no more than this: a day, as in a wrong time zone or on a wrong date.
-pub const MAX_CLOCK_CORRECTION_MS: u64 = 86_400_000;
-/// A clock that shows an earlier time was never set (2026-11-01, in milliseconds since 1970).
-pub const RELEASED_MS: u64 = 1_793_491_200_000;
-/// Commands and network events that may wait for the engine.
-pub const ENGINE_QUEUE: usize = 512;
-/// Inputs handled in one turn, and so in one commit.
-pub const TURN_INPUTS: usize = 512;
-/// Bytes of contacts in a snapshot up to which it says how new devices enter their groups; the rest is for settings.
-pub const MAX_SNAPSHOT_WITH_DOORS: usize = 320 * 1024;
 /// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than [`DOORS_EVERY`] epochs take in which
 /// keys are renewed one after the other, 10 s apart.
 pub const NEXT_DOOR_MS: u64 = 120_000;
@@ -211,14 +175,8 @@ pub const DOOR_AGAIN_MS: u64 = 500;
 pub const MAX_DOOR_SPREAD_MS: u64 = 10_000;
 /// Epochs that a device remembers not to have come in from.
 pub const MAX_LOST_EPOCHS: usize = 256;
-/// A device that was added to our account is announced to contacts after this time even if it could not be answered.
-pub const ANNOUNCE_ADDED_MS: u64 = 2_000;
-/// Conversations in which it is announced in one turn.
-pub const ANNOUNCED_AT_ONCE: usize = 8;
 /// Not more often than after this time it is shown how many groups a new device has entered.
 pub const SHOW_ENTERED_MS: u64 = 250;
-/// Groups at one server that a new device enters at the same time, the most recent conversations first.
-pub const ENTERED_AT_ONCE: usize = 16;
 /// Ways into a group that a new device tries: each costs some milliseconds, and members can write as many as they like.
 pub const MAX_DOORS_TRIED: usize = 8;
 /// How long the logs of a group wait for an account to list a device that has entered: its commit says as much, or the account's home does.
@@ -245,67 +203,14 @@ pub const MEND_AFTER_MS: u64 = 30_000;
 pub const MEND_AGAIN_MS: u64 = 3_600_000;
 /// A device chain of at most so many bytes goes over a direct stream as a whole; of a longer one the newest entry does.
 pub const MAX_DIRECT_CHAIN: usize = 32 * 1024;
-/// A home that has another history of our account is asked again after this time.
-pub const OTHER_HISTORY_AGAIN_MS: u64 = 600_000;
-/// A removed device that is used is shown again after this time, in milliseconds: once a day.
-pub const TRIED_AGAIN_MS: u64 = 86_400_000;
-/// Removed devices of which it is remembered that they were used.
-pub const MAX_TRIED_DEVICES: usize = 64;
-/// Snapshots of the account that cannot be read and are kept: each may have as much as a home stores (512 KiB).
-pub const MAX_UNREADABLE_SNAPSHOTS: usize = 3;
-/// Uses of removed devices of one contact that it is told of in the time of [`TRIED_AGAIN_MS`]: all kinds of three devices.
-pub const MAX_USES_TOLD: usize = 15;
-/// Uses of removed devices of ours that one contact is heard about in that time, as it may have made them up …
-pub const MAX_USES_OF_CONTACT: usize = 8;
-/// … and all contacts together.
-pub const MAX_USES_HEARD: usize = 64;
-/// Attempts of removed devices that are remembered, so that the user is warned of each once.
-pub const MAX_REFUSED_REMOVALS: usize = 16;
 /// If no group could be made for a conversation that has none, the first wait before another try; it doubles up to a day.
 pub const NO_GROUP_AGAIN_MS: u64 = 10_000;
-/// Contacts whom we meet at a server that has not answered for so long are looked for through their homes, which learn this device's key by that. A
-/// server that is there answers before, also when this program has just started.
-pub const MISSED_AFTER_MS: u64 = 3_000;
-/// Servers of others that are visited at a time.
-pub const MAX_VISITS: usize = 16;
-/// A visit that is not over after this time is ended: longer than anybody waits for an answer ([`REACH_TIMEOUT_MS`]), and than the work for an item
-/// takes.
-pub const VISIT_MS: u64 = 30_000;
-/// … and what it was for waits so long, so that others get their turn.
-pub const VISIT_REST_MS: u64 = 10_000;
-/// A server whose connection is gone, while others answer, is lost after this time: a program that was killed and is started again at once is back
-/// before, as it is dialled after 0.5, 1.5 and 3.5 s.
-pub const HOME_LOST_AFTER_MS: u64 = 4_500;
-/// The same of one that was not connected before, or with which all connections were gone: its name may have to be looked up, and UDP be blocked.
-pub const NEW_HOME_LOST_AFTER_MS: u64 = 8_000;
-/// The same of one that answers, but not what it was asked for four seconds before: a disk that is busy for a moment moves nobody. One that does not
-/// answer at all is lost at once: by then it has not for 4.5 s, and another connection to it was tried for two of them.
-pub const SLOW_HOME_LOST_AFTER_MS: u64 = 4_000;
-/// Before a server is lost the others are asked whether they answer; those that do not are known to be silent within this time.
-pub const OTHERS_ASKED_MS: u64 = 4_000;
-/// The longest time for which a server that is being restarted is waited for, if it asks for that.
-pub const MAX_RESTART_MS: u64 = 60_000;
-/// What a lost server has stored, and nobody is known to have read, is sent by another one after this time.
-pub const HOME_LOST_LONG_MS: u64 = 60_000;
 /// A conversation whose log was at a lost server moves to another one, and again after this time at the earliest; it doubles with each move …
 pub const MOVE_AGAIN_MS: u64 = 30_000;
 /// … up to this time, after which the moves before are forgotten.
 pub const MAX_MOVE_AGAIN_MS: u64 = 3_600_000;
 /// Who is there joins a new group within this time.
 pub const JOIN_WITHIN_MS: u64 = 600_000;
-/// How long acknowledgements, and what members of groups pass on, wait for something else to be written with them: far less than anybody sees, and
-/// longer than a bot takes to send its next message.
-pub const ACK_DELAY: Duration = Duration::from_millis(4);
-/// Chains of our account that contacts have shown and that wait for an answer of our home: each is up to 64 KiB, and one is all there ever is
-/// unless somebody misuses a key.
-pub const MAX_SHOWN_CHAINS: usize = 4;
-
-/// Most settings that the devices of an account agree on: some for each of [`MAX_CONTACTS`] conversations.
-pub const MAX_SETTINGS: usize = 8 * MAX_CONTACTS;
-/// Number of an account's newest snapshot that is believed: one a second for longer than anybody lives.
-pub const MAX_SNAPSHOT_VERSION: u64 = 1 << 40;
-/// A home takes no snapshot whose number is further ahead of the one that it has.
-pub const NEAR_SNAPSHOT_VERSIONS: u64 = 1_000;
 
 /// Messages of a removed device are passed on that are no older than this: members learn of the removal, or are away, within it.
 pub const CUT_MESSAGES_MS: u64 = 600_000;
@@ -350,9 +255,6 @@ pub const MAX_GROUP_HISTORY_BACKOFF: u32 = 6;
 pub const GROUP_HISTORY_BACK_MS: u64 = 7 * 86_400_000;
 /// Progress is told at most this often.
 pub const HISTORY_TOLD_EVERY_MS: u64 = 250;
-
-/// How far was read changes with every message that is looked at: it is in the account's snapshot within this time.
-pub const READ_MARKS_WITHIN_MS: u64 = 10_000;
 
 /// Groups that an account is in: their ways in have to fit a snapshot.
 pub const MAX_GROUP_CHATS: usize = 1_000;

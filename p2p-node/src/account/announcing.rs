@@ -1,10 +1,8 @@
 //! When conversations learn of devices that were added to our account: once these know that they belong to it, the most recent conversations first and
 //! a few in each turn. Where a device has entered the group meanwhile it has shown itself.
 
-use crate::{
-    api::types::ChatId,
-    limits::{ANNOUNCE_ADDED_MS, ANNOUNCED_AT_ONCE},
-};
+use super::limits::{ANNOUNCE_ADDED_MS, ANNOUNCED_AT_ONCE};
+use crate::api::types::ChatId;
 
 /// The conversations that are still to learn of devices that were added.
 pub struct Announcing {

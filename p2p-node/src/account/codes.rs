@@ -9,15 +9,15 @@ use starling_wire::{
 
 use super::{
     Account,
+    limits::LINK_TIMEOUT_MS,
     link::{Joiner, look_up_joined},
 };
 use crate::api::error::{Invalid, NodeError, NotAllowed, NotFound, Unreachable};
 use crate::{
     account::pending::AccountPending,
-    api::Reply,
-    api::types::TransientEvent,
+    api::{Reply, types::TransientEvent},
     home::{Homes, Pending, Subject},
-    limits::{LINK_TIMEOUT_MS, REACH_TIMEOUT_MS},
+    limits::REACH_TIMEOUT_MS,
     net::HomeId,
     store::META,
     turn::{EngineError, Fact, Turn},

@@ -10,7 +10,11 @@ use starling_keys::{
 };
 use starling_wire::{DeviceLabel, inbox::InboxBody};
 
-use super::{Account, announcing::Announcing};
+use super::{
+    Account,
+    announcing::Announcing,
+    limits::{MAX_REMOVED, MAX_SHOWN_CHAINS},
+};
 use crate::{
     api::{
         Reply,
@@ -19,7 +23,7 @@ use crate::{
         types::ChatId,
     },
     home::Homes,
-    limits::{MAX_REMOVED, MAX_SHOWN_CHAINS, REACH_TIMEOUT_MS},
+    limits::REACH_TIMEOUT_MS,
     net::{ConnectionProblem, LanKey},
     store::{DeviceChangesRow, RemovedRow},
     turn::{Fact, Turn},

@@ -2,10 +2,12 @@
 
 use starling_keys::RendezvousAddr;
 
-use super::Account;
+use super::{
+    Account,
+    limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
+};
 use crate::{
     home::Homes,
-    limits::{LEFT_HOME_MS, MAX_LEFT_HOMES},
     net::HomeId,
     store::LeftHomeRow,
     turn::{Fact, Turn},

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{
     Account,
     codes::{CodeReply, UsedCode},
+    limits::LINK_TIMEOUT_MS,
 };
 use crate::{
     account::pending::AccountPending,
@@ -27,7 +28,6 @@ use crate::{
         types::TransientEvent,
     },
     home::{Homes, Pending},
-    limits::LINK_TIMEOUT_MS,
     mls::{GroupError, seal_keys},
     net::HomeId,
     store::{JoiningRow, META, Reading},

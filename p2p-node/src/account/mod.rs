@@ -6,6 +6,7 @@ pub mod commands;
 pub mod devices;
 mod homes;
 mod identity;
+pub(crate) mod limits;
 pub mod link;
 pub mod packages;
 pub mod pending;

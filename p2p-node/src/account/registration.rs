@@ -11,8 +11,8 @@ use super::Account;
 use super::pending::AccountPending;
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
-    home::{Homes, Pending},
-    limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
+    home::{Homes, Pending, limits::MAX_WORK_BITS},
+    limits::RETRY_REFUSED_MS,
     net::{HomeId, WorkFor},
     turn::Turn,
 };

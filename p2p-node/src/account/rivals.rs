@@ -2,11 +2,10 @@
 
 use starling_keys::{DeviceChain, chain::Age};
 
-use super::Account;
+use super::{Account, limits::OTHER_HISTORY_AGAIN_MS};
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
     home::Homes,
-    limits::OTHER_HISTORY_AGAIN_MS,
     net::HomeId,
     turn::Turn,
 };

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Setting, SettingKind};
 
+use super::limits::MAX_SETTINGS;
 use crate::{
     api::types::ChatId,
-    limits::MAX_SETTINGS,
     store::{Reading, SETTINGS, Store, prefix},
     turn::{EngineError, Turn},
 };

@@ -7,6 +7,7 @@ mod contacts;
 mod direct;
 mod echo;
 mod homes;
+mod limits;
 mod others;
 mod pending;
 mod recovery;

@@ -3,7 +3,10 @@
 use starling_keys::{DeviceChain, chain::Head};
 use starling_wire::rendezvous::{KeyPackages, RequestBody};
 
-use super::AccountDevices;
+use super::{
+    AccountDevices,
+    limits::{KEY_PACKAGE_STOCK, MAX_KEY_PACKAGE_SECRETS},
+};
 use crate::{
     account::pending::AccountPending,
     api::{
@@ -11,7 +14,6 @@ use crate::{
         problem::HomeProblem,
         types::TransientEvent,
     },
-    limits::{KEY_PACKAGE_STOCK, MAX_KEY_PACKAGE_SECRETS},
     net::HomeId,
     turn::{EngineError, Fact, HomeFact, Turn},
 };

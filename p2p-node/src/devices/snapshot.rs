@@ -10,12 +10,15 @@ use starling_wire::{
     rendezvous::{RequestBody, Snapshot},
 };
 
-use super::AccountDevices;
+use super::{
+    AccountDevices,
+    limits::{MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
+};
 use crate::{
     account::pending::AccountPending,
     api::types::{ContactState, DurableEventKind},
     contacts::Person,
-    limits::{MAX_CONTACTS, MAX_GROUP_CHATS, MAX_SNAPSHOT_VERSION, MAX_SNAPSHOT_WITH_DOORS, NEAR_SNAPSHOT_VERSIONS},
+    limits::{MAX_CONTACTS, MAX_GROUP_CHATS},
     net::HomeId,
     store::{ContactRow, SnapshotContact, SnapshotRow},
     turn::{EngineError, Fact, Turn},

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use starling_wire::rendezvous::{Logs, RequestBody};
 
-use super::AccountDevices;
+use super::{AccountDevices, limits::MAX_STORED_LOGS};
 use crate::{
-    account::storage::StoredLog, api::types::ChatId, conversation::group::LogKeys, home::AccountPending,
-    limits::MAX_STORED_LOGS, net::HomeId, turn::Turn,
+    account::storage::StoredLog, api::types::ChatId, conversation::group::LogKeys, home::AccountPending, net::HomeId,
+    turn::Turn,
 };
 
 impl AccountDevices<'_> {

@@ -5,10 +5,12 @@ use starling_keys::{
     chain::{Age, LateRemoval},
 };
 
-use super::AccountDevices;
+use super::{
+    AccountDevices,
+    limits::{MAX_REFUSED_REMOVALS, MAX_TRIED_DEVICES, TRIED_AGAIN_MS},
+};
 use crate::{
     api::types::{Attempt, DurableEventKind, RefusedRemoval},
-    limits::{MAX_REFUSED_REMOVALS, MAX_TRIED_DEVICES, TRIED_AGAIN_MS},
     store::{RefusedRow, TriedRow},
     turn::{EngineError, Fact, Turn},
 };

@@ -3,9 +3,8 @@
 
 use starling_wire::rendezvous::Snapshot;
 
-use super::AccountDevices;
+use super::{AccountDevices, limits::MAX_UNREADABLE_SNAPSHOTS};
 use crate::{
-    limits::MAX_UNREADABLE_SNAPSHOTS,
     store::{META, Reading, UnreadableSnapshot, UnreadableSnapshotsRow},
     turn::{EngineError, Turn},
 };

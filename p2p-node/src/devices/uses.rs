@@ -7,10 +7,12 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, RemovedDeviceUse};
 
-use super::AccountDevices;
+use super::{
+    AccountDevices,
+    limits::{MAX_USES_HEARD, MAX_USES_OF_CONTACT, MAX_USES_TOLD, TRIED_AGAIN_MS},
+};
 use crate::{
     api::types::{Attempt, ContactState, DurableEventKind},
-    limits::{MAX_USES_HEARD, MAX_USES_OF_CONTACT, MAX_USES_TOLD, TRIED_AGAIN_MS},
     store::DeviceUseRow,
     turn::{EngineError, Turn},
 };

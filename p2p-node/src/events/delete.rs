@@ -2,10 +2,13 @@
 
 use starling_wire::{Body, Delete, Event, EventId, Text};
 
-use super::{At, Fold, Kind, Refusal, Target, by_its_author, early, handed::is_handed};
+use super::{
+    At, Fold, Kind, Refusal, Target, by_its_author, early,
+    handed::is_handed,
+    limits::{DELETE_WINDOW_MS, MAX_DELETE_DELAY_MS},
+};
 use crate::{
     api::types::DurableEventKind,
-    limits::{DELETE_WINDOW_MS, MAX_DELETE_DELAY_MS},
     store::{EarlyRow, EventRow, StoreError},
 };
 

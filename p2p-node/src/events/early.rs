@@ -4,11 +4,8 @@
 use starling_keys::AccountId;
 use starling_wire::EventId;
 
-use super::{Fold, delete, edit, reaction};
-use crate::{
-    limits::MAX_EARLY_TARGETS,
-    store::{EarlyChange, EarlyRow, EventRow, StoreError},
-};
+use super::{Fold, delete, edit, limits::MAX_EARLY_TARGETS, reaction};
+use crate::store::{EarlyChange, EarlyRow, EventRow, StoreError};
 
 impl Fold<'_> {
     fn early(&self, id: EventId) -> Result<Option<EarlyRow>, StoreError> {

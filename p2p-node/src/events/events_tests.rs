@@ -15,10 +15,13 @@ use starling_wire::{
     PolicyMember, Profile, Reaction, Receipt, Role, Text,
 };
 
-use super::{At, Draft, Fold, Origin, Stored, Summary, call, fold, summary};
+use super::{
+    At, Draft, Fold, Origin, Stored, Summary, call, fold,
+    limits::{DELETE_WINDOW_MS, MAX_EARLY_TARGETS},
+    summary,
+};
 use crate::{
     api::types::{ChatId, Via},
-    limits::{DELETE_WINDOW_MS, MAX_EARLY_TARGETS},
     roster::{Authors, Roster},
     store::{AuthorRow, ChatRow, EarlyRow, EventRow, StoreError},
     turn::EventFact,

@@ -23,6 +23,7 @@ pub mod handed;
 #[cfg(test)]
 mod handed_tests;
 mod leave;
+pub(crate) mod limits;
 mod profile;
 mod reaction;
 mod receipt;

@@ -2,6 +2,7 @@
 
 mod inbox;
 mod kept;
+pub(crate) mod limits;
 mod names;
 mod outages;
 mod outbound_items;
@@ -28,9 +29,9 @@ pub use purpose::{
 
 pub use visits::Subject;
 
+use self::limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS};
 use crate::{
     api::{problem::HomeProblem, types::TransientEvent},
-    limits::{MAX_CLOCK_CORRECTION_MS, RELEASED_MS},
     net::{ConnectionProblem, HomeId, Transport},
     store::{KnownNetworksRow, OUTBOUND_ITEMS, OutboundItemRow, Reading, ServerAddressesRow, prefix},
     turn::{EngineError, Fact, HomeFact, Schedule, Turn},

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Homes;
-use crate::{
-    api::problem::HomeProblem,
+use super::{
+    Homes,
     limits::{
         HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_RESTART_MS, MISSED_AFTER_MS, NEW_HOME_LOST_AFTER_MS,
         OTHERS_ASKED_MS, SLOW_HOME_LOST_AFTER_MS,
     },
+};
+use crate::{
+    api::problem::HomeProblem,
     net::{ConnectionProblem, HomeId, NetCommand},
     turn::{Effect, Fact, HomeFact, Schedule, Turn},
 };

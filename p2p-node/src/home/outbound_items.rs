@@ -9,10 +9,10 @@ use starling_wire::{
     rendezvous::{InboxAppend, Refusal, RequestBody, ServerHello},
 };
 
-use super::{HomePending, Homes, Refused, Subject};
+use super::{HomePending, Homes, Refused, Subject, limits::MAX_WORK_BITS};
 use crate::{
     api::problem::{ChatProblem, HomeProblem},
-    limits::{MAX_WORK_BITS, RETRY_REFUSED_MS},
+    limits::RETRY_REFUSED_MS,
     mls::{GroupId, Mls},
     net::{HomeId, WorkFor},
     store::{OUTBOUND_ITEMS, OutboundItemRow},

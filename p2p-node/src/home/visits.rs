@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::AccountId;
 
-use super::{Homes, Pending};
-use crate::{
+use super::{
+    Homes, Pending,
     limits::{MAX_VISITS, VISIT_MS, VISIT_REST_MS},
+};
+use crate::{
     net::HomeId,
     turn::{Fact, Turn},
 };

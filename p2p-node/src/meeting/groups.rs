@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use starling_keys::{AccountId, RendezvousAddr};
 
-use super::Meeting;
+use super::{Meeting, limits::ENTERED_AT_ONCE};
 use crate::{
     api::types::ChatId,
     contacts::connect::{Connect, ConnectTarget},
     conversation::{GroupEntry, GroupState},
-    limits::{ENTERED_AT_ONCE, REACH_TIMEOUT_MS},
+    limits::REACH_TIMEOUT_MS,
     net::HomeId,
     turn::{EngineError, Turn},
 };

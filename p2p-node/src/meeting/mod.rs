@@ -7,6 +7,7 @@ mod find;
 mod groups;
 mod invites;
 mod join;
+pub(crate) mod limits;
 mod pending;
 mod requests;
 

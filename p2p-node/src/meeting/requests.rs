@@ -4,13 +4,12 @@ use rand::{Rng, seq::SliceRandom};
 use starling_keys::{AccountId, DeviceChain};
 use starling_wire::inbox::InboxBody;
 
-use super::Meeting;
+use super::{Meeting, limits::MAX_REQUESTS};
 use crate::{
     api::{
         error::{NodeError, NotAllowed, NotFound},
         types::Request,
     },
-    limits::MAX_REQUESTS,
     store::{REQUESTS, Reading, RequestRow, prefix},
     turn::{EngineError, Turn},
 };

@@ -7,12 +7,14 @@ use std::{
 
 use tokio::sync::{broadcast, mpsc, watch};
 
-use super::now_ms;
+use super::{
+    limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
+    now_ms,
+};
 use crate::{
     api::types::TransientEvent,
     call_media::{CallInput, CallsHandle},
     engine::{Engine, Input},
-    limits::{ACK_DELAY, ENGINE_QUEUE, TURN_INPUTS},
     net::{NetCommand, NetEvent, NetHandle},
     turn::{Effect, EngineError, Now},
 };

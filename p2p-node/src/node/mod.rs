@@ -6,6 +6,7 @@ mod contacts;
 mod conversations;
 mod driver;
 mod groups;
+mod limits;
 
 use std::{
     path::Path,

@@ -1,6 +1,7 @@
 //! What the devices of our account have in common beside its chain: settings, and what the user says of people; and what the account says of itself.
 
 mod known;
+mod limits;
 mod profile;
 mod settings;
 

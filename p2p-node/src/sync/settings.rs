@@ -9,14 +9,14 @@ use starling_wire::{
     limits::{MAX_SETTING_VALUE, MAX_SETTINGS_IN_FRAME, is_username},
 };
 
-use super::AccountSync;
+use super::{AccountSync, limits::READ_MARKS_WITHIN_MS};
 use crate::{
     account::{commands::checked_name, group_subject, subject_group},
     api::{
         error::{Invalid, NodeError, NotFound},
         types::{Arranged, ChatId, TransientEvent},
     },
-    limits::{MAX_CLOCK_AHEAD_MS, READ_MARKS_WITHIN_MS},
+    limits::MAX_CLOCK_AHEAD_MS,
     net::NetCommand,
     store::META,
     turn::{ChatSetting, Effect, EngineError, Fact, Turn},

@@ -3,9 +3,10 @@
 
 use super::world::{Who, World};
 use crate::{
+    account::limits::ANNOUNCED_AT_ONCE,
     conversation::group::GroupEntry,
     engine::{ConversationCommand, Engine},
-    limits::{ANNOUNCED_AT_ONCE, ENTERED_AT_ONCE},
+    meeting::limits::ENTERED_AT_ONCE,
 };
 
 /// Somebody with so many contacts, who are all there.

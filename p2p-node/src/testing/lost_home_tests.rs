@@ -15,7 +15,8 @@ use crate::{
     Origin,
     api::types::{ContactState, DeliveryState},
     engine::ContactCommand,
-    limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, MAX_GROUPS_PER_CHAT, SLOW_HOME_LOST_AFTER_MS},
+    home::limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, SLOW_HOME_LOST_AFTER_MS},
+    limits::MAX_GROUPS_PER_CHAT,
     mls::GroupId,
     net::NetEvent,
 };

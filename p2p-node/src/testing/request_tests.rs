@@ -4,7 +4,7 @@
 use starling_keys::{AccountId, AccountKey};
 
 use super::world::{Who, World};
-use crate::{engine::ContactCommand, limits::MAX_REQUESTS, store::RequestRow};
+use crate::{engine::ContactCommand, meeting::limits::MAX_REQUESTS, store::RequestRow};
 
 /// Somebody's request, as if it had come to `who` now.
 fn arrives(world: &mut World, who: Who, from: usize, standing: u32) {

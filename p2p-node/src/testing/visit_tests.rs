@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     api::types::ContactState,
-    limits::{REACH_TIMEOUT_MS, VISIT_MS, VISIT_REST_MS},
+    home::limits::{VISIT_MS, VISIT_REST_MS},
+    limits::REACH_TIMEOUT_MS,
 };
 
 /// Two people with a server each.
