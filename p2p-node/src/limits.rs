@@ -1,11 +1,7 @@
 //! Every bound that a peer, a server or a caller can reach, with its reason.
 
-/// Bytes sent to a device on a direct stream that it has not acknowledged. Enough for a burst over a long path (50 ms × 80 MB/s).
-pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Plaintext of a batch that we make of several events. The database gives each row room in powers of two: with its frame and ids this fills 64 KiB.
 pub const BATCH_BYTES: usize = 56 * 1024;
-/// Entries in one pass over an outbox for one device, so that others get their turn.
-pub const PUMP_ENTRIES: usize = 64;
 /// Encrypted entries that may wait in one conversation's outbox. More are refused: something is wrong, and memory is bounded.
 pub const MAX_OUTBOX: usize = 50_000;
 /// Time until an entry that a connected device has not acknowledged goes to the log, too.
@@ -20,8 +16,6 @@ pub const WHOLE_BYTES: usize = if cfg!(test) { 12 * 1024 } else { starling_wire:
 pub const PART_BYTES: usize = if cfg!(test) { 8 * 1024 - 64 } else { starling_wire::limits::MAX_PART };
 /// Parts in one append: the server takes 768 KiB.
 pub const PARTS_AT_ONCE: usize = 5;
-/// Unacknowledged for so long on a live stream: sent again.
-pub const RESEND_AFTER_MS: u64 = 20_000;
 /// A message that nobody took in this time has failed (the life of a log's entries).
 pub const OUTBOX_LIFE_MS: u64 = 30 * 86_400_000;
 /// Wait before a receipt goes to the log: receipts of messages that come together travel together.
@@ -225,36 +219,6 @@ pub const MAX_CUTS: usize = 16;
 
 /// Rows that one page of a history stands for, those among them that are not copied: a page takes a few milliseconds.
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;
-/// Durable events that are looked through for one page of changes.
-pub const MAX_HISTORY_EVENTS: usize = 4 * 1024;
-/// Bytes of messages in a page of a history on a direct connection; few in tests, so that there are many pages …
-pub const HISTORY_BYTES_DIRECT: usize = if cfg!(test) { 1024 } else { 192 * 1024 };
-/// … through a relay, which others use, too …
-pub const HISTORY_BYTES_RELAYED: usize = 64 * 1024;
-/// … and through an inbox at the home, where it has to fit an item with our device list.
-pub const HISTORY_BYTES_HOME: usize = if cfg!(test) { 1024 } else { 48 * 1024 };
-/// A page that has not come is asked for again after this time.
-pub const HISTORY_ASK_AGAIN_MS: u64 = 10_000;
-/// Two devices that have not met for so long copy through the home …
-pub const HISTORY_HOME_AFTER_MS: u64 = 20_000;
-/// … and ask again there after this time: the request waits in an inbox.
-pub const HISTORY_HOME_AGAIN_MS: u64 = 600_000;
-/// Changes are asked for again after this time, and ever more seldom …
-pub const HISTORY_IDLE_MS: u64 = 10_000;
-/// … but not more seldom than this.
-pub const MAX_HISTORY_IDLE_MS: u64 = 600_000;
-/// Changes are followed for so long, if somebody does not write to the new device yet.
-pub const HISTORY_FOLLOW_MS: u64 = 7 * 86_400_000;
-/// A permission to copy the history is good for so long.
-pub const HISTORY_GRANT_MS: u64 = 30 * 86_400_000;
-/// Permissions that are kept: one for each device that an account can have.
-pub const MAX_HISTORY_GRANTS: usize = 16;
-/// What a group lacks is asked for again after the same times, doubled so many times at most: then twice a day through the home.
-pub const MAX_GROUP_HISTORY_BACKOFF: u32 = 6;
-/// A device that enters a group again asks for what is so much older than the newest that it has, too: what was written late may be missing.
-pub const GROUP_HISTORY_BACK_MS: u64 = 7 * 86_400_000;
-/// Progress is told at most this often.
-pub const HISTORY_TOLD_EVERY_MS: u64 = 250;
 
 /// Groups that an account is in: their ways in have to fit a snapshot.
 pub const MAX_GROUP_CHATS: usize = 1_000;

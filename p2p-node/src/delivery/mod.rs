@@ -1,5 +1,6 @@
 //! Direct streams: what goes out on them, and what their acknowledgements mean.
 
+mod limits;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,7 +12,10 @@ use starling_wire::{
     limits::MAX_DIRECT_FRAME,
 };
 
-use self::runs::Runs;
+use self::{
+    limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
+    runs::Runs,
+};
 use crate::{
     account::Account,
     api::types::{ChatId, TransientEvent},
@@ -20,7 +24,6 @@ use crate::{
         ChatState, Connections, Conversations,
         outbox::{OutItem, outbox_key},
     },
-    limits::{PUMP_ENTRIES, RESEND_AFTER_MS, WINDOW_BYTES},
     mls::GroupId,
     net::NetCommand,
     store::{OUTBOX, OutboxRow, Reading},

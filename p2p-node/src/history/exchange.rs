@@ -9,7 +9,15 @@ use starling_wire::{
     limits::{MAX_HISTORY_IN_FRAME, MAX_INBOX_ITEM},
 };
 
-use super::{History, commands::HistoryCommand, source::Source};
+use super::{
+    History,
+    commands::HistoryCommand,
+    limits::{
+        HISTORY_ASK_AGAIN_MS, HISTORY_BYTES_DIRECT, HISTORY_BYTES_HOME, HISTORY_BYTES_RELAYED, HISTORY_HOME_AFTER_MS,
+        HISTORY_HOME_AGAIN_MS,
+    },
+    source::Source,
+};
 use crate::{
     api::{
         Reply,
@@ -18,10 +26,6 @@ use crate::{
     },
     contacts::Directory,
     conversation::GroupEntry,
-    limits::{
-        HISTORY_ASK_AGAIN_MS, HISTORY_BYTES_DIRECT, HISTORY_BYTES_HOME, HISTORY_BYTES_RELAYED, HISTORY_HOME_AFTER_MS,
-        HISTORY_HOME_AGAIN_MS,
-    },
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
     views::Views,

@@ -6,12 +6,11 @@ use starling_wire::{
     history::{GroupHistoryPage, GroupHistoryRequest, HistoryMessage, HistoryStep},
 };
 
-use super::{HistoryExchange, receive::take_group_page};
+use super::{HistoryExchange, limits::GROUP_HISTORY_BACK_MS, receive::take_group_page};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::GroupEntry,
-    limits::GROUP_HISTORY_BACK_MS,
     mls::GroupId,
     turn::{EngineError, Turn},
     views::Views,

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::history::{GroupHistoryPage, GroupHistoryRequest};
 
+use super::limits::{
+    HISTORY_ASK_AGAIN_MS, HISTORY_GRANT_MS, HISTORY_HOME_AFTER_MS, HISTORY_HOME_AGAIN_MS, MAX_GROUP_HISTORY_BACKOFF,
+};
 use crate::{
     api::types::ChatId,
-    limits::{
-        HISTORY_ASK_AGAIN_MS, HISTORY_GRANT_MS, HISTORY_HOME_AFTER_MS, HISTORY_HOME_AGAIN_MS, MAX_GROUP_HISTORY_BACKOFF,
-    },
     mls::GroupId,
     store::{GroupHistoryRow, META, Reading, StoreError, prefix},
     turn::{EngineError, Turn},

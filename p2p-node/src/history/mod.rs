@@ -7,6 +7,7 @@ pub mod commands;
 mod exchange;
 mod exchange_groups;
 mod groups;
+mod limits;
 pub mod receive;
 pub mod source;
 
@@ -17,9 +18,9 @@ use starling_wire::history::{HistoryMessage, HistoryRequest, HistoryStep, Nothin
 
 pub use exchange::HistoryExchange;
 
+use self::limits::{HISTORY_GRANT_MS, HISTORY_TOLD_EVERY_MS, MAX_HISTORY_GRANTS};
 use crate::{
     api::types::{CopyPhase, HistoryCopy, HistoryState, TransientEvent},
-    limits::{HISTORY_GRANT_MS, HISTORY_TOLD_EVERY_MS, MAX_HISTORY_GRANTS},
     store::{HistoryCopyRow, HistoryGrantRow, HistoryGrantsRow, META, Reading},
     turn::{EngineError, Turn},
 };

@@ -6,13 +6,16 @@ use starling_wire::{
     history::{HistoryAuthor, HistoryPage, HistoryPart, HistoryRow},
 };
 
-use super::History;
+use super::{
+    History,
+    limits::{HISTORY_FOLLOW_MS, HISTORY_IDLE_MS, MAX_HISTORY_IDLE_MS},
+};
 use crate::{
     api::types::{ChatId, ContactState, CopyPhase},
     contacts::Directory,
     conversation::{ChatState, Conversations},
     events::{self, Summary, copied},
-    limits::{HISTORY_FOLLOW_MS, HISTORY_IDLE_MS, MAX_CONTACTS, MAX_HISTORY_IDLE_MS},
+    limits::MAX_CONTACTS,
     roster::Label,
     store::EventRow,
     turn::{EngineError, Turn},

@@ -14,12 +14,13 @@ use starling_wire::{
     limits::MAX_HISTORY_ROWS,
 };
 
+use super::limits::MAX_HISTORY_EVENTS;
 use crate::{
     api::types::{ChatId, ContactState, DeliveryState, DurableEventKind, Via},
     contacts::Directory,
     conversation::{ChatState, Conversations, send::state_of},
     events::{self, copied},
-    limits::{MAX_HISTORY_EVENTS, MAX_HISTORY_WALK},
+    limits::MAX_HISTORY_WALK,
     store::{AUTHORS, AuthorRow, EventRow, Read, Reading, Store, StoreError, TIMELINE},
     timeline,
 };
