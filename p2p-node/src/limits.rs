@@ -18,15 +18,6 @@ pub const PART_BYTES: usize = if cfg!(test) { 8 * 1024 - 64 } else { starling_wi
 pub const PARTS_AT_ONCE: usize = 5;
 /// A message that nobody took in this time has failed (the life of a log's entries).
 pub const OUTBOX_LIFE_MS: u64 = 30 * 86_400_000;
-/// Wait before a receipt goes to the log: receipts of messages that come together travel together.
-pub const RECEIPT_DELAY_MS: u64 = 150;
-/// In a group they are spread over so long for each account, so that not all members append at the same time …
-pub const RECEIPT_SPREAD_MS: u64 = 50;
-/// … and a device says so only once in this time for each pair of accounts: all of them read what each of them says, and what that comes to in a
-/// second is the same whatever their number …
-pub const RECEIPT_PACE_MS: u64 = 40;
-/// … but nobody waits longer than this.
-pub const MAX_RECEIPT_PACE_MS: u64 = 10_000;
 /// Wait before another try after a rendezvous has refused for lack of room or rate.
 pub const RETRY_REFUSED_MS: u64 = 10_000;
 /// Ranges of events that came early, per device. Beyond that they are taken without a note, and a copy might be shown twice.
@@ -76,53 +67,8 @@ pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;
 /// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
 /// the next log; this is only sooner.
 pub const READ_ENDED_MS: u64 = 86_400_000;
-/// The state from which a commit was followed is kept for so long, so that a fork can be healed: the keys of that epoch are not forgotten before.
-pub const PARENT_LIFE_MS: u64 = 7 * 86_400_000;
-/// Bytes that are kept of one such state, with its commits. It is some 20 KB for two devices, and grows by 2 KB with each; a larger one is not kept.
-pub const MAX_PARENT_BYTES: usize = 12 * 1024 * 1024;
-/// Commits of ours that are kept when another was followed from an epoch, with the states after them.
-pub const MAX_LEFT_COMMITS: usize = 8;
-/// Commits that one member, or a group's logs, may have us judge or send in this time because of a fork; each costs some milliseconds …
-pub const MAX_BEACON_WORK: u32 = 64;
-/// … and the time.
-pub const BEACON_WORK_MS: u64 = 3_600_000;
-/// Members write for so long in epochs that nothing leads to before a group is given up. A log that is there is read long before.
-pub const BEHIND_FOR_MS: u64 = 600_000;
-/// A member that may only be ahead of us, or behind, is asked for the way to where it is after this time. What stands in a log is read long before.
-pub const SEEK_AFTER_MS: u64 = 300_000;
-/// If it has not answered it is asked again after this time.
-pub const SEEK_AGAIN_MS: u64 = 60_000;
-/// What somebody lacks who enters a group again is written after as long as the group rests, doubled so many times at most.
-pub const MAX_OWED_BACKOFF: u32 = 2;
-/// How often somebody has entered a group again is remembered for this time after it was last given what it lacked.
-pub const OWED_LIFE_MS: u64 = 86_400_000;
-/// Who asks for the way while another was shown it waits for that one at most so long: with a server that answers it has come by then …
-pub const SHOWN_WAY_MS: u64 = 10_000;
-/// … so many at a time; more have to ask again.
-pub const MAX_SHOWN_WAITING: usize = 64;
-/// Members of a group that are asked at most at a time.
-pub const MAX_SEEKS: usize = 16;
-/// All who lead where a device is have left for so long, as of an epoch that it does not come to, before it gives up: a log is read long before.
-pub const LEFT_ALONE_MS: u64 = 3_600_000;
 /// Accounts of which a group remembers that they have ceased to be owners; of more it forgets the first.
 pub const MAX_FORMER_OWNERS: usize = 64;
-/// Messages that cannot be read make us compare epochs with a member at most this often.
-pub const ASK_AGAIN_MS: u64 = 10_000;
-/// What we have followed is left in the inboxes of members who were not heard in the new epoch for so long: in most cases they are by then.
-pub const BEACON_ITEM_AFTER_MS: u64 = 300_000;
-/// Beacons are left for one device at most this often, and eight times as seldom with each time that it was not heard since: five items in 30 days,
-/// which is how long a server keeps them.
-pub const BEACON_ITEM_EVERY_MS: u64 = 600_000;
-/// Answers to beacons of one device that are left in its inbox in an hour; each costs some work, and a place there.
-pub const MAX_BEACON_ANSWERS: u32 = 8;
-/// A commit that was refused so often, as there were commits in the log that we had not read, is stored behind them.
-pub const MAX_COMMIT_REFUSALS: u8 = 3;
-/// Our keys in a group are renewed after so many entries …
-pub const UPDATE_AFTER_ENTRIES: u64 = 500;
-/// … or so long …
-pub const UPDATE_AFTER_MS: u64 = 7 * 86_400_000;
-/// … or after having been away so long.
-pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 /// An operation that needs a rendezvous gives up after this time without a connection.
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
 /// Appends whose entries one request deletes: the server takes 1,024 numbers.
@@ -151,46 +97,12 @@ pub const SLOWED_MS: u64 = 300_000;
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.
 pub const CLOCK_TOLERANCE_MS: u64 = 30_000;
-/// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than [`DOORS_EVERY`] epochs take in which
-/// keys are renewed one after the other, 10 s apart.
-pub const NEXT_DOOR_MS: u64 = 120_000;
-/// It does so this often before it rests.
-pub const NEXT_DOOR_WAITS: u32 = 2;
-/// So many times it looks for it as often as at first, and then half as often …
-pub const LOOKS_AS_OFTEN: u32 = 8;
-/// … and half as often again, so many times.
-pub const MAX_LOOK_BACKOFF: u32 = 2;
-/// A new device that cannot enter a group in this time makes another.
-pub const DOOR_TIMEOUT_MS: u64 = 20_000;
-/// If others came before it, it looks for the way into the next epoch after this time …
-pub const DOOR_AGAIN_MS: u64 = 500;
-/// … and into a group of many after a time up to so much longer, which doubles up to this each time that others came first: of all who come at once
-/// about one comes in at a time, and the others do not read what each of them makes of the tree.
-pub const MAX_DOOR_SPREAD_MS: u64 = 10_000;
-/// Epochs that a device remembers not to have come in from.
-pub const MAX_LOST_EPOCHS: usize = 256;
-/// Not more often than after this time it is shown how many groups a new device has entered.
-pub const SHOW_ENTERED_MS: u64 = 250;
-/// Ways into a group that a new device tries: each costs some milliseconds, and members can write as many as they like.
-pub const MAX_DOORS_TRIED: usize = 8;
-/// How long the logs of a group wait for an account to list a device that has entered: its commit says as much, or the account's home does.
-pub const UNLISTED_DEVICE_MS: u64 = 60_000;
-/// Pages of a door's log that it reads: as much as a log has by default.
-pub const MAX_DOOR_PAGES: u32 = 64;
 /// In large groups of more devices than this, few in tests, …
 pub const DOOR_WAITS_DEVICES: usize = if cfg!(test) { 12 } else { 64 };
 /// … where nobody is known to wait before the door, the way into an epoch is written after this time, if no other epoch has begun by then …
 pub const DOOR_WAIT_MS: u64 = 30_000;
 /// … but for each so many epochs at once, so that there are doors also while one commit follows another.
 pub const DOORS_EVERY: u64 = 8;
-/// Parts of doors that are kept while its log is read: those of several doors may be mixed.
-pub const MAX_DOOR_PARTS: usize = 4 * starling_wire::limits::MAX_PARTS;
-/// Bytes of the doors that were read and not tried yet, together.
-pub const MAX_DOOR_BYTES: usize = 2 * starling_wire::limits::MAX_LARGE;
-/// Entries before a new door that are deleted with it: the server takes so many numbers.
-pub const DOOR_TRIM: u64 = 1_024;
-/// The largest door that is shown on a stream: it has to fit a frame.
-pub const MAX_SHOWN_DOOR: usize = 384 * 1024;
 /// A conversation whose group does not fit the devices of both sides gets another after this time, with jitter.
 pub const MEND_AFTER_MS: u64 = 30_000;
 /// If that does not help, again after this time, and then ever more seldom.
@@ -240,10 +152,6 @@ pub const TELL_WAYS_TURN_MS: u64 = 300;
 pub const INTRODUCE_TURN_MS: u64 = 30_000;
 /// Parts of an audit log that are handed to who has come, the newest first: some thousand entries. What is older is missing there, and said to be.
 pub const MAX_AUDIT_PARTS: usize = 16;
-/// A device that cannot enter a group looks again after this time …
-pub const ENTER_AGAIN_MS: u64 = 10_000;
-/// … doubled so many times at most.
-pub const MAX_ENTER_BACKOFF: u32 = 8;
 /// A group is entered again at most once in this time: each time is a commit for all its members.
 pub const REENTER_MS: u64 = 600_000;
 /// What was done of what the user wanted in a group and may have to be done again.
@@ -334,30 +242,12 @@ pub const ADD_BYTES_SMALL: usize = 40 * 1024;
 pub const MAX_WAITING_DEVICES: usize = 2_048;
 /// Devices of whoever has invited us that are asked to add this one, which are connected.
 pub const ASKED_TO_ADD: usize = 3;
-/// Who was not added after so long enters by the door …
-pub const ADDED_WITHIN_MS: u64 = 5_000;
-/// … each after another time up to so much longer.
-pub const ADDED_SPREAD_MS: u64 = 3_000;
-/// So often whoever adds it can have it wait as long again: of many who come at once each commit adds some.
-pub const MAX_WAITS_TO_BE_ADDED: u32 = 32;
-/// Who was added and does not find the group's tree yet looks again after this time …
-pub const TREE_AGAIN_MS: u64 = 100;
-/// … for so long, and then enters by the door.
-pub const TREE_WITHIN_MS: u64 = 5_000;
-/// In groups of more devices than this …
-pub const RENEWED_AT_ONCE: usize = 8;
-/// … renewals that are due at the same time are spread over so long for each device, so that they do not race.
-pub const RENEWAL_SPREAD_MS: u64 = 10_000;
-/// A device whose program was updated shows that in all its groups, spread over so long for each of them: each time is a commit.
-pub const REFRESH_SPREAD_MS: u64 = 250;
 /// Refusals of requests that are put into a link's box at once: the rest follows when it is read again.
 pub const MAX_REFUSALS_AT_ONCE: usize = 16;
 /// Accounts that may come in by one link.
 pub const MAX_LINK_USES: u32 = 10_000;
 /// Links that a user looks at at once.
 pub const MAX_LOOKS: usize = 16;
-/// Who comes by a link and finds nothing that leads in gives up after so many times.
-pub const MAX_LINK_FAILURES: u32 = 3;
 /// Requests to be let into a group that a device keeps, the oldest: what more there are wait in the box until some are decided.
 pub const MAX_JOIN_REQUESTS: usize = 128;
 /// Messages that are handed on to who has come into a group, the newest; few in tests, as are bytes …

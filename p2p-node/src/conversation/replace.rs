@@ -16,8 +16,9 @@ use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
+    conversation::fork::limits::BEHIND_FOR_MS,
     home::Homes,
-    limits::{BEHIND_FOR_MS, MAX_GROUPS_PER_CHAT, MAX_REPLACED_GROUPS, MEND_AGAIN_MS, REGROUP_TURN_MS},
+    limits::{MAX_GROUPS_PER_CHAT, MAX_REPLACED_GROUPS, MEND_AGAIN_MS, REGROUP_TURN_MS},
     turn::{Fact, Turn},
 };
 

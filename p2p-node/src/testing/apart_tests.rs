@@ -17,8 +17,8 @@ use crate::{
         problem::ChatProblem,
         types::{ChatId, Standing},
     },
+    conversation::fork::limits::SEEK_AFTER_MS,
     engine::GroupCommand,
-    limits::SEEK_AFTER_MS,
     mls::PAST_EPOCHS,
 };
 

@@ -18,10 +18,9 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    conversation::group::LogKeys,
+    conversation::{door::limits::DOOR_AGAIN_MS, group::LogKeys},
     engine::AccountCommand,
     home::Pending,
-    limits::DOOR_AGAIN_MS,
     mls::{GroupId, modified},
     store::OfferedDoor,
 };

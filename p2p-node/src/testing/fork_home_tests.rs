@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::types::DurableEventKind,
-    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, MAX_BEACON_ANSWERS},
+    conversation::fork::limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, MAX_BEACON_ANSWERS},
     mls::PAST_EPOCHS,
 };
 

@@ -11,9 +11,12 @@ use super::{
     world::{Who, World},
 };
 use crate::{
-    conversation::GroupEntry,
+    conversation::{
+        GroupEntry,
+        fork::limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS},
+    },
     engine::ConversationCommand,
-    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, MAX_FUTURE},
+    limits::MAX_FUTURE,
     mls::{GroupId, PAST_EPOCHS},
     net::NetEvent,
 };

@@ -8,11 +8,11 @@ use starling_wire::{Door, inbox::GroupWelcome};
 use super::{
     entered::Way,
     entering::{AddedTo, Attempt},
+    limits::{ADDED_SPREAD_MS, ADDED_WITHIN_MS, DOOR_TIMEOUT_MS, MAX_WAITS_TO_BE_ADDED, TREE_AGAIN_MS, TREE_WITHIN_MS},
 };
 use crate::{
     api::{problem::ItemRefused, types::ChatId},
     conversation::{Chats, Conversations, context::Context, group::GroupId},
-    limits::{ADDED_SPREAD_MS, ADDED_WITHIN_MS, DOOR_TIMEOUT_MS, MAX_WAITS_TO_BE_ADDED, TREE_AGAIN_MS, TREE_WITHIN_MS},
     mls::Expected,
     store::OfferedDoor,
     turn::{EngineError, Turn},

@@ -8,7 +8,12 @@ use starling_wire::{
     rendezvous::{Behind, LogRequest, Page, RequestBody},
 };
 
-use super::{entered::Way, entering::Attempt, prepare::Prepared};
+use super::{
+    entered::Way,
+    entering::Attempt,
+    limits::{DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF, MAX_LINK_FAILURES},
+    prepare::Prepared,
+};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -21,10 +26,7 @@ use crate::{
         log::{Batch, parts_of},
     },
     home::{LogPending, Pending, Refused},
-    limits::{
-        DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF, MAX_LINK_FAILURES,
-        RETRY_REFUSED_MS,
-    },
+    limits::RETRY_REFUSED_MS,
     mls::{LiveGroup, policy::Denied},
     net::HomeId,
     store::{EnteringRow, OfferedDoor},

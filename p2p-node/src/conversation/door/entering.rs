@@ -7,14 +7,16 @@ use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::Door;
 
-use super::parts::ReadParts;
-use crate::{
-    api::types::ChatId,
-    conversation::{Conversations, group::GroupId},
+use super::{
     limits::{
         DOOR_AGAIN_MS, DOOR_TIMEOUT_MS, LOOKS_AS_OFTEN, MAX_DOOR_BYTES, MAX_DOOR_SPREAD_MS, MAX_DOORS_TRIED,
         MAX_LOOK_BACKOFF, MAX_LOST_EPOCHS, NEXT_DOOR_MS, NEXT_DOOR_WAITS, SHOW_ENTERED_MS,
     },
+    parts::ReadParts,
+};
+use crate::{
+    api::types::ChatId,
+    conversation::{Conversations, group::GroupId},
     mls::policy::Denied,
     net::HomeId,
     store::{OfferRow, OfferedDoor},
@@ -309,7 +311,7 @@ impl OfferedDoor {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::limits::{DOOR_AGAIN_MS, NEXT_DOOR_MS};
+    use crate::conversation::door::limits::{DOOR_AGAIN_MS, NEXT_DOOR_MS};
 
     fn door(epoch: u64, len: usize) -> Door {
         Door { epoch, secret: [1; 32], info: vec![epoch as u8; len].into() }

@@ -6,6 +6,7 @@ mod added;
 mod enter;
 mod entered;
 mod entering;
+pub(crate) mod limits;
 pub(super) mod parts;
 mod prepare;
 mod shut;

@@ -6,12 +6,13 @@ use std::{collections::VecDeque, convert::Infallible, ops::Range};
 use bytes::Bytes;
 use starling_wire::{PartNames, Piece, eraser_of, part_name, rendezvous::LogRequest};
 
+use super::limits::{DOOR_TRIM, MAX_DOOR_PARTS};
 use crate::{
     conversation::{
         group::{LogKeys, door_eraser},
         log::parts_of,
     },
-    limits::{DOOR_TRIM, MAX_DOOR_PARTS, PARTS_AT_ONCE},
+    limits::PARTS_AT_ONCE,
 };
 
 /// Parts that were read in such a log, by their names, the newest last.

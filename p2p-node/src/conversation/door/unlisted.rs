@@ -1,6 +1,7 @@
 //! Devices that have entered a group before we know from their account that they are its own: what they write is read when the account has said so.
 //! A device that it never lists holds nothing up for long, and nothing is written into a group that it is in.
 
+use super::limits::UNLISTED_DEVICE_MS;
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -9,7 +10,6 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId, GroupMember},
     },
-    limits::UNLISTED_DEVICE_MS,
     turn::Turn,
 };
 

@@ -22,6 +22,7 @@ use super::{
     beacons::{Teller, send},
     fits::fits,
     gone::{Departed, Strangers},
+    limits::{MAX_SEEKS, MAX_SHOWN_DOOR, MAX_SHOWN_WAITING, SEEK_AFTER_MS, SEEK_AGAIN_MS, SHOWN_WAY_MS},
     removals::tell_removals,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{MAX_SEEKS, MAX_SHOWN_DOOR, MAX_SHOWN_WAITING, REENTER_MS, SEEK_AFTER_MS, SEEK_AGAIN_MS, SHOWN_WAY_MS},
+    limits::REENTER_MS,
     mls::LiveGroup,
     net::NetCommand,
     turn::{Effect, EngineError, Turn},

@@ -6,7 +6,12 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Beacon, MAX_BEACON_PATH, SealedBeacon, direct::DirectFrame, limits::MAX_FRAME_BEACONS};
 
-use super::{BeaconKey, heal::Weighed, parents::commit_hash};
+use super::{
+    BeaconKey,
+    heal::Weighed,
+    limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
+    parents::commit_hash,
+};
 use crate::{
     api::types::DurableEventKind,
     contacts::Directory,
@@ -16,7 +21,6 @@ use crate::{
         group::{GroupEntry, GroupId, GroupMember},
         group_state::Followed,
     },
-    limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
     net::NetCommand,
     store::EventLogRow,
     turn::{Effect, EngineError, Turn},

@@ -7,7 +7,11 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{LEAVE_DOMAIN, Leave, Role, SealedBeacon, direct as wire, limits::MAX_FRAME_SEEKS};
 
-use super::{apart::say, beacons::send};
+use super::{
+    apart::say,
+    beacons::send,
+    limits::{LEFT_ALONE_MS, MAX_SHOWN_WAITING},
+};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -16,7 +20,7 @@ use crate::{
         context::Context,
         group::{GroupEntry, GroupId},
     },
-    limits::{LEFT_ALONE_MS, MAX_SHOWN_WAITING, REENTER_MS},
+    limits::REENTER_MS,
     store::StandingRow,
     turn::{EngineError, Turn},
 };

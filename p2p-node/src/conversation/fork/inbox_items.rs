@@ -7,7 +7,10 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceEntry, DeviceId, RendezvousAddr};
 use starling_wire::{Beacon, SealedBeacon, inbox::InboxBody, limits::MAX_ITEM_BEACONS};
 
-use super::beacons::{Teller, send};
+use super::{
+    beacons::{Teller, send},
+    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, BEACON_WORK_MS, MAX_BEACON_ANSWERS},
+};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
@@ -17,7 +20,6 @@ use crate::{
         group::{GroupEntry, GroupId, GroupMember},
     },
     home::{Recipient, Sealing},
-    limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS, BEACON_WORK_MS, MAX_BEACON_ANSWERS},
     net::HomeId,
     store::{BehindRow, DeviceRow},
     turn::{EngineError, Turn},

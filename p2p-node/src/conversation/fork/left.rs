@@ -4,13 +4,15 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::heal::own_commit;
+use super::{
+    heal::own_commit,
+    limits::{MAX_LEFT_COMMITS, MAX_PARENT_BYTES},
+};
 use crate::{
     conversation::{
         group_state::{EXPORT, OpenGroup, commit_of},
         group_store::{epoch_key, epochs, value},
     },
-    limits::{MAX_LEFT_COMMITS, MAX_PARENT_BYTES},
     mls::{GroupValue, LiveGroup, Mls},
     store::{LeftRow, PARENTS, ParentRow, PendingRow, Reading},
     turn::{EngineError, Turn},

@@ -9,6 +9,7 @@ mod gone;
 mod heal;
 mod inbox_items;
 mod left;
+pub(crate) mod limits;
 mod parents;
 mod removals;
 
@@ -21,9 +22,10 @@ use std::collections::BTreeMap;
 
 use starling_keys::{AccountId, DeviceId, StorageKey};
 
+use self::limits::{BEACON_WORK_MS, MAX_BEACON_WORK, MAX_OWED_BACKOFF, OWED_LIFE_MS};
 use crate::{
     conversation::group::{GroupEntry, GroupId},
-    limits::{BEACON_WORK_MS, MAX_BEACON_WORK, MAX_OWED_BACKOFF, OWED_LIFE_MS, REENTER_MS},
+    limits::REENTER_MS,
     mls::PAST_EPOCHS,
 };
 

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use prost::Message as _;
 use starling_wire::{Beacon, limits::MAX_ENTRY};
 
+use super::limits::{MAX_PARENT_BYTES, PARENT_LIFE_MS};
 use crate::{
     conversation::{
         group::GroupEntry,
         group_state::{OpenGroup, PendingCommit},
         group_store::{epoch_key, epochs},
     },
-    limits::{MAX_PARENT_BYTES, PARENT_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{PARENTS, ParentMark, ParentRow, Reading, StoreError},
     turn::{EngineError, Turn},

@@ -2,6 +2,7 @@
 
 mod append;
 mod judged;
+mod limits;
 mod parts;
 mod read;
 mod receipts;

@@ -4,12 +4,12 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, Delivered, LogVerb, Receipt, rendezvous::LogRequest};
 
+use super::limits::{MAX_RECEIPT_PACE_MS, RECEIPT_DELAY_MS, RECEIPT_PACE_MS, RECEIPT_SPREAD_MS};
 use crate::{
     api::types::{Audience, ChatId},
     contacts::Directory,
     conversation::{ChatState, Chats, Conversations, GroupEntry, context::Context, group::GroupId},
     home::{Appended, LogPending},
-    limits::{MAX_RECEIPT_PACE_MS, RECEIPT_DELAY_MS, RECEIPT_PACE_MS, RECEIPT_SPREAD_MS},
     net::HomeId,
     turn::{EngineError, Turn},
 };

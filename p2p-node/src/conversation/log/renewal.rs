@@ -3,7 +3,13 @@
 use starling_keys::DeviceId;
 use starling_wire::{LogVerb, Reasons, rendezvous::LogRequest};
 
-use super::parts_of;
+use super::{
+    limits::{
+        MAX_COMMIT_REFUSALS, REFRESH_SPREAD_MS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, UPDATE_AFTER_AWAY_MS,
+        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+    },
+    parts_of,
+};
 use crate::{
     conversation::{
         Conversations,
@@ -12,10 +18,7 @@ use crate::{
         group_state::OpenGroup,
     },
     home::LogPending,
-    limits::{
-        MAX_COMMIT_REFUSALS, REFRESH_SPREAD_MS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, RETRY_REFUSED_MS,
-        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
-    },
+    limits::RETRY_REFUSED_MS,
     mls::policy::Change,
     net::HomeId,
     turn::{Counters, EngineError, Fact, Turn},

@@ -19,10 +19,15 @@ use crate::{
         types::ChatId,
     },
     contacts::Directory,
-    conversation::{Conversations, GroupEntry, context::Context, group::GroupId, group_state::OpenGroup},
+    conversation::{
+        Conversations, GroupEntry,
+        context::Context,
+        door::limits::{ADDED_SPREAD_MS, ADDED_WITHIN_MS},
+        group::GroupId,
+        group_state::OpenGroup,
+    },
     limits::{
-        ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ADDED_SPREAD_MS, ADDED_WITHIN_MS, ASKED_TO_ADD,
-        MAX_WAITING_DEVICES, REGROUP_TURN_MS,
+        ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ASKED_TO_ADD, MAX_WAITING_DEVICES, REGROUP_TURN_MS,
     },
     mls::{GroupError, device_added_by},
     net::NetCommand,
