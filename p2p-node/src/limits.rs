@@ -67,32 +67,12 @@ pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;
 /// A log whose epoch has ended is read on for so long, as somebody may have written there who had not read of the end. What they wrote comes again in
 /// the next log; this is only sooner.
 pub const READ_ENDED_MS: u64 = 86_400_000;
-/// Accounts of which a group remembers that they have ceased to be owners; of more it forgets the first.
-pub const MAX_FORMER_OWNERS: usize = 64;
 /// An operation that needs a rendezvous gives up after this time without a connection.
 pub const REACH_TIMEOUT_MS: u64 = 20_000;
 /// Appends whose entries one request deletes: the server takes 1,024 numbers.
 pub const TRIM_ROWS: usize = 8;
 /// Receipts in a log that the next one replaces: the server takes so many numbers.
 pub const MAX_REPLACED_RECEIPTS: usize = 16;
-/// In a group typing is passed on at most this often by a device, as each sign goes to all …
-pub const GROUP_TYPING_EVERY_MS: u64 = 5_000;
-/// … by others it is taken a little more often: what was held up comes close to what follows it …
-pub const GROUP_TYPING_LEAST_MS: u64 = 4_000;
-/// … and taken back after this time without another sign …
-pub const GROUP_TYPING_MS: u64 = 9_000;
-/// … of so many devices in one group, the others are not shown …
-pub const MAX_TYPISTS: usize = 64;
-/// … and not in groups of more accounts than these.
-pub const TYPING_ACCOUNTS: usize = 32;
-/// Who has written or typed in a group within this time is there, as far as others can tell …
-pub const ACTIVE_MS: u64 = 300_000;
-/// … and so many accounts are remembered for that in one group.
-pub const MAX_ACTIVE: usize = 256;
-/// Who writes more messages than these in a minute floods a group …
-pub const FLOOD_MESSAGES: u32 = 120;
-/// … and for so long the user is not notified of each: all of them are there, as everybody has to have the same.
-pub const SLOWED_MS: u64 = 300_000;
 /// A signal older than this is a replay.
 pub const SIGNAL_AGE_MS: u64 = 120_000;
 /// Clocks that differ by less are not mended.
@@ -132,86 +112,14 @@ pub const MAX_CUTS: usize = 16;
 /// Rows that one page of a history stands for, those among them that are not copied: a page takes a few milliseconds.
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;
 
-/// Groups that an account is in: their ways in have to fit a snapshot.
-pub const MAX_GROUP_CHATS: usize = 1_000;
-/// Groups that something is known of, with those that were left and declined.
-pub const MAX_KNOWN_GROUPS: usize = 4_000;
-/// Invitations into groups that wait for the user: contacts can make us keep so many.
-pub const MAX_INVITATIONS: usize = 64;
-/// Words of accounts that leave a group, until they are gone.
-pub const MAX_LEAVES: usize = 32;
-/// Who we are is told to those who have come into a group after this time, once for all who come within it.
-pub const INTRODUCE_AFTER_MS: u64 = 2_000;
-/// … for each so many accounts: in large groups others come one after the other for long.
-pub const INTRODUCED_AT_ONCE: usize = 32;
-/// The ways into a community's channels are told to those who have come after this time, once for all who come within it …
-pub const TELL_WAYS_AFTER_MS: u64 = 200;
-/// … by one device after the other, until one has: all know them, and who reads that they were told is silent.
-pub const TELL_WAYS_TURN_MS: u64 = 300;
-/// So long after a device of an account that could have said who it is, its next device does.
-pub const INTRODUCE_TURN_MS: u64 = 30_000;
-/// Parts of an audit log that are handed to who has come, the newest first: some thousand entries. What is older is missing there, and said to be.
-pub const MAX_AUDIT_PARTS: usize = 16;
 /// A group is entered again at most once in this time: each time is a commit for all its members.
 pub const REENTER_MS: u64 = 600_000;
-/// What was done of what the user wanted in a group and may have to be done again.
-pub const MAX_DONE_INTENTS: usize = 192;
 /// What everybody in a group has not got after so long is not kept for them any more, if a log has it: some devices never come back.
 pub const GROUP_OUTBOX_LIFE_MS: u64 = 7 * 86_400_000;
 /// In groups of more accounts nobody says what it has got: each message would be answered by as many receipts, each about all devices.
 pub const ACKNOWLEDGING_ACCOUNTS: usize = 32;
 /// What a log has is kept there for so long, as all may yet go on from another commit: nobody says that it has it.
 pub const LARGE_OUTBOX_LIFE_MS: u64 = 3_600_000;
-/// Topics on which entries of groups are passed on at a time, those of the groups in which something was written last. gossipsub takes 100 of a peer.
-pub const MAX_TOPICS: usize = 96;
-/// Of more groups those are chosen in which something was written last, in steps of this length: two lively ones do not take turns.
-pub const TOPIC_ACTIVITY_MS: u64 = 600_000;
-/// The topic of an epoch is kept for so long after its end: others may not have read of that yet.
-pub const GOSSIP_GRACE_MS: u64 = 60_000;
-/// Entries of a conversation that are kept until its log has them: a day of a lively group whose home is away …
-pub const MAX_GOSSIP_ENTRIES: usize = 2_048;
-/// … from one device, so that it does not take the place of others …
-pub const MAX_GOSSIP_OF_DEVICE: usize = 512;
-/// … and their bytes. More is read in the log.
-pub const MAX_GOSSIP_BYTES: usize = 16 * 1024 * 1024;
-/// What was passed on and is not in the log after so long any member appends …
-pub const APPEND_FOR_OTHERS_MS: u64 = 60_000;
-/// … and again if it still is not, after twice as long each time, up to so often …
-pub const MAX_APPEND_DOUBLINGS: u32 = 6;
-/// … one after the other, so long apart …
-pub const APPEND_TURN_MS: u64 = 2_000;
-/// … and not before the log could be read for so long: its author appends it at once.
-pub const GOSSIP_READ_MS: u64 = 5_000;
-/// A message whose epoch is over, and that its author has not written again after so long, is marked.
-pub const GOSSIP_UNDONE_MS: u64 = 600_000;
-/// What a log that is away lacks is passed on again to who comes, at most this often …
-pub const GOSSIP_AGAIN_MS: u64 = 10_000;
-/// … in parts of so many entries, the oldest first …
-pub const MAX_GOSSIP_AGAIN: usize = 64;
-/// … and once more after so long: within two minutes gossipsub passes nothing on that it has seen.
-pub const GOSSIP_REPEAT_MS: u64 = 130_000;
-/// Events of a member's device that are not in a log which was read to its end are asked for after this time: those before which others stand …
-pub const ASK_FOR_MISSING_MS: u64 = 60_000;
-/// … again after this time, doubled each time …
-pub const ASK_FOR_MISSING_AGAIN_MS: u64 = 600_000;
-/// … and so often in all: for three days, as their author may be away, and keeps them for a week. What nobody has any more stays missing.
-pub const MAX_ASKS_FOR_MISSING: u32 = 10;
-/// Of these the last are a device's own: before, somebody else who lacks the same may have asked for all …
-pub const OWN_ASKS_FOR_MISSING: u32 = 2;
-/// … as members ask in so many turns, one after the other.
-pub const ASK_FOR_MISSING_TURNS: usize = 30;
-/// So many gaps of one device are asked for at a time, the first: others have their place in the receipt, too.
-pub const MAX_MISSING_OF_DEVICE: usize = 4;
-/// Each device is answered at most once in this time …
-pub const ANSWER_MISSING_EVERY_MS: u64 = 300_000;
-/// … in a group, and all of them together so often: what they ask for goes into the log for everybody.
-pub const MAX_MISSING_ANSWERS: usize = 16;
-/// Messages of others that a device keeps of a group's epoch to bring them into the log again: the newest …
-pub const MAX_RECENT_MESSAGES: usize = 512;
-/// … their bytes …
-pub const MAX_RECENT_BYTES: usize = 1024 * 1024;
-/// … and those of all groups.
-pub const MAX_ALL_RECENT_BYTES: usize = 16 * 1024 * 1024;
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.
 pub const KEPT_LOGS: u64 = 8;
 /// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.
@@ -228,51 +136,3 @@ pub const MAX_LEFT_BEHIND_BACKOFF: u32 = 10;
 pub const INVITED_AT_ONCE: usize = 64;
 /// … and accounts that one removes by role: each leaves a part of the tree without inner nodes, and the commit has 1.2 KB more for each of these.
 pub const REMOVED_AT_ONCE: usize = 16;
-/// Who was told of an invitation on its stream, and has not said so long that it has come, is told in its inbox.
-pub const OFFERED_WITHIN_MS: u64 = 5_000;
-/// Who has accepted an invitation is added so long after the last who has …
-pub const ADD_AFTER_MS: u64 = 200;
-/// … and so long after the first: many who accept at once come in by few commits.
-pub const ADD_WITHIN_MS: u64 = 1_000;
-/// Bytes of the key packages that one commit has, which they make about twice as large …
-pub const ADD_BYTES: usize = 512 * 1024;
-/// … and where commits have to fit an entry, with the path of 64 devices.
-pub const ADD_BYTES_SMALL: usize = 40 * 1024;
-/// Devices that wait to be added to a group by this one: as many as can be in it.
-pub const MAX_WAITING_DEVICES: usize = 2_048;
-/// Devices of whoever has invited us that are asked to add this one, which are connected.
-pub const ASKED_TO_ADD: usize = 3;
-/// Refusals of requests that are put into a link's box at once: the rest follows when it is read again.
-pub const MAX_REFUSALS_AT_ONCE: usize = 16;
-/// Accounts that may come in by one link.
-pub const MAX_LINK_USES: u32 = 10_000;
-/// Links that a user looks at at once.
-pub const MAX_LOOKS: usize = 16;
-/// Requests to be let into a group that a device keeps, the oldest: what more there are wait in the box until some are decided.
-pub const MAX_JOIN_REQUESTS: usize = 128;
-/// Messages that are handed on to who has come into a group, the newest; few in tests, as are bytes …
-pub const MAX_HANDED_ROWS: usize = if cfg!(test) { 40 } else { 1_000 };
-/// … and their bytes: they stand in the group's log, where an account has 2 MiB on its first day, and all members read them …
-pub const MAX_HANDED_BYTES: usize = 256 * 1024;
-/// … in so many parts, which are all that who has come takes …
-pub const MAX_HANDED_PARTS: usize = 16;
-/// … of so many bytes: with its keys a part fits what members pass on to one another …
-pub const HANDED_PART_BYTES: usize = if cfg!(test) { 1024 } else { 31 * 1024 };
-/// … or of one message that is longer. What is still longer is left out.
-pub const MAX_HANDED_ROW: usize = 60 * 1024;
-/// The history is handed on by the first member that is there; each waits so long after the one before.
-pub const HANDED_TURN_MS: u64 = 3_000;
-/// Where the log cannot be read, or the key of who has come is not known, it is tried again after this time …
-pub const HANDED_AGAIN_MS: u64 = 10_000;
-/// … for a key so often.
-pub const MAX_HANDED_TRIES: u32 = 8;
-/// Devices that have come and wait for the history in one group.
-pub const MAX_NEWCOMERS: usize = 512;
-/// Who was refused may ask again after this time: a day, so that nobody is asked again and again …
-pub const JOIN_AGAIN_MS: u64 = 86_400_000;
-/// … or so much earlier, by the clock of who has refused: no two clocks agree.
-pub const JOIN_AGAIN_EARLIER_MS: u64 = 600_000;
-/// Reports of messages that a moderator's device keeps of one group, the newest …
-pub const MAX_REPORTS: usize = 256;
-/// … and of one member, the oldest, so that it does not take the place of others.
-pub const MAX_REPORTS_OF_MEMBER: usize = 32;

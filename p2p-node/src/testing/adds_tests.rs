@@ -14,9 +14,12 @@ use crate::{
         problem::ItemRefused,
         types::{Arriving, ChatId, GroupKind, Standing},
     },
-    conversation::door::limits::{ADDED_WITHIN_MS, MAX_WAITS_TO_BE_ADDED, TREE_WITHIN_MS},
+    conversation::{
+        door::limits::{ADDED_WITHIN_MS, MAX_WAITS_TO_BE_ADDED, TREE_WITHIN_MS},
+        policy::limits::{ADD_WITHIN_MS, OFFERED_WITHIN_MS},
+    },
     engine::GroupCommand,
-    limits::{ADD_WITHIN_MS, DOOR_WAITS_DEVICES, INVITED_AT_ONCE, OFFERED_WITHIN_MS},
+    limits::{DOOR_WAITS_DEVICES, INVITED_AT_ONCE},
 };
 
 /// All are in the group, at one place, and read each other.

@@ -11,10 +11,12 @@ use crate::{
         error::{GroupRefusal, NodeError, NotAllowed},
         types::{ChatId, DurableEventKind, GroupRequest, JoinLinkInfo, JoinPreview, Joining, NewJoinLink, Standing},
     },
-    conversation::group::{GroupId, LogKeys},
+    conversation::{
+        group::{GroupId, LogKeys},
+        policy::limits::{JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
+    },
     engine::GroupCommand,
     home::Pending,
-    limits::{JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
 };
 
 type Answer<T> = oneshot::Receiver<Result<T, NodeError>>;

@@ -9,11 +9,11 @@ use crate::{
     api::types::{
         Audience, ChatId, DeliveryState, DurableEventKind, GroupSetting, Message, MessageId, TransientEvent, Via,
     },
-    engine::{AccountCommand, ConversationCommand, GroupCommand, PresenceCommand},
-    limits::{
+    conversation::gossip::limits::{
         APPEND_FOR_OTHERS_MS, GOSSIP_GRACE_MS, GOSSIP_REPEAT_MS, GROUP_TYPING_EVERY_MS, GROUP_TYPING_MS,
         MAX_GOSSIP_AGAIN,
     },
+    engine::{AccountCommand, ConversationCommand, GroupCommand, PresenceCommand},
 };
 
 /// A group of so many people, who pass on what is written in it. The first is a contact of each of the others.

@@ -10,8 +10,8 @@ use starling_wire::{
 use super::world::{Who, World};
 use crate::{
     api::types::{ChatId, DurableEventKind, GroupSetting, Joining, Message, NewJoinLink, Standing, Via},
+    conversation::policy::limits::MAX_HANDED_ROWS,
     engine::{ConversationCommand, GroupCommand},
-    limits::MAX_HANDED_ROWS,
 };
 
 impl World {

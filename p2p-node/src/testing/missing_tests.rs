@@ -6,8 +6,8 @@ use starling_wire::{MissingEvents, Receipt, rendezvous::ResponseBody};
 use super::world::{Who, World};
 use crate::{
     api::types::{ChatId, MessageId, Role, Standing, Via},
+    conversation::gossip::limits::{ANSWER_MISSING_EVERY_MS, APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
     engine::GroupCommand,
-    limits::{ANSWER_MISSING_EVERY_MS, APPEND_FOR_OTHERS_MS, ASK_FOR_MISSING_MS},
 };
 
 /// How far somebody has read the log of a group.

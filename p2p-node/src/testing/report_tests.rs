@@ -9,8 +9,8 @@ use crate::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         types::{ChatId, DurableEventKind, GroupReport, MessageId, Standing},
     },
+    conversation::policy::limits::MAX_REPORTS_OF_MEMBER,
     engine::{ConversationCommand, GroupCommand},
-    limits::MAX_REPORTS_OF_MEMBER,
 };
 
 fn report(world: &mut World, who: Who, chat: ChatId, message: MessageId, reason: &str) -> Result<(), NodeError> {

@@ -6,14 +6,15 @@ use std::collections::BTreeMap;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{SIGNAL_DOMAIN, Signal, SignedSignal, TopicId};
 
+use super::limits::{
+    ACTIVE_MS, FLOOD_MESSAGES, GROUP_TYPING_EVERY_MS, GROUP_TYPING_LEAST_MS, GROUP_TYPING_MS, MAX_ACTIVE, MAX_TYPISTS,
+    SLOWED_MS, TYPING_ACCOUNTS,
+};
 use crate::{
     api::types::{ChatId, ContactState, TransientEvent},
     contacts::{Directory, Person},
     conversation::{Conversations, context::Context, group::GroupId},
-    limits::{
-        ACTIVE_MS, FLOOD_MESSAGES, GROUP_TYPING_EVERY_MS, GROUP_TYPING_LEAST_MS, GROUP_TYPING_MS, MAX_ACTIVE,
-        MAX_TYPISTS, SIGNAL_AGE_MS, SLOWED_MS, TYPING_ACCOUNTS,
-    },
+    limits::SIGNAL_AGE_MS,
     net::NetCommand,
     roster::GroupMember,
     turn::{Effect, Turn},

@@ -8,11 +8,13 @@ use std::collections::BTreeSet;
 
 use starling_wire::TopicId;
 
-use super::{MessageHash, gossip_key};
+use super::{
+    MessageHash, gossip_key,
+    limits::{GOSSIP_AGAIN_MS, GOSSIP_REPEAT_MS, MAX_GOSSIP_AGAIN},
+};
 use crate::{
     api::types::ChatId,
     conversation::{Conversations, context::Context, group::GroupId, outbox::outbox_key},
-    limits::{GOSSIP_AGAIN_MS, GOSSIP_REPEAT_MS, MAX_GOSSIP_AGAIN},
     net::{HomeId, NetCommand},
     store::{GOSSIPED, GossipRow, OUTBOX, OutboxRow, Reading},
     turn::{Effect, EngineError, Turn},

@@ -4,14 +4,15 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{LogVerb, TopicId, rendezvous::LogRequest};
 
-use super::{Entry, Held, MessageHash, gossip_key};
+use super::{
+    Entry, Held, MessageHash, gossip_key,
+    limits::{APPEND_FOR_OTHERS_MS, APPEND_TURN_MS, GOSSIP_READ_MS, MAX_APPEND_DOUBLINGS},
+};
 use crate::{
     api::types::ChatId,
     conversation::{Conversations, context::Context, group::GroupId},
     home::Pending,
-    limits::{
-        APPEND_BYTES, APPEND_ENTRIES, APPEND_FOR_OTHERS_MS, APPEND_TURN_MS, GOSSIP_READ_MS, MAX_APPEND_DOUBLINGS,
-    },
+    limits::{APPEND_BYTES, APPEND_ENTRIES},
     net::{HomeId, NetCommand},
     store::{GOSSIPED, GossipRow, Reading},
     turn::{Effect, EngineError, Turn},

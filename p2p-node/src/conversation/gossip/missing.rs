@@ -8,7 +8,13 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{LogVerb, MAX_MISSING, MissingEvents, rendezvous::LogRequest};
 
-use super::MessageHash;
+use super::{
+    MessageHash,
+    limits::{
+        ANSWER_MISSING_EVERY_MS, APPEND_TURN_MS, ASK_FOR_MISSING_AGAIN_MS, ASK_FOR_MISSING_MS, ASK_FOR_MISSING_TURNS,
+        MAX_ASKS_FOR_MISSING, MAX_MISSING_ANSWERS, MAX_MISSING_OF_DEVICE, OWN_ASKS_FOR_MISSING,
+    },
+};
 use crate::{
     api::types::ChatId,
     conversation::{
@@ -19,11 +25,7 @@ use crate::{
         receive::short_hash,
     },
     home::Pending,
-    limits::{
-        ANSWER_MISSING_EVERY_MS, APPEND_BYTES, APPEND_ENTRIES, APPEND_TURN_MS, ASK_FOR_MISSING_AGAIN_MS,
-        ASK_FOR_MISSING_MS, ASK_FOR_MISSING_TURNS, MAX_ASKS_FOR_MISSING, MAX_MISSING_ANSWERS, MAX_MISSING_OF_DEVICE,
-        OWN_ASKS_FOR_MISSING,
-    },
+    limits::{APPEND_BYTES, APPEND_ENTRIES},
     ranges,
     store::{DeviceRow, OUTBOX, OutboxRow, Reading},
     turn::{EngineError, Turn},

@@ -8,6 +8,7 @@
 mod activity;
 mod again;
 mod append;
+pub(crate) mod limits;
 mod missing;
 mod recent;
 mod settle;
@@ -22,13 +23,17 @@ use std::{
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, EventId, GossipKey, TopicId};
 
-use self::{activity::Activity, again::Again, vain::Vain};
+use self::{
+    activity::Activity,
+    again::Again,
+    limits::{GOSSIP_GRACE_MS, MAX_TOPICS, TOPIC_ACTIVITY_MS},
+    vain::Vain,
+};
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
     api::types::ChatId,
     contacts::{ChainsKnown, Directory},
     conversation::GroupEntry,
-    limits::{GOSSIP_GRACE_MS, MAX_TOPICS, TOPIC_ACTIVITY_MS},
     net::{NetCommand, gossip::Topic},
     store::{GOSSIPED, GossipRow, Reading, StoreError, prefix},
     turn::{Effect, EngineError, Fact, Schedule, Turn},

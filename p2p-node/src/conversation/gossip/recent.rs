@@ -7,10 +7,10 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::{Batch, MissingEvents};
 
+use super::limits::{MAX_ALL_RECENT_BYTES, MAX_RECENT_BYTES, MAX_RECENT_MESSAGES};
 use crate::{
     api::types::ChatId,
     conversation::{Conversations, group::GroupId},
-    limits::{MAX_ALL_RECENT_BYTES, MAX_RECENT_BYTES, MAX_RECENT_MESSAGES},
 };
 
 /// A message with numbered events.

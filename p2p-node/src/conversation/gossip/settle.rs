@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use starling_wire::EventId;
 
-use super::{MessageHash, gossip_key};
+use super::{MessageHash, gossip_key, limits::GOSSIP_UNDONE_MS};
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
     conversation::{Conversations, group::GroupId, receive::short_hash},
     events,
-    limits::{GOSSIP_UNDONE_MS, OUTBOX_LIFE_MS},
+    limits::OUTBOX_LIFE_MS,
     store::{EventRow, GOSSIPED, GossipRow, Reading, TIMELINE},
     turn::{EngineError, Turn},
 };

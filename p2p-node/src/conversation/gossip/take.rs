@@ -6,12 +6,15 @@ use bytes::Bytes;
 use starling_keys::{AccountId, Certificate, DeviceId};
 use starling_wire::{Batch, Body, Event, EventId, LogContent, TopicId};
 
-use super::{Entry, Held, MessageHash, gossip_key};
+use super::{
+    Entry, Held, MessageHash, gossip_key,
+    limits::{MAX_GOSSIP_BYTES, MAX_GOSSIP_ENTRIES, MAX_GOSSIP_OF_DEVICE},
+};
 use crate::{
     api::types::{ChatId, Via},
     conversation::{Conversations, context::Context, group::GroupId, policy::may_send, receive::short_hash},
     events::At,
-    limits::{MAX_CLOCK_AHEAD_MS, MAX_GOSSIP_BYTES, MAX_GOSSIP_ENTRIES, MAX_GOSSIP_OF_DEVICE},
+    limits::MAX_CLOCK_AHEAD_MS,
     mls::Processed,
     ranges,
     store::{GOSSIPED, GossipRow},

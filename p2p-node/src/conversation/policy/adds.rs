@@ -10,6 +10,7 @@ use starling_wire::{Policy, direct::DirectFrame, inbox::GroupAcceptance, limits:
 
 use super::{
     Policies, PolicyEntry,
+    limits::{ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ASKED_TO_ADD, MAX_WAITING_DEVICES},
     welcomes::{keep_waiting, refuse_to_add},
 };
 use crate::{
@@ -26,9 +27,7 @@ use crate::{
         group::GroupId,
         group_state::OpenGroup,
     },
-    limits::{
-        ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ASKED_TO_ADD, MAX_WAITING_DEVICES, REGROUP_TURN_MS,
-    },
+    limits::REGROUP_TURN_MS,
     mls::{GroupError, device_added_by},
     net::NetCommand,
     store::{IntentKind, IntentRow, StandingRow},

@@ -3,11 +3,11 @@
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Door, Policy, PolicyMember, Role};
 
-use super::{IntentRow, PolicyEntry};
+use super::{IntentRow, PolicyEntry, limits::MAX_FORMER_OWNERS};
 use crate::{
     api::types::{ChatId, TransientEvent},
     conversation::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::LOST_EPOCH},
-    limits::{MAX_FORMER_OWNERS, REENTER_MS},
+    limits::REENTER_MS,
     mls::LiveGroup,
     store::{GoneRow, IntentKind, OfferedDoor},
     turn::{EngineError, Fact, Turn},

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use starling_keys::AccountId;
 use starling_wire::{AuditEntry, AuditHead, AuditPart, Body, MAX_AUDIT_PART, Policy};
 
-use super::PolicyEntry;
+use super::{PolicyEntry, limits::MAX_AUDIT_PARTS};
 use crate::{
     api::{
         error::{NodeError, NotFound},
@@ -17,7 +17,6 @@ use crate::{
     conversation::{
         Conversations, GroupEntry, context::Context, group::GroupId, group_state::OpenGroup, policy::change::turn_of,
     },
-    limits::MAX_AUDIT_PARTS,
     mls::audit_of,
     store::{AUDIT, AuditRow, Reading, StandingRow},
     turn::{EngineError, Turn},

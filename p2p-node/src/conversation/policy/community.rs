@@ -12,6 +12,7 @@ use super::{
     IntentRow, Policies, PolicyEntry,
     change::place_among,
     commands::{checked_group_name, refused},
+    limits::{TELL_WAYS_AFTER_MS, TELL_WAYS_TURN_MS},
     moved::shuts_out,
     offers::Answer,
 };
@@ -22,7 +23,6 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context},
-    limits::{TELL_WAYS_AFTER_MS, TELL_WAYS_TURN_MS},
     mls::{
         community::{carried, level_of, state},
         policy::Change,

@@ -13,16 +13,19 @@ use starling_wire::{
 };
 use zeroize::Zeroizing;
 
-use super::PolicyEntry;
+use super::{
+    PolicyEntry,
+    limits::{
+        HANDED_AGAIN_MS, HANDED_PART_BYTES, HANDED_TURN_MS, MAX_HANDED_BYTES, MAX_HANDED_PARTS, MAX_HANDED_ROW,
+        MAX_HANDED_ROWS, MAX_HANDED_TRIES, MAX_NEWCOMERS,
+    },
+};
 use crate::{
     api::types::{ChatId, DeliveryState, DurableEventKind, Via},
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group_state::Newcomer, send::state_of},
     events::{self, Summary, copied, handed},
-    limits::{
-        HANDED_AGAIN_MS, HANDED_PART_BYTES, HANDED_TURN_MS, MAX_HANDED_BYTES, MAX_HANDED_PARTS, MAX_HANDED_ROW,
-        MAX_HANDED_ROWS, MAX_HANDED_TRIES, MAX_HISTORY_WALK, MAX_NEWCOMERS,
-    },
+    limits::MAX_HISTORY_WALK,
     roster::GroupMember,
     store::{EventLogRow, EventRow, HandedRow, NewcomerRow, Reading, StandingRow, StoreError, TIMELINE},
     turn::{EngineError, HandedPlace, Turn},

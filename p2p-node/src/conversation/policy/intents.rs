@@ -3,7 +3,7 @@
 use starling_keys::AccountId;
 use starling_wire::{GroupSetting, MAX_GROUP_BANS, MAX_JOIN_LINKS, Policy, PolicyMember, Reasons, Role};
 
-use super::{IntentRow, PolicyEntry};
+use super::{IntentRow, PolicyEntry, limits::MAX_DONE_INTENTS};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -11,7 +11,7 @@ use crate::{
     },
     contacts::Directory,
     conversation::Conversations,
-    limits::{INVITED_AT_ONCE, MAX_DONE_INTENTS, REMOVED_AT_ONCE},
+    limits::{INVITED_AT_ONCE, REMOVED_AT_ONCE},
     mls::{
         PAST_EPOCHS,
         policy::{Change, Denied, Place, check_change, removed_after},

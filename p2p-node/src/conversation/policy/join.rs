@@ -14,6 +14,7 @@ use starling_wire::{
 use super::{
     PolicyEntry,
     cards::{LinkKey, box_keys, log_keys},
+    limits::{JOIN_AGAIN_MS, MAX_LOOKS},
     offers::Answer,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
         group::GroupId,
     },
     home::{JoinPending, LogPending, Pending},
-    limits::{JOIN_AGAIN_MS, MAX_LOOKS, RETRY_REFUSED_MS},
+    limits::RETRY_REFUSED_MS,
     mls::policy::Denied,
     net::HomeId,
     store::{EventLogRow, OfferRow, StandingRow},

@@ -4,14 +4,13 @@
 use starling_keys::{AccountId, GroupLink, JoinSecret};
 use starling_wire::{JoinLink, Policy};
 
-use super::{IntentRow, PolicyEntry};
+use super::{IntentRow, PolicyEntry, limits::MAX_LINK_USES};
 use crate::{
     api::{
         error::{Invalid, NodeError, NotFound, Unreachable},
         types::{ChatId, DurableEventKind, JoinLinkInfo, NewJoinLink},
     },
     conversation::{Conversations, GroupEntry, context::Context},
-    limits::MAX_LINK_USES,
     store::{EventLogRow, IntentKind, LinkRow, OwnLinkRow, WantedLinkRow},
     turn::{EngineError, Turn},
 };

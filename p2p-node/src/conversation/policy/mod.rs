@@ -19,6 +19,7 @@ mod invited_again;
 mod items;
 mod join;
 mod leave;
+pub(crate) mod limits;
 mod links;
 mod moved;
 mod offers;
@@ -38,6 +39,7 @@ pub(in crate::conversation) use moved::shuts_out;
 use starling_keys::AccountId;
 use starling_wire::{Body, GroupKind, Leave, Permissions, Policy, Role};
 
+use self::limits::MAX_GROUP_CHATS;
 use super::{
     ChatState, Chats, Conversations,
     group::{GroupEntry, GroupId},
@@ -48,7 +50,6 @@ use crate::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
         types::{ChatId, ChatKind, Joining},
     },
-    limits::MAX_GROUP_CHATS,
     store::{GoneRow, IntentKind, IntentRow, OfferRow, POLICIES, PolicyRow, Reading, StandingRow, StoreError, prefix},
     turn::{EngineError, Schedule, Tracked, Turn},
 };

@@ -5,7 +5,12 @@ use std::collections::BTreeSet;
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember};
 
-use super::{IntentRow, PolicyEntry, adds::Waiting, offers::Answer};
+use super::{
+    IntentRow, PolicyEntry,
+    adds::Waiting,
+    limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
+    offers::Answer,
+};
 use crate::{
     api::{
         error::GroupRefusal,
@@ -13,7 +18,6 @@ use crate::{
     },
     contacts::Directory,
     conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
-    limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
     mls::policy::{Denied, Place, says_so},
     store::{EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Fact, Turn},

@@ -4,7 +4,12 @@ use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::inbox::{GroupOffer, InboxBody};
 
-use super::{PolicyEntry, Role, items::own_body, streamed::Streamed};
+use super::{
+    PolicyEntry, Role,
+    items::own_body,
+    limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
+    streamed::Streamed,
+};
 use crate::{
     api::{
         error::{GroupRefusal, NodeError, NotAllowed, NotFound},
@@ -13,7 +18,6 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
-    limits::{MAX_INVITATIONS, MAX_KNOWN_GROUPS},
     roster::Roster,
     store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Turn},

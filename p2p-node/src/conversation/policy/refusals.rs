@@ -6,13 +6,13 @@ use starling_wire::{JOIN_REFUSAL_DOMAIN, JoinLink, JoinRefusal, LogVerb, Policy,
 
 use super::{
     cards::{LinkKey, box_keys},
+    limits::MAX_REFUSALS_AT_ONCE,
     requests::{key, rows},
 };
 use crate::{
     api::types::ChatId,
     conversation::{Conversations, context::Context, group::GroupId},
     home::{JoinPending, LogPending},
-    limits::MAX_REFUSALS_AT_ONCE,
     store::{JOIN_REQUESTS, JoinRequestRow, Reading},
     turn::{EngineError, Turn},
 };

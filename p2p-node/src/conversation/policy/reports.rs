@@ -10,6 +10,7 @@ use starling_wire::{
 };
 use zeroize::Zeroizing;
 
+use super::limits::{MAX_REPORTS, MAX_REPORTS_OF_MEMBER};
 use crate::{
     api::{
         error::{GroupRefusal, Invalid, NodeError, NotAllowed, NotFound},
@@ -18,7 +19,6 @@ use crate::{
     contacts::Directory,
     conversation::{Conversations, context::Context},
     events::{self, Summary, Target},
-    limits::{MAX_REPORTS, MAX_REPORTS_OF_MEMBER},
     roster::GroupMember,
     store::{EventLogRow, EventRow, REPORTS, Reading, ReportRow, prefix},
     turn::{EngineError, Turn},

@@ -14,6 +14,7 @@ use super::{
     IntentKind, IntentRow,
     cards::{LinkKey, box_keys},
     commands::invited,
+    limits::{JOIN_AGAIN_EARLIER_MS, JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
     offers::{Answer, offer_item},
     refusals::note_refusal,
 };
@@ -24,7 +25,6 @@ use crate::{
     },
     conversation::{Conversations, GroupEntry, context::Context, group::GroupId},
     home::{JoinPending, LogPending, Recipient, Sealing},
-    limits::{JOIN_AGAIN_EARLIER_MS, JOIN_AGAIN_MS, MAX_JOIN_REQUESTS},
     store::{EventLogRow, JOIN_REQUESTS, JoinRequestRow, Reading, prefix},
     turn::{EngineError, EventFact, Turn},
 };

@@ -9,12 +9,11 @@ use starling_wire::{
     inbox::GroupOffer,
 };
 
-use super::{Policies, PolicyEntry, offers::hash_of};
+use super::{Policies, PolicyEntry, limits::OFFERED_WITHIN_MS, offers::hash_of};
 use crate::{
     api::types::ChatId,
     contacts::Person,
     conversation::{Conversations, context::Context},
-    limits::OFFERED_WITHIN_MS,
     net::NetCommand,
     store::InvitedRow,
     turn::{Effect, EngineError, Turn},

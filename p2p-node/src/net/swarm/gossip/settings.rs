@@ -163,6 +163,6 @@ mod tests {
         for name in ["", "chat", &topic.to_uppercase(), &topic.repeat(1_000)] {
             assert!(!filter.can_subscribe(&TopicHash::from_raw(name)), "{}", name.len());
         }
-        assert!(filter.max_subscribed_topics >= crate::limits::MAX_TOPICS);
+        assert!(filter.max_subscribed_topics >= crate::conversation::gossip::limits::MAX_TOPICS);
     }
 }
