@@ -12,13 +12,14 @@ use starling_wire::{
 use super::{
     Chats, Conversations,
     context::Context,
+    limits::{CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS, MAX_EARLY},
     receive::{Place, place_of},
 };
 use crate::{
     api::types::{ChatId, DurableEventKind, Via},
     contacts::Directory,
     events::{self, At, Origin, Summary},
-    limits::{CLOCK_TOLERANCE_MS, CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS, MAX_EARLY},
+    limits::CLOCK_TOLERANCE_MS,
     ranges,
     roster::Roster,
     store::{CutRow, DeviceRow, EventLogRow, EventRow, Reading, TIMELINE, prefix},

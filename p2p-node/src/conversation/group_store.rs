@@ -11,11 +11,11 @@ use super::{
     group::{GroupEntry, GroupId, GroupMember, log_address},
     group_state::{GroupState, PendingCommit, log_row},
     lead::Lead,
+    limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES, TREE_LEAVES},
     loaded_states::GroupStates,
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::{MAX_STATE_LEAD, STATE_DEVICES, STATE_MESSAGES, TREE_LEAVES},
     mls::{GroupValue, Mls, Welcomed},
     store::{
         EPOCHS, EpochRow, GROUPS, GroupRow, LOGS, LogRow, MLS, MlsRow, PARENTS, PARTS, PENDING_COMMITS, PendingRow,

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, Clock, Event, EventId, Permissions, Role};
 
+use super::limits::MAX_HELD;
 use crate::{
     api::types::{ChatId, Via},
     contacts::Directory,
     conversation::{ChatState, Chats, Conversations, policy::may_send, send::timeline_key},
     events::{self, Ahead, At, Origin},
-    limits::{MAX_CLOCK_AHEAD_MS, MAX_HELD},
+    limits::MAX_CLOCK_AHEAD_MS,
     store::{HELD, HeldEventRow, Reading, StoreError, UNREADABLE},
     turn::{EngineError, EventFact, Turn},
 };

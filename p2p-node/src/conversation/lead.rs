@@ -4,7 +4,7 @@
 //! that is behind in what it has read decrypts the same again, and events are taken once. So what was encrypted is written soon, as each key that is
 //! passed over costs all others; what was only decrypted can wait where a state is large.
 
-use crate::limits::{MAX_READ_LEAD, READ_STATE_TIMES, STATE_MESSAGES, STATE_WITHIN_MS};
+use super::limits::{MAX_READ_LEAD, READ_STATE_TIMES, STATE_MESSAGES, STATE_WITHIN_MS};
 
 /// What was done with a state since it was written.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Lead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::MAX_STATE_LEAD;
+    use crate::conversation::limits::MAX_STATE_LEAD;
 
     /// Decrypts so many messages, one after each of these times, and gives how often the state was written.
     fn writes(reserved: u32, messages: u64, every_ms: u64) -> usize {

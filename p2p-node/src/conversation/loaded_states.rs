@@ -6,10 +6,10 @@ use super::{
     Conversations, Groups,
     group::GroupId,
     group_state::{GroupState, OpenGroup},
+    limits::{MAX_LOADED_GROUPS, MAX_LOADED_LEAVES},
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    limits::{MAX_LOADED_GROUPS, MAX_LOADED_LEAVES},
     mls::Mls,
     turn::{EngineError, Fact, Turn},
 };

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use starling_keys::RendezvousAddr;
 use starling_wire::{LogVerb, rendezvous::LogRequest};
 
-use super::{Chats, Conversations, Groups};
+use super::{
+    Chats, Conversations, Groups,
+    limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
+};
 use crate::{
     api::types::ChatId,
     conversation::group::{GroupId, LogKeys, log_address},
     home::{Appended, Homes, LogPending, LogPlace, LoggedKey, Pending, Trimming},
-    limits::{MAX_REPLACED_RECEIPTS, OUTBOX_LIFE_MS, TRIM_ROWS},
     net::HomeId,
     store::{LOGGED, LoggedEntry, LoggedKind, LoggedRow, Reading, prefix},
     turn::{EngineError, Turn},

@@ -18,6 +18,7 @@ mod groups;
 mod held;
 mod lead;
 mod leaves;
+pub(crate) mod limits;
 mod loaded_states;
 pub mod log;
 pub mod logged;

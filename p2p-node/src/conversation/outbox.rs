@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use starling_wire::{Body, Clock, Event, EventId, Text};
 
+use super::limits::{ACKNOWLEDGING_ACCOUNTS, GROUP_OUTBOX_LIFE_MS, LARGE_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS};
 use crate::{
     api::types::{ChatId, DeliveryState},
     conversation::{ChatState, Chats, Conversations, GroupEntry, context::Context, group::GroupId, send::timeline_key},
-    limits::{ACKNOWLEDGING_ACCOUNTS, GROUP_OUTBOX_LIFE_MS, LARGE_OUTBOX_LIFE_MS, OUTBOX_LIFE_MS},
     mls::PAST_EPOCHS,
     store::{EventRow, OUTBOX, OutboxEvent, OutboxRow, Reading, TIMELINE},
     turn::{EngineError, EventFact, Turn},

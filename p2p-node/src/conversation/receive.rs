@@ -9,11 +9,12 @@ use bytes::Bytes;
 use starling_keys::{Certificate, DeviceChain, DeviceId};
 use starling_wire::{Batch, Body, Clock, EventId, direct::Entry};
 
+use super::limits::{MAX_EARLY, MAX_FUTURE, SEEN_HASHES};
 use crate::{
     api::types::{Attempt, ChatId, ChatKind, Via},
     conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, policy::may_send},
     events::At,
-    limits::{MAX_CLOCK_AHEAD_MS, MAX_EARLY, MAX_FUTURE, SEEN_HASHES},
+    limits::MAX_CLOCK_AHEAD_MS,
     mls::Processed,
     ranges,
     turn::{EngineError, EventFact, Fact, Turn},

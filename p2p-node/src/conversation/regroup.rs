@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::DeviceId;
 
+use super::limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS};
 use crate::{
     api::types::ChatId,
     contacts::{Directory, Person},
@@ -16,7 +17,6 @@ use crate::{
         replace::Replacing,
         stranded::Stranded,
     },
-    limits::{JOIN_WITHIN_MS, MEND_AFTER_MS, MEND_AGAIN_MS, NO_GROUP_AGAIN_MS},
     roster::Roster,
     turn::{EngineError, Turn},
 };

@@ -12,13 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use starling_keys::DeviceId;
 
-use super::{Chats, Conversations, context::Context, group::GroupId};
+use super::{
+    Chats, Conversations,
+    context::Context,
+    group::GroupId,
+    limits::{MAX_GROUPS_PER_CHAT, MAX_REPLACED_GROUPS, MEND_AGAIN_MS, REGROUP_TURN_MS},
+};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
     conversation::fork::limits::BEHIND_FOR_MS,
     home::Homes,
-    limits::{MAX_GROUPS_PER_CHAT, MAX_REPLACED_GROUPS, MEND_AGAIN_MS, REGROUP_TURN_MS},
     turn::{Fact, Turn},
 };
 

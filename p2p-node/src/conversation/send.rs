@@ -8,6 +8,7 @@ use starling_wire::{
     limits::MAX_BATCH_EVENTS,
 };
 
+use super::limits::{BATCH_BYTES, MAX_OUTBOX};
 use crate::{
     api::{
         error::{NodeError, NotAllowed, NotFound},
@@ -16,7 +17,6 @@ use crate::{
     contacts::{Directory, Person},
     conversation::{Chats, Conversations, context::Context, group::GroupId},
     events::At,
-    limits::{BATCH_BYTES, MAX_OUTBOX},
     net::NetCommand,
     roster::Progress,
     store::ChatRow,

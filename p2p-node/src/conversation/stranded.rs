@@ -10,13 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use starling_keys::DeviceId;
 
 use super::{
-    ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId, replace::place_among,
+    ChatState, Chats, Conversations, GroupEntry, Groups,
+    context::Context,
+    group::GroupId,
+    limits::{MAX_MOVE_AGAIN_MS, MOVE_AGAIN_MS, REGROUP_TURN_MS},
+    replace::place_among,
 };
 use crate::{
     api::types::ChatId,
     contacts::{Directory, Person},
     home::Homes,
-    limits::{MAX_MOVE_AGAIN_MS, MOVE_AGAIN_MS, REGROUP_TURN_MS},
     net::HomeId,
     turn::{Schedule, Turn},
 };

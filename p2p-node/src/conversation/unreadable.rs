@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use starling_wire::{Body, Event, EventId, Permissions, Role};
 
+use super::limits::{MAX_UNREADABLE, MAX_UNREADABLE_BYTES};
 use crate::{
     api::types::{ChatId, TransientEvent},
     conversation::{Chats, send::timeline_key},
     events::At,
-    limits::{MAX_UNREADABLE, MAX_UNREADABLE_BYTES},
     store::{HeldEventRow, Reading, StoreError, UNREADABLE},
     turn::{EngineError, Turn},
 };

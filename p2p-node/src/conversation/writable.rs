@@ -2,6 +2,7 @@
 
 use starling_wire::Role;
 
+use super::limits::MAX_GROUPS_PER_CHAT;
 use crate::{
     api::{
         error::{NodeError, NotFound, Unreachable},
@@ -12,7 +13,6 @@ use crate::{
     conversation::{
         ChatState, Chats, Conversations, GroupEntry, Groups, context::Context, group::GroupId, policy::Policies,
     },
-    limits::MAX_GROUPS_PER_CHAT,
     roster::Roster,
     turn::{EngineError, Turn},
 };

@@ -7,7 +7,7 @@ use starling_keys::{AccountId, DeviceChain, DeviceId, chain::SignWith};
 use super::AccountDevices;
 use crate::{
     api::types::{Device, DurableEventKind, TransientEvent, Usable},
-    limits::MAX_CUT_AGE_MS,
+    conversation::limits::MAX_CUT_AGE_MS,
     store::{HomesRow, META, RemovedRow},
     turn::{EngineError, Fact, Turn},
 };

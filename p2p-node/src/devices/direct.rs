@@ -9,7 +9,7 @@ use starling_wire::{Body, Devices, Event, direct::DirectFrame};
 
 use super::AccountDevices;
 use crate::{
-    limits::MAX_DIRECT_CHAIN,
+    conversation::limits::MAX_DIRECT_CHAIN,
     net::NetCommand,
     turn::{Effect, EngineError, Turn},
 };

@@ -6,8 +6,9 @@ use starling_wire::{Body, Clock, Delete, Event, EventId, Text};
 use super::world::{Who, World};
 use crate::{
     api::types::MessageId,
+    conversation::limits::MAX_HELD,
     events::limits::{DELETE_WINDOW_MS, MAX_DELETE_DELAY_MS},
-    limits::{MAX_CLOCK_AHEAD_MS, MAX_HELD},
+    limits::MAX_CLOCK_AHEAD_MS,
 };
 
 const HOUR: u64 = 3_600_000;

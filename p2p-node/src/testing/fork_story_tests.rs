@@ -14,9 +14,9 @@ use crate::{
     conversation::{
         GroupEntry,
         fork::limits::{BEACON_ITEM_AFTER_MS, BEACON_ITEM_EVERY_MS},
+        limits::MAX_FUTURE,
     },
     engine::ConversationCommand,
-    limits::MAX_FUTURE,
     mls::{GroupId, PAST_EPOCHS},
     net::NetEvent,
 };

@@ -10,8 +10,10 @@ use super::{
 use crate::{
     api::error::{NodeError, Unreachable},
     calls::CallRequest,
-    conversation::commands::ConversationCommand,
-    limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
+    conversation::{
+        commands::ConversationCommand,
+        limits::{MAX_LOADED_GROUPS, STATE_MESSAGES, STATE_WITHIN_MS},
+    },
     store::{GROUPS, LOGS, MLS, MlsRow, Reading, Table, prefix},
 };
 

@@ -14,9 +14,9 @@ use super::{
 use crate::{
     Origin,
     api::types::{ContactState, DeliveryState},
+    conversation::limits::MAX_GROUPS_PER_CHAT,
     engine::ContactCommand,
     home::limits::{HOME_LOST_AFTER_MS, HOME_LOST_LONG_MS, SLOW_HOME_LOST_AFTER_MS},
-    limits::MAX_GROUPS_PER_CHAT,
     mls::GroupId,
     net::NetEvent,
 };

@@ -5,7 +5,10 @@ use super::{
     epoch_tests::group,
     world::{Who, World},
 };
-use crate::{conversation::fork::limits::BEHIND_FOR_MS, limits::MAX_GROUPS_PER_CHAT, mls::GroupId};
+use crate::{
+    conversation::{fork::limits::BEHIND_FOR_MS, limits::MAX_GROUPS_PER_CHAT},
+    mls::GroupId,
+};
 
 /// Two accounts with so many devices each: each device with somebody on the other side.
 fn devices(world: &mut World, more: usize) -> Vec<(Who, Who)> {

@@ -8,12 +8,16 @@ use starling_wire::{
 };
 
 use crate::{
-    api::error::{NodeError, NotAllowed, Unreachable},
-    api::types::{DeliveryState, Message},
+    api::{
+        error::{NodeError, NotAllowed, Unreachable},
+        types::{DeliveryState, Message},
+    },
     calls::CallRequest,
-    conversation::commands::ConversationCommand,
+    conversation::{
+        commands::ConversationCommand,
+        limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
+    },
     engine::AccountCommand,
-    limits::{MAX_OUTBOX, OUTBOX_LIFE_MS},
     testing::{
         engine_tests::setup,
         world::{Who, World},

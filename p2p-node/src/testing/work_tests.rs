@@ -5,8 +5,8 @@ use starling_wire::{Text, rendezvous::RequestBody};
 
 use super::world::{Who, World};
 use crate::{
+    conversation::limits::{STATE_MESSAGES, STATE_WITHIN_MS},
     engine::ConversationCommand,
-    limits::{STATE_MESSAGES, STATE_WITHIN_MS},
     store::{MLS, MlsRow, Reading, TREES, TreeRow, prefix},
 };
 

@@ -25,6 +25,7 @@ use super::{
     context::Context,
     group::{GroupEntry, GroupId, LogKeys},
     group_state::{Newcomer, OpenGroup},
+    limits::MAX_DIRECT_CHAIN,
     outbox::LOST_EPOCH,
     regroup::mend_after_ms,
 };
@@ -32,7 +33,7 @@ use crate::{
     api::types::{Attempt, ChatId},
     contacts::Directory,
     home::{LogPending, Pending, Refused},
-    limits::{DOOR_WAIT_MS, DOOR_WAITS_DEVICES, DOORS_EVERY, MAX_DIRECT_CHAIN, RETRY_REFUSED_MS},
+    limits::{DOOR_WAIT_MS, DOOR_WAITS_DEVICES, DOORS_EVERY, RETRY_REFUSED_MS},
     mls::{GroupError, LiveGroup},
     store::DoorRow,
     turn::{EngineError, EventFact, Fact, Turn},

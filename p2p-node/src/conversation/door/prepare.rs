@@ -7,8 +7,8 @@ use starling_wire::{Body, DeviceLabel, Devices, Door, Event, limits::MAX_ENTRY};
 use crate::{
     api::types::ChatId,
     contacts::Directory,
-    conversation::{Conversations, context::Context},
-    limits::{MAX_DIRECT_CHAIN, WHOLE_BYTES},
+    conversation::{Conversations, context::Context, limits::MAX_DIRECT_CHAIN},
+    limits::WHOLE_BYTES,
     mls::{ByLink, Expected, GroupError, GroupValue, LiveGroup},
     roster::Authors,
     store::{EnteringRow, OfferedDoor},

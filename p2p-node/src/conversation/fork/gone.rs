@@ -19,8 +19,8 @@ use crate::{
         Conversations,
         context::Context,
         group::{GroupEntry, GroupId},
+        limits::REENTER_MS,
     },
-    limits::REENTER_MS,
     store::StandingRow,
     turn::{EngineError, Turn},
 };

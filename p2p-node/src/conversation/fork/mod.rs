@@ -23,9 +23,9 @@ use std::collections::BTreeMap;
 use starling_keys::{AccountId, DeviceId, StorageKey};
 
 use self::limits::{BEACON_WORK_MS, MAX_BEACON_WORK, MAX_OWED_BACKOFF, OWED_LIFE_MS};
+use super::limits::REENTER_MS;
 use crate::{
     conversation::group::{GroupEntry, GroupId},
-    limits::REENTER_MS,
     mls::PAST_EPOCHS,
 };
 

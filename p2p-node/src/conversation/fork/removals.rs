@@ -14,8 +14,8 @@ use crate::{
         Conversations,
         context::Context,
         group::{GroupEntry, GroupId},
+        limits::MAX_DIRECT_CHAIN,
     },
-    limits::MAX_DIRECT_CHAIN,
     turn::{Fact, Turn},
 };
 

@@ -6,9 +6,8 @@ use starling_wire::EventId;
 use super::{MessageHash, gossip_key, limits::GOSSIP_UNDONE_MS};
 use crate::{
     api::types::{ChatId, DeliveryState, Via},
-    conversation::{Conversations, group::GroupId, receive::short_hash},
+    conversation::{Conversations, group::GroupId, limits::OUTBOX_LIFE_MS, receive::short_hash},
     events,
-    limits::OUTBOX_LIFE_MS,
     store::{EventRow, GOSSIPED, GossipRow, Reading, TIMELINE},
     turn::{EngineError, Turn},
 };

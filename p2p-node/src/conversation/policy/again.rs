@@ -6,8 +6,9 @@ use starling_wire::{Door, Policy, PolicyMember, Role};
 use super::{IntentRow, PolicyEntry, limits::MAX_FORMER_OWNERS};
 use crate::{
     api::types::{ChatId, TransientEvent},
-    conversation::{Conversations, GroupEntry, context::Context, group::GroupId, outbox::LOST_EPOCH},
-    limits::REENTER_MS,
+    conversation::{
+        Conversations, GroupEntry, context::Context, group::GroupId, limits::REENTER_MS, outbox::LOST_EPOCH,
+    },
     mls::LiveGroup,
     store::{GoneRow, IntentKind, OfferedDoor},
     turn::{EngineError, Fact, Turn},
