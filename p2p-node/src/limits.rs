@@ -1,4 +1,5 @@
-//! Every bound that a peer, a server or a caller can reach, with its reason.
+//! Bounds of the node that several parts of it share, each with its reason. Every other bound that a peer, a server or a caller can reach is in the
+//! `limits.rs` of the folder that it is about.
 
 /// Time until an entry that a connected device has not acknowledged goes to the log, too.
 pub const LOG_AFTER_MS: u64 = 2_000;
@@ -30,10 +31,8 @@ pub const DOOR_WAITS_DEVICES: usize = if cfg!(test) { 12 } else { 64 };
 pub const DOOR_WAIT_MS: u64 = 30_000;
 /// … but for each so many epochs at once, so that there are doors also while one commit follows another.
 pub const DOORS_EVERY: u64 = 8;
-
 /// Rows that one page of a history stands for, those among them that are not copied: a page takes a few milliseconds.
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;
-
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.
 pub const KEPT_LOGS: u64 = 8;
 /// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.

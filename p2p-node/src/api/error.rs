@@ -20,7 +20,7 @@ pub enum EventRefusal {
     /// Only the author of a message changes it.
     #[error("only the author can change a message")]
     NotTheAuthor,
-    /// A message is deleted for everyone within [`crate::events::limits::DELETE_WINDOW_MS`] only.
+    /// A message is deleted for everyone within [`crate::DELETE_WINDOW_MS`] only.
     #[error("a message can be deleted for everyone for 48 hours only")]
     TooLate,
     /// The message is deleted.

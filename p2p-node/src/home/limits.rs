@@ -11,8 +11,8 @@ pub const RELEASED_MS: u64 = 1_793_491_200_000;
 pub const MISSED_AFTER_MS: u64 = 3_000;
 /// Servers of others that are visited at a time.
 pub const MAX_VISITS: usize = 16;
-/// A visit that is not over after this time is ended: longer than anybody waits for an answer ([`REACH_TIMEOUT_MS`](crate::limits::REACH_TIMEOUT_MS)), and than the work for an item
-/// takes.
+/// A visit that is not over after this time is ended: longer than anybody waits for an answer
+/// ([`REACH_TIMEOUT_MS`](crate::limits::REACH_TIMEOUT_MS)), and than the work for an item takes.
 pub const VISIT_MS: u64 = 30_000;
 /// … and what it was for waits so long, so that others get their turn.
 pub const VISIT_REST_MS: u64 = 10_000;

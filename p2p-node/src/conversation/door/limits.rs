@@ -7,8 +7,8 @@ pub const DOOR_AGAIN_MS: u64 = 500;
 /// … and into a group of many after a time up to so much longer, which doubles up to this each time that others came first: of all who come at once
 /// about one comes in at a time, and the others do not read what each of them makes of the tree.
 pub const MAX_DOOR_SPREAD_MS: u64 = 10_000;
-/// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than [`DOORS_EVERY`](crate::limits::DOORS_EVERY) epochs take in which
-/// keys are renewed one after the other, 10 s apart.
+/// Whoever finds another's commit behind the door of a large group waits so long for a door of now: longer than
+/// [`DOORS_EVERY`](crate::limits::DOORS_EVERY) epochs take in which keys are renewed one after the other, 10 s apart.
 pub const NEXT_DOOR_MS: u64 = 120_000;
 /// It does so this often before it rests.
 pub const NEXT_DOOR_WAITS: u32 = 2;
