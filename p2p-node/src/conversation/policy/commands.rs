@@ -99,6 +99,9 @@ impl GroupCommand {
     }
 }
 
+/// Who waits for a change of a group, and whether it can be done.
+type Changed = (Reply<()>, Result<(), NodeError>);
+
 /// The name of a group, as the user gives it.
 pub(super) fn checked_group_name(name: &str) -> Result<String, NodeError> {
     starling_text::display_name(name).map_err(|error| Invalid::Name(error).into())
@@ -132,67 +135,72 @@ fn check_contacts(dir: Directory<'_>, accounts: &[AccountId]) -> Result<(), Node
 }
 
 impl Conversations {
+    /// Answers what the user asks of groups, and makes groups and links; what changes a group is done by `change_group`.
     pub(crate) fn on_group_command(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         command: GroupCommand,
     ) -> Result<(), EngineError> {
-        let about = |kind, account: &AccountId| IntentRow::about(kind, account);
-        let wanted_ms = turn.agreed_ms();
-        let (reply, result) = match command {
+        match command {
             GroupCommand::List(reply) => {
                 let groups = self.group_list(cx.dir, turn.now());
                 turn.reply(reply, Ok(groups));
-                return Ok(());
             }
-            GroupCommand::Acquaintances(reply) => {
-                turn.reply(reply, Ok(cx.dir.contacts.acquaintances.names()));
-                return Ok(());
-            }
+            GroupCommand::Acquaintances(reply) => turn.reply(reply, Ok(cx.dir.contacts.acquaintances.names())),
             GroupCommand::Audit(chat, reply) => {
                 let log = self.audit_log(turn, cx.dir, chat)?;
                 turn.reply(reply, log);
-                return Ok(());
             }
             GroupCommand::NewLink { chat, wanted, reply } => {
                 let made = self.new_link(turn, cx, chat, wanted);
                 turn.reply(reply, made);
-                return Ok(());
             }
             GroupCommand::Links(chat, reply) => {
                 let links = self.links_of(cx, chat);
                 turn.reply(reply, links);
-                return Ok(());
             }
-            GroupCommand::LookAtLink(link, reply) => {
-                self.look_at_link(turn, cx, link, reply);
-                return Ok(());
-            }
-            GroupCommand::Join(link, reply) => {
-                self.join_by_link(turn, cx, link, reply);
-                return Ok(());
-            }
+            GroupCommand::LookAtLink(link, reply) => self.look_at_link(turn, cx, link, reply),
+            GroupCommand::Join(link, reply) => self.join_by_link(turn, cx, link, reply),
             GroupCommand::Requests(chat, reply) => {
                 let requests = self.requests_of(turn, cx, chat, false)?;
                 turn.reply(reply, requests);
-                return Ok(());
             }
             GroupCommand::RefusedRequests(chat, reply) => {
                 let requests = self.requests_of(turn, cx, chat, true)?;
                 turn.reply(reply, requests);
-                return Ok(());
             }
             GroupCommand::Reports(chat, reply) => {
                 let reports = self.reports_of(turn, cx, chat)?;
                 turn.reply(reply, reports);
-                return Ok(());
             }
             GroupCommand::New { name, kind, invite, reply } => {
                 let made = self.new_group(turn, cx, (&name, kind), invite)?;
                 turn.reply(reply, made);
-                return Ok(());
             }
+            GroupCommand::NewChannel(wanted, reply) => {
+                let made = self.new_channel(turn, cx, &wanted)?;
+                turn.reply(reply, made);
+            }
+            change => {
+                if let Some((reply, result)) = self.change_group(turn, cx, change)? {
+                    turn.reply(reply, result);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the user wants to be done in a group, and whether that can be; nothing for other commands.
+    fn change_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        command: GroupCommand,
+    ) -> Result<Option<Changed>, EngineError> {
+        let about = |kind, account: &AccountId| IntentRow::about(kind, account);
+        let wanted_ms = turn.agreed_ms();
+        Ok(Some(match command {
             GroupCommand::Invite { chat, accounts, reply } => (reply, self.invite(cx.dir, chat, &accounts)),
             GroupCommand::StopInviting { chat, reply } => (reply, self.stop_inviting(cx.dir, chat)),
             GroupCommand::Remove { chat, account, reply } => {
@@ -224,24 +232,38 @@ impl Conversations {
             GroupCommand::Report { chat, message, reason, reply } => {
                 (reply, self.report(turn, cx, (chat, message), reason)?)
             }
-            GroupCommand::NewChannel(wanted, reply) => {
-                let made = self.new_channel(turn, cx, &wanted)?;
-                turn.reply(reply, made);
-                return Ok(());
-            }
             GroupCommand::RemoveChannel { chat, channel, reply } => (reply, self.remove_channel(cx.dir, chat, channel)),
             GroupCommand::Accept(chat, reply) => (reply, self.accept(turn, cx, chat)?),
             GroupCommand::Decline(chat, reply) => (reply, self.decline(turn, cx, chat)?),
-            GroupCommand::Leave(chat, reply) => {
-                let left = self.leave(turn, cx, chat)?;
-                if left.is_ok() {
-                    self.leave_channels(turn, cx, chat)?;
-                }
-                (reply, left)
-            }
-        };
-        turn.reply(reply, result);
-        Ok(())
+            GroupCommand::Leave(chat, reply) => (reply, self.leave_with_channels(turn, cx, chat)?),
+            // They are no changes of a group.
+            GroupCommand::List(_)
+            | GroupCommand::Acquaintances(_)
+            | GroupCommand::Audit(..)
+            | GroupCommand::NewLink { .. }
+            | GroupCommand::Links(..)
+            | GroupCommand::LookAtLink(..)
+            | GroupCommand::Join(..)
+            | GroupCommand::Requests(..)
+            | GroupCommand::RefusedRequests(..)
+            | GroupCommand::Reports(..)
+            | GroupCommand::New { .. }
+            | GroupCommand::NewChannel(..) => return Ok(None),
+        }))
+    }
+
+    /// Leaves a group; and with a community its channels.
+    fn leave_with_channels(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+    ) -> Result<Result<(), NodeError>, EngineError> {
+        let left = self.leave(turn, cx, chat)?;
+        if left.is_ok() {
+            self.leave_channels(turn, cx, chat)?;
+        }
+        Ok(left)
     }
 
     /// Wants contacts to be invited, also those who were removed.
