@@ -1,16 +1,20 @@
 //! What follows from facts, for each capability that they mean something to.
 
 use starling_keys::{
-    AccountId, DeviceId,
+    AccountId, DeviceChain, DeviceId,
     chain::{Change, ChangeKind},
 };
 use starling_wire::Devices;
 
 use super::Engine;
 use crate::{
-    api::types::{DurableEventKind, TransientEvent},
+    api::{
+        problem::ChatProblem,
+        types::{ChatId, DurableEventKind, TransientEvent},
+    },
     calls::Calls,
     contacts::Directory,
+    mls::GroupId,
     net::HomeId,
     roster::GroupMember,
     turn::{EngineError, EventFact, Fact, HomeFact, Turn},
@@ -42,11 +46,7 @@ impl Engine {
         match fact {
             Fact::Home(home, fact) => self.follow_home(turn, home, fact)?,
             Fact::LinkUp(device) => self.on_link_up(turn, device)?,
-            Fact::LinkDown(device) => {
-                let dir = Directory { account: &self.account, contacts: &self.contacts };
-                self.conversations.chats.receipts_of_lost_link(turn, dir, &device);
-                self.on_device_away(turn, device);
-            }
+            Fact::LinkDown(device) => self.on_link_down(turn, device),
             Fact::LinkSilent(device) => self.on_device_away(turn, device),
             Fact::LinkAnswers(device) => self.on_device_back(turn, device),
             Fact::RemovedDeviceUsed { device, attempt } => self.devices().note_tried(turn, device, attempt)?,
@@ -57,26 +57,14 @@ impl Engine {
             Fact::ContactDevices { account, withdrawn, changes } => {
                 self.on_contact_devices(turn, account, &withdrawn, &changes)?;
             }
-            Fact::MemberChain { account, chain } => {
-                let devices = Devices { list: chain, labels: Vec::new() };
-                self.devices().on_device_list(turn, account, &devices)?;
-            }
+            Fact::MemberChain { account, chain } => self.on_member_chain(turn, account, chain)?,
             Fact::ContactSentChain(account) => self.devices().echo_chain(turn, account),
             Fact::ContactChainMisused(chain) => self.devices().send_back(turn, &chain),
-            Fact::ContactForked(chain) => {
-                self.devices().show_fork(turn, &chain)?;
-                self.devices().send_back(turn, &chain);
-            }
-            Fact::OwnDeviceAdded(_) => {
-                self.counters.row.greeting_pending = true;
-                self.account.snapshot_soon(turn, &mut self.counters);
-            }
+            Fact::ContactForked(chain) => self.on_contact_forked(turn, &chain)?,
+            Fact::OwnDeviceAdded(_) => self.on_own_device_added(turn),
             Fact::OwnDeviceRemoved(device) => self.on_own_device_removed(turn, device),
             Fact::AudienceChanged => self.on_audience_changed(turn),
-            Fact::Certified => {
-                let identity = &self.account.identity;
-                self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
-            }
+            Fact::Certified => self.on_certified()?,
             Fact::ProfileOutdated => self.on_profile_outdated(turn)?,
             Fact::OwnDeviceCopied(device) => self.on_own_device_copied(turn, device)?,
             Fact::AccountSuperseded => self.on_account_superseded(turn)?,
@@ -88,15 +76,8 @@ impl Engine {
                 self.contacts.owners.note_joined(&GroupMember { account, device });
             }
             Fact::LogOpened(group) => self.homes.outbound_items_of_group_up(turn, group),
-            Fact::GroupDamaged => {
-                self.meeting().regroup(turn)?;
-                turn.transient_event(TransientEvent::Net);
-            }
-            Fact::GroupEntered(group) => {
-                let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
-                members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
-                self.history().group_entered(turn, group);
-            }
+            Fact::GroupDamaged => self.on_group_damaged(turn)?,
+            Fact::GroupEntered(group) => self.on_group_entered(turn, group),
             Fact::GroupAbandoned => self.meeting().regroup(turn)?,
             Fact::GroupLost(group) => {
                 let (conversations, mut cx) = self.conversing();
@@ -106,11 +87,7 @@ impl Engine {
                 let (conversations, cx) = self.conversing();
                 conversations.welcome_sent(turn, &cx, group)?;
             }
-            Fact::OutboundItemProblem { account, problem } => {
-                if let Some(chat) = self.conversations.chats.direct_with(&account) {
-                    self.conversations.chats.set_problem(turn, chat, problem);
-                }
-            }
+            Fact::OutboundItemProblem { account, problem } => self.on_outbound_item_problem(turn, account, problem),
             Fact::OwnDeviceAt { device, addresses, lan_key } => {
                 self.account.own_devices.addresses.insert(device, addresses);
                 self.account.own_devices.lan_keys.extend(lan_key.map(|key| (device, key)));
@@ -147,6 +124,12 @@ impl Engine {
         Ok(())
     }
 
+    fn on_link_down(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
+        let dir = Directory { account: &self.account, contacts: &self.contacts };
+        self.conversations.chats.receipts_of_lost_link(turn, dir, &device);
+        self.on_device_away(turn, device);
+    }
+
     /// A device has gone, or does not answer.
     fn on_device_away(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
         let (presence, mut views) = self.presenting();
@@ -178,6 +161,31 @@ impl Engine {
         self.devices().show_contact_devices(turn, account, withdrawn, changes)
     }
 
+    /// A member of a group has shown the chain of another account of it.
+    fn on_member_chain(&mut self, turn: &mut Turn<'_>, account: AccountId, chain: Vec<u8>) -> Result<(), EngineError> {
+        let devices = Devices { list: chain, labels: Vec::new() };
+        self.devices().on_device_list(turn, account, &devices)
+    }
+
+    /// A contact's chain contradicts the one that was known for long.
+    fn on_contact_forked(&mut self, turn: &mut Turn<'_>, chain: &DeviceChain) -> Result<(), EngineError> {
+        self.devices().show_fork(turn, chain)?;
+        self.devices().send_back(turn, chain);
+        Ok(())
+    }
+
+    fn on_own_device_added(&mut self, turn: &mut Turn<'_>) {
+        self.counters.row.greeting_pending = true;
+        self.account.snapshot_soon(turn, &mut self.counters);
+    }
+
+    /// What certifies this device is another: groups show it from now on.
+    fn on_certified(&mut self) -> Result<(), EngineError> {
+        let identity = &self.account.identity;
+        self.mls = self.mls.certified(&identity.certificate, &identity.device_key)?;
+        Ok(())
+    }
+
     fn on_own_device_removed(&mut self, turn: &mut Turn<'_>, device: DeviceId) {
         self.delivery.links.remove(&device);
         self.devices().send_chain_on_streams(turn);
@@ -206,6 +214,26 @@ impl Engine {
         }
         self.with_calls(turn, |calls, host| calls.devices_changed(host, account))?;
         Ok(())
+    }
+
+    /// A group cannot be read, and was given up.
+    fn on_group_damaged(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
+        self.meeting().regroup(turn)?;
+        turn.transient_event(TransientEvent::Net);
+        Ok(())
+    }
+
+    fn on_group_entered(&mut self, turn: &mut Turn<'_>, group: GroupId) {
+        let members = self.conversations.groups.get(&group).map(|group| group.members.clone());
+        members.iter().flatten().for_each(|member| self.contacts.owners.note_joined(member));
+        self.history().group_entered(turn, group);
+    }
+
+    /// Something keeps an item from somebody's inbox, or nothing does any more: their conversation shows it.
+    fn on_outbound_item_problem(&mut self, turn: &mut Turn<'_>, account: AccountId, problem: Option<ChatProblem>) {
+        if let Some(chat) = self.conversations.chats.direct_with(&account) {
+            self.conversations.chats.set_problem(turn, chat, problem);
+        }
     }
 
     /// This profile is an older copy of its device.
@@ -239,11 +267,7 @@ impl Engine {
     fn follow_event(&mut self, turn: &mut Turn<'_>, fact: EventFact) -> Result<(), EngineError> {
         match fact {
             EventFact::Arrived(chat) => self.conversations.chats.write_draft(turn, chat)?,
-            EventFact::AckDue { device, chat, group } => {
-                if !self.delivery.schedule_ack(device, chat, group) {
-                    self.conversations.chats.schedule_receipt(turn, chat);
-                }
-            }
+            EventFact::AckDue { device, chat, group } => self.on_ack_due(turn, device, chat, group),
             EventFact::Receipt { chat, device, upto, clock } => {
                 let (conversations, mut cx) = self.conversing();
                 conversations.acknowledged(turn, &mut cx, chat, device, (upto, clock))?;
@@ -252,11 +276,7 @@ impl Engine {
                 let (conversations, cx) = self.conversing();
                 conversations.on_missing(turn, &cx, (chat, device), missing);
             }
-            EventFact::Acknowledged { chat, device, upto } => {
-                self.delivery.acknowledged(turn, chat, device, upto);
-                let of_chat = |group: &_| self.conversations.groups.get(group).is_none_or(|g| g.chat() == Some(chat));
-                self.homes.forget_kept(turn, &device, of_chat)?;
-            }
+            EventFact::Acknowledged { chat, device, upto } => self.on_acknowledged(turn, chat, device, upto)?,
             EventFact::Delivered(chat) => self.delivery.schedule_delivered(&self.account, chat),
             EventFact::OutboxRenewed(chat) => {
                 let dir = Directory { account: &self.account, contacts: &self.contacts };
@@ -302,6 +322,27 @@ impl Engine {
                 self.with_calls(turn, |calls, host| calls.on_signal(host, &sender, call))?;
             }
         }
+        Ok(())
+    }
+
+    /// A device waits to hear that its events are here: on its stream, or by a receipt in the log.
+    fn on_ack_due(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
+        if !self.delivery.schedule_ack(device, chat, group) {
+            self.conversations.chats.schedule_receipt(turn, chat);
+        }
+    }
+
+    /// A device has more of our events of a conversation: they are sent to it no more.
+    fn on_acknowledged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        device: DeviceId,
+        upto: u64,
+    ) -> Result<(), EngineError> {
+        self.delivery.acknowledged(turn, chat, device, upto);
+        let of_chat = |group: &_| self.conversations.groups.get(group).is_none_or(|g| g.chat() == Some(chat));
+        self.homes.forget_kept(turn, &device, of_chat)?;
         Ok(())
     }
 
