@@ -14,21 +14,20 @@ use starling_control::{
         messages::{self, History, Wait, Waited},
         node,
     },
-    objects::{ChatId, ContactRef, DeliveryState, Message, MessageId, MessageRef},
+    objects::{ChatId, DeliveryState, Message, MessageId, MessageRef},
 };
 use starling_node::MAX_TEXT;
-use starling_text::SafeText;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    Target, called,
+    Target,
     exec::Answerer,
     find_chat,
     lines::{Sent, send_lines},
     node_of,
     people::{catch_up, warn_of_clock},
-    print_object, say, words_of, words_of_copied, words_of_hidden, words_of_refused, words_of_split, words_of_tried,
-    words_of_unreadable,
+    print_object, say,
+    spoken::spoken,
 };
 use crate::{
     cli::{Global, Send, no_time_span, parse_time_span},
@@ -382,95 +381,6 @@ async fn end(answerer: Option<Answerer>, wait: bool, client: &Client) {
         answerer.end(wait).await;
     }
     client.finish().await;
-}
-
-/// An event for people; nothing for what they need not know.
-fn spoken(kind: &EventKind) -> Option<SafeText> {
-    let name = |name: &Option<String>| SafeText::line(name.as_deref().unwrap_or_default());
-    let contact = |contact: &ContactRef| name(&contact.name);
-    let written = |change: &MessageChange, how: &str| {
-        let message = change.message.whole();
-        let (who, text) = message.map(|m| (name(&m.from.name), SafeText::block(&m.text))).unwrap_or_default();
-        SafeText::block(&format!("[{}] {who}{how}: {text}", name(&change.chat.name)))
-    };
-    let line = match kind {
-        EventKind::MessageNew(new) => return Some(written(new, "")),
-        EventKind::MessageEdited(edited) => return Some(written(edited, " edited")),
-        EventKind::MessageDeleted(deleted) => format!("[{}] a message was deleted", name(&deleted.chat.name)),
-        EventKind::ContactRequested { contact: who } => format!("{} asks to be a contact", contact(who)),
-        EventKind::ContactAccepted { contact: who } => format!("{} is a contact now", contact(who)),
-        EventKind::ContactKeyChanged { contact: who } => {
-            format!("WARNING: the devices of {} have changed", contact(who))
-        }
-        EventKind::DeviceHidden { contact: who, change, device, name: called_so, by } => {
-            let which = called(called_so, "", Some(device));
-            let words = words_of_hidden(who.name.as_deref().unwrap_or_default(), change, &which, by.as_ref());
-            format!("WARNING: {}", SafeText::line(&words))
-        }
-        EventKind::DeviceCopied { device } => format!("WARNING: {}", words_of_copied(device)),
-        EventKind::DeviceRefused { by, device, stands } => {
-            format!("WARNING: {}", words_of_refused(by, device, *stands))
-        }
-        EventKind::DeviceTried { device, attempt, contact: by } => {
-            let who = by.as_ref().map(|who| who.name.as_deref().unwrap_or("a contact"));
-            format!("WARNING: {}", SafeText::line(&words_of_tried(device, attempt, who)))
-        }
-        EventKind::AccountUnreadable { rendezvous } => {
-            format!("WARNING: {}", SafeText::line(&words_of_unreadable(rendezvous)))
-        }
-        EventKind::ChatSplit { chat, rendezvous } => {
-            format!("[{}] WARNING: {}", name(&chat.name), SafeText::line(&words_of_split(rendezvous)))
-        }
-        EventKind::GroupInvited { chat, contact: who } => {
-            format!("{} invites you into #{}: starling group accept id:{}", contact(who), name(&chat.name), chat.id)
-        }
-        EventKind::GroupJoined { chat, member } => format!("[{}] {} has come", name(&chat.name), contact(member)),
-        EventKind::GroupLeft { chat, member } => format!("[{}] {} has left", name(&chat.name), contact(member)),
-        EventKind::GroupRemoved { chat, member } => format!("[{}] {} was removed", name(&chat.name), contact(member)),
-        EventKind::GroupBanned { chat, member } => format!("[{}] {} was banned", name(&chat.name), contact(member)),
-        EventKind::GroupLink { chat, link, change, .. } => {
-            format!("[{}] the link {} was {}", name(&chat.name), link, change.as_str())
-        }
-        EventKind::GroupRequest { chat, contact: who } => {
-            format!("[{}] {} asks to be let in", name(&chat.name), contact(who))
-        }
-        EventKind::GroupReported { chat, member, .. } => {
-            format!(
-                "[{}] {} reports a message: starling group reports id:{}",
-                name(&chat.name),
-                contact(member),
-                chat.id
-            )
-        }
-        EventKind::GroupHistory { chat, member, messages } => {
-            format!("[{}] {} has handed on {messages} earlier messages", name(&chat.name), contact(member))
-        }
-        EventKind::GroupSlowed { chat, member, .. } => {
-            format!("[{}] {} writes very much", name(&chat.name), contact(member))
-        }
-        EventKind::GroupPolicy { chat } => format!("[{}] the group has other settings", name(&chat.name)),
-        EventKind::GroupRole { chat, member, role } => {
-            format!("[{}] {} is {} now", name(&chat.name), contact(member), role.as_str())
-        }
-        EventKind::GroupTopic { chat } => format!("[{}] the group has another name or topic", name(&chat.name)),
-        EventKind::GroupRefused { chat, reason, .. } => {
-            format!("[{}] a change was not made: {}", name(&chat.name), SafeText::line(reason))
-        }
-        EventKind::ContactDevices { chat, message, .. } => {
-            let words = SafeText::line(&message.whole().map(words_of).unwrap_or_default());
-            format!("[{}] {words}", name(&chat.name))
-        }
-        EventKind::CallIncoming { chat, .. } => {
-            format!("[{}] a call comes in: starling call answer", name(&chat.name))
-        }
-        EventKind::CallEnded { chat, call, .. } => {
-            let seconds = call.as_ref().map_or(0, |call| call.duration_ms / 1000);
-            let how = call.as_ref().map(|call| call.reason.as_str().replace('_', " ")).unwrap_or_default();
-            format!("[{}] a call: {how}, {}:{:02}", name(&chat.name), seconds / 60, seconds % 60)
-        }
-        _ => return None,
-    };
-    Some(line.into())
 }
 
 /// Whether a command is run for a message: those of people, and no missed ones that are too old.

@@ -26,6 +26,7 @@ mod patience;
 mod people;
 mod plain;
 mod read_lines;
+mod spoken;
 mod try_;
 
 use starling_control::{
