@@ -279,11 +279,7 @@ fn refused(why: &NotAllowed) -> Text {
             let whose = old_programs(devices.iter().map(name));
             ("old_programs", format!("{whose} must be updated before this group can have that"))
         }
-        NotAllowed::JoinRefused { retry_after_ms } => {
-            let (why, minutes) = (GroupRefusal::RequestRefused, retry_after_ms / 60_000 + 1);
-            let wait = if minutes < 120 { format!("{minutes} min") } else { format!("{} h", minutes.div_ceil(60)) };
-            (why.code(), format!("{}; you can ask again in {wait}", refused_in_group(why)))
-        }
+        NotAllowed::JoinRefused { retry_after_ms } => return refused_to_join(*retry_after_ms),
         NotAllowed::Outdated => (
             "outdated_copy",
             "this profile is an older copy of a device that went on without it: what it writes would be lost, so it can only be read".into(),
@@ -304,26 +300,11 @@ fn refused(why: &NotAllowed) -> Text {
             "outbox_full",
             format!("{max} batches of messages to {name} wait to be sent; wait until they are delivered"),
         ),
-        NotAllowed::Event(EventRefusal::NotTheAuthor) => ("not_author", "only the author can change a message".into()),
-        NotAllowed::Event(EventRefusal::Deleted) => ("message_deleted", "the message was deleted".into()),
-        NotAllowed::Event(EventRefusal::Role) => ("role", refused_in_group(GroupRefusal::Role).into()),
-        NotAllowed::Event(EventRefusal::NotAnEmoji) => ("not_one_emoji", "a reaction is one emoji".into()),
-        NotAllowed::Event(EventRefusal::NotAMessage) => ("call_note", "a call is no message".into()),
-        NotAllowed::Event(EventRefusal::TooLate) => {
-            let hours = DELETE_WINDOW_MS / 3_600_000;
-            ("too_late", format!("a message can be deleted for everyone for {hours} hours only"))
-        }
+        NotAllowed::Event(why) => return refused_event(why),
         NotAllowed::Request(problem) => {
             ("request", format!("the request cannot be accepted ({problem}); ask them to send another"))
         }
-        NotAllowed::FalseAnswer(answer) => {
-            let what = match answer {
-                FalseAnswer::NoChain(error) => error.to_string(),
-                FalseAnswer::OtherChain => "it shows another device chain".into(),
-                FalseAnswer::Devices => "a device chain that does not follow from the one known, or has a device of another account".into(),
-            };
-            ("false_answer", format!("the rendezvous gave a false answer: {what}"))
-        }
+        NotAllowed::FalseAnswer(answer) => return false_answer(answer),
         NotAllowed::ForeignDevices => ("foreign_devices", "the rendezvous gave the devices of another account".into()),
         NotAllowed::OldDeviceList => ("old_device_list", "the rendezvous gave a device list from the past".into()),
         NotAllowed::ByRendezvous(reason) => ("by_rendezvous", format!("the rendezvous refused: {}", problem::refusal(*reason))),
@@ -333,12 +314,7 @@ fn refused(why: &NotAllowed) -> Text {
             ("no_code", "too many codes of this profile are open: use one, or wait until they end (ten minutes)".into())
         }
         NotAllowed::NoCode(reason) => ("no_code", format!("the rendezvous gives no short code now: {}", problem::refusal(*reason))),
-        NotAllowed::WrongCode(CodePurpose::Contact) => {
-            ("wrong_code", "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)".into())
-        }
-        NotAllowed::WrongCode(CodePurpose::Device) => {
-            ("wrong_code", "the code is wrong, or was tried before: one try uses it up, so ask for a new one".into())
-        }
+        NotAllowed::WrongCode(purpose) => ("wrong_code", wrong_code(*purpose).into()),
         NotAllowed::CodeIsFor(CodePurpose::Device) => ("code_is_for_device", "this code links a device".into()),
         NotAllowed::CodeIsFor(CodePurpose::Contact) => ("code_is_for_contact", "this code makes a contact".into()),
         NotAllowed::Chain(ChainError::NotAdmin) | NotAllowed::NotAdmin => {
@@ -354,6 +330,44 @@ fn refused(why: &NotAllowed) -> Text {
         NotAllowed::Call(why) => return refused_in_call(why),
     };
     (reason, text)
+}
+
+fn refused_to_join(retry_after_ms: u64) -> Text {
+    let (why, minutes) = (GroupRefusal::RequestRefused, retry_after_ms / 60_000 + 1);
+    let wait = if minutes < 120 { format!("{minutes} min") } else { format!("{} h", minutes.div_ceil(60)) };
+    (why.code(), format!("{}; you can ask again in {wait}", refused_in_group(why)))
+}
+
+fn refused_event(why: &EventRefusal) -> Text {
+    match why {
+        EventRefusal::NotTheAuthor => ("not_author", "only the author can change a message".into()),
+        EventRefusal::Deleted => ("message_deleted", "the message was deleted".into()),
+        EventRefusal::Role => ("role", refused_in_group(GroupRefusal::Role).into()),
+        EventRefusal::NotAnEmoji => ("not_one_emoji", "a reaction is one emoji".into()),
+        EventRefusal::NotAMessage => ("call_note", "a call is no message".into()),
+        EventRefusal::TooLate => {
+            let hours = DELETE_WINDOW_MS / 3_600_000;
+            ("too_late", format!("a message can be deleted for everyone for {hours} hours only"))
+        }
+    }
+}
+
+fn false_answer(answer: &FalseAnswer) -> Text {
+    let what = match answer {
+        FalseAnswer::NoChain(error) => error.to_string(),
+        FalseAnswer::OtherChain => "it shows another device chain".into(),
+        FalseAnswer::Devices => {
+            "a device chain that does not follow from the one known, or has a device of another account".into()
+        }
+    };
+    ("false_answer", format!("the rendezvous gave a false answer: {what}"))
+}
+
+fn wrong_code(purpose: CodePurpose) -> &'static str {
+    match purpose {
+        CodePurpose::Contact => "the code is wrong: check it, or ask for a new one (three wrong guesses burn it)",
+        CodePurpose::Device => "the code is wrong, or was tried before: one try uses it up, so ask for a new one",
+    }
 }
 
 /// How many programs a sentence names.
