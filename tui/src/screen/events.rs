@@ -24,6 +24,11 @@ fn name_of(contact: &ContactRef) -> String {
     cut(&safe_line(contact.name.as_deref().unwrap_or_default()), 24)
 }
 
+/// The name of the conversation an event is about, for a remark.
+fn chat_name(chat: &ChatRef) -> String {
+    cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24)
+}
+
 impl App {
     /// Takes an event of the subscription.
     pub fn event(&mut self, event: EventKind) {
@@ -50,35 +55,12 @@ impl App {
             | EventKind::DeviceRemoved { .. } => self.device_event(event),
             EventKind::AccountUnreadable { rendezvous } => self.alarm(safe_line(&words_of_unreadable(&rendezvous))),
             EventKind::ChatSplit { chat, rendezvous } => {
-                let name = cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
-                self.warn(format!("{name}: {}", safe_line(&words_of_split(&rendezvous))));
+                self.warn(format!("{}: {}", chat_name(&chat), safe_line(&words_of_split(&rendezvous))));
             }
-            EventKind::Typing { chat, typing, member } => match member {
-                Some(member) => {
-                    let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
-                    self.directory.typing.set(&chat.id, &member.account, name, typing, Instant::now());
-                }
-                None => {
-                    if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
-                        contact.typing = typing;
-                    }
-                }
-            },
-            EventKind::GroupSlowed { chat, member, for_ms } => {
-                let until = Instant::now() + Duration::from_millis(for_ms).min(MAX_SLOWED);
-                let group = self.directory.name_of(&chat.id).map(safe_line).unwrap_or_default();
-                let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
-                self.directory.slow(&chat.id, member.account, until);
-                self.say(format!("{group}: {name} writes very much. You are not notified of it for now."));
+            EventKind::Typing { .. } | EventKind::Presence { .. } | EventKind::GroupSlowed { .. } => {
+                self.activity(event);
             }
             EventKind::ChatDraft { chat, text } => self.take_draft(&chat.id, text),
-            EventKind::Presence { contact: who, presence, last_seen } => {
-                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
-                    (contact.presence, contact.last_seen) = (Some(presence), Some(last_seen));
-                    contact.typing = false;
-                }
-                self.refresh_contacts();
-            }
             EventKind::GroupInvited { .. }
             | EventKind::GroupJoined { .. }
             | EventKind::GroupLeft { .. }
@@ -109,6 +91,36 @@ impl App {
             | EventKind::StreamKeepalive {}
             | EventKind::StreamShutdown { .. }
             | EventKind::Unknown => {}
+        }
+    }
+
+    /// What somebody is doing: writing, coming and going, or writing too much.
+    fn activity(&mut self, event: EventKind) {
+        match event {
+            EventKind::Typing { chat, typing, member: Some(member) } => {
+                let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
+                self.directory.typing.set(&chat.id, &member.account, name, typing, Instant::now());
+            }
+            EventKind::Typing { chat, typing, member: None } => {
+                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.chat == chat.id) {
+                    contact.typing = typing;
+                }
+            }
+            EventKind::Presence { contact: who, presence, last_seen } => {
+                if let Some(contact) = self.directory.contacts.iter_mut().find(|c| c.account == who.account) {
+                    (contact.presence, contact.last_seen) = (Some(presence), Some(last_seen));
+                    contact.typing = false;
+                }
+                self.refresh_contacts();
+            }
+            EventKind::GroupSlowed { chat, member, for_ms } => {
+                let until = Instant::now() + Duration::from_millis(for_ms).min(MAX_SLOWED);
+                let group = self.directory.name_of(&chat.id).map(safe_line).unwrap_or_default();
+                let name = cut(&safe_line(member.name.as_deref().unwrap_or("somebody")), 24);
+                self.directory.slow(&chat.id, member.account, until);
+                self.say(format!("{group}: {name} writes very much. You are not notified of it for now."));
+            }
+            _ => {}
         }
     }
 
@@ -219,72 +231,78 @@ impl App {
     }
 
     fn group_event(&mut self, event: &EventKind) {
-        let group = |chat: &ChatRef| cut(&safe_line(chat.name.as_deref().unwrap_or_default()), 24);
         // In the open group a line of the timeline says so, one for all that happens there.
         let is_open = event.chat().is_some_and(|chat| self.chat.open.as_ref() == Some(&chat.id));
         match event {
             EventKind::GroupInvited { chat, contact } => {
-                let (name, group) = (name_of(contact), group(chat));
+                let (name, group) = (name_of(contact), chat_name(chat));
                 self.say(format!("{name} invites you into #{group}: F2 shows the invitation."));
                 self.notify(&name, &format!("invites you into #{group}"), true);
             }
             EventKind::GroupRefused { chat, reason, .. } => {
-                self.warn(format!("#{}: {}", group(chat), safe_line(reason)));
+                self.warn(format!("#{}: {}", chat_name(chat), safe_line(reason)));
             }
             EventKind::GroupRemoved { chat, member } if self.is_own(member) => {
-                self.warn(format!("You were removed from #{}.", group(chat)));
+                self.warn(format!("You were removed from #{}.", chat_name(chat)));
             }
             EventKind::GroupBanned { chat, member } if self.is_own(member) => {
-                self.warn(format!("You were banned from #{}.", group(chat)));
+                self.warn(format!("You were banned from #{}.", chat_name(chat)));
             }
             EventKind::GroupRole { chat, member, role } if self.is_own(member) => {
-                self.say(format!("#{}: you are {} now.", group(chat), role.as_str()));
+                self.say(format!("#{}: you are {} now.", chat_name(chat), role.as_str()));
             }
             EventKind::GroupJoined { chat, member } if self.is_own(member) => {
-                self.say(format!("You are in #{} now.", group(chat)));
+                self.say(format!("You are in #{} now.", chat_name(chat)));
             }
             EventKind::GroupRequest { chat, contact } => {
-                let (name, group) = (name_of(contact), group(chat));
+                let (name, group) = (name_of(contact), chat_name(chat));
                 self.say(format!("{name} asks to be let into #{group}: /approve or /refuse there"));
                 self.notify(&name, &format!("asks to be let into #{group}"), true);
             }
             EventKind::GroupReported { chat, member, .. } => {
-                let (name, group) = (name_of(member), group(chat));
+                let (name, group) = (name_of(member), chat_name(chat));
                 self.say(format!("{name} reports a message in #{group}: /reports there"));
                 self.notify(&name, &format!("reports a message in #{group}"), true);
             }
             EventKind::GroupHistory { chat, member, messages } => {
-                let (name, group) = (name_of(member), group(chat));
+                let (name, group) = (name_of(member), chat_name(chat));
                 self.say(format!("#{group}: {name} has handed on {messages} earlier messages."));
                 if is_open {
                     self.older_has_come();
                 }
             }
             _ if is_open => {}
-            EventKind::GroupJoined { chat, member } => {
-                self.say(format!("#{}: {} has come.", group(chat), name_of(member)));
-            }
-            EventKind::GroupLeft { chat, member } => {
-                self.say(format!("#{}: {} has left.", group(chat), name_of(member)));
-            }
-            EventKind::GroupRemoved { chat, member } => {
-                self.say(format!("#{}: {} was removed.", group(chat), name_of(member)));
-            }
-            EventKind::GroupBanned { chat, member } => {
-                self.say(format!("#{}: {} was banned.", group(chat), name_of(member)));
-            }
-            EventKind::GroupRole { chat, member, role } => {
-                self.say(format!("#{}: {} is {} now.", group(chat), name_of(member), role.as_str()));
-            }
-            EventKind::GroupLink { chat, change: LinkChange::Ended, .. } => {
-                self.say(format!("#{}: a link has ended.", group(chat)));
-            }
-            _ => {}
+            _ => self.group_elsewhere(event),
         }
         self.refresh_groups();
         self.refresh_chats();
         if is_open {
             self.refresh_audit();
+        }
+    }
+
+    /// What happens in a group that is not open.
+    fn group_elsewhere(&mut self, event: &EventKind) {
+        match event {
+            EventKind::GroupJoined { chat, member } => {
+                self.say(format!("#{}: {} has come.", chat_name(chat), name_of(member)));
+            }
+            EventKind::GroupLeft { chat, member } => {
+                self.say(format!("#{}: {} has left.", chat_name(chat), name_of(member)));
+            }
+            EventKind::GroupRemoved { chat, member } => {
+                self.say(format!("#{}: {} was removed.", chat_name(chat), name_of(member)));
+            }
+            EventKind::GroupBanned { chat, member } => {
+                self.say(format!("#{}: {} was banned.", chat_name(chat), name_of(member)));
+            }
+            EventKind::GroupRole { chat, member, role } => {
+                self.say(format!("#{}: {} is {} now.", chat_name(chat), name_of(member), role.as_str()));
+            }
+            EventKind::GroupLink { chat, change: LinkChange::Ended, .. } => {
+                self.say(format!("#{}: a link has ended.", chat_name(chat)));
+            }
+            _ => {}
         }
     }
 
