@@ -2,7 +2,7 @@
 
 use starling_control::{
     methods::{contacts::Account, devices::LinkCode, messages::Found},
-    objects::{Contact, Message as WireMessage, Privacy},
+    objects::{Chat, ChatId, Contact, Message as WireMessage, Privacy},
 };
 use starling_node::Clock;
 
@@ -51,12 +51,7 @@ impl App {
             Answer::Status(status) => self.directory.me = Some(status?),
             Answer::Contacts(contacts) => self.take_contacts(contacts?),
             Answer::Contact(contact) => self.take_safety_number(contact)?,
-            Answer::Chats(chats) => {
-                self.directory.take_chats(chats?);
-                self.relist();
-                self.open_what_is_due();
-                self.take_listed_drafts();
-            }
+            Answer::Chats(chats) => self.take_chats(chats?),
             Answer::Requests(requests) => {
                 self.directory.requests = requests?;
                 self.relist();
@@ -84,13 +79,7 @@ impl App {
             Answer::Added(line, added) => self.take_added(&line, added)?,
             Answer::Changed(changed) => changed.map(|()| self.take_change())?,
             Answer::Read(read) => read.map(|()| self.refresh_chats())?,
-            Answer::Cleared(chat, cleared) => {
-                cleared?;
-                if self.chat.open.as_ref() == Some(&chat) {
-                    self.chat.timeline.load(Vec::new(), PAGE as usize, None);
-                }
-                self.refresh();
-            }
+            Answer::Cleared(chat, cleared) => cleared.map(|()| self.take_cleared(&chat))?,
             Answer::Invite(invite) => self.show_invite(&invite?.link),
             Answer::Code(code) => self.show_code(&code?.code),
             Answer::Link(link) => self.show_link(&link?),
@@ -110,14 +99,31 @@ impl App {
                 done?;
                 self.say("It rings on your other device, and goes on here until it is taken.".into());
             }
-            Answer::Privacy(privacy) => {
-                let Privacy { last_seen, receipts, typing } = privacy?;
-                let [seen, receipts, typing] = [last_seen, receipts, typing].map(|audience| audience.as_str());
-                self.say(format!("Last seen: {seen}. Read receipts: {receipts}. Typing: {typing}."));
-            }
+            Answer::Privacy(privacy) => self.say_privacy(&privacy?),
             Answer::Done(done) => done?,
         }
         Ok(())
+    }
+
+    fn take_chats(&mut self, chats: Vec<Chat>) {
+        self.directory.take_chats(chats);
+        self.relist();
+        self.open_what_is_due();
+        self.take_listed_drafts();
+    }
+
+    /// The messages of a conversation are deleted here.
+    fn take_cleared(&mut self, chat: &ChatId) {
+        if self.chat.open.as_ref() == Some(chat) {
+            self.chat.timeline.load(Vec::new(), PAGE as usize, None);
+        }
+        self.refresh();
+    }
+
+    fn say_privacy(&mut self, privacy: &Privacy) {
+        let [seen, receipts, typing] =
+            [&privacy.last_seen, &privacy.receipts, &privacy.typing].map(|audience| audience.as_str());
+        self.say(format!("Last seen: {seen}. Read receipts: {receipts}. Typing: {typing}."));
     }
 
     fn take_contacts(&mut self, contacts: Vec<Contact>) {

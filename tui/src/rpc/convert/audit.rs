@@ -31,75 +31,55 @@ pub fn link_of(shown: &str) -> Option<[u8; 16]> {
 
 fn audit_entry(number: u64, entry: &AuditEntry) -> objects::AuditEntry {
     let of_account = |account: &[u8; 32]| AccountId::from_bytes(account).ok().map(id);
-    let link = |link: &[u8; 16]| Some(link_id(link));
     let mut shown = objects::AuditEntry {
         number,
         at: time(entry.at),
         epoch: entry.epoch,
         by: of_account(&entry.by).unwrap_or_default(),
+        action: action_of(&entry.action),
         ..objects::AuditEntry::default()
     };
-    shown.action = match &entry.action {
-        AuditAction::Made => objects::AuditAction::Made,
-        AuditAction::Raised => objects::AuditAction::Raised,
-        AuditAction::Renamed(text) => {
-            shown.text = Some(text.clone());
-            objects::AuditAction::Renamed
-        }
-        AuditAction::Topic(text) => {
-            shown.text = Some(text.clone());
-            objects::AuditAction::Topic
-        }
+    match &entry.action {
+        AuditAction::Made | AuditAction::Raised => {}
+        AuditAction::Renamed(text) | AuditAction::Topic(text) => shown.text = Some(text.clone()),
         AuditAction::Setting(setting, value) => {
             (shown.setting, shown.value) = (Some(setting.name().to_owned()), Some(value_of(*setting, *value)));
-            objects::AuditAction::Setting
         }
-        AuditAction::LinkMade(of) => {
-            shown.link = link(of);
-            objects::AuditAction::LinkMade
+        AuditAction::LinkMade(link) | AuditAction::LinkEnded(link) | AuditAction::LinkUsed(link) => {
+            shown.link = Some(link_id(link));
         }
-        AuditAction::LinkEnded(of) => {
-            shown.link = link(of);
-            objects::AuditAction::LinkEnded
+        AuditAction::ChannelAdded(channel) | AuditAction::ChannelRemoved(channel) => {
+            shown.channel = Some(id(ChatId(*channel)));
         }
-        AuditAction::LinkUsed(of) => {
-            shown.link = link(of);
-            objects::AuditAction::LinkUsed
-        }
-        AuditAction::ChannelAdded(of) => {
-            shown.channel = Some(id(ChatId(*of)));
-            objects::AuditAction::ChannelAdded
-        }
-        AuditAction::ChannelRemoved(of) => {
-            shown.channel = Some(id(ChatId(*of)));
-            objects::AuditAction::ChannelRemoved
-        }
-        AuditAction::Role(account, to) => {
-            (shown.account, shown.role) = (of_account(account), Some(role(*to)));
-            objects::AuditAction::Role
-        }
-        AuditAction::Invited(account) => {
-            shown.account = of_account(account);
-            objects::AuditAction::Invited
-        }
-        AuditAction::Removed(account) => {
-            shown.account = of_account(account);
-            objects::AuditAction::Removed
-        }
-        AuditAction::Left(account) => {
-            shown.account = of_account(account);
-            objects::AuditAction::Left
-        }
-        AuditAction::Banned(account) => {
-            shown.account = of_account(account);
-            objects::AuditAction::Banned
-        }
-        AuditAction::Unbanned(account) => {
-            shown.account = of_account(account);
-            objects::AuditAction::Unbanned
-        }
-    };
+        AuditAction::Role(account, to) => (shown.account, shown.role) = (of_account(account), Some(role(*to))),
+        AuditAction::Invited(account)
+        | AuditAction::Removed(account)
+        | AuditAction::Left(account)
+        | AuditAction::Banned(account)
+        | AuditAction::Unbanned(account) => shown.account = of_account(account),
+    }
     shown
+}
+
+fn action_of(action: &AuditAction) -> objects::AuditAction {
+    match action {
+        AuditAction::Made => objects::AuditAction::Made,
+        AuditAction::Raised => objects::AuditAction::Raised,
+        AuditAction::Renamed(_) => objects::AuditAction::Renamed,
+        AuditAction::Topic(_) => objects::AuditAction::Topic,
+        AuditAction::Setting(..) => objects::AuditAction::Setting,
+        AuditAction::LinkMade(_) => objects::AuditAction::LinkMade,
+        AuditAction::LinkEnded(_) => objects::AuditAction::LinkEnded,
+        AuditAction::LinkUsed(_) => objects::AuditAction::LinkUsed,
+        AuditAction::ChannelAdded(_) => objects::AuditAction::ChannelAdded,
+        AuditAction::ChannelRemoved(_) => objects::AuditAction::ChannelRemoved,
+        AuditAction::Role(..) => objects::AuditAction::Role,
+        AuditAction::Invited(_) => objects::AuditAction::Invited,
+        AuditAction::Removed(_) => objects::AuditAction::Removed,
+        AuditAction::Left(_) => objects::AuditAction::Left,
+        AuditAction::Banned(_) => objects::AuditAction::Banned,
+        AuditAction::Unbanned(_) => objects::AuditAction::Unbanned,
+    }
 }
 
 fn value_of(setting: GroupSetting, value: u32) -> String {

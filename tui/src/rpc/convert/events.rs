@@ -37,6 +37,26 @@ fn device_note(note: &DeviceNote) -> objects::DeviceNote {
     objects::DeviceNote { change, name: note.name.clone(), system: note.system.clone() }
 }
 
+/// What has happened with a message, or with what stands in its place.
+fn of_message(kind: DurableEventKind, change: MessageChange) -> EventKind {
+    match kind {
+        DurableEventKind::New => EventKind::MessageNew(change),
+        DurableEventKind::Edited => EventKind::MessageEdited(change),
+        DurableEventKind::Deleted => EventKind::MessageDeleted(change),
+        DurableEventKind::Reaction => EventKind::MessageReaction(change),
+        DurableEventKind::ContactDevices => {
+            let MessageChange { chat, message, .. } = change;
+            let device_note = message.whole().and_then(|m| m.device_note.clone());
+            EventKind::ContactDevices { chat, message, device_note }
+        }
+        _ => {
+            let MessageChange { chat, message, via } = change;
+            let call = message.whole().and_then(|m| m.call.clone());
+            EventKind::CallEnded { chat, message, call, via }
+        }
+    }
+}
+
 fn old_program(old: &OldProgram) -> objects::OldProgram {
     objects::OldProgram {
         account: id(old.account),
@@ -253,6 +273,34 @@ impl Names {
             | DurableEventKind::GroupRole
             | DurableEventKind::GroupChanged
             | DurableEventKind::GroupRefused => self.of_group(n)?,
+            DurableEventKind::DeviceLinked
+            | DurableEventKind::DeviceRemoved
+            | DurableEventKind::DeviceHidden
+            | DurableEventKind::DeviceCopied
+            | DurableEventKind::DeviceRefused
+            | DurableEventKind::DeviceTried => self.of_device(n)?,
+            DurableEventKind::AccountUnreadable => EventKind::AccountUnreadable { rendezvous: n.text.clone() },
+            DurableEventKind::ChatSplit => {
+                EventKind::ChatSplit { chat: self.chat(n.chat?), rendezvous: n.text.clone() }
+            }
+            DurableEventKind::State => EventKind::MessageState {
+                chat: self.chat(n.chat?),
+                message: MessageKey { id: id(n.message?) },
+                state: state(n.state),
+                reason: (n.state == DeliveryState::Failed).then(|| NOT_FETCHED.to_owned()),
+            },
+            DurableEventKind::New
+            | DurableEventKind::Edited
+            | DurableEventKind::Deleted
+            | DurableEventKind::Reaction
+            | DurableEventKind::Call
+            | DurableEventKind::ContactDevices => of_message(n.kind, self.change(n.chat?, n.message?, node, handle)),
+        })
+    }
+
+    /// What has happened with devices.
+    fn of_device(&self, n: &DurableEvent) -> Option<EventKind> {
+        Some(match n.kind {
             DurableEventKind::DeviceLinked => EventKind::DeviceLinked { device: n.text.as_str().into() },
             DurableEventKind::DeviceRemoved => EventKind::DeviceRemoved { device: n.text.as_str().into() },
             DurableEventKind::DeviceHidden => {
@@ -270,45 +318,11 @@ impl Names {
                 let refused: RefusedRemoval = n.text.parse().ok()?;
                 EventKind::DeviceRefused { by: id(refused.by), device: id(refused.device), stands: refused.stands }
             }
-            DurableEventKind::DeviceTried => {
+            _ => {
                 let (device, attempt) = n.text.split_once(' ')?;
                 let by = n.account.filter(|account| *account != self.me.account);
                 let contact = by.map(|account| self.contact(account, ""));
                 EventKind::DeviceTried { device: device.into(), attempt: attempt.to_owned(), contact }
-            }
-            DurableEventKind::AccountUnreadable => EventKind::AccountUnreadable { rendezvous: n.text.clone() },
-            DurableEventKind::ChatSplit => {
-                EventKind::ChatSplit { chat: self.chat(n.chat?), rendezvous: n.text.clone() }
-            }
-            DurableEventKind::State => EventKind::MessageState {
-                chat: self.chat(n.chat?),
-                message: MessageKey { id: id(n.message?) },
-                state: state(n.state),
-                reason: (n.state == DeliveryState::Failed).then(|| NOT_FETCHED.to_owned()),
-            },
-            DurableEventKind::New
-            | DurableEventKind::Edited
-            | DurableEventKind::Deleted
-            | DurableEventKind::Reaction
-            | DurableEventKind::Call
-            | DurableEventKind::ContactDevices => {
-                let change = self.change(n.chat?, n.message?, node, handle);
-                match n.kind {
-                    DurableEventKind::New => EventKind::MessageNew(change),
-                    DurableEventKind::Edited => EventKind::MessageEdited(change),
-                    DurableEventKind::Deleted => EventKind::MessageDeleted(change),
-                    DurableEventKind::Reaction => EventKind::MessageReaction(change),
-                    DurableEventKind::ContactDevices => {
-                        let MessageChange { chat, message, .. } = change;
-                        let device_note = message.whole().and_then(|m| m.device_note.clone());
-                        EventKind::ContactDevices { chat, message, device_note }
-                    }
-                    _ => {
-                        let MessageChange { chat, message, via } = change;
-                        let call = message.whole().and_then(|m| m.call.clone());
-                        EventKind::CallEnded { chat, message, call, via }
-                    }
-                }
             }
         })
     }
