@@ -238,59 +238,7 @@ impl App {
     }
 
     pub fn ask_yes(&mut self, question: Question) {
-        let (title, text, yes) = match &question {
-            Question::Quit => ("Leave Starling?", "What is not yet sent goes out at the next start.", "quit"),
-            Question::Delete(_) => {
-                ("Delete the message for everyone?", "Its text goes from all devices that can be reached.", "delete")
-            }
-            Question::Block(_) => ("Shut this person out?", "They are not told. /unblock lets them in again.", "block"),
-            Question::Unlink(_) => (
-                "Remove this device from your account?",
-                "It keeps what it has; it gets nothing more, and changes nothing of your account. To use it again, link it with a new profile.",
-                "remove",
-            ),
-            Question::Trust(_) => {
-                ("Trust the changed devices?", "Compare safety numbers first, if you can: /verify.", "trust")
-            }
-            Question::Verified(_) => ("Are the numbers the same?", "", "yes"),
-            Question::Remove(_) => (
-                "Remove this contact?",
-                "You cannot write to each other until one of you adds the other again.",
-                "remove",
-            ),
-            Question::Join(_) => {
-                ("Come into this group?", "Its members see your name, and read what you write there.", "join")
-            }
-            Question::JoinByLink(_, true) => (
-                "Ask to be let into this group?",
-                "Those who may let others in see your name and account. Until they do you see nothing of it.",
-                "ask",
-            ),
-            Question::JoinByLink(_, false) => (
-                "Come into this group?",
-                "Its members see your name, account and devices, and you see who is in it.",
-                "join",
-            ),
-            Question::Leave(_) => {
-                ("Leave this group?", "You keep what you have read. Only an invitation brings you back.", "leave")
-            }
-            Question::Expel(..) => (
-                "Remove this member?",
-                "They read and write nothing from then on. They can be invited again.",
-                "remove",
-            ),
-            Question::Ban(..) => {
-                ("Ban this member?", "They are removed, and nobody lets them in until the ban is lifted.", "ban")
-            }
-            Question::MakeOwner(..) => {
-                ("Make them an owner?", "An owner does everything, and nobody can take that away.", "make owner")
-            }
-            Question::Clear(_) => (
-                "Delete all messages of this chat here?",
-                "The other side keeps theirs. There is no way back.",
-                "delete",
-            ),
-        };
+        let (title, text, yes) = question.words();
         let mut lines: Vec<Line<'static>> = Vec::new();
         if let Question::Expel(group, account) | Question::Ban(group, account) | Question::MakeOwner(group, account) =
             &question
