@@ -232,38 +232,13 @@ impl Connectivity {
             Input::Hint(device) => self.expedite_device(now, &device),
             Input::Leave => self.leave(),
             Input::ConnectionUp { peer, connection, dial, datagrams } => {
-                if let Some(version) = datagrams.filter(|_| !connection.relayed) {
-                    self.over_datagrams.insert(connection.id, version);
-                }
-                let home = self.home_of_dial(dial);
-                let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
-                self.dial_ended(dial);
-                if !is_wanted {
-                    self.act(Action::Close(connection.id));
-                    return self.run_due(now);
-                }
-                self.with_connections(now, peer, |all| all.add(connection));
-                if dial.is_none() && !connection.relayed {
-                    self.heed_return(now, &peer, connection.id);
-                }
-                if let Some(home) = home {
-                    self.move_session(home, connection.id);
-                }
-                self.close_excess(peer, connection.id);
+                self.connection_up(now, peer, connection, dial, datagrams);
             }
             Input::ConnectionDown { peer, connection } => {
                 self.over_datagrams.remove(&connection);
                 self.with_connections(now, peer, |all| all.remove(connection));
             }
-            Input::DialFailed { peer, dial, problem } => {
-                let (home, problem) = (self.home_of_dial(dial), self.problem_of(now, dial, problem));
-                self.dial_ended(dial);
-                match (problem, home) {
-                    (Some(problem), _) => self.home_unreachable(peer, problem),
-                    (None, Some(home)) => self.way_failed(home),
-                    (None, None) => {}
-                }
-            }
+            Input::DialFailed { peer, dial, problem } => self.dial_failed(now, peer, dial, problem),
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
             Input::AnswerDue(subject) => self.answer_due(now, subject),
             Input::Watch(watched) => self.watch(now, watched),
@@ -294,6 +269,44 @@ impl Connectivity {
             Input::Tick => {}
         }
         self.run_due(now);
+    }
+
+    fn connection_up(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        connection: Connection,
+        dial: Option<DialId>,
+        datagrams: Option<IpVersion>,
+    ) {
+        if let Some(version) = datagrams.filter(|_| !connection.relayed) {
+            self.over_datagrams.insert(connection.id, version);
+        }
+        let home = self.home_of_dial(dial);
+        let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
+        self.dial_ended(dial);
+        if !is_wanted {
+            self.act(Action::Close(connection.id));
+            return;
+        }
+        self.with_connections(now, peer, |all| all.add(connection));
+        if dial.is_none() && !connection.relayed {
+            self.heed_return(now, &peer, connection.id);
+        }
+        if let Some(home) = home {
+            self.move_session(home, connection.id);
+        }
+        self.close_excess(peer, connection.id);
+    }
+
+    fn dial_failed(&mut self, now: Instant, peer: Option<PeerId>, dial: Option<DialId>, problem: ConnectionProblem) {
+        let (home, problem) = (self.home_of_dial(dial), self.problem_of(now, dial, problem));
+        self.dial_ended(dial);
+        match (problem, home) {
+            (Some(problem), _) => self.home_unreachable(peer, problem),
+            (None, Some(home)) => self.way_failed(home),
+            (None, None) => {}
+        }
     }
 
     /// The next thing to do. To be asked until there is none.
