@@ -3,7 +3,7 @@
 use starling_control::{
     lines,
     methods::{chats, node},
-    objects::{Reachability, Status},
+    objects::{Reachability, Rendezvous, Status},
 };
 use starling_node::media::audio::device;
 
@@ -37,36 +37,7 @@ pub async fn doctor(global: &Global) -> CliResult {
     terminal_checks(&mut checks);
     checks.push(sound_check().await);
     if profile.exists() {
-        match rpc::acquire(&profile, global).await {
-            Ok(client) => {
-                checks.push(check("profile", Some(true), profile.dir.display().to_string(), ""));
-                wait_registered(&Global { quiet: true, ..global.clone() }, &client).await?;
-                // AutoNAT and address discovery take a moment after the start of a node.
-                if client.is_own() {
-                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-                }
-                let status = client.call(node::Status { check: Some(true) }).await?;
-                node_checks(&status, &mut checks);
-                for chat in client.call(chats::List {}).await? {
-                    if let Some(problem) = chat.problem {
-                        let found = format!("{}: {problem}", safe_line(&chat.name));
-                        checks.push(check(
-                            "conversation",
-                            None,
-                            found,
-                            "it clears itself when there is room or a connection",
-                        ));
-                    }
-                }
-                client.finish().await;
-            }
-            Err(error) => {
-                let (found, remedy) = (error.message.clone(), error.hint.clone().unwrap_or_default());
-                checks.push(check("profile", Some(false), found, remedy));
-                // Nothing more can be found out.
-                silent = Some(error).filter(|error| error.exit == 9);
-            }
-        }
+        silent = profile_checks(&profile, global, &mut checks).await?;
     } else {
         checks.push(check(
             "profile",
@@ -76,27 +47,60 @@ pub async fn doctor(global: &Global) -> CliResult {
         ));
     }
     let failed = checks.iter().filter(|c| c.ok == Some(false)).count();
-    for c in &checks {
-        if global.json {
-            let (check, ok) = (c.name.to_owned(), c.ok);
-            print_object(&lines::Check { check, ok, found: c.found.clone(), remedy: c.remedy.clone() })?;
-        } else {
-            let mark = match c.ok {
-                Some(true) => "ok  ",
-                Some(false) => "FAIL",
-                None => "note",
-            };
-            print(format!("{mark}  {:<18} {}", c.name, c.found))?;
-            if !c.remedy.is_empty() && c.ok != Some(true) {
-                print(format!("      {:<18} → {}", "", c.remedy))?;
-            }
-        }
+    for check in &checks {
+        report(global, check)?;
     }
     if let Some(error) = silent {
         return Err(error);
     }
     if failed > 0 {
         return Err(CliError::new("unhealthy", 1, format!("{failed} check(s) failed")));
+    }
+    Ok(())
+}
+
+/// What the profile's node finds; why it tells nothing, if there is none to ask because another process has the profile.
+async fn profile_checks(profile: &Profile, global: &Global, checks: &mut Vec<Check>) -> CliResult<Option<CliError>> {
+    let client = match rpc::acquire(profile, global).await {
+        Ok(client) => client,
+        Err(error) => {
+            let (found, remedy) = (error.message.clone(), error.hint.clone().unwrap_or_default());
+            checks.push(check("profile", Some(false), found, remedy));
+            // Nothing more can be found out.
+            return Ok(Some(error).filter(|error| error.exit == 9));
+        }
+    };
+    checks.push(check("profile", Some(true), profile.dir.display().to_string(), ""));
+    wait_registered(&Global { quiet: true, ..global.clone() }, &client).await?;
+    // AutoNAT and address discovery take a moment after the start of a node.
+    if client.is_own() {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    }
+    let status = client.call(node::Status { check: Some(true) }).await?;
+    node_checks(&status, checks);
+    for chat in client.call(chats::List {}).await? {
+        if let Some(problem) = chat.problem {
+            let found = format!("{}: {problem}", safe_line(&chat.name));
+            checks.push(check("conversation", None, found, "it clears itself when there is room or a connection"));
+        }
+    }
+    client.finish().await;
+    Ok(None)
+}
+
+fn report(global: &Global, check: &Check) -> CliResult {
+    if global.json {
+        let (found, remedy) = (check.found.clone(), check.remedy.clone());
+        return print_object(&lines::Check { check: check.name.to_owned(), ok: check.ok, found, remedy });
+    }
+    let mark = match check.ok {
+        Some(true) => "ok  ",
+        Some(false) => "FAIL",
+        None => "note",
+    };
+    print(format!("{mark}  {:<18} {}", check.name, check.found))?;
+    if !check.remedy.is_empty() && check.ok != Some(true) {
+        print(format!("      {:<18} → {}", "", check.remedy))?;
     }
     Ok(())
 }
@@ -141,6 +145,34 @@ fn terminal_checks(checks: &mut Vec<Check>) {
     }
 }
 
+fn home_checks(home: &Rendezvous, checks: &mut Vec<Check>) {
+    let found = if home.registered {
+        let problem = home.problem.as_deref().map(|p| format!("; {p}")).unwrap_or_default();
+        let over = words_of_transport(home).map(|over| format!("; {over}")).unwrap_or_default();
+        format!("registered at {}{problem}{over}", home.address)
+    } else {
+        format!("{}: {}", home.address, home.problem.as_deref().unwrap_or("not connected"))
+    };
+    checks.push(check(
+        "rendezvous",
+        Some(home.registered),
+        found,
+        hint_for(home).unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
+    ));
+    if home.connected {
+        let offset = home.clock_offset_ms;
+        let ok = offset.abs() < 5 * 60_000;
+        let found =
+            format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
+        checks.push(check(
+            "clock",
+            Some(ok),
+            found,
+            "set the system clock (timedatectl set-ntp true): messages are ordered by it",
+        ));
+    }
+}
+
 fn node_checks(status: &Status, checks: &mut Vec<Check>) {
     if status.homes().next().is_none() {
         checks.push(check(
@@ -150,33 +182,7 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
             "give the profile one: `starling profile rendezvous ADDR`",
         ));
     }
-    for home in status.homes() {
-        let found = if home.registered {
-            let problem = home.problem.as_deref().map(|p| format!("; {p}")).unwrap_or_default();
-            let over = words_of_transport(home).map(|over| format!("; {over}")).unwrap_or_default();
-            format!("registered at {}{problem}{over}", home.address)
-        } else {
-            format!("{}: {}", home.address, home.problem.as_deref().unwrap_or("not connected"))
-        };
-        checks.push(check(
-            "rendezvous",
-            Some(home.registered),
-            found,
-            hint_for(home).unwrap_or("is the server running, and does a firewall let UDP and TCP to its port through?"),
-        ));
-        if home.connected {
-            let offset = home.clock_offset_ms;
-            let ok = offset.abs() < 5 * 60_000;
-            let found =
-                format!("{} s {} the rendezvous", offset.abs() / 1000, if offset > 0 { "behind" } else { "ahead of" });
-            checks.push(check(
-                "clock",
-                Some(ok),
-                found,
-                "set the system clock (timedatectl set-ntp true): messages are ordered by it",
-            ));
-        }
-    }
+    status.homes().for_each(|home| home_checks(home, checks));
     if let Some(proxy) = &status.proxy {
         let found = format!("{proxy}; nothing is listened on, and contacts and calls go through the relay");
         checks.push(check("proxy", None, found, "`--proxy none` connects directly"));
