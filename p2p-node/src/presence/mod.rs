@@ -25,6 +25,7 @@ use crate::{
     limits::SIGNAL_AGE_MS,
     mls::GroupId,
     net::{LanKey, NetCommand, is_direct, peer_of},
+    roster::GroupMember,
     store::{ContactRow, DeviceAddresses},
     turn::{Effect, Fact, Turn},
 };
@@ -78,6 +79,32 @@ impl Views<'_> {
     fn dir(&self) -> Directory<'_> {
         Directory { account: self.account, contacts: self.contacts }
     }
+
+    /// A signal of a conversation of two, with the member that has sent it: nothing of one that is not authentic, or is a replay.
+    fn open_signal(
+        &self,
+        turn: &Turn<'_>,
+        group: &[u8],
+        sealed: &[u8],
+        from: Option<DeviceId>,
+    ) -> Option<(ChatId, GroupMember, Signal)> {
+        let entry = self.conversations.groups.get(&GroupId::try_from(group).ok()?)?;
+        let chat = entry.chat().filter(|chat| !self.conversations.chats.is_group_chat(*chat))?;
+        let keys = entry.current_keys()?;
+        let (tag, plain) = keys.open_signal(sealed)?;
+        let signed = SignedSignal::decode(&plain).ok()?;
+        let sender = entry.members.iter().find(|m| m.device.tag() == tag).copied()?;
+        // All members have the key of the seal: who has sent it is seen by the stream that it came on, or by the signature.
+        let verify = |message: &[u8], signature: &[u8]| sender.device.verify(SIGNAL_DOMAIN, message, signature);
+        if !signed.is_authentic(from.is_some(), &keys.address, verify) {
+            return None;
+        }
+        let signal = signed.signal;
+        if from.is_some_and(|d| d != sender.device) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
+            return None;
+        }
+        Some((chat, sender, signal))
+    }
 }
 
 impl Presence {
@@ -90,25 +117,8 @@ impl Presence {
         sealed: &[u8],
         from: Option<DeviceId>,
     ) {
-        let Ok(id) = GroupId::try_from(group) else { return };
-        let Some(entry) = cx.conversations.groups.get(&id) else { return };
-        let Some(chat) = entry.chat().filter(|chat| !cx.conversations.chats.is_group_chat(*chat)) else { return };
-        let Some(keys) = entry.current_keys() else { return };
-        let Some((tag, plain)) = keys.open_signal(sealed) else { return };
-        let Ok(signed) = SignedSignal::decode(&plain) else { return };
-        let Some(sender) = entry.members.iter().find(|m| m.device.tag() == tag).copied() else {
-            return;
-        };
+        let Some((chat, sender, signal)) = cx.open_signal(turn, group, sealed, from) else { return };
         let account = sender.account;
-        // All members have the key of the seal: who has sent it is seen by the stream that it came on, or by the signature.
-        let verify = |message: &[u8], signature: &[u8]| sender.device.verify(SIGNAL_DOMAIN, message, signature);
-        if !signed.is_authentic(from.is_some(), &keys.address, verify) {
-            return;
-        }
-        let signal = signed.signal;
-        if from.is_some_and(|d| d != sender.device) || signal.sent_ms.abs_diff(turn.agreed_ms()) > SIGNAL_AGE_MS {
-            return;
-        }
         if account == cx.account.id() {
             return self.on_other_device_signal(turn, cx, sender.device, &signal);
         }
