@@ -244,12 +244,7 @@ impl Conversations {
         let device = sender.device();
         let own = sender.account() == cx.dir.account.id();
         let Some(kind) = self.kind_for(cx, chat, sender) else {
-            let attempt = attempt_of(&batch);
-            if own {
-                turn.fact(Fact::RemovedDeviceUsed { device, attempt });
-            } else if self.wrote_after_removal(cx, chat, sender, &batch) {
-                turn.fact(Fact::RefusedDeviceUsed { account: sender.account(), device, attempt });
-            }
+            self.refuse_batch(turn, cx, chat, sender, &batch);
             return Ok(());
         };
         if kind != ChatKind::Group && !own {
@@ -281,8 +276,8 @@ impl Conversations {
                 tracing::warn!("an event that its sender may not send is void");
                 continue;
             }
-            let slow_ms = if matches!(event.body, Body::Text(_)) { slow_ms } else { 0 };
             if slow_ms > 0
+                && matches!(event.body, Body::Text(_))
                 && let Some(state) = self.chats.get_mut(&chat)
                 && !state.roster.keeps_pace(sender.account(), epoch, event.id.clock.ms(), slow_ms)
             {
@@ -306,6 +301,16 @@ impl Conversations {
             turn.facts([EventFact::AckDue { device, chat, group }]);
         }
         Ok(())
+    }
+
+    /// Nothing of a device that its account has given up is taken: its owner is to know that it was used.
+    fn refuse_batch(&self, turn: &mut Turn<'_>, cx: &Context<'_>, chat: ChatId, sender: &Certificate, batch: &Batch) {
+        let (account, device, attempt) = (sender.account(), sender.device(), attempt_of(batch));
+        if account == cx.dir.account.id() {
+            turn.fact(Fact::RemovedDeviceUsed { device, attempt });
+        } else if self.wrote_after_removal(cx, chat, sender, batch) {
+            turn.fact(Fact::RefusedDeviceUsed { account, device, attempt });
+        }
     }
 
     /// Whether a device that its account has removed has written something since. What it wrote before may come late: it ends where the account says
