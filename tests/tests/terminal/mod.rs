@@ -6,8 +6,7 @@ use std::{
     io::{Read, Write},
     num::NonZeroU16,
     process::Command,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    sync::{Arc, Condvar, Mutex},
 };
 
 use portable_pty::{CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
@@ -28,6 +27,8 @@ pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     pub shown: Arc<Mutex<vt100::Parser>>,
+    /// Notified when something was shown, and is in `written`.
+    painted: Arc<Condvar>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
     /// Held open, so that the terminal can be looked at after the program has ended.
     slave: Box<dyn SlavePty + Send>,
@@ -101,16 +102,21 @@ impl Terminal {
         let child = pair.slave.spawn_command(command).unwrap();
         let shown = Arc::new(Mutex::new(vt100::Parser::new(cells(height), cells(width), 0)));
         let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let (parser, log, mut output) = (shown.clone(), written.clone(), pair.master.try_clone_reader().unwrap());
+        let painted: Arc<Condvar> = Arc::default();
+        let (parser, log, paints) = (shown.clone(), written.clone(), painted.clone());
+        let mut output = pair.master.try_clone_reader().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(n @ 1..) = output.read(&mut buffer) {
-                parser.lock().unwrap().process(&buffer[..n]);
+                // Under one lock: who waits for what was written is woken for it, too.
+                let mut parser = parser.lock().unwrap();
+                parser.process(&buffer[..n]);
                 log.lock().unwrap().extend(&buffer[..n]);
+                paints.notify_all();
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Self { master: pair.master, keys, shown, child, slave: pair.slave, written }
+        Self { master: pair.master, keys, shown, painted, child, slave: pair.slave, written }
     }
 
     pub fn type_keys(&mut self, keys: &str) {
@@ -127,16 +133,15 @@ impl Terminal {
         self.waits(what, |text| text.contains(what))
     }
 
+    /// Waits until what is shown fits, or what was [written](Self::written). `fits` must not look at `shown` by itself: that is held.
     pub fn waits(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let text = self.text();
-            if fits(&text) {
-                return text;
-            }
-            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{text}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let waiting = |shown: &mut vt100::Parser| !fits(&shown.screen().contents());
+        let shown = self.shown.lock().unwrap();
+        let (shown, waited) = self.painted.wait_timeout_while(shown, PATIENCE, waiting).unwrap();
+        let text = shown.screen().contents();
+        drop(shown);
+        assert!(!waited.timed_out(), "waited in vain for {what}:\n{text}");
+        text
     }
 
     pub fn resize(&self, width: u16, height: u16) {
