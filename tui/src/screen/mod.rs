@@ -26,6 +26,7 @@ mod pager;
 mod palette;
 mod panes;
 mod popups;
+mod question;
 mod refresh;
 mod requests;
 mod theme;
