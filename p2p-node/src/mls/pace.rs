@@ -11,7 +11,7 @@ pub(super) enum Kind {
     Renewal,
     /// It changes the policy, or brings a device in again in place of its own leaf: that could be done again and again.
     Repeatable,
-    /// It removes somebody, or lets in a device that was not there. None of that can be done without end, nor may it be held up.
+    /// It removes somebody, or brings in a device that was not there. None of that can be done without end, nor may it be held up.
     Bounded,
 }
 
@@ -22,9 +22,12 @@ impl Kind {
         if before.rules.is_some() && before == after {
             return Self::Renewal;
         }
-        // Whom it has let in itself it could remove and let in again, under one name or another.
-        let mut gone = before.members.iter().filter(|m| after.member(&m.account).is_none());
-        let removes = gone.any(|m| m.by != *author.as_bytes());
+        let gone: Vec<_> = before.members.iter().filter(|m| after.member(&m.account).is_none()).collect();
+        let of_others = gone.iter().any(|m| m.by != *author.as_bytes());
+        // Whom it has let in itself it could remove and let in again, under one name or another. It is letting in that waits: else who is alone with
+        // somebody who never comes again could not even remove that one. In groups without rules programs of before are members, for which it waits.
+        let lets_in = || after.members.iter().any(|m| before.member(&m.account).is_none());
+        let removes = of_others || before.rules.is_some() && !gone.is_empty() && !lets_in();
         let buries = after.tombstones.iter().any(|t| before.tombstone(&t.account, &t.device).is_none());
         if removes || buries { Self::Bounded } else { Self::Repeatable }
     }
@@ -86,15 +89,34 @@ mod tests {
         }
     }
 
+    fn member(account: &AccountId, by: &AccountId) -> starling_wire::PolicyMember {
+        let role = starling_wire::Role::Member;
+        starling_wire::PolicyMember { account: *account.as_bytes(), role, by: *by.as_bytes(), since: 1 }
+    }
+
+    #[test]
+    fn with_rules_what_removes_is_held_up_only_if_it_lets_somebody_in() {
+        let [owner, b, c] = [(); 3].map(|()| account());
+        let mut policy = Policy::new([1; 16], "ops".into(), *owner.as_bytes());
+        policy.add(member(&b, &owner));
+        let policy = policy.with_rules(starling_wire::GroupKind::Group);
+        let kind = |change: &dyn Fn(&mut Policy)| {
+            let mut after = policy.clone();
+            change(&mut after);
+            Kind::of_change(&policy, &after, &owner)
+        };
+        assert_eq!(kind(&|p| p.remove(b.as_bytes())), Kind::Bounded);
+        assert_eq!(kind(&|p| p.add(member(&c, &owner))), Kind::Repeatable);
+        let replaces = |p: &mut Policy| {
+            p.remove(b.as_bytes());
+            p.add(member(&c, &owner));
+        };
+        assert_eq!(kind(&replaces), Kind::Repeatable);
+    }
+
     #[test]
     fn what_removes_is_never_held_up_but_of_whom_one_lets_in() {
         let [owner, admin, b, c] = [(); 4].map(|()| account());
-        let member = |account: &AccountId, by: &AccountId| starling_wire::PolicyMember {
-            account: *account.as_bytes(),
-            role: starling_wire::Role::Member,
-            by: *by.as_bytes(),
-            since: 1,
-        };
         let mut policy = Policy::new([1; 16], "ops".into(), *owner.as_bytes());
         policy.add(member(&admin, &owner));
         policy.add(member(&b, &owner));

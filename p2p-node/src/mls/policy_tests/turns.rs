@@ -113,6 +113,40 @@ fn an_admin_who_changes_something_again_and_again_lets_others_go_first_in_the_en
     assert!(follow(&admin, &commit).may_change(&change));
 }
 
+/// An owner with members who were away for good could not even remove them, as it had let them in.
+#[test]
+fn whoever_is_left_alone_removes_those_whom_it_has_let_in() {
+    let company = Company::with_rules(&[Role::Member, Role::Member]);
+    let (mut group, mut other) = (company.group.clone(), company.others[1].2.clone());
+    let change = |group: &LiveGroup, edit: &dyn Fn(&mut Policy)| {
+        let mut policy = group.policy().unwrap();
+        edit(&mut policy);
+        Change { policy, reasons: Reasons::default() }
+    };
+    for n in 0..MAX_AUTHORS {
+        let named = change(&group, &|policy| policy.topic = format!("topic {n}"));
+        let (commit, after) = group.prepare_change(&named, NOW_MS, Vec::new()).unwrap();
+        (group, other) = (after, follow(&other, &commit));
+    }
+    let gone = [0, 1].map(|at: usize| *company.others[at].0.id().as_bytes());
+    let new = account();
+    let named = |policy: &mut Policy| policy.topic = "alone".into();
+    let replaces = |policy: &mut Policy| {
+        policy.remove(&gone[0]);
+        policy.add(member(&new, Role::Member, &company.owner));
+    };
+    assert!(!group.may_renew() && !group.may_change(&change(&group, &named)));
+    assert!(!group.may_change(&change(&group, &replaces)), "nobody takes the place of who goes");
+    let removes = change(&group, &|policy| policy.remove(&gone[0]));
+    let (commit, group) = group.prepare_change(&removes, NOW_MS, Vec::new()).unwrap();
+    assert_eq!(follow(&other, &commit).policy(), group.policy());
+    // While others are there, it waits for them with all else.
+    assert!(!group.may_change(&change(&group, &named)));
+    let removes = change(&group, &|policy| policy.remove(&gone[1]));
+    let (_, group) = group.prepare_change(&removes, NOW_MS, Vec::new()).unwrap();
+    assert!(group.may_renew() && group.may_change(&change(&group, &named)));
+}
+
 #[test]
 fn a_group_of_a_program_without_a_record_of_authors_goes_on() {
     let owner = account();
