@@ -2,7 +2,7 @@
 
 use mls_rs::{Group, client_builder::MlsConfig, group::proposal::CustomProposal};
 use starling_keys::{AccountKey, DeviceKey, RecoveryPhrase};
-use starling_wire::{GroupKind, GroupSetting, PolicyContext, PolicyMember, Reasons, Role};
+use starling_wire::{GroupKind, GroupSetting, MAX_AUTHORS, PolicyContext, PolicyMember, Reasons, Role};
 
 use super::{
     super::{
@@ -107,6 +107,38 @@ fn many_are_added_by_one_commit_and_all_read_each_other() {
     for (at, member) in members.iter().enumerate().filter(|(at, _)| *at != 4) {
         assert_eq!(follow(member, &commit).export("x").unwrap(), renewed.export("x").unwrap(), "{at}");
     }
+}
+
+/// Who is added is not on record: nobody has to wait for it. So a member can renew its keys as often in a row as anybody could come in again, and no
+/// more.
+#[test]
+fn where_all_were_added_everybody_may_commit_and_nobody_without_end() {
+    let accounts: Vec<AccountKey> = (0..4).map(|_| account()).collect();
+    let (_, group) = group_of(&accounts.iter().collect::<Vec<_>>(), Role::Member);
+    let new: Vec<Mls> = accounts.iter().map(device).collect();
+    let packages: Vec<Bytes> = new.iter().map(package).collect();
+    let (_, mut group, welcomes) = group.prepare_adds(&packages, NOW_MS, Vec::new()).unwrap();
+    let door = group.door().unwrap().unwrap();
+    let join = |(mls, welcomed): (&Mls, &Welcomed)| {
+        mls.join_added(&welcomed.welcome, &door, GROUP, Expected::Group(TALK)).unwrap()
+    };
+    let members: Vec<LiveGroup> = new.iter().zip(&welcomes).map(join).collect();
+    assert!(group.may_renew() && members.iter().all(LiveGroup::may_renew));
+    let (mut member, mut other, mut made) = (members[0].clone(), members[1].clone(), 0);
+    while member.may_renew() {
+        let (commit, after) = member.prepare_update(NOW_MS, Vec::new()).unwrap();
+        (group, other) = (follow(&group, &commit), follow(&other, &commit));
+        (member, made) = (after, made + 1);
+    }
+    assert_eq!(made, MAX_AUTHORS);
+    let (commit, _) = modified::defying(|| member.prepare_update(NOW_MS, Vec::new())).unwrap();
+    assert!(is_void(&group, &commit) && is_void(&other, &commit));
+    assert!(other.is_waited_for());
+    let mut policy = group.policy().unwrap();
+    policy.remove(accounts[0].id().as_bytes());
+    let change = Change { policy, reasons: Reasons::default() };
+    let (commit, _) = group.prepare_change(&change, NOW_MS, Vec::new()).unwrap();
+    assert_eq!(follow(&other, &commit).policy().map(|policy| policy.members.len()), Some(4));
 }
 
 #[test]

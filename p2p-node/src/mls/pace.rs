@@ -37,7 +37,9 @@ impl Kind {
 ///
 /// Nobody makes more than [`MAX_AUTHORS`] commits in a row. Keys are renewed by one account after the other: none that made one of the last *n* commits
 /// makes such a commit again, so that up to *n* accounts that work together do not keep the others from committing. *n* is two less than the accounts
-/// that are there, and than those on record: where most are away, the others need not wait for them.
+/// that are there, and than those on record: where most are away, the others need not wait for them. Who is added by others is not on record, as it
+/// may be away from then on. Where few are on record, an account renews its keys as often in a row as it comes in again, or changes the policy,
+/// in any group.
 pub(super) fn is_too_soon(authors: &CommitAuthors, accounts: usize, author: &AccountId, kind: Kind) -> bool {
     let made = |of| authors.made_by(author.as_bytes(), of);
     let others = accounts.min(authors.accounts()).saturating_sub(2);
@@ -92,6 +94,18 @@ mod tests {
     fn member(account: &AccountId, by: &AccountId) -> starling_wire::PolicyMember {
         let role = starling_wire::Role::Member;
         starling_wire::PolicyMember { account: *account.as_bytes(), role, by: *by.as_bytes(), since: 1 }
+    }
+
+    #[test]
+    fn where_many_are_on_record_a_device_comes_in_again_as_often_as_where_nobody_is() {
+        let (a, others) = (account(), [(); MAX_AUTHORS].map(|()| account()));
+        let mut authors = after(&others.each_ref());
+        for _ in 0..MAX_AUTHORS {
+            assert!(!is_too_soon(&authors, 200, &a, Kind::Repeatable));
+            authors = authors.with(a.as_bytes());
+        }
+        assert!(is_too_soon(&authors, 200, &a, Kind::Repeatable));
+        assert!(is_too_soon(&after(&[&a; MAX_AUTHORS]), 200, &a, Kind::Renewal), "as keys are renewed");
     }
 
     #[test]
