@@ -137,7 +137,8 @@ fn about(group: &Group, room: u16) -> Vec<String> {
         rows.push(format!("one message in {}", span(group.policy.slow_mode)));
     }
     if group.policy.lifetime > 0 {
-        rows.push(format!("kept for {}", span(group.policy.lifetime)));
+        // Nothing is deleted after that time in this version.
+        rows.push(format!("lifetime {}, no effect yet", span(group.policy.lifetime)));
     }
     rows.into_iter().map(|row| cut(&row, room)).collect()
 }
