@@ -43,6 +43,15 @@ pub const DELETED_AT_ONCE: usize = 16;
 pub const LEFT_BEHIND_AGAIN_MS: u64 = 60_000;
 /// … and in this one if it is others who find none: they may be flooding the log.
 pub const LEFT_BEHIND_FOR_OTHERS_MS: u64 = 3_600_000;
+/// Who has written more than this part of what is in a group's logs, an eighth, may be flooding them: in large groups nobody is left behind for others
+/// then. Who has written a quarter is surely found …
+pub const FLOOD_PART: u64 = 8;
+/// … as so many accounts of a log are counted, so that what is counted of one is too low by at most an eighth of all …
+pub const MAX_LOG_WRITERS: usize = 7;
+/// … each entry with what a server counts beside its bytes …
+pub const LOG_ENTRY_BYTES: u64 = 64;
+/// … and a commit that counts for nobody as so much at least: a server takes sixteen of a device in a log, and 193 KiB.
+pub const VOID_COMMIT_BYTES: u64 = 12 * 1024;
 /// Both times are doubled so often at most while that makes no room: the home may be full for another reason.
 pub const MAX_LEFT_BEHIND_BACKOFF: u32 = 10;
 /// Accounts that one commit lets in …

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use starling_keys::{Certificate, DeviceChain, DeviceId};
+use starling_keys::{AccountId, Certificate, DeviceChain, DeviceId};
 use starling_wire::{Batch, Body, Clock, EventId, direct::Entry};
 
 use super::limits::{MAX_EARLY, MAX_FUTURE, SEEN_HASHES};
@@ -25,14 +25,16 @@ use crate::{
 pub enum Taken {
     /// Nothing that counts now.
     Nothing,
-    /// Events that are numbered.
-    Events,
-    /// Receipts alone.
-    Receipts,
+    /// Events of this account that are numbered.
+    Events(AccountId),
+    /// Receipts of this account alone.
+    Receipts(AccountId),
     /// One of ours.
     Own,
     /// A commit.
     Commit,
+    /// What goes with commits: a part of one, or what members have followed.
+    BesideCommits,
 }
 
 /// Hashes of the newest messages that were processed, so that copies are dropped before they are decrypted.
@@ -113,7 +115,8 @@ impl Conversations {
                         self.keep_recent((chat, id, epoch), sender.device(), (&batch, message));
                     }
                     self.on_batch(turn, cx, (chat, id), &sender, via, batch)?;
-                    return Ok(if numbered { Taken::Events } else { Taken::Receipts });
+                    let account = sender.account();
+                    return Ok(if numbered { Taken::Events(account) } else { Taken::Receipts(account) });
                 }
                 Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
             },

@@ -1,12 +1,19 @@
 //! Room for the logs of groups: many changes at a home that has little of it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use super::world::{Who, World};
+use bytes::Bytes;
+use starling_wire::LogContent;
+
+use super::{
+    epoch_tests::append_in,
+    world::{Who, World},
+};
 use crate::{
     api::{
         problem::ChatProblem,
         types::{ChatId, Role},
     },
+    conversation::{GroupEntry, limits::ACKNOWLEDGING_ACCOUNTS},
     engine::{AccountCommand, ConversationCommand, GroupCommand},
 };
 
@@ -152,6 +159,61 @@ fn who_was_left_behind_before_the_door_was_changed_comes_back_when_it_is_invited
     let account = world.of(dave).account;
     world.call(alice, |reply| GroupCommand::Invite { chat, accounts: vec![account], reply }).unwrap();
     until(&mut world, "who was away is back", |world| see(world, &[dave], chat, "topic 20"));
+}
+
+fn group(world: &World, who: Who, chat: ChatId) -> &GroupEntry {
+    let engine = world.engine(who);
+    engine.conversations.groups.get(&engine.active_group(chat).unwrap()).unwrap()
+}
+
+#[test]
+fn a_member_who_floods_a_large_group_costs_who_is_away_no_messages() {
+    let mut world = World::new(1_322);
+    let people = world.company(ACKNOWLEDGING_ACCOUNTS + 2);
+    let (alice, mallory, carol, dave) = (people[0], people[1], people[2], people[people.len() - 1]);
+    let there = &people[..people.len() - 1];
+    let chat = world.group_of(&people);
+    until(&mut world, "all are in", |world| {
+        people.iter().all(|who| world.epoch_in(*who, chat).is_some_and(|(_, devices)| devices == people.len()))
+    });
+    world.kill(dave);
+    world.say_in(carol, chat, "while you were away").unwrap();
+    world.pass(10_000);
+    change(&mut world, (alice, chat), 14, there);
+    world.pass(10_000);
+    let (epoch, keys) = (world.epoch_in(alice, chat), group(&world, alice, chat).current_keys().unwrap());
+    let before = world.stored_in_log(&keys.key).len();
+    for n in 0..60 {
+        let garbage = LogContent::Message(Bytes::from(vec![n; 60_000]));
+        assert!(append_in(&mut world, mallory, chat, false, &garbage));
+        world.pass(500);
+    }
+    let stored = world.stored_in_log(&keys.key).len() - before;
+    assert!(stored < 60, "there was room for all of the flood");
+    world.pass(60_000);
+    assert_eq!(world.epoch_in(alice, chat), epoch);
+    assert_eq!(group(&world, alice, chat).row.left_behind, 0);
+    world.start(dave);
+    until(&mut world, "who was away has read all", |world| see(world, &[dave], chat, "topic 14"));
+    until(&mut world, "nothing is lost", |world| world.texts_in(dave, chat) == ["while you were away"]);
+}
+
+#[test]
+fn who_writes_into_a_log_is_counted_by_whoever_owns_it() {
+    let mut world = World::new(1_323);
+    let people = world.company(3);
+    let chat = world.group_of(&people);
+    for n in 0..10 {
+        world.say_in(people[1], chat, &format!("{n} {}", "x".repeat(1_000))).unwrap();
+    }
+    until(&mut world, "all is read", |world| world.texts_in(people[0], chat).len() == 10);
+    world.pass(30_000);
+    let account = world.of(people[1]).account;
+    let tag = u64::from_le_bytes(account.as_bytes()[..8].try_into().unwrap());
+    let written = group(&world, people[0], chat).current_log().unwrap().written.clone().unwrap();
+    let most = written.writers.iter().max_by_key(|writer| writer.bytes).unwrap();
+    assert_eq!(most.tag, tag);
+    assert!((10_000..=written.bytes).contains(&most.bytes), "{} of {}", most.bytes, written.bytes);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod read;
 mod receipts;
 mod renewal;
 mod room;
+mod writers;
 
 pub(super) use parts::{Batch, parts_of};
 pub use renewal::renewal_due;

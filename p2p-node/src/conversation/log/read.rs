@@ -218,7 +218,7 @@ impl Conversations {
                 Some(Ok(LogContent::Part(_) | LogContent::LargeCandidate(_))) if !entry.stays => Taken::Nothing,
                 Some(Ok(LogContent::Part(part))) => {
                     self.keep_part(turn, (id, epoch), entry.sequence, part)?;
-                    Taken::Nothing
+                    Taken::BesideCommits
                 }
                 Some(Ok(LogContent::LargeCandidate(names))) => {
                     if let Some(commit) = self.join_parts(turn, (id, epoch), entry.sequence, &names)? {
@@ -228,15 +228,16 @@ impl Conversations {
                 }
                 Some(Ok(LogContent::Beacon(beacon))) => {
                     self.on_beacon(turn, cx, Teller::Log, id, &beacon)?;
-                    Taken::Nothing
+                    Taken::BesideCommits
                 }
                 Some(Err(_)) | None => {
                     tracing::warn!("a log entry cannot be opened");
                     Taken::Nothing
                 }
             };
+            self.note_written(cx, (id, epoch), taken, entry.sealed.len());
             let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
-            match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit)) {
+            match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit | Taken::BesideCommits)) {
                 Some(place) if matches!(taken, Taken::Own) => {
                     self.found_own(turn, &place, entry.sequence)?;
                     if let Some(message) = own {
@@ -244,7 +245,7 @@ impl Conversations {
                         self.own_logged(turn, cx, (place, epoch), &message)?;
                     }
                 }
-                Some(place) if matches!(taken, Taken::Receipts) && for_us_alone => {
+                Some(place) if matches!(taken, Taken::Receipts(_)) && for_us_alone => {
                     self.logged.found_needless(turn, &place, entry.sequence)?;
                     self.trim_chat(turn, cx.homes, place.chat);
                 }

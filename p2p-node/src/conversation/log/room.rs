@@ -4,7 +4,8 @@
 //! Who has written in an epoch, or says that it has followed the commit that led there, needs no log before it. Where there is still no room for a
 //! commit, the devices that are furthest behind are left behind, as few of them as leave some room: a log that is full gives up what is oldest
 //! first. They come back by the group's door, as who was away for longer than a log keeps its entries, and where members acknowledge what they have
-//! got its authors write again what was missed.
+//! got its authors write again what was missed. Where they do not, nobody is left behind for others while one of them may be flooding the logs
+//! (`writers`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use crate::{
         ChatState, Conversations,
         context::Context,
         group::{GroupEntry, GroupId, LogKeys, log_address},
+        limits::ACKNOWLEDGING_ACCOUNTS,
     },
     home::LogPending,
     limits::{
@@ -27,7 +29,7 @@ use crate::{
     },
     net::HomeId,
     roster::Roster,
-    store::{PastLogRow, ReachedRow},
+    store::{PastLogRow, ReachedRow, WrittenRow},
     turn::Turn,
 };
 
@@ -99,11 +101,11 @@ fn first_needed(needs: &[u64], newest: u64, left_behind: u64) -> u64 {
 
 impl GroupEntry {
     /// The log of an epoch that is over, or a door that begins with none any more, may be deleted some day.
-    fn note_past_log(&mut self, epoch: u64, address: [u8; 32]) {
+    fn note_past_log(&mut self, epoch: u64, address: [u8; 32], written: Option<WrittenRow>) {
         if self.row.past_logs.iter().any(|log| log.address == address) {
             return;
         }
-        self.row.past_logs.push(PastLogRow { epoch, address: address.to_vec() });
+        self.row.past_logs.push(PastLogRow { epoch, address: address.to_vec(), written });
         // What is forgotten expires.
         let over = self.row.past_logs.len().saturating_sub(MAX_PAST_LOGS);
         self.row.past_logs.drain(..over);
@@ -116,7 +118,7 @@ impl GroupEntry {
         let door = self.row.door.as_ref().and_then(|door| LogKeys::of_secret(&door.secret));
         // Of logs of other accounts nothing is noted.
         if let Some(door) = door.filter(|_| self.row.ours || !self.row.past_logs.is_empty()) {
-            self.note_past_log(self.epoch().saturating_sub(1), door.address);
+            self.note_past_log(self.epoch().saturating_sub(1), door.address, None);
         }
     }
 
@@ -124,7 +126,10 @@ impl GroupEntry {
     pub(in crate::conversation) fn logs_before_entering(&self) -> Vec<PastLogRow> {
         let (noted, ours) = (&self.row.past_logs, self.row.ours);
         let read = self.logs.iter().filter(|_| ours || !noted.is_empty());
-        let read = read.filter_map(|log| Some(PastLogRow { epoch: log.epoch, address: log_address(log)?.to_vec() }));
+        let read = read.filter_map(|log| {
+            let address = log_address(log)?.to_vec();
+            Some(PastLogRow { epoch: log.epoch, address, written: log.written.clone() })
+        });
         noted.iter().cloned().chain(read).collect()
     }
 
@@ -192,6 +197,14 @@ impl GroupEntry {
         if self.members.len() > DOOR_WAITS_DEVICES { KEPT_LOGS + DOORS_EVERY } else { KEPT_LOGS }
     }
 
+    /// Whether nobody is left behind for others who find no room. Where authors do not write again what was missed that costs messages: so not while
+    /// one of them may be flooding the logs, or they are not read to their end.
+    fn keeps_what_others_miss(&self, roster: &Roster) -> bool {
+        let is_large = roster.accounts().count() > ACKNOWLEDGING_ACCOUNTS;
+        let is_read = self.read.caught_up && self.read.under_way.is_empty();
+        is_large && (!is_read || self.is_flooded(roster.own()))
+    }
+
     /// The logs that are deleted next, some at a time. Those of the last epochs are kept: a fork may lead back to them, and the way into the group
     /// may be of one of them.
     fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
@@ -202,7 +215,9 @@ impl GroupEntry {
         let goes = |log: &PastLogRow, first: u64| {
             log.epoch.saturating_add(1) < first && !used.iter().any(|address| log.address == *address)
         };
-        if !self.row.past_logs.iter().any(|log| goes(log, first)) && self.room.may_leave_behind(now) {
+        let may_leave_behind = self.room.may_leave_behind(now)
+            && !(self.room.wanted == Some(WantedBy::Others) && self.keeps_what_others_miss(roster));
+        if !self.row.past_logs.iter().any(|log| goes(log, first)) && may_leave_behind {
             // A quarter of them, and all that the same devices alone need.
             let quarter = self.row.past_logs.get(self.row.past_logs.len() / 4);
             let upto = quarter.map_or(0, |log| log.epoch.saturating_add(2)).min(newest);
@@ -227,16 +242,20 @@ impl Conversations {
     /// Stops following those of a group's logs in which nobody writes any more.
     pub(in crate::conversation) fn leave_ended_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         let left = self.groups.leave_ended_logs(turn, cx, id);
-        let home = self.groups.home_of(id);
-        let is_own = home.and_then(|home| cx.homes.servers.get(&home)).is_some_and(|home| home.own);
-        let may_own = is_own && self.has_policy(id);
+        let may_own = self.may_own_logs(cx, id);
         let Some(entry) = self.groups.get_mut(&id).filter(|_| may_own) else { return };
         for log in &left {
             if let Some(address) = log_address(log) {
-                entry.note_past_log(log.epoch, address);
+                entry.note_past_log(log.epoch, address, log.written.clone());
             }
         }
         entry.room.look = true;
+    }
+
+    /// Whether the logs of a group may be our account's, which then deletes them: no log says whose it is.
+    pub(super) fn may_own_logs(&self, cx: &Context<'_>, id: GroupId) -> bool {
+        let home = self.groups.home_of(id).and_then(|home| cx.homes.servers.get(&home));
+        home.is_some_and(|home| home.own) && self.has_policy(id)
     }
 
     /// Deletes logs of a group that are not needed any more, if they are our account's.
@@ -329,10 +348,13 @@ impl Conversations {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use starling_keys::{AccountKey, DeviceKey};
+    use starling_keys::{AccountId, AccountKey, DeviceKey};
 
     use super::*;
-    use crate::store::{DoorRow, GroupRow, LogRow};
+    use crate::{
+        conversation::group::GroupMember,
+        store::{DoorRow, GroupRow, LogRow},
+    };
 
     #[test]
     fn what_the_furthest_behind_needs_is_kept_until_it_is_left_behind() {
@@ -363,7 +385,7 @@ mod tests {
         (log.epoch, log.address) = (9, vec![9; 32]);
         entry.put_log(log);
         assert!(entry.logs_before_entering().is_empty(), "they are another account's");
-        entry.note_past_log(8, [8; 32]);
+        entry.note_past_log(8, [8; 32], None);
         let logs = entry.logs_before_entering();
         assert_eq!(logs.iter().map(|log| (log.epoch, log.address[0])).collect::<Vec<_>>(), [(8, 8), (9, 9)]);
     }
@@ -376,13 +398,54 @@ mod tests {
         entry.put_log(log);
         let secret = vec![7; 32];
         let door = LogKeys::of_secret(&secret).unwrap().address;
-        entry.note_past_log(3, [3; 32]);
-        entry.note_past_log(4, door);
+        entry.note_past_log(3, [3; 32], None);
+        entry.note_past_log(4, door, None);
         let (own, account) = (DeviceKey::from_seed(&[1; 32]).id(), AccountKey::from_seed(&[2; 32]).id());
         let roster = Roster::of(account, &[]);
         assert_eq!(entry.logs_to_delete(0, &own, &roster), [[3; 32], door]);
         entry.row.door = Some(DoorRow { secret, due: false, sequence: 0 });
         assert_eq!(entry.logs_to_delete(0, &own, &roster), [[3; 32]]);
+    }
+
+    /// A group in epoch 20 whose logs one of so many accounts floods, and in which a device was never heard of.
+    fn flooded(accounts: u8) -> (GroupEntry, DeviceId, Roster) {
+        let device = |n: u8| DeviceKey::from_seed(&[n; 32]).id();
+        let account = |n: u8| AccountKey::from_seed(&[n; 32]).id();
+        let member = |n: u8| GroupMember { account: account(n), device: device(n) };
+        let mut entry = GroupEntry::with([1; 16], GroupRow::default(), vec![member(1), member(2)]);
+        let mut log = LogRow::default();
+        (log.epoch, log.address) = (20, vec![20; 32]);
+        entry.put_log(log);
+        for n in 1..20 {
+            entry.note_past_log(n.into(), [n; 32], None);
+        }
+        entry.note_entry(20, Some(account(2)), 50_000);
+        (entry.read.caught_up, entry.room.wanted) = (true, Some(WantedBy::Others));
+        let others: Vec<AccountId> = (2..=accounts).map(account).collect();
+        (entry, device(1), Roster::of(account(1), &others))
+    }
+
+    #[test]
+    fn nobody_is_left_behind_for_a_member_who_floods_where_that_costs_messages() {
+        let large = ACKNOWLEDGING_ACCOUNTS as u8 + 1;
+        let (mut entry, own, roster) = flooded(large);
+        assert!(entry.logs_to_delete(0, &own, &roster).is_empty());
+        assert_eq!(entry.row.left_behind, 0);
+        // What this device wants itself is no flood.
+        entry.room.wanted = Some(WantedBy::Us);
+        assert!(!entry.logs_to_delete(0, &own, &roster).is_empty());
+        // In small groups authors write again what was missed.
+        let (mut entry, own, roster) = flooded(large - 1);
+        assert!(!entry.logs_to_delete(0, &own, &roster).is_empty());
+        // Others have written as well.
+        let (mut entry, own, roster) = flooded(large);
+        for n in 3..=16 {
+            entry.note_entry(20, Some(AccountKey::from_seed(&[n; 32]).id()), 50_000);
+        }
+        entry.read.caught_up = false;
+        assert!(entry.logs_to_delete(0, &own, &roster).is_empty(), "it may not have read of a flood yet");
+        (entry.read.caught_up, entry.room.wanted) = (true, Some(WantedBy::Others));
+        assert!(!entry.logs_to_delete(0, &own, &roster).is_empty());
     }
 
     #[test]

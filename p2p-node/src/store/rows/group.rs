@@ -84,6 +84,31 @@ pub struct PastLogRow {
     /// Its address.
     #[prost(bytes = "vec", tag = "2")]
     pub address: Vec<u8>,
+    /// Who has written most of it; none of a door, and as older versions have written it.
+    #[prost(message, optional, tag = "3")]
+    pub written: Option<WrittenRow>,
+}
+
+/// Who has written most of what was read in a log.
+#[derive(Clone, PartialEq, Message)]
+pub struct WrittenRow {
+    /// Bytes of all that was read in it, with what each entry takes beside its bytes.
+    #[prost(uint64, tag = "1")]
+    pub bytes: u64,
+    /// Accounts that have written much of that.
+    #[prost(message, repeated, tag = "2")]
+    pub writers: Vec<WriterRow>,
+}
+
+/// What an account has written in a log.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriterRow {
+    /// Eight bytes of the account's id; 0 for all whose account is not known.
+    #[prost(fixed64, tag = "1")]
+    pub tag: u64,
+    /// So many bytes at least.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
 }
 
 /// How far a member has come.
@@ -411,6 +436,9 @@ pub struct LogRow {
     /// What counts of the parts of commits that were read in it, in KiB.
     #[prost(uint32, tag = "8")]
     pub parts_kib: u32,
+    /// Who has written most of what was read in it; where our account may own it.
+    #[prost(message, optional, tag = "9")]
+    pub written: Option<WrittenRow>,
 }
 
 /// A part of a commit that was read in a log. By group id, epoch, and a hash of the log's address and the part's name.
