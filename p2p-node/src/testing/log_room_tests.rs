@@ -166,6 +166,35 @@ fn group(world: &World, who: Who, chat: ChatId) -> &GroupEntry {
     engine.conversations.groups.get(&engine.active_group(chat).unwrap()).unwrap()
 }
 
+/// The other devices of a plain member invite nobody: they know the new door, and tell it.
+#[test]
+fn a_members_other_device_that_was_left_behind_before_the_door_was_changed_comes_back() {
+    let mut world = narrow_world(1_321);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    let tablet = world.linked(dave);
+    world.pass(60_000);
+    let chat = world.group_of(&people);
+    until(&mut world, "both his devices are in", |world| {
+        world.epoch_in(tablet, chat).is_some() && world.epoch_in(tablet, chat) == world.epoch_in(dave, chat)
+    });
+    world.kill(tablet);
+    change(&mut world, (alice, chat), 60, &people);
+    assert!(group(&world, alice, chat).row.left_behind > 0);
+    world.wish_out(alice, chat, carol).unwrap();
+    let left = [alice, bob, dave];
+    until(&mut world, "she is out", |world| {
+        left.iter().all(|who| world.group_seen(*who, chat).is_some_and(|group| group.members.len() == 3))
+    });
+    change(&mut world, (alice, chat), 20, &left);
+    // Nobody shows it the way on a stream.
+    world.direct = false;
+    world.start(tablet);
+    until(&mut world, "it is back", |world| see(world, &[tablet], chat, "topic 20"));
+    world.say_in(tablet, chat, "from the tablet").unwrap();
+    until(&mut world, "it is read", |world| world.texts_in(bob, chat) == ["from the tablet"]);
+}
+
 #[test]
 fn a_member_who_floods_a_large_group_costs_who_is_away_no_messages() {
     let mut world = World::new(1_322);

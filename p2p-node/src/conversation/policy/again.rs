@@ -95,7 +95,9 @@ impl Conversations {
             }
             policy.rests_until = turn.now() + REENTER_MS;
         }
-        let Some(secret) = entry.row.door.as_ref().map(|door| door.secret.clone()) else { return Ok(()) };
+        // Another device of ours may know a newer door than this one, which was left behind.
+        let known = || entry.row.door.as_ref().map(|door| door.secret.clone());
+        let Some(secret) = self.told_by_own(chat, id).or_else(known) else { return Ok(()) };
         let door = OfferedDoor { group: id.to_vec(), secret, home: entry.row.home.clone(), ..OfferedDoor::default() };
         tracing::warn!("a group cannot be gone on in: it is entered again");
         // Until that is done it stays as it is: were there nobody inside, nobody could come in.

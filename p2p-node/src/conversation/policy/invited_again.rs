@@ -10,7 +10,7 @@ use crate::{
         problem::ItemRefused,
         types::{ChatId, ContactState, DurableEventKind},
     },
-    conversation::{Conversations, context::Context},
+    conversation::{Conversations, context::Context, group::GroupId},
     store::{EventLogRow, OfferRow, StandingRow},
     turn::{EngineError, Turn},
 };
@@ -56,15 +56,31 @@ impl Conversations {
         own.is_some_and(|own| own.as_bytes()[..] == *account)
     }
 
-    /// Another device of ours has accepted an invitation into a group that this one takes its account for a member of: if that has been removed
-    /// meanwhile, this device comes in again, too.
-    pub(super) fn keep_way_of_own(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId, row: OfferRow) {
+    /// Another device of ours has accepted an invitation into a group that this one takes its account for a member of, or says by which door it is
+    /// entered now: if our account has been removed meanwhile, or this device was left behind, it comes in again by that.
+    pub(super) fn keep_way_of_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        row: OfferRow,
+    ) -> Result<(), EngineError> {
         let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
-        let Some(id) = known.filter(|_| !self.is_way_known(&row)) else { return };
+        let Some(id) = known.filter(|_| !self.is_way_known(&row)) else { return Ok(()) };
+        let door = row.door();
         if let Some(entry) = self.policies.of.get_mut(&chat) {
             (entry.row.offered_again, entry.dirty) = (Some(row), true);
         }
         self.read_log_again(turn, cx, id);
+        // It may be entering again already, by a door that is no more.
+        self.on_other_door(turn, cx, chat, door)
+    }
+
+    /// The secret of the door by which another device of ours has said that a group is entered, if this one has not read on since.
+    pub(super) fn told_by_own(&self, chat: ChatId, id: GroupId) -> Option<Vec<u8>> {
+        let row = self.policies.of.get(&chat)?.row.offered_again.as_ref()?;
+        let is_told = self.is_ours(chat, &row.by) && row.group_id() == Some(id);
+        is_told.then(|| row.secret.clone())
     }
 
     /// Whether a way leads by the door that this device knows of its group.

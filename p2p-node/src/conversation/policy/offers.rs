@@ -32,7 +32,7 @@ pub enum Answer {
     Declined,
     /// Whoever has asked is not let in.
     Refused,
-    /// It is in the group, and this leads there now: the others, which are not, may know an older way.
+    /// It is in the group, and this leads there now: the others, which are not or were left behind, may know an older way.
     Inside,
 }
 
@@ -374,9 +374,10 @@ impl Conversations {
         match answer {
             Some(Answer::Accepted | Answer::Inside) if standing == Some(StandingRow::Member) => {
                 if may_follow {
-                    self.keep_way_of_own(turn, cx, chat, row);
+                    self.keep_way_of_own(turn, cx, chat, row)
+                } else {
+                    Ok(())
                 }
-                Ok(())
             }
             Some(Answer::Accepted | Answer::Inside) if may_enter && self.policies.has_room() => {
                 self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);

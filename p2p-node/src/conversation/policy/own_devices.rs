@@ -1,4 +1,5 @@
-//! The other devices of our account that are not in a group yet: they come in by themselves, and have to know a way that does not end before.
+//! The other devices of our account that are not in a group yet, or were left behind there: they come in by themselves, and have to know a way that
+//! does not end before.
 
 use starling_keys::DeviceId;
 use starling_wire::inbox::GroupOffer;
@@ -6,13 +7,14 @@ use starling_wire::inbox::GroupOffer;
 use super::offers::{Answer, hash_of};
 use crate::{
     api::types::ChatId,
-    conversation::{Conversations, context::Context},
+    conversation::{Conversations, GroupEntry, context::Context},
     store::{InvitedRow, StandingRow},
     turn::{EngineError, Turn},
 };
 
 impl Conversations {
-    /// The devices of ours that are not in a group that this one is in are told the way that leads there now, each once: theirs may end.
+    /// The devices of ours that are not in a group that this one is in are told the way that leads there now, each once: theirs may end. So are those
+    /// that are in it, and so far behind that its logs may be deleted: they have to enter it again, and the door that they know may be no more.
     pub(super) fn tell_way_to_own(
         &mut self,
         turn: &mut Turn<'_>,
@@ -25,8 +27,10 @@ impl Conversations {
         let group = self.active_group(cx.dir, chat).and_then(|id| self.groups.get(&id));
         let others = cx.dir.account.other_devices();
         let others = others.iter().map(|device| device.id);
+        let is_outside =
+            |group: &GroupEntry, device: &DeviceId| !group.has_member(device) || group.may_be_left_behind(device);
         let outside: Vec<DeviceId> =
-            others.filter(|device| group.is_some_and(|group| !group.has_member(device))).collect();
+            others.filter(|device| group.is_some_and(|group| is_outside(group, device))).collect();
         let Some(offer) = self.way_into(cx.dir, chat).filter(|_| !outside.is_empty()) else { return Ok(()) };
         let hash = hash_of(&offer);
         let known = entry.row.told_own.as_ref().filter(|row| row.offered == hash);
