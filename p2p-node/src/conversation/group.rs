@@ -317,7 +317,9 @@ impl GroupEntry {
     pub fn keys_of(&self, epoch: u64) -> Option<LogKeys> {
         let at = self.logs.iter().position(|l| l.epoch == epoch)?;
         let keys = LogKeys::of(&self.logs[at])?;
-        let before = at.checked_sub(1).map(|before| &self.logs[before]).filter(|_| self.logs[at].cursor == 0);
+        // The log of the epoch before may be gone, and one of an earlier epoch be there.
+        let is_parent = |before: &&LogRow| before.epoch + 1 == epoch && self.logs[at].cursor == 0;
+        let before = at.checked_sub(1).map(|before| &self.logs[before]).filter(is_parent);
         Some(LogKeys { parent: before.and_then(LogKeys::of).map(|keys| keys.key), ..keys })
     }
 
