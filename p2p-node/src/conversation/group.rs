@@ -14,7 +14,7 @@ use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, li
 use crate::{
     contacts::ChainsKnown,
     limits::APPEND_ENTRIES,
-    mls::{GroupError, LiveGroup, Welcomed},
+    mls::{GroupError, LiveGroup, PAST_EPOCHS, Welcomed},
     store::{GroupRow, LogRow},
 };
 
@@ -95,7 +95,9 @@ pub struct LogReads {
     pub under_way: Vec<u64>,
     /// Those to be read again after that, by epoch.
     pub again: Vec<u64>,
-    /// The current log was read to its end since the home is up.
+    /// Logs of epochs that are over which were read to their end since the home is up.
+    pub ended: BTreeSet<u64>,
+    /// The current log was read to its end since the home is up. It waits for no log of an epoch that is over.
     pub caught_up: bool,
     /// Others that read the current log now.
     pub others: u32,
@@ -276,20 +278,44 @@ impl GroupEntry {
         counts
     }
 
+    /// Whether the log of an epoch that is over may have what counts and was not read here: this device has followed what members had told before it
+    /// had read of that commit in the log. What stands before the commit is looked for until the commit is found, or the end of the log.
+    pub fn is_unread(&self, epoch: u64) -> bool {
+        epoch < self.epoch() && self.was_told(epoch) && !self.read.ended.contains(&epoch)
+    }
+
+    /// Whether there are such logs.
+    pub fn has_unread_logs(&self) -> bool {
+        self.logs.iter().any(|log| self.is_unread(log.epoch))
+    }
+
+    /// A commit from this epoch was followed that was not read in its log: that is read on, and once more if a page of before is under way.
+    pub fn read_on(&mut self, epoch: u64) {
+        self.read.ended.remove(&epoch);
+        if self.read.under_way.contains(&epoch) {
+            self.read.again.push(epoch);
+        }
+    }
+
     /// The earlier logs that are not read any more, at this time by the clock: one is left when a second log has followed it, or some time after
-    /// somebody has written in the next.
+    /// somebody has written in the next; one that is unread only when there are no keys for it any more.
     pub fn leave_logs(&mut self, now_ms: u64) -> Vec<LogRow> {
         let current = self.epoch();
         for log in self.logs.iter_mut().filter(|log| log.epoch < current && log.ended_ms == 0) {
             log.ended_ms = now_ms;
             self.unsaved.logs.insert(log.epoch);
         }
+        let is_readable = |epoch: u64| epoch.saturating_add(PAST_EPOCHS as u64) >= current;
+        let epochs = self.logs.iter().map(|log| log.epoch);
+        let unread: BTreeSet<u64> = epochs.filter(|epoch| is_readable(*epoch) && self.is_unread(*epoch)).collect();
         let is_open = self.current_log().is_some_and(|log| log.cursor > 0);
         let over = |log: &LogRow| is_open && log.ended_ms.saturating_add(READ_ENDED_MS) < now_ms;
-        let stays = |log: &LogRow| log.epoch == current || (log.epoch + 1 == current && !over(log));
+        let follows = |log: &LogRow| log.epoch == current || (log.epoch + 1 == current && !over(log));
+        let stays = |log: &LogRow| follows(log) || unread.contains(&log.epoch);
         let (stays, left) = self.logs.drain(..).partition(stays);
         self.logs = stays;
         self.unsaved.logs.extend(left.iter().map(|log| log.epoch));
+        self.read.ended.retain(|epoch| self.logs.iter().any(|log| log.epoch == *epoch));
         left
     }
 
@@ -330,5 +356,65 @@ impl GroupEntry {
             Some(_) => self.logs.iter().rev().nth(1).and_then(LogKeys::of),
             None => Some(current),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ParentMark;
+
+    /// A group in epoch 9 with the logs of these epochs before; from some of them it has followed what members had told.
+    fn group(past: &[u64], told: &[u64]) -> GroupEntry {
+        let mut entry = GroupEntry::with([1; 16], GroupRow::default(), Vec::new());
+        for epoch in past.iter().copied().chain([9]) {
+            let mut log = LogRow::default();
+            (log.epoch, log.secret) = (epoch, vec![epoch as u8; 32]);
+            entry.put_log(log);
+        }
+        for epoch in told {
+            let mut mark = ParentMark::default();
+            (mark.epoch, mark.told) = (*epoch, true);
+            entry.row.parents.push(mark);
+        }
+        entry
+    }
+
+    fn left(entry: &mut GroupEntry) -> Vec<u64> {
+        entry.leave_logs(1).iter().map(|log| log.epoch).collect()
+    }
+
+    #[test]
+    fn logs_past_which_members_have_led_are_kept_until_they_are_read() {
+        let mut entry = group(&[4, 5, 6, 7, 8], &[4, 5, 6]);
+        assert_eq!(
+            left(&mut entry),
+            [4, 7],
+            "there are no keys for the first, and the other was read up to its commit"
+        );
+        assert!(entry.has_unread_logs());
+        entry.read.ended.insert(5);
+        assert_eq!(left(&mut entry), [5]);
+        entry.row.parents[2].told = false;
+        assert!(!entry.has_unread_logs(), "its commit was found there");
+        assert_eq!(left(&mut entry), [6]);
+        assert_eq!(entry.logs.iter().map(|log| log.epoch).collect::<Vec<_>>(), [8, 9]);
+    }
+
+    #[test]
+    fn what_was_read_before_a_commit_was_told_is_read_on() {
+        let mut entry = group(&[8], &[8]);
+        entry.read.ended.insert(8);
+        entry.read.under_way.push(8);
+        entry.read_on(8);
+        assert!(entry.is_unread(8));
+        assert_eq!(entry.read.again, [8]);
+    }
+
+    #[test]
+    fn a_log_is_opened_with_the_key_of_the_epoch_before_alone() {
+        let has_parent = |entry: GroupEntry| entry.keys_of(9).is_some_and(|keys| keys.parent.is_some());
+        assert!(has_parent(group(&[6, 8], &[6])));
+        assert!(!has_parent(group(&[6], &[6])));
     }
 }

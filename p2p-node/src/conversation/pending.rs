@@ -150,10 +150,8 @@ impl Conversations {
                     cx.homes.retry_later(turn, refused);
                 }
             }
-            LogPending::Read(id, epoch)
-                if refused.reason == Refusal::NotFound && self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) =>
-            {
-                self.groups.forget_log(id, epoch);
+            LogPending::Read(id, epoch) if self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) => {
+                self.past_log_refused(turn, cx, (id, epoch), refused)?;
             }
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
                 self.log_stopped(turn, cx, id, true);
@@ -176,6 +174,30 @@ impl Conversations {
             LogPending::Append(appended) => self.append_refused(turn, cx, &appended, refused),
         }
         Ok(())
+    }
+
+    /// The log of an epoch that is over cannot be read, now or at all. Nothing waits for it, and what it has of others is missing by its numbers.
+    fn past_log_refused(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, epoch): (GroupId, u64),
+        refused: &Refused,
+    ) -> Result<(), EngineError> {
+        if refused.reason == Refusal::NotFound {
+            self.lose_unread(turn, (id, epoch))?;
+            self.groups.forget_log(id, epoch);
+            let chat = self.groups.get(&id).and_then(GroupEntry::chat);
+            return chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat));
+        }
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
+        entry.read.under_way.retain(|reading| *reading != epoch);
+        if refused.is_busy() {
+            cx.homes.retry_later(turn, refused);
+            return Ok(());
+        }
+        entry.read.ended.insert(epoch);
+        self.leave_read_log(turn, cx, (id, epoch))
     }
 
     /// What was to be appended waits, and the user is told why.

@@ -65,6 +65,7 @@ mod signal_tests;
 mod silent_tests;
 mod storage_tests;
 mod synced_tests;
+mod told_tests;
 mod trace;
 mod tried_tests;
 mod upgrade_tests;

@@ -343,6 +343,7 @@ impl Conversations {
                 if let Teller::Device(device) = from {
                     group.entry.forks.note_heard(device, epoch + 1);
                 }
+                group.entry.read_on(epoch);
                 if let Followed::With(newcomers, _) = followed {
                     self.let_all_in(turn, cx.dir, id, newcomers)?;
                 }

@@ -81,6 +81,7 @@ impl Conversations {
         for id in self.groups.groups_at(home) {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.read.under_way.clear();
+                entry.read.ended.clear();
                 (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
                     (false, false, false, false);
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
@@ -110,7 +111,7 @@ impl Conversations {
     /// Logs at a home that were not read to their end, and boxes that were not there.
     pub(crate) fn unread_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
         for id in self.groups.groups_at(home) {
-            if self.groups.get(&id).is_some_and(|g| !g.read.caught_up) {
+            if self.groups.get(&id).is_some_and(|g| !g.read.caught_up || g.has_unread_logs()) {
                 self.read_logs(turn, cx, id);
             }
             self.look_at_boxes_again(id);

@@ -19,11 +19,12 @@ use crate::{
 };
 
 impl Groups {
-    /// A home is gone: nobody is known to read the logs there.
+    /// A home is gone: nobody is known to read the logs there, and what they have next is not known.
     pub(crate) fn readers_gone(&mut self, home: HomeId) {
         for group in self.groups_at(home) {
             if let Some(entry) = self.entries.get_mut(&group) {
                 entry.read.others = 0;
+                entry.read.ended.clear();
             }
         }
     }
@@ -104,11 +105,29 @@ impl Conversations {
         epoch: u64,
         page: Page,
     ) -> Result<(), EngineError> {
+        self.take_log_page(turn, cx, home, (id, epoch), page)?;
+        self.leave_read_log(turn, cx, (id, epoch))
+    }
+
+    fn take_log_page(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        home: HomeId,
+        (id, epoch): (GroupId, u64),
+        page: Page,
+    ) -> Result<(), EngineError> {
         if let Some(entry) = self.groups.get_mut(&id) {
             entry.read.under_way.retain(|e| *e != epoch);
         }
-        let address = self.groups.log_place(id, epoch).map(|place| place.address);
+        let cursor_of = |this: &Self| {
+            let entry = this.groups.get(&id)?;
+            entry.logs.iter().find(|log| log.epoch == epoch).map(|log| log.cursor)
+        };
+        let was_current = self.groups.get(&id).is_some_and(|entry| entry.epoch() == epoch);
+        let (address, before) = (self.groups.log_place(id, epoch).map(|place| place.address), cursor_of(self));
         self.on_log_entries(turn, cx, id, epoch, page.entries)?;
+        let cursor = cursor_of(self);
         if self.groups.log_place(id, epoch).map(|place| place.address) != address
             || self.waits_for_devices(turn, cx.dir, id)
         {
@@ -118,12 +137,14 @@ impl Conversations {
         let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.is_newer()) else {
             return Ok(());
         };
-        let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let is_current = entry.epoch() == epoch;
-        let again = entry.read.again.contains(&epoch);
+        // Of a log that is over a page with nothing new is the last, whatever its home says.
+        let more = page.more && (is_current || cursor > before);
+        // What it says of a commit may have come into the log after this page.
+        let again = entry.read.again.contains(&epoch) || (was_current && entry.is_unread(epoch));
         entry.read.again.retain(|e| *e != epoch);
         match cursor {
-            Some(cursor) if page.more || again => self.groups.read_log(turn, cx.homes, home, id, epoch, cursor),
+            Some(cursor) if more || again => self.groups.read_log(turn, cx.homes, home, id, epoch, cursor),
             Some(_) if is_current => {
                 (entry.read.caught_up, entry.append.behind) = (true, false);
                 entry.end_left();
@@ -131,9 +152,38 @@ impl Conversations {
                     self.forget_offer_again(chat);
                 }
             }
-            _ => {}
+            Some(_) => drop(entry.read.ended.insert(epoch)),
+            None => {}
         }
         Ok(())
+    }
+
+    /// Leaves the log of an epoch that is over, if it was followed for what members had told alone and has been read as far as that counts.
+    pub(in crate::conversation) fn leave_read_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, epoch): (GroupId, u64),
+    ) -> Result<(), EngineError> {
+        let is_left = |entry: &GroupEntry| {
+            let is_over = epoch + 1 < entry.epoch() && !entry.is_unread(epoch);
+            is_over && entry.logs.iter().any(|log| log.epoch == epoch)
+        };
+        let Some(entry) = self.groups.get(&id).filter(|entry| is_left(entry)) else { return Ok(()) };
+        let chat = entry.chat();
+        self.leave_past_logs(turn, cx, id)?;
+        // What of ours was not found there is written again.
+        chat.map_or(Ok(()), |chat| self.renew_outbox(turn, cx, chat))
+    }
+
+    /// Leaves the logs of a group that are not read any more.
+    fn leave_past_logs(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) -> Result<(), EngineError> {
+        let epochs = |this: &Self| this.groups.get(&id).map(|g| g.logs.iter().map(|log| log.epoch).collect::<Vec<_>>());
+        let before = epochs(self).unwrap_or_default();
+        self.leave_ended_logs(turn, cx, id);
+        let after = epochs(self).unwrap_or_default();
+        let mut left = before.into_iter().filter(|epoch| !after.contains(epoch));
+        left.try_for_each(|left| self.lose_unread(turn, (id, left)))
     }
 
     /// A page that was pushed.
@@ -164,7 +214,8 @@ impl Conversations {
             self.groups.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
-        self.on_log_entries(turn, cx, id, epoch, page.entries)
+        self.on_log_entries(turn, cx, id, epoch, page.entries)?;
+        self.leave_read_log(turn, cx, (id, epoch))
     }
 
     pub(super) fn on_log_entries(
@@ -310,14 +361,8 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let epochs = |this: &Self| this.groups.get(&id).map(|g| g.logs.iter().map(|log| log.epoch).collect::<Vec<_>>());
-        let before = epochs(self).unwrap_or_default();
-        self.leave_ended_logs(turn, cx, id);
+        self.leave_past_logs(turn, cx, id)?;
         self.on_room(turn, id);
-        let after = epochs(self).unwrap_or_default();
-        for left in before.into_iter().filter(|epoch| !after.contains(epoch)) {
-            self.lose_unread(turn, (id, left))?;
-        }
         let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
         group.append.retry_at = 0;
         let (epoch, chat) = (group.epoch(), group.chat());
