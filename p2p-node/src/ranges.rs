@@ -37,6 +37,23 @@ pub fn common(some: &[u64], others: &[u64]) -> Vec<[u64; 2]> {
     pairs(some).flat_map(both).filter(|[first, last]| first <= last).collect()
 }
 
+/// What of a range lies in none of these.
+pub fn outside(ranges: &[u64], [first, last]: [u64; 2]) -> Vec<[u64; 2]> {
+    let mut ranges: Vec<[u64; 2]> = pairs(ranges).collect();
+    ranges.sort_unstable();
+    let (mut outside, mut from) = (Vec::new(), Some(first));
+    for [a, b] in ranges {
+        let Some(begin) = from else { break };
+        if begin < a {
+            outside.push([begin, last.min(a - 1)]);
+        }
+        from = if begin <= b { b.checked_add(1) } else { Some(begin) };
+    }
+    outside.extend(from.map(|begin| [begin, last]));
+    outside.retain(|[first, last]| first <= last);
+    outside
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +77,19 @@ mod tests {
             assert_eq!(contain(&common, number), a && b, "{number}");
         }
         assert_eq!(super::after([[1, u64::MAX]], u64::MAX).count(), 0);
+    }
+
+    #[test]
+    fn what_lies_outside_is_what_is_in_no_range() {
+        let ranges = [9, 9, 3, 5, 4, 6, 20, 30];
+        for (first, last) in [(0, 40), (4, 8), (3, 6), (10, 19), (25, 25), (30, 31)] {
+            let outside = outside(&ranges, [first, last]).concat();
+            for number in 0..42 {
+                let expected = (first..=last).contains(&number) && !contain(&ranges, number);
+                assert_eq!(contain(&outside, number), expected, "{number} of {first} to {last}");
+            }
+        }
+        assert!(outside(&[1, u64::MAX], [5, u64::MAX]).is_empty());
+        assert_eq!(outside(&[], [5, u64::MAX]), [[5, u64::MAX]]);
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     limits::MAX_CLOCK_AHEAD_MS,
     mls::Processed,
     ranges,
+    store::DeviceRow,
     turn::{EngineError, EventFact, Fact, Turn},
 };
 
@@ -257,6 +258,7 @@ impl Conversations {
         let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
         let slow_ms = if kind == ChatKind::Group { self.policies.slow_ms(&chat, role) } else { 0 };
         let epoch = self.groups.get(&group).map_or(0, GroupEntry::epoch);
+        let reads_late = kind == ChatKind::Group && self.groups.get(&group).is_some_and(GroupEntry::has_unread_logs);
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
@@ -266,7 +268,8 @@ impl Conversations {
             if event.id.sequence != 0 {
                 numbered = true;
                 let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-                match next_place(state, sender, &event.id, batch.floor, std::mem::take(&mut before)) {
+                let from = (batch.floor, reads_late);
+                match next_place(state, sender, &event.id, from, std::mem::take(&mut before)) {
                     Place::New => {}
                     Place::Again => continue,
                     Place::Contradicts => {
@@ -359,9 +362,9 @@ fn attempt_of(batch: &Batch) -> Attempt {
 }
 
 /// Takes note of a sequence number; `false` if it was there before. What came early is kept as ranges (first, last).
-pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> bool {
+pub(super) fn take_number(row: &mut DeviceRow, sequence: u64) -> bool {
     if sequence <= row.received || ranges::contain(&row.early, sequence) {
-        return false;
+        return take_skipped(row, sequence);
     }
     if Some(sequence) == row.received.checked_add(1) {
         row.received = sequence;
@@ -377,6 +380,27 @@ pub(super) fn take_number(row: &mut crate::store::DeviceRow, sequence: u64) -> b
     true
 }
 
+/// Takes note of a sequence number that was passed over; `false` if it was not.
+fn take_skipped(row: &mut DeviceRow, sequence: u64) -> bool {
+    let is_skipped = ranges::contain(&row.skipped, sequence);
+    if is_skipped {
+        let rest = ranges::pairs(&row.skipped).flat_map(|range| ranges::outside(&[sequence, sequence], range));
+        row.skipped = ranges::merged(rest, MAX_EARLY);
+    }
+    is_skipped
+}
+
+/// Numbers up to the last one that was received, after this one, were passed over, as nobody waits for them. While logs of epochs that are over are
+/// still read that is noted: they come after those of later epochs if a log is long, and what is found there counts.
+fn note_skipped(row: &mut DeviceRow, before: u64, reads_late: bool) {
+    if !reads_late {
+        row.skipped.clear();
+    } else if row.received > before {
+        let passed = ranges::outside(&row.early, [before + 1, row.received]);
+        row.skipped = ranges::merged(ranges::pairs(&row.skipped).chain(passed), MAX_EARLY);
+    }
+}
+
 /// How a numbered event stands to what a device has sent before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -388,10 +412,18 @@ pub(super) enum Place {
     Contradicts,
 }
 
-/// The place of a numbered event of a device, after what nobody sends any more: all before `floor`.
-fn next_place(state: &mut ChatState, sender: &Certificate, id: &EventId, floor: u64, before: Clock) -> Place {
+/// The place of a numbered event of a device, after what nobody sends any more: all before `floor`, unless it comes from logs of epochs that are over
+/// which are still read.
+fn next_place(
+    state: &mut ChatState,
+    sender: &Certificate,
+    id: &EventId,
+    (floor, reads_late): (u64, bool),
+    before: Clock,
+) -> Place {
     let is_group = state.kind() == ChatKind::Group;
     let row = state.roster.device_mut(sender.account(), &sender.device());
+    let received = row.received;
     if is_group && (row.received, row.last) == (0, 0) && row.early.is_empty() {
         // What it has written before is in epochs that this device has not seen: the log has the rest in its order.
         row.received = id.sequence - 1;
@@ -399,11 +431,12 @@ fn next_place(state: &mut ChatState, sender: &Certificate, id: &EventId, floor: 
     if row.received.saturating_add(1) < floor {
         (row.received, row.received_clock) = (floor - 1, 0);
     }
+    note_skipped(row, received, reads_late);
     place_of(row, id, before)
 }
 
 /// Where an event of a device stands; it is noted if it is new. `before` is the clock that the event before it has for its sender, if not zero.
-pub(super) fn place_of(row: &mut crate::store::DeviceRow, id: &EventId, before: Clock) -> Place {
+pub(super) fn place_of(row: &mut DeviceRow, id: &EventId, before: Clock) -> Place {
     let (sequence, clock) = (id.sequence, id.clock.0);
     // Numbers and clocks of a device grow together.
     let in_order = match sequence.cmp(&row.last) {
@@ -436,10 +469,25 @@ mod tests {
 
     #[test]
     fn numbers_that_come_early_twice_or_late_are_each_taken_once() {
-        let mut row = crate::store::DeviceRow::default();
+        let mut row = DeviceRow::default();
         let order = [3, 1, 3, 5, 6, 2, 2, 4, 7, 1];
         let taken: Vec<bool> = order.iter().map(|n| take_number(&mut row, *n)).collect();
         assert_eq!(taken, [true, true, false, true, true, true, false, true, true, false]);
         assert_eq!((row.received, row.early.len()), (7, 0));
+    }
+
+    #[test]
+    fn numbers_that_were_passed_over_are_taken_once_while_older_logs_are_read() {
+        let mut row = DeviceRow { received: 8, early: vec![5, 6], ..DeviceRow::default() };
+        note_skipped(&mut row, 2, true);
+        let taken: Vec<bool> = [3, 5, 8, 8, 2, 7, 3].iter().map(|n| take_number(&mut row, *n)).collect();
+        assert_eq!(taken, [true, false, true, false, false, true, false]);
+        assert_eq!((row.received, &row.skipped[..]), (8, &[4, 4][..]));
+        // They were read: what is passed over then is not waited for.
+        note_skipped(&mut row, 8, false);
+        assert!(!take_number(&mut row, 4));
+        row.received = 20;
+        note_skipped(&mut row, 8, false);
+        assert!(!take_number(&mut row, 15));
     }
 }

@@ -183,6 +183,9 @@ pub struct DeviceRow {
     /// Ranges of numbers beyond [`Self::cut_upto`] that count, too, in order.
     #[prost(uint64, repeated, tag = "18")]
     pub cut_early: Vec<u64>,
+    /// Ranges of numbers up to [`Self::received`] that were passed over and not taken, while logs of epochs that are over are still read.
+    #[prost(uint64, repeated, tag = "19")]
+    pub skipped: Vec<u64>,
 }
 
 impl DeviceRow {
