@@ -134,7 +134,7 @@ impl Engine {
                 (Some(entry).filter(waits).map(|g| g.append.retry_at), renewal_due(&self.counters, entry));
             let items = entry.items_due_ms().map(|due| turn.now() + due.saturating_sub(turn.wall()).min(HOUR_MS));
             let renewal = renewal.filter(|_| !self.conversations.is_outdated_group(group));
-            let unlisted = entry.read.waits_until.filter(|until| *until != 0);
+            let unlisted = entry.read.waits_until.filter(|until| *until != 0).into_iter().chain(entry.forks.told_due());
             // What is due by now is written in this turn.
             let state = self.conversations.groups.states.due(&group).filter(|due| *due > turn.now());
             let renews = entry.append.renews_at.filter(|at| *at > turn.now());

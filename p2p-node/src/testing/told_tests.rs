@@ -6,7 +6,12 @@ use std::collections::BTreeSet;
 use starling_wire::rendezvous::{Refusal, Refused, RequestBody, ResponseBody};
 
 use super::world::{Treatment, Who, World};
-use crate::{api::types::ChatId, conversation::GroupEntry, engine::GroupCommand, limits::RETRY_REFUSED_MS};
+use crate::{
+    api::types::ChatId,
+    conversation::{GroupEntry, fork::limits::TOLD_WAITS_MS},
+    engine::GroupCommand,
+    limits::RETRY_REFUSED_MS,
+};
 
 /// Somebody writes in each of some epochs.
 fn write_in_epochs(world: &mut World, who: Who, chat: ChatId, epochs: usize) -> Vec<String> {
@@ -149,4 +154,23 @@ fn a_log_without_an_end_keeps_no_later_one_unread() {
         }
     }));
     reads_the_current_log(&mut world, people, chat, &written);
+}
+
+#[test]
+fn what_members_tell_waits_for_a_silent_log_for_a_bounded_time() {
+    let mut world = World::new(60);
+    let people = world.company(3);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    world.kill(bob);
+    let written = write_in_epochs(&mut world, alice, chat, 3);
+    world.treats = Some(Box::new(|_, body| matches!(body, RequestBody::LogRead(_)).then_some(Treatment::Silence)));
+    world.start(bob);
+    world.pass(TOLD_WAITS_MS + 5_000);
+    assert_eq!(group(&world, bob, chat).epoch(), group(&world, alice, chat).epoch());
+    world.treats = None;
+    world.cut_off([bob].into());
+    world.cut_off(BTreeSet::new());
+    world.pass(60_000);
+    assert_eq!(world.texts_in(bob, chat), written);
 }

@@ -282,6 +282,10 @@ impl Conversations {
             entry.note_winner(from, epoch);
             return Ok(());
         }
+        let is_group = entry.chat().is_some_and(|chat| self.chats.is_group_chat(chat));
+        if is_group && entry.keeps_told(turn.now(), from, epoch, path) {
+            return Ok(());
+        }
         if !entry.forks.may_work(from.device(), turn.now()) {
             tracing::debug!("a commit that others have followed is not looked at: there were too many");
             return Ok(());

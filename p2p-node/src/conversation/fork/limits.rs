@@ -39,3 +39,8 @@ pub const LEFT_ALONE_MS: u64 = 3_600_000;
 pub const MAX_OWED_BACKOFF: u32 = 2;
 /// How often somebody has entered a group again is remembered for this time after it was last given what it lacked.
 pub const OWED_LIFE_MS: u64 = 86_400_000;
+/// What a member tells of a commit while the log of its epoch is being read waits for that at most so long: what is written there comes first. A home
+/// that answers has shown a thousand entries by then, and one that does not holds nobody up.
+pub const TOLD_WAITS_MS: u64 = 10_000;
+/// Of one group so many members' words wait, with up to 128 KiB each; what more of them tell of is looked at as it comes.
+pub const MAX_TOLD_WAITING: usize = 4;

@@ -12,6 +12,7 @@ mod left;
 pub(crate) mod limits;
 mod parents;
 mod removals;
+mod told;
 
 pub use apart::Apart;
 pub use beacons::Teller;
@@ -43,6 +44,8 @@ pub struct Forks {
     pub is_stuck: bool,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
+    /// What members have told of while the log was being read.
+    told: told::ToldCommits,
     /// Until when devices of an account that enter again wait for what they lack, in steady time, and how often they have come.
     owed: BTreeMap<AccountId, (u64, u32)>,
     /// The newest epoch that each member has shown to be in, as it is here: who has come to it has followed what we have.

@@ -133,6 +133,7 @@ impl Conversations {
             self.write_cards(turn, cx, id)?;
             self.read_boxes(turn, cx, id);
             self.end_wait(turn, cx, id);
+            self.follow_waiting(turn, cx, id)?;
             self.look_at_leaves(turn, cx, id)?;
             self.maybe_change(turn, cx, id)?;
             self.maybe_update(turn, cx, id)?;

@@ -82,6 +82,7 @@ impl Conversations {
             if let Some(entry) = self.groups.get_mut(&id) {
                 entry.read.under_way.clear();
                 entry.read.ended.clear();
+                entry.forks.begin_session();
                 (entry.append.under_way, entry.append.committing, entry.append.opening, entry.read.caught_up) =
                     (false, false, false, false);
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);

@@ -106,7 +106,8 @@ impl Conversations {
         page: Page,
     ) -> Result<(), EngineError> {
         self.take_log_page(turn, cx, home, (id, epoch), page)?;
-        self.leave_read_log(turn, cx, (id, epoch))
+        self.leave_read_log(turn, cx, (id, epoch))?;
+        self.follow_waiting(turn, cx, id)
     }
 
     fn take_log_page(
@@ -148,6 +149,7 @@ impl Conversations {
             Some(_) if is_current => {
                 (entry.read.caught_up, entry.append.behind) = (true, false);
                 entry.end_left();
+                entry.forks.log_read();
                 if let Some(chat) = entry.chat() {
                     self.forget_offer_again(chat);
                 }
