@@ -14,7 +14,10 @@ use std::{
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use serde::Serialize;
 
-use super::{AudioSink, AudioSource, TICK_TIME, Tick};
+use super::{
+    AudioSink, AudioSource, TICK_TIME, Tick,
+    reopen::{Open, Reopening, Systems},
+};
 use crate::{
     MediaError,
     limits::{SAMPLE_RATE, TICK},
@@ -25,8 +28,6 @@ use crate::{
 const RING: usize = SAMPLE_RATE as usize / 5;
 /// How much is kept ready for a loudspeaker: three ticks.
 const AHEAD: usize = 3 * TICK;
-/// A device that is gone is looked for so often.
-const RETRY: Duration = Duration::from_secs(1);
 /// A microphone that gives nothing for so long is taken for gone.
 const SILENT: Duration = Duration::from_secs(2);
 
@@ -45,11 +46,16 @@ pub struct AudioDevice {
     pub default: bool,
 }
 
-/// Sound systems, the best first. Without a sound server, ALSA is asked directly.
-fn hosts() -> Vec<cpal::Host> {
+fn is_alsa(id: &cpal::HostId) -> bool {
+    id.name().eq_ignore_ascii_case("alsa")
+}
+
+/// Sound systems, the best first. Without a sound server, ALSA is asked directly. Each is begun when it is its turn.
+fn hosts(systems: Systems) -> impl Iterator<Item = cpal::Host> {
     let mut ids = cpal::available_hosts();
-    ids.sort_by_key(|id| id.name().eq_ignore_ascii_case("alsa"));
-    ids.into_iter().filter_map(|id| cpal::host_from_id(id).ok()).collect()
+    ids.retain(|id| systems == Systems::All || !is_alsa(id));
+    ids.sort_by_key(is_alsa);
+    ids.into_iter().filter_map(|id| cpal::host_from_id(id).ok())
 }
 
 fn name_of(device: &cpal::Device) -> String {
@@ -59,7 +65,7 @@ fn name_of(device: &cpal::Device) -> String {
 /// All devices. May take a second: sound systems are asked.
 pub fn devices() -> Vec<AudioDevice> {
     let mut found = Vec::new();
-    for host in hosts() {
+    for host in hosts(Systems::All) {
         let default_in = host.default_input_device().map(|d| name_of(&d));
         let default_out = host.default_output_device().map(|d| name_of(&d));
         let Ok(devices) = host.devices() else { continue };
@@ -74,21 +80,23 @@ pub fn devices() -> Vec<AudioDevice> {
     found
 }
 
-fn find(name: &str, input: bool) -> Result<cpal::Device, MediaError> {
+/// A device, and whether it belongs to a sound server.
+fn find(name: &str, input: bool, systems: Systems) -> Result<(cpal::Device, bool), MediaError> {
     let what = if input { "microphone" } else { "loudspeaker" };
     let fits = |device: &cpal::Device| if input { device.supports_input() } else { device.supports_output() };
-    for host in hosts() {
+    for host in hosts(systems) {
+        let of_server = !is_alsa(&host.id());
         if name == "default" {
             let device = if input { host.default_input_device() } else { host.default_output_device() };
             if let Some(device) = device {
-                return Ok(device);
+                return Ok((device, of_server));
             }
             continue;
         }
         let Ok(devices) = host.devices() else { continue };
         for device in devices {
             if fits(&device) && name_of(&device) == name {
-                return Ok(device);
+                return Ok((device, of_server));
             }
         }
     }
@@ -125,14 +133,8 @@ fn config_any() -> cpal::StreamConfig {
     cpal::StreamConfig { buffer_size: cpal::BufferSize::Default, ..config() }
 }
 
-struct Recording {
-    _stream: cpal::Stream,
-    ring: rtrb::Consumer<f32>,
-    gone: Arc<AtomicBool>,
-}
-
-fn record(name: &str) -> Result<Recording, MediaError> {
-    let device = find(name, true)?;
+fn record(name: &str, systems: Systems) -> Result<Open<rtrb::Consumer<f32>>, MediaError> {
+    let (device, of_server) = find(name, true, systems)?;
     let gone = Arc::new(AtomicBool::new(false));
     let open = |config: cpal::StreamConfig| {
         let (mut writer, ring) = rtrb::RingBuffer::new(RING);
@@ -153,17 +155,11 @@ fn record(name: &str) -> Result<Recording, MediaError> {
     };
     let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
     let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
-    Ok(Recording { _stream: stream, ring, gone })
+    Ok(Open { stream: Some(stream), ring, gone, of_server })
 }
 
-struct Playing {
-    _stream: cpal::Stream,
-    ring: rtrb::Producer<f32>,
-    gone: Arc<AtomicBool>,
-}
-
-fn play(name: &str) -> Result<Playing, MediaError> {
-    let device = find(name, false)?;
+fn play(name: &str, systems: Systems) -> Result<Open<rtrb::Producer<f32>>, MediaError> {
+    let (device, of_server) = find(name, false, systems)?;
     let gone = Arc::new(AtomicBool::new(false));
     let open = |config: cpal::StreamConfig| {
         let (ring, mut reader) = rtrb::RingBuffer::new(RING);
@@ -183,7 +179,7 @@ fn play(name: &str) -> Result<Playing, MediaError> {
     };
     let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
     let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
-    Ok(Playing { _stream: stream, ring, gone })
+    Ok(Open { stream: Some(stream), ring, gone, of_server })
 }
 
 fn report(error: &cpal::Error, lost: &AtomicBool) {
@@ -199,15 +195,14 @@ fn report(error: &cpal::Error, lost: &AtomicBool) {
 /// # Errors
 /// [`MediaError::NoDevice`].
 pub fn check(name: &str, input: bool) -> Result<(), MediaError> {
-    find(name, input).map(drop)
+    find(name, input, Systems::All).map(drop)
 }
 
 /// A microphone.
 pub struct Microphone {
     name: String,
-    open: Option<Recording>,
+    device: Reopening<rtrb::Consumer<f32>>,
     heard: Instant,
-    retry: Instant,
     pace: Pace,
 }
 
@@ -220,23 +215,21 @@ impl std::fmt::Debug for Microphone {
 impl Microphone {
     /// Opens a device by its name; `default` is the system's choice.
     pub fn open(name: &str) -> Result<Self, MediaError> {
-        let (open, now) = (record(name)?, Instant::now());
-        Ok(Self { name: name.into(), open: Some(open), heard: now, retry: now, pace: Pace::new(TICK_TIME) })
+        let name = name.to_owned();
+        let of_name = name.clone();
+        let device = Reopening::open(Arc::new(move |systems| record(&of_name, systems)))?;
+        Ok(Self { name, device, heard: Instant::now(), pace: Pace::new(TICK_TIME) })
     }
 }
 
 impl AudioSource for Microphone {
     fn read(&mut self, tick: &mut Tick) -> Result<bool, MediaError> {
         loop {
-            let Some(open) = &mut self.open else {
+            let Some(open) = self.device.get(Instant::now()) else {
                 // Silence, at the pace of the clock, until the device is back.
                 self.pace.wait();
                 tick.fill(0.0);
-                if self.retry.elapsed() > RETRY {
-                    self.retry = Instant::now();
-                    self.open = record(&self.name).ok();
-                    self.heard = Instant::now();
-                }
+                self.heard = Instant::now();
                 return Ok(true);
             };
             if open.ring.slots() >= TICK {
@@ -248,7 +241,7 @@ impl AudioSource for Microphone {
             }
             if open.gone.load(Relaxed) || self.heard.elapsed() > SILENT {
                 tracing::warn!("the microphone is gone");
-                self.open = None;
+                self.device.lose(Instant::now());
                 self.pace = Pace::new(TICK_TIME);
                 continue;
             }
@@ -264,8 +257,7 @@ impl AudioSource for Microphone {
 /// A loudspeaker.
 pub struct Loudspeaker {
     name: String,
-    open: Option<Playing>,
-    retry: Instant,
+    device: Reopening<rtrb::Producer<f32>>,
     pace: Pace,
 }
 
@@ -278,8 +270,10 @@ impl std::fmt::Debug for Loudspeaker {
 impl Loudspeaker {
     /// Opens a device by its name; `default` is the system's choice.
     pub fn open(name: &str) -> Result<Self, MediaError> {
-        let open = play(name)?;
-        Ok(Self { name: name.into(), open: Some(open), retry: Instant::now(), pace: Pace::new(TICK_TIME) })
+        let name = name.to_owned();
+        let of_name = name.clone();
+        let device = Reopening::open(Arc::new(move |systems| play(&of_name, systems)))?;
+        Ok(Self { name, device, pace: Pace::new(TICK_TIME) })
     }
 }
 
@@ -287,12 +281,8 @@ impl AudioSink for Loudspeaker {
     fn play(&mut self, tick: &Tick) -> Result<(), MediaError> {
         let waiting = Instant::now();
         loop {
-            let Some(open) = &mut self.open else {
+            let Some(open) = self.device.get(Instant::now()) else {
                 self.pace.wait();
-                if self.retry.elapsed() > RETRY {
-                    self.retry = Instant::now();
-                    self.open = play(&self.name).ok();
-                }
                 return Ok(());
             };
             if RING - open.ring.slots() <= AHEAD {
@@ -304,7 +294,7 @@ impl AudioSink for Loudspeaker {
             // The device takes nothing more, or said that it is gone.
             if open.gone.load(Relaxed) || waiting.elapsed() > SILENT {
                 tracing::warn!("the loudspeaker is gone");
-                self.open = None;
+                self.device.lose(Instant::now());
                 self.pace = Pace::new(TICK_TIME);
                 continue;
             }

@@ -7,6 +7,7 @@ mod pause;
 pub mod playout;
 pub mod process;
 pub mod receive;
+mod reopen;
 pub mod send;
 mod stretch;
 mod wav;
