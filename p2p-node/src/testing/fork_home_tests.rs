@@ -44,8 +44,7 @@ fn split(world: &mut World, alice: Who, bob: Who, times: usize) {
 
 #[test]
 fn members_whom_a_log_home_has_split_come_together_through_inboxes_elsewhere() {
-    // Open: in the order of events of seed 2 a message is not written again within that time.
-    for seed in [0, 1, 3, 4, 5] {
+    for seed in 0..6 {
         let (mut world, alice, bob) = apart(800 + seed);
         world.liar = Some(own_winners());
         let before = group(&mut world, alice, bob);

@@ -352,6 +352,7 @@ impl Conversations {
                     self.let_all_in(turn, cx.dir, id, newcomers)?;
                 }
                 self.on_epoch(turn, cx, id)?;
+                self.read_to_end(turn, cx, (id, epoch));
                 self.ask_for_next(turn, from, id);
                 if differs {
                     self.groups.report_fork(turn, (id, epoch))?;

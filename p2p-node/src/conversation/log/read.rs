@@ -83,6 +83,21 @@ impl Conversations {
         }
     }
 
+    /// The log of an epoch that was left by what a member has told is read to its end, unless a page of it is under way.
+    pub(in crate::conversation) fn read_to_end(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, epoch): (GroupId, u64),
+    ) {
+        let is_due = |entry: &GroupEntry| entry.is_unread(epoch) && !entry.read.under_way.contains(&epoch);
+        let Some(entry) = self.groups.get(&id).filter(|entry| is_due(entry)) else { return };
+        let cursor = entry.logs.iter().find(|log| log.epoch == epoch).map(|log| log.cursor);
+        if let Some((cursor, home)) = cursor.zip(self.readable(turn, cx, id)) {
+            self.groups.read_log(turn, cx.homes, home, id, epoch, cursor);
+        }
+    }
+
     /// Something was seen that lies ahead: look at the log once more.
     pub(crate) fn read_log_again(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId) {
         if let Some(entry) = self.groups.get_mut(&id) {
