@@ -185,7 +185,6 @@ fn endless_parts_fill_nobodys_profile() {
 }
 
 #[test]
-#[ignore = "open: since devices are added many at once, removals of many wait here for longer than two minutes"]
 fn more_accounts_than_fit_an_entry_are_in_a_group() {
     let mut world = World::new(53);
     let people = world.company(MAX_GROUP_ACCOUNTS + 8);

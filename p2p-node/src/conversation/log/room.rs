@@ -24,8 +24,8 @@ use crate::{
     },
     home::LogPending,
     limits::{
-        DELETED_AT_ONCE, DOOR_WAITS_DEVICES, DOORS_EVERY, KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS,
-        MAX_LEFT_BEHIND_BACKOFF, MAX_PAST_LOGS,
+        DELETED_AT_ONCE, DOOR_WAITS_DEVICES, DOOR_WRITTEN_MS, DOORS_EVERY, KEPT_LOGS, LEAST_KEPT_LOGS,
+        LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_LEFT_BEHIND_BACKOFF, MAX_PAST_LOGS,
     },
     net::HomeId,
     roster::Roster,
@@ -52,6 +52,8 @@ pub struct LogRoom {
     in_vain: u32,
     /// A commit of ours waits for room.
     pub waits: bool,
+    /// Since when, in steady time.
+    waits_since: u64,
 }
 
 /// For whose entry there was no room. The last is heard first.
@@ -79,6 +81,11 @@ impl LogRoom {
         let after = if by == WantedBy::Us { LEFT_BEHIND_AGAIN_MS } else { LEFT_BEHIND_FOR_OTHERS_MS };
         let doubled = self.in_vain.saturating_sub(1).min(MAX_LEFT_BEHIND_BACKOFF);
         self.left_behind_at.is_none_or(|at| at.saturating_add(after << doubled) <= now)
+    }
+
+    /// A commit of ours has waited for so long that each way in which members know is of an epoch whose log is kept even so.
+    fn is_pressed(&self, now: u64) -> bool {
+        self.waits && self.waits_since.saturating_add(DOOR_WRITTEN_MS) <= now
     }
 
     /// Devices are left behind.
@@ -214,7 +221,9 @@ impl GroupEntry {
     /// may be of one of them.
     fn logs_to_delete(&mut self, now: u64, own: &DeviceId, roster: &Roster) -> Vec<[u8; 32]> {
         let needs = self.needs(own, roster);
-        let newest = self.epoch().saturating_sub(self.kept_logs());
+        // A group that cannot be changed is worse than a fork that is healed by another group.
+        let kept = if self.room.is_pressed(now) { LEAST_KEPT_LOGS } else { self.kept_logs() };
+        let newest = self.epoch().saturating_sub(kept);
         let mut first = first_needed(&needs, newest, self.row.left_behind);
         let used = self.used_logs();
         let goes = |log: &PastLogRow, first: u64| {
@@ -319,6 +328,7 @@ impl Conversations {
         let Some(entry) = self.groups.get_mut(&id) else { return };
         entry.room.want(WantedBy::Us);
         if is_commit && !std::mem::replace(&mut entry.room.waits, true) {
+            entry.room.waits_since = turn.now();
             turn.transient_event(TransientEvent::Net);
         }
     }

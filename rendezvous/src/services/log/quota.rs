@@ -134,7 +134,11 @@ impl Limit {
                 let most = (free / 2).max(floor).min(*conversation);
                 // A batch is of one or the other.
                 let (used, most) = if of_commits > 0 { (of_commits, most / 2) } else { (of_messages, most) };
-                let own = part_of_writers(most, *is_owner).saturating_sub(used);
+                // Who owns the logs deletes what is not needed, and changes its group by commits that may be large.
+                let own = match *is_owner && of_commits > 0 {
+                    true => most,
+                    false => part_of_writers(most, *is_owner).saturating_sub(used),
+                };
                 // What goes beyond what is free, by overdrafts and floors, never takes the last quarter, which is for small conversations.
                 let quarters = if used <= floor { 6 } else { 5 };
                 used <= most.saturating_add(*overdraft)
