@@ -127,7 +127,8 @@ pub(super) fn check_audit(
     if head_with(before, &entries) == rules.audit { Ok(()) } else { Err(Denied::Audit) }
 }
 
-/// A changed policy with what it has to say of the audit log, at this time (milliseconds since 1970).
+/// A changed policy with what it has to say of the audit log, at this time (milliseconds since 1970), or at that when it was wanted, if it says so: since
+/// the change before.
 pub(super) fn audited(
     before: &Policy,
     after: &Policy,
@@ -137,7 +138,8 @@ pub(super) fn audited(
 ) -> Policy {
     let mut timed = after.clone();
     if let Some(rules) = &mut timed.rules {
-        rules.audit.at = now_ms;
+        let is_since = |at: &u64| before.rules.as_ref().is_some_and(|rules| rules.audit.at < *at);
+        rules.audit.at = Some(rules.audit.at).filter(is_since).map_or(now_ms, |wanted| wanted.min(now_ms));
     }
     let head = head_with(before, &entries_of(before, &timed, author, reasons, place));
     if let Some(rules) = &mut timed.rules {

@@ -286,7 +286,6 @@ fn a_change_that_finds_no_room_says_so_and_goes_through_once_there_is_some() {
 }
 
 #[test]
-#[ignore = "open: the newer of two changes that waited is not made in each order of events"]
 fn of_two_changes_that_wait_the_newer_stays_whichever_commit_comes_first() {
     for seed in 0..4 {
         let mut world = World::new(1_306 + seed);

@@ -166,7 +166,15 @@ impl PolicyEntry {
                 Err(denied) => wanted.refused.push((intent.clone(), denied)),
             }
         }
-        wanted.change = (policy != *before).then_some(Change { policy, reasons: Reasons::default() });
+        if policy == *before {
+            return wanted;
+        }
+        // Of this and what others want meanwhile the newer stays, however late the commits come.
+        let newest = self.row.intents.iter().map(|intent| intent.wanted_ms).max();
+        if let Some((rules, newest)) = policy.rules.as_mut().zip(newest.filter(|newest| *newest > 0)) {
+            rules.audit.at = newest;
+        }
+        wanted.change = Some(Change { policy, reasons: Reasons::default() });
         wanted
     }
 
