@@ -286,19 +286,32 @@ impl Story {
     }
 }
 
-/// Open: a device that is linked while a message is on its way lacks it in this order of events.
-const OPEN: [u64; 1] = [1];
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
 
-#[test]
-fn accounts_have_one_list_and_one_history_whatever_a_server_says_of_them() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let rounds: u64 = number("STARLING_LIST_ROUNDS").unwrap_or(4);
-    let first: u64 = number("STARLING_LIST_FIRST").unwrap_or(0);
-    for seed in (first..first + rounds).filter(|seed| !OPEN.contains(seed)) {
+fn tell(seeds: impl Iterator<Item = u64>) {
+    for seed in seeds {
         let mut story = Story::new(90_000 + seed);
         for _ in 0..80 {
             story.step();
         }
         story.check();
     }
+}
+
+/// The number of the story of the test below, which the other one leaves out if nobody names stories.
+const OPEN: u64 = 1;
+
+#[test]
+fn accounts_have_one_list_and_one_history_whatever_a_server_says_of_them() {
+    let rounds = number("STARLING_LIST_ROUNDS");
+    let first = number("STARLING_LIST_FIRST").unwrap_or(0);
+    tell((first..first + rounds.unwrap_or(4)).filter(|seed| rounds.is_some() || *seed != OPEN));
+}
+
+#[test]
+#[ignore = "open: it lacks what was written while it was being linked"]
+fn a_device_that_is_linked_while_a_message_is_on_its_way_has_that_message() {
+    tell(std::iter::once(OPEN));
 }
