@@ -35,9 +35,9 @@ pub const DOORS_EVERY: u64 = 8;
 pub const MAX_HISTORY_WALK: u32 = 8 * 1024;
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.
 pub const KEPT_LOGS: u64 = 8;
-/// Where a commit finds no room those of the last so many are …
+/// Where a commit has found no room for some time, the logs of so many of the last epochs are kept …
 pub const LEAST_KEPT_LOGS: u64 = 2;
-/// … once it has waited for so long: by then there is a way into the current epoch, which is written after [`DOOR_WAIT_MS`].
+/// … and this is that time: by then there is a way into the current epoch, which is written after [`DOOR_WAIT_MS`].
 pub const DOOR_WRITTEN_MS: u64 = DOOR_WAIT_MS + 5_000;
 /// Logs of epochs that are over, of one group, that are remembered to be deleted; others expire. A budget is used up by fewer.
 pub const MAX_PAST_LOGS: usize = 512;

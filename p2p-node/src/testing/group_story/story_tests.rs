@@ -47,61 +47,61 @@ fn tell(part: u64) {
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_one() {
     tell(0);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_two() {
     tell(1);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_three() {
     tell(2);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_four() {
     tell(3);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_five() {
     tell(4);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_six() {
     tell(5);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_seven() {
     tell(6);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_eight() {
     tell(7);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_nine() {
     tell(8);
 }
 
 #[test]
-#[ignore = "open: one story in five ends with members apart"]
+#[ignore = "open: one story in nine ends with members apart"]
 fn honest_members_end_in_one_group_with_one_timeline_part_ten() {
     tell(9);
 }
