@@ -24,7 +24,8 @@ fn the_first_run_asks_three_things_and_ends_in_an_empty_screen() {
     screen.type_keys("Ålice 🦊\r");
     screen.sees("Where do you want to meet?");
     screen.type_keys("nonsense\r");
-    screen.waits("a problem", |t| t.contains("nonsense") && t.contains("Where do you want to meet?"));
+    // Keys that come while the answer is waited for go nowhere.
+    screen.sees("was asked for its key");
     screen.type_keys("\u{15}");
     screen.type_keys(&format!("{}\r", world.address));
     screen.sees("A passphrase for this device?");
