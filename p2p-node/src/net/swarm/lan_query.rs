@@ -54,38 +54,68 @@ impl Pace {
     }
 }
 
-/// Asks on all interfaces that this machine has; by IPv6 only if that is wanted. What cannot be sent is left out: it is asked again by itself.
-pub(super) fn ask(ipv6: bool) {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    for (from, to) in ways(&interfaces, ipv6) {
-        if let Err(error) = send(from, to) {
-            tracing::debug!(%error, ipv6 = from.is_ipv6(), "cannot ask on the LAN");
+/// An interface, as each internet protocol names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// By an address that it has.
+    V4(Ipv4Addr),
+    /// By its number.
+    V6(u32),
+}
+
+impl Place {
+    fn is_ipv6(self) -> bool {
+        matches!(self, Self::V6(_))
+    }
+
+    /// Where to send from. With IPv6 the kernel takes the link-local address, or another one while that is still looked for on the network: sending
+    /// from it would fail for some seconds, and `if-addrs` does not tell it at all.
+    fn source(self) -> SocketAddr {
+        match self {
+            Self::V4(ip) => (ip, 0).into(),
+            Self::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+
+    /// Where everybody there is.
+    fn group(self) -> SocketAddr {
+        match self {
+            Self::V4(_) => (GROUP_V4, PORT).into(),
+            Self::V6(index) => SocketAddrV6::new(GROUP_V6, PORT, 0, index).into(),
         }
     }
 }
 
-fn send(from: SocketAddr, to: SocketAddr) -> io::Result<()> {
-    let socket = UdpSocket::bind(from)?;
-    socket.set_nonblocking(true)?;
-    socket.send_to(QUESTION, to).map(|_| ())
+/// Asks on all interfaces that this machine has; by IPv6 only if that is wanted. What cannot be sent is left out: it is asked again by itself.
+pub(super) fn ask(ipv6: bool) {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    for (_, place) in places_of(&interfaces, ipv6) {
+        if let Err(error) = send(place) {
+            tracing::debug!(%error, ipv6 = place.is_ipv6(), "cannot ask on the LAN");
+        }
+    }
 }
 
-/// Where to ask from, and whom: once on each interface, however many addresses it has. By IPv6 that is the link-local one, which it always has.
-fn ways(interfaces: &[Interface], ipv6: bool) -> Vec<(SocketAddr, SocketAddr)> {
+fn send(place: Place) -> io::Result<()> {
+    let socket = UdpSocket::bind(place.source())?;
+    socket.set_nonblocking(true)?;
+    socket.send_to(QUESTION, place.group()).map(|_| ())
+}
+
+/// Where to ask, and the interface's name: once on each by each protocol, however many addresses it has. By IPv6 not where it has only a link-local
+/// one, which is nothing to dial.
+fn places_of(interfaces: &[Interface], ipv6: bool) -> Vec<(&str, Place)> {
     let mut asked = BTreeSet::new();
-    let ways = interfaces.iter().filter(|interface| !interface.is_loopback()).filter_map(|interface| {
-        let way = match interface.ip() {
-            IpAddr::V4(ip) => (SocketAddr::from((ip, 0)), SocketAddr::from((GROUP_V4, PORT))),
-            IpAddr::V6(ip) if ipv6 && ip.is_unicast_link_local() => {
-                let scope = interface.index.unwrap_or_default();
-                let scoped = |ip, port| SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope));
-                (scoped(ip, 0), scoped(GROUP_V6, PORT))
-            }
+    let places = interfaces.iter().filter(|interface| !interface.is_loopback()).filter_map(|interface| {
+        let place = match interface.ip() {
+            IpAddr::V4(ip) => Place::V4(ip),
+            IpAddr::V6(ip) if ipv6 && !ip.is_unicast_link_local() => Place::V6(interface.index?),
             IpAddr::V6(_) => return None,
         };
-        asked.insert((interface.name.as_str(), way.0.is_ipv6())).then_some(way)
+        let name = interface.name.as_str();
+        asked.insert((name, place.is_ipv6())).then_some((name, place))
     });
-    ways.take(MAX_INTERFACES).collect()
+    places.take(MAX_INTERFACES).collect()
 }
 
 #[cfg(test)]
@@ -118,11 +148,21 @@ mod tests {
             interface("eth0", 3, "10.0.0.7"),
         ];
         let text = |ipv6| -> Vec<String> {
-            ways(&interfaces, ipv6).into_iter().map(|(from, to)| format!("{from} {to}")).collect()
+            let places = places_of(&interfaces, ipv6).into_iter();
+            places.map(|(name, place)| format!("{name} {} {}", place.source(), place.group())).collect()
         };
-        let v4 = ["192.168.1.7:0 224.0.0.251:5353", "10.0.0.7:0 224.0.0.251:5353"];
+        let v4 = ["wlan0 192.168.1.7:0 224.0.0.251:5353", "eth0 10.0.0.7:0 224.0.0.251:5353"];
         assert_eq!(text(false), v4);
-        assert_eq!(text(true), [v4[0], "[fe80::7%2]:0 [ff02::fb%2]:5353", v4[1]]);
+        assert_eq!(text(true), [v4[0], "wlan0 [::]:0 [ff02::fb%2]:5353", v4[1]]);
+    }
+
+    /// `if-addrs` leaves link-local addresses out.
+    #[test]
+    fn an_interface_whose_link_local_address_is_not_told_is_asked_by_ipv6_all_the_same() {
+        let interfaces = [interface("wan", 7, "2001:db8::2"), interface("other", 8, "fe80::2")];
+        assert_eq!(places_of(&interfaces, true), [("wan", Place::V6(7))]);
+        let nameless = Interface { index: None, ..interface("wan", 7, "2001:db8::2") };
+        assert!(places_of(&[nameless], true).is_empty());
     }
 
     #[test]
