@@ -1,19 +1,38 @@
 //! The same for what comes from the network and the system beside the messages of the protocol.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bolero::check;
 use futures::FutureExt;
 use starling_control::{frames, jsonrpc::Line};
 use starling_fuzz::{
     mutated,
-    node::connect_by_socks,
+    node::{MAX_LAN_ANNOUNCED, MAX_LAN_DATAGRAM, connect_by_socks, lan_datagrams, read_lan_datagram},
     rendezvous::{OfStranger, places, send_to_turn},
 };
 use starling_rendezvous::config::Config;
 
 const TIME: Duration = Duration::from_secs(2);
+
+#[test]
+fn lan_datagrams_of_anybody() {
+    let valid = lan_datagrams();
+    // What has come to be known of an address is one on the network that the datagram has come from.
+    let senders = [("192.168.1.9", "/ip4/192.168.1.9/"), ("2001:db8::9", "/ip6/2001:db8::9/"), ("fe80::9", "/ip6/")];
+    let senders = senders.map(|(from, begin)| (from.parse::<IpAddr>().unwrap(), begin));
+    assert!(valid.iter().any(|datagram| !read_lan_datagram(datagram, senders[0].0).is_empty()));
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        for datagram in valid.iter().map(|valid| mutated(valid, input)) {
+            let datagram = &datagram[..datagram.len().min(MAX_LAN_DATAGRAM)];
+            for (from, begin) in senders {
+                let announced = read_lan_datagram(datagram, from);
+                assert!(announced.len() <= MAX_LAN_ANNOUNCED);
+                assert!(announced.iter().all(|address| address.starts_with(begin)), "{announced:?} from {from}");
+            }
+        }
+    });
+}
 
 #[test]
 fn answers_of_a_socks_proxy() {

@@ -7,8 +7,8 @@ use libp2p::{
     connection_limits::{self, ConnectionLimits},
     dcutr, identify,
     identity::Keypair,
-    mdns, noise, ping, relay,
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    noise, ping, relay,
+    swarm::NetworkBehaviour,
     tcp, yamux,
 };
 use starling_keys::DeviceKey;
@@ -40,9 +40,6 @@ pub(super) struct Behaviour {
     pub autonat: autonat::v2::client::Behaviour,
     pub identify: identify::Behaviour,
     pub ping: ping::Behaviour,
-    pub mdns: Toggle<mdns::tokio::Behaviour>,
-    /// The same by IPv6, which one of them does not do beside IPv4.
-    pub mdns6: Toggle<mdns::tokio::Behaviour>,
 }
 
 pub(super) type BuildError = Box<dyn std::error::Error + Send + Sync>;
@@ -78,9 +75,6 @@ pub(super) fn build(key: &DeviceKey, proxy: Option<&Proxy>) -> Result<Swarm<Beha
             ),
             // It answers; `connectivity` decides when to ask, on streams of its own.
             ping: ping::Behaviour::new(ping::Config::new().with_interval(Duration::from_secs(3600))),
-            // Until the engine has said under which name.
-            mdns: None.into(),
-            mdns6: None.into(),
         })
     };
     let builder = SwarmBuilder::with_existing_identity(keypair).with_tokio();

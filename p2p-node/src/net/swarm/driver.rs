@@ -8,10 +8,8 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
-    core::transport::ListenerId,
-    mdns,
     swarm::{
-        ConnectionId, FromSwarm, NetworkBehaviour, NewListenAddr,
+        ConnectionId,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -29,8 +27,8 @@ use super::{
     behaviour::Behaviour,
     cause::dial_problem,
     confine::Confine,
-    lan::{Found, Lan},
-    lan_query,
+    lan::Lan,
+    lan_link::LanLink,
     mappings::Mappings,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     network::{Measured, stun_of},
@@ -56,8 +54,6 @@ const COMMANDS: usize = 256;
 const ECHO_PROTOCOL: &str = "/ipfs/ping/1.0.0";
 /// A rendezvous that has not answered on the session within this time is asked by an echo, which waits for nothing.
 const PONG: Duration = Duration::from_millis(1_500);
-/// A network that has IPv6 alone for so long is one of IPv6; in others it is there a moment before IPv4 is. Announcing by both costs packets at rest.
-const LAN_IPV6_AFTER: Duration = Duration::from_secs(5);
 /// When to wake up if nothing is due. Any moment far away does.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -106,12 +102,7 @@ pub(super) struct Driver {
     /// Contacts are looked for on the LAN.
     pub(super) mdns: bool,
     pub(super) lan: Lan,
-    /// By IPv6, too: from when a network has had it alone, until the program ends, as libp2p has no way to stop announcing.
-    lan_ipv6: bool,
-    /// When to begin with that, if the network still has IPv6 alone.
-    lan_ipv6_due: Option<Instant>,
-    /// Of the questions who is there.
-    lan_pace: lan_query::Pace,
+    pub(super) lan_link: LanLink,
     /// Everything goes through it.
     pub(super) proxy: Option<Proxy>,
 }
@@ -144,10 +135,8 @@ impl Driver {
             measuring: FuturesUnordered::new(),
             stun: None,
             mdns,
-            lan: Lan::default(),
-            lan_ipv6: false,
-            lan_ipv6_due: None,
-            lan_pace: lan_query::Pace::new(Instant::now()),
+            lan: Lan::new(Instant::now()),
+            lan_link: LanLink::new(Instant::now()),
             proxy,
         }
     }
@@ -156,8 +145,7 @@ impl Driver {
         loop {
             let rename_in = self.lan.due_in();
             let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
-            let lan_ipv6_due = self.lan_ipv6_due.unwrap_or(deadline);
-            let question_due = self.lan_pace.due().unwrap_or(deadline);
+            let lan_due = self.lan_link.due();
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => {
@@ -177,8 +165,8 @@ impl Driver {
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
                 () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
-                () = sleep_until(lan_ipv6_due.into()), if self.lan_ipv6_due.is_some() => self.announce_by_ipv6(),
-                () = sleep_until(question_due.into()), if self.lan_pace.due().is_some() => self.ask_on_lan(),
+                packet = self.lan_link.heard(), if self.mdns => self.on_lan(packet).await,
+                () = sleep_until(lan_due.unwrap_or(deadline).into()), if lan_due.is_some() => self.act_on_lan().await,
             }
         }
     }
@@ -348,66 +336,6 @@ impl Driver {
         }
     }
 
-    /// Another period has begun: this device announces itself under its next name.
-    async fn rename_on_lan(&mut self) {
-        let (gone, name) = self.lan.next_period(Lan::now());
-        self.announce_on_lan(name);
-        self.report_gone(gone).await;
-    }
-
-    /// Announces this device under another name. What has announced it before ends with the first announcement that it hears, which is ours.
-    fn announce_on_lan(&mut self, name: Option<PeerId>) {
-        let Some(name) = name else { return };
-        self.lan_ipv6 |= self.picture.ipv6_alone;
-        self.swarm.behaviour_mut().mdns = self.announcer(name, false).into();
-        if self.lan_ipv6 {
-            self.lan_ipv6_due = None;
-            self.swarm.behaviour_mut().mdns6 = self.announcer(name, true).into();
-        }
-    }
-
-    /// The network has IPv6 alone.
-    fn announce_by_ipv6(&mut self) {
-        self.lan_ipv6_due = None;
-        self.lan_ipv6 = true;
-        if let Some(name) = self.lan.own_name() {
-            self.swarm.behaviour_mut().mdns6 = self.announcer(name, true).into();
-        }
-    }
-
-    fn announcer(&self, name: PeerId, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
-        let announcer = mdns::tokio::Behaviour::new(mdns::Config { enable_ipv6, ..mdns::Config::default() }, name);
-        let warn = |error: &std::io::Error| tracing::warn!(%error, "contacts cannot be looked for on the LAN");
-        let mut announcer = announcer.inspect_err(warn).ok()?;
-        for address in self.swarm.listeners() {
-            let listener_id = ListenerId::next();
-            announcer.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr: address }));
-        }
-        Some(announcer)
-    }
-
-    /// The network has changed: this device and its contacts on the LAN find each other again.
-    pub(super) fn ask_on_lan(&mut self) {
-        let wants_ipv6 = self.picture.ipv6_alone && !self.lan_ipv6;
-        let due = self.lan_ipv6_due.unwrap_or_else(|| Instant::now() + LAN_IPV6_AFTER);
-        self.lan_ipv6_due = wants_ipv6.then_some(due);
-        if self.lan_pace.may_ask(Instant::now()) {
-            lan_query::ask(self.lan_ipv6);
-        }
-    }
-
-    pub(super) async fn report_found(&mut self, found: Vec<Found>) {
-        for Found { peer, address } in found {
-            self.report(Input::Found { peer, address }).await;
-        }
-    }
-
-    pub(super) async fn report_gone(&mut self, gone: Vec<Found>) {
-        for Found { peer, address } in gone {
-            self.report(Input::Expired { peer, address }).await;
-        }
-    }
-
     pub(super) async fn tell(&mut self, event: NetEvent) {
         let _ = self.engine.send(event).await;
     }
@@ -415,11 +343,7 @@ impl Driver {
     async fn on_command(&mut self, command: NetCommand) {
         match command {
             NetCommand::Targets(targets) => self.report(Input::Targets(targets)).await,
-            NetCommand::Lan(keys) if self.mdns => {
-                let (found, name) = self.lan.set_keys(keys, Lan::now());
-                self.announce_on_lan(name);
-                self.report_found(found).await;
-            }
+            NetCommand::Lan(keys) if self.mdns => self.set_lan_keys(keys).await,
             NetCommand::Lan(_) => {}
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
             NetCommand::Remember(known) => known.into_iter().for_each(|(name, ip)| self.names.remember(name, ip)),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use libp2p::{
-    autonat, dcutr, mdns, ping,
+    autonat, dcutr, ping,
     swarm::{ConnectionId, SwarmEvent},
 };
 use starling_wire::streams::{self, Connection};
@@ -14,7 +14,6 @@ use super::{
     driver::{Dial, Driver},
     elsewhere::left_of,
     gossip,
-    lan::Found,
     paths::{Path, Picture},
     watch::Changed,
 };
@@ -104,7 +103,7 @@ impl Driver {
         self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
         if self.mdns {
-            self.ask_on_lan();
+            self.change_on_lan();
         }
     }
 
@@ -151,17 +150,6 @@ impl Driver {
             }
             BehaviourEvent::Autonat(autonat::v2::client::Event { server, .. }) => {
                 self.report(Input::ReachabilityTested(server)).await;
-            }
-            BehaviourEvent::Mdns(mdns::Event::Discovered(found))
-            | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)) => {
-                let found: Vec<Found> =
-                    found.into_iter().filter_map(|(name, address)| self.lan.hear(name, address)).collect();
-                self.report_found(found).await;
-            }
-            BehaviourEvent::Mdns(mdns::Event::Expired(gone)) | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
-                let gone: Vec<Found> =
-                    gone.into_iter().filter_map(|(name, address)| self.lan.forget(name, address)).collect();
-                self.report_gone(gone).await;
             }
             _ => {}
         }

@@ -1,5 +1,5 @@
-//! Asks everybody on the LAN who they are. All answer to all, this device as well: so it is also how others learn its addresses after these have
-//! changed. libp2p's mDNS asks by itself, too, but at the moment at which an address appears, when it may not be listened on yet.
+//! What is sent to everybody on the LAN: questions who is there, and answers. All answer to all, this device as well: so a question is also how
+//! others learn its addresses after these have changed.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +11,10 @@ use std::{
 use if_addrs::Interface;
 
 /// A question for pointers (type 12, class 1) of `_p2p._udp.local`, in the form of RFC 6762.
-const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
-const PORT: u16 = 5353;
-const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+pub(super) const QUESTION: &[u8] = b"\0\0\0\0\0\x01\0\0\0\0\0\0\x04_p2p\x04_udp\x05local\0\0\x0c\0\x01";
+pub(super) const PORT: u16 = 5353;
+pub(super) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+pub(super) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Interfaces that are asked on; of more than these, most are those of containers.
 const MAX_INTERFACES: usize = 16;
 /// Questions that may be asked at once: a network that is changed changes several times within seconds.
@@ -68,8 +68,8 @@ impl Place {
         matches!(self, Self::V6(_))
     }
 
-    /// Where to send from. With IPv6 the kernel takes the link-local address, or another one while that is still looked for on the network: sending
-    /// from it would fail for some seconds, and `if-addrs` does not tell it at all.
+    /// Where to send from. With IPv6 the kernel takes the link-local address, or another one as long as it looks for that on the network. To name it
+    /// would fail until then, and `if-addrs` does not tell it.
     fn source(self) -> SocketAddr {
         match self {
             Self::V4(ip) => (ip, 0).into(),
@@ -90,16 +90,38 @@ impl Place {
 pub(super) fn ask(ipv6: bool) {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     for (_, place) in places_of(&interfaces, ipv6) {
-        if let Err(error) = send(place) {
+        if let Err(error) = send(place, QUESTION) {
             tracing::debug!(%error, ipv6 = place.is_ipv6(), "cannot ask on the LAN");
         }
     }
 }
 
-fn send(place: Place) -> io::Result<()> {
+/// Sends an answer on all of them: what it says is asked for each, by the place and all addresses that the interface has.
+pub(super) fn answer(ipv6: bool, datagram: impl Fn(Place, &[IpAddr]) -> Option<Vec<u8>>) {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    for (name, place) in places_of(&interfaces, ipv6) {
+        let Some(datagram) = datagram(place, &addresses_of(&interfaces, name)) else { continue };
+        if let Err(error) = send(place, &datagram) {
+            tracing::debug!(%error, ipv6 = place.is_ipv6(), "cannot answer on the LAN");
+        }
+    }
+}
+
+fn send(place: Place, datagram: &[u8]) -> io::Result<()> {
     let socket = UdpSocket::bind(place.source())?;
     socket.set_nonblocking(true)?;
-    socket.send_to(QUESTION, place.group()).map(|_| ())
+    socket.send_to(datagram, place.group()).map(|_| ())
+}
+
+/// All addresses of the interface with this name.
+fn addresses_of(interfaces: &[Interface], name: &str) -> Vec<IpAddr> {
+    interfaces.iter().filter(|interface| interface.name == name).map(Interface::ip).collect()
+}
+
+/// Where everybody is asked, and heard.
+pub(super) fn places(ipv6: bool) -> Vec<Place> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    places_of(&interfaces, ipv6).into_iter().map(|(_, place)| place).collect()
 }
 
 /// Where to ask, and the interface's name: once on each by each protocol, however many addresses it has. By IPv6 not where it has only a link-local
@@ -154,6 +176,17 @@ mod tests {
         let v4 = ["wlan0 192.168.1.7:0 224.0.0.251:5353", "eth0 10.0.0.7:0 224.0.0.251:5353"];
         assert_eq!(text(false), v4);
         assert_eq!(text(true), [v4[0], "wlan0 [::]:0 [ff02::fb%2]:5353", v4[1]]);
+        let of_wlan: Vec<String> = addresses_of(&interfaces, "wlan0").iter().map(IpAddr::to_string).collect();
+        assert_eq!(of_wlan, ["192.168.1.7", "192.168.1.8", "2001:db8::7", "fe80::7"]);
+    }
+
+    #[test]
+    fn forty_addresses_on_one_machine_are_asked_in_as_few_places_as_it_has_interfaces_up_to_a_bound() {
+        let on = |name: &dyn Fn(u8) -> String| -> Vec<Interface> {
+            (1..=40).map(|n| interface(&name(n), n.into(), &format!("10.0.{n}.7"))).collect()
+        };
+        assert_eq!(places_of(&on(&|_| "eth0".into()), true).len(), 1);
+        assert_eq!(places_of(&on(&|n| format!("veth{n}")), true).len(), MAX_INTERFACES);
     }
 
     /// `if-addrs` leaves link-local addresses out.

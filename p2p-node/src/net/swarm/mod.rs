@@ -4,6 +4,7 @@
 //! belong to the driver's `JoinSet` and end with it. Frames and requests wait in one bounded queue for each peer; a peer that lets it fill loses
 //! its stream, and what it has not acknowledged is sent again on the next one.
 
+mod allowance;
 mod behaviour;
 mod cause;
 #[cfg(test)]
@@ -17,8 +18,12 @@ pub mod fuzz;
 mod gossip;
 mod introduction;
 mod lan;
+mod lan_driver;
+mod lan_link;
+mod lan_packet;
 mod lan_query;
 mod lifetime;
+mod limits;
 mod mappings;
 mod names;
 mod nat64;
