@@ -1,7 +1,6 @@
 //! The behaviour: which connections there are, and on which of them a stream is opened.
 
 use std::{
-    cmp::Reverse,
     collections::{HashMap, HashSet, VecDeque},
     task::{Context, Poll, Waker},
 };
@@ -49,7 +48,7 @@ pub enum Gate {
 /// One connection to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
-    /// Its id in this process; later ones are greater.
+    /// Its id in this process. It is given when a dial begins, so it does not tell which connection has come first.
     pub id: ConnectionId,
     /// It passes through a relay.
     pub relayed: bool,
@@ -92,6 +91,7 @@ pub enum Event {
 pub struct Behaviour {
     accept: Vec<StreamProtocol>,
     gate: Gate,
+    /// Those to each peer in the order in which they have come.
     connections: HashMap<PeerId, Vec<Connection>>,
     actions: VecDeque<ToSwarm<Event, Open>>,
     waker: Option<Waker>,
@@ -114,16 +114,17 @@ impl Behaviour {
         self.gate = gate;
     }
 
-    /// The connection that a stream to this peer would take: direct before relayed, then the newest, as a peer that was restarted leaves dead
-    /// ones behind.
+    /// The connection that a stream to this peer would take: direct before relayed, then the one that has come last, as a peer that was restarted
+    /// leaves dead ones behind.
     pub fn best(&self, peer: &PeerId) -> Option<Connection> {
-        self.connections.get(peer)?.iter().min_by_key(|c| (c.relayed, Reverse(c.id))).copied()
+        self.connections.get(peer)?.iter().rev().min_by_key(|c| c.relayed).copied()
     }
 
-    /// The connections to a peer that are older than one of them.
+    /// The connections to a peer that have come before one of them.
     pub fn older(&self, peer: &PeerId, than: ConnectionId) -> Vec<ConnectionId> {
-        let all = self.connections.get(peer).into_iter().flatten();
-        all.map(|c| c.id).filter(|id| *id < than).collect()
+        let all = self.connections.get(peer).map(Vec::as_slice).unwrap_or_default();
+        let place = all.iter().position(|c| c.id == than).unwrap_or_default();
+        all.iter().take(place).map(|c| c.id).collect()
     }
 
     /// The relayed connections to a peer.
@@ -258,5 +259,26 @@ impl NetworkBehaviour for Behaviour {
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_has_come_last_is_the_best_whatever_its_number() {
+        let mut behaviour = Behaviour::new(&[], Gate::Open);
+        let peer = PeerId::random();
+        let all = [(3, false), (1, false), (2, true)];
+        let all = all.map(|(id, relayed)| Connection { id: ConnectionId::new_unchecked(id), relayed });
+        for connection in all {
+            behaviour.with_change(peer, |list| list.push(connection));
+        }
+        assert_eq!(behaviour.best(&peer), Some(all[1]));
+        assert_eq!(behaviour.older(&peer, all[1].id), [all[0].id]);
+        assert!(behaviour.older(&peer, all[0].id).is_empty());
+        behaviour.with_change(peer, |list| list.retain(|c| c.relayed));
+        assert_eq!(behaviour.best(&peer), Some(all[2]));
     }
 }

@@ -17,6 +17,53 @@ fn the_newest_connection_wins() {
     assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectDown(_))));
 }
 
+/// Two devices meet; the first packet of one dial over TCP is lost, so that its connection comes a second after those over UDP, which is blocked
+/// meanwhile. Who had dialled stayed on a connection that was dead, as that had the higher number: what the other device sent came at once, and
+/// its acknowledgement went nowhere for eight seconds.
+#[test]
+fn both_ends_move_to_the_connection_that_comes_last_though_its_dial_began_before() {
+    let (mut dialer, mut listener) = (World::with_targets(12, [1]), World::with_targets(13, [1]));
+    dialer.keep_dials = true;
+    let (&dial, _) = dialer.dials.first_key_value().unwrap();
+    let slow = dialer.number();
+    let dead = dialer.connect(1, false, None);
+    assert!(slow < dead);
+    listener.connect(1, false, None);
+    for world in [&mut dialer, &mut listener] {
+        world.open_streams();
+        world.pass_without_answers(SECOND, |_| true);
+    }
+    dialer.input(Input::AnswerDue(Subject::Device(device(1))));
+    let owed_since = dialer.now;
+    dialer.connect_as(slow, 1, false, Some(dial));
+    let came = listener.connect(1, false, None);
+    for (world, living) in [(&mut listener, came), (&mut dialer, slow)] {
+        while world.net.stream_of(&device(1)).map(|c| c.id) != Some(living) {
+            world.open_streams();
+            world.pass_without_answers(SECOND / 10, |on| on != living);
+            assert!(
+                world.now - owed_since <= SECOND / 2,
+                "what is owed after {:?} still waits for a dead path",
+                world.now - owed_since
+            );
+        }
+    }
+}
+
+#[test]
+fn a_direct_connection_that_has_come_after_one_through_the_relay_is_not_taken_for_dead() {
+    let mut world = World::with_targets(14, [1]);
+    world.keep_dials = true;
+    let (&dial, _) = world.dials.first_key_value().unwrap();
+    let direct = world.number();
+    let relayed = world.connect(1, true, None);
+    world.connect_as(direct, 1, false, Some(dial));
+    world.open_streams();
+    world.input(Input::StreamIn { device: device(1), connection: Connection { id: relayed, relayed: true } });
+    assert!(world.open.contains_key(&direct));
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(direct));
+}
+
 #[test]
 fn connections_beyond_four_are_closed_the_oldest_first_and_none_that_is_used() {
     let mut world = World::with_targets(11, [1]);

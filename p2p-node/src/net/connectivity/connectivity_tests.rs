@@ -195,22 +195,30 @@ impl World {
         }
     }
 
-    fn connect(&mut self, n: u32, relayed: bool, dial: Option<DialId>) -> ConnectionId {
-        let id = ConnectionId::new_unchecked(self.next_connection);
+    fn number(&mut self) -> ConnectionId {
         self.next_connection += 1;
+        ConnectionId::new_unchecked(self.next_connection - 1)
+    }
+
+    fn connect(&mut self, n: u32, relayed: bool, dial: Option<DialId>) -> ConnectionId {
+        let id = self.number();
+        self.connect_as(id, n, relayed, dial);
+        id
+    }
+
+    /// A connection comes that has had its number before.
+    fn connect_as(&mut self, id: ConnectionId, n: u32, relayed: bool, dial: Option<DialId>) {
         self.open.insert(id, (peer(n), relayed));
         if let Some(dial) = dial {
             self.dials.remove(&dial);
         }
         let connection = Connection { id, relayed };
         self.input(Input::ConnectionUp { peer: peer(n), connection, dial, datagrams: Some(IpVersion::V4) });
-        id
     }
 
     /// A direct connection that nobody here has dialled; over which datagrams, if over any.
     fn connect_over(&mut self, n: u32, datagrams: Option<IpVersion>) -> ConnectionId {
-        let id = ConnectionId::new_unchecked(self.next_connection);
-        self.next_connection += 1;
+        let id = self.number();
         self.open.insert(id, (peer(n), false));
         let connection = Connection { id, relayed: false };
         self.input(Input::ConnectionUp { peer: peer(n), connection, dial: None, datagrams });

@@ -174,8 +174,11 @@ impl Connectivity {
             // It is there to be written to.
             Some(None) => self.expedite_device(now, id),
             // A device that comes through the relay has no direct connection: ours died with a process of theirs.
-            Some(Some((current, _))) if connection.relayed && !current.relayed && connection.id > current.id => {
-                self.act(Action::Close(current.id));
+            Some(Some((current, _))) if connection.relayed && !current.relayed => {
+                let all = peer_of(id).and_then(|peer| self.connections.get(&peer));
+                if all.is_some_and(|all| all.came_after(connection.id, current.id)) {
+                    self.act(Action::Close(current.id));
+                }
             }
             _ => {}
         }

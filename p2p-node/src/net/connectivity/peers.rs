@@ -274,14 +274,15 @@ impl Home {
 /// The connections to one peer.
 #[derive(Debug, Default)]
 pub struct Connections {
+    /// In the order in which they have come.
     all: Vec<Connection>,
     /// Those of [`Self::all`] on which a probe was not answered, and none since.
     suspects: BTreeSet<ConnectionId>,
 }
 
 impl Connections {
-    /// The one that streams are opened on: one that answers before one that does not, direct before relayed, then the newest, as a peer that was
-    /// restarted leaves dead ones behind.
+    /// The one that streams are opened on: one that answers before one that does not, direct before relayed, then the one that has come last, as a peer
+    /// that was restarted leaves dead ones behind. Both ends see nearly the same order.
     pub fn best(&self) -> Option<Connection> {
         self.all.iter().min_by_key(|c| self.rank(c)).copied()
     }
@@ -294,9 +295,19 @@ impl Connections {
         all.iter().map(|c| c.id).filter(|id| !is_kept(*id)).take(count).collect()
     }
 
-    /// The lower, the better.
-    pub fn rank(&self, connection: &Connection) -> (bool, bool, Reverse<ConnectionId>) {
-        (self.suspects.contains(&connection.id), connection.relayed, Reverse(connection.id))
+    /// The lower, the better. One that is closed is the worst of its kind.
+    pub fn rank(&self, connection: &Connection) -> (bool, bool, Reverse<Option<usize>>) {
+        (self.suspects.contains(&connection.id), connection.relayed, Reverse(self.place(connection.id)))
+    }
+
+    /// Whether a connection has come after another.
+    pub fn came_after(&self, connection: ConnectionId, other: ConnectionId) -> bool {
+        self.place(connection) > self.place(other)
+    }
+
+    /// The place of a connection in the order in which they have come, of which its id says nothing.
+    fn place(&self, id: ConnectionId) -> Option<usize> {
+        self.all.iter().position(|c| c.id == id)
     }
 
     /// Notes whether the last probe of a connection was not answered.
