@@ -18,6 +18,19 @@ const COALESCE: usize = 256 * 1024;
 /// A device that does not take what we write for so long is gone.
 const STALLED: Duration = Duration::from_secs(30);
 
+/// Whether something would be amiss if a frame did not arrive: then its receiver is probed soon. Presence and typing may be lost, and each part of a
+/// history that is copied is asked for.
+pub fn has_to_arrive(frame: &DirectFrame) -> bool {
+    let may_be_lost = DirectFrame {
+        hello: frame.hello.clone(),
+        run: frame.run.clone(),
+        signals: frame.signals.clone(),
+        history: frame.history.clone(),
+        ..DirectFrame::default()
+    };
+    *frame != may_be_lost
+}
+
 /// Writes frames until the stream breaks or the sender is dropped.
 pub async fn write(stream: Stream, mut frames: mpsc::Receiver<DirectFrame>) {
     let mut writer = FrameWriter::new(stream);
@@ -56,5 +69,29 @@ pub async fn read(device: DeviceId, stream: Stream, engine: mpsc::Sender<NetEven
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_wire::direct::{Ack, Entry, Run, SealedSignal};
+
+    use super::*;
+
+    /// What a device was told of its messages was not waited for: on a path that had died nobody noticed before the next probe at rest.
+    #[test]
+    fn messages_and_their_acknowledgements_have_to_arrive_and_typing_does_not() {
+        let frames = [
+            DirectFrame { entries: vec![Entry::default()], ..DirectFrame::default() },
+            DirectFrame { acks: vec![Ack::default()], run: Some(Run::default()), ..DirectFrame::default() },
+            DirectFrame { chain: vec![7].into(), ..DirectFrame::default() },
+        ];
+        assert!(frames.iter().all(has_to_arrive));
+        let frames = [
+            DirectFrame { signals: vec![SealedSignal::default()], ..DirectFrame::default() },
+            DirectFrame { run: Some(Run::default()), ..DirectFrame::default() },
+            DirectFrame { history: vec![vec![7].into()], ..DirectFrame::default() },
+        ];
+        assert!(!frames.iter().any(has_to_arrive));
     }
 }

@@ -73,7 +73,7 @@ pub enum Input {
     DialFailed { peer: Option<PeerId>, dial: Option<DialId>, problem: ConnectionProblem },
     /// A connection does not answer pings.
     Unresponsive(ConnectionId),
-    /// Something was sent that has to be answered.
+    /// Something was sent that has to be answered, or at least to arrive.
     AnswerDue(Subject),
     /// A user begins or ends to look at what is connected.
     Watch(bool),

@@ -43,7 +43,7 @@ use super::{
 use crate::net::{
     ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
-    peer_of,
+    direct, peer_of,
     rendezvous::Outgoing,
     turn,
 };
@@ -360,7 +360,7 @@ impl Driver {
             NetCommand::Watch(watched) => self.report(Input::Watch(watched)).await,
             NetCommand::Check => self.report(Input::Check).await,
             NetCommand::Direct(device, frame) => {
-                if !frame.entries.is_empty() {
+                if direct::has_to_arrive(&frame) {
                     self.report(Input::AnswerDue(Subject::Device(device))).await;
                 }
                 if self.devices.get_mut(&device).is_some_and(|out| !out.push(frame)) {
