@@ -10,10 +10,16 @@ use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
 use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, unpad};
 
-use super::{door, fork::Forks, group_state::GroupState, group_store::Unsaved, limits::READ_ENDED_MS, log::LogRoom};
+use super::{
+    door,
+    fork::Forks,
+    group_state::GroupState,
+    group_store::Unsaved,
+    limits::READ_ENDED_MS,
+    log::{LogRoom, limits::APPEND_ENTRIES},
+};
 use crate::{
     contacts::ChainsKnown,
-    limits::APPEND_ENTRIES,
     mls::{GroupError, LiveGroup, PAST_EPOCHS, Welcomed},
     store::{GroupRow, LogRow},
 };

@@ -7,12 +7,9 @@ use bytes::Bytes;
 use starling_wire::{PartNames, Piece, eraser_of, part_name, rendezvous::LogRequest};
 
 use super::limits::{DOOR_TRIM, MAX_DOOR_PARTS};
-use crate::{
-    conversation::{
-        group::{LogKeys, door_eraser},
-        log::parts_of,
-    },
-    limits::PARTS_AT_ONCE,
+use crate::conversation::{
+    group::{LogKeys, door_eraser},
+    log::{limits::PARTS_AT_ONCE, parts_of},
 };
 
 /// Parts that were read in such a log, by their names, the newest last.

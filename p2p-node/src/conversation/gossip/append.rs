@@ -10,9 +10,13 @@ use super::{
 };
 use crate::{
     api::types::ChatId,
-    conversation::{Conversations, context::Context, group::GroupId},
+    conversation::{
+        Conversations,
+        context::Context,
+        group::GroupId,
+        log::limits::{APPEND_BYTES, APPEND_ENTRIES},
+    },
     home::Pending,
-    limits::{APPEND_BYTES, APPEND_ENTRIES},
     net::{HomeId, NetCommand},
     store::{GOSSIPED, GossipRow, Reading},
     turn::{Effect, EngineError, Turn},

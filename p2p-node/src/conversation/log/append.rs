@@ -5,6 +5,7 @@ use starling_wire::{
     rendezvous::{Behind, LogRequest},
 };
 
+use super::limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS};
 use crate::{
     api::types::{ChatId, DeliveryState},
     conversation::{
@@ -15,7 +16,7 @@ use crate::{
         outbox::{OutItem, outbox_key},
     },
     home::{Appended, LogPending, LogPlace, Trimming},
-    limits::{APPEND_BYTES, APPEND_ENTRIES, LOG_AFTER_MS, RETRY_REFUSED_MS},
+    limits::RETRY_REFUSED_MS,
     store::{OUTBOX, OutboxRow, Reading},
     turn::{EngineError, Turn},
 };

@@ -2,7 +2,7 @@
 
 mod append;
 mod judged;
-mod limits;
+pub(super) mod limits;
 mod parts;
 mod read;
 mod receipts;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use starling_wire::{LogContent, LogVerb, PartNames, cut, part_name, rendezvous::LogRequest};
 
-use super::limits::MAX_COMMIT_REFUSALS;
+use super::limits::{MAX_COMMIT_REFUSALS, PART_BYTES, PARTS_AT_ONCE};
 use crate::{
     conversation::{
         Conversations, GroupEntry,
@@ -14,7 +14,7 @@ use crate::{
         group_store::epoch_key,
     },
     home::LogPending,
-    limits::{PART_BYTES, PARTS_AT_ONCE, WHOLE_BYTES},
+    limits::WHOLE_BYTES,
     net::HomeId,
     store::{PARTS, PartRow, Reading, StoreError},
     turn::{EngineError, Turn},

@@ -13,6 +13,10 @@ use bytes::Bytes;
 use starling_keys::DeviceId;
 use starling_wire::rendezvous::RequestBody;
 
+use super::limits::{
+    DELETED_AT_ONCE, DOOR_WRITTEN_MS, KEPT_LOGS, LEAST_KEPT_LOGS, LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS,
+    MAX_LEFT_BEHIND_BACKOFF, MAX_PAST_LOGS,
+};
 use crate::{
     api::{problem::ChatProblem, types::TransientEvent},
     contacts::Directory,
@@ -23,10 +27,7 @@ use crate::{
         limits::ACKNOWLEDGING_ACCOUNTS,
     },
     home::LogPending,
-    limits::{
-        DELETED_AT_ONCE, DOOR_WAITS_DEVICES, DOOR_WRITTEN_MS, DOORS_EVERY, KEPT_LOGS, LEAST_KEPT_LOGS,
-        LEFT_BEHIND_AGAIN_MS, LEFT_BEHIND_FOR_OTHERS_MS, MAX_LEFT_BEHIND_BACKOFF, MAX_PAST_LOGS,
-    },
+    limits::{DOOR_WAITS_DEVICES, DOORS_EVERY},
     net::HomeId,
     roster::Roster,
     store::{PastLogRow, ReachedRow, WrittenRow},

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use starling_keys::AccountId;
 
+use super::limits::{FLOOD_PART, LOG_ENTRY_BYTES, MAX_LOG_WRITERS, VOID_COMMIT_BYTES};
 use crate::{
     conversation::{
         Conversations,
@@ -16,7 +17,6 @@ use crate::{
         group::{GroupEntry, GroupId},
         receive::Taken,
     },
-    limits::{FLOOD_PART, LOG_ENTRY_BYTES, MAX_LOG_WRITERS, VOID_COMMIT_BYTES},
     store::{WriterRow, WrittenRow},
 };
 
