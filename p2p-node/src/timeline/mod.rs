@@ -65,22 +65,57 @@ pub fn page(
     backwards: bool,
 ) -> Result<Page, StoreError> {
     let read = store.read()?;
-    let chat_row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
-    let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
-    let progress = Progress::of(members.iter().map(|(_, row)| row));
-    let elsewhere = delivered_elsewhere(&members);
-    let own_account = members.iter().find(|(_, row)| row.own).map(|(_, row)| row.account.clone()).unwrap_or_default();
     let rows = read.range::<EventRow>(TIMELINE, range, limit, backwards)?;
-    let mut authors: BTreeMap<u32, Option<Author>> = BTreeMap::new();
-    let named = rows.iter().flat_map(|(_, row)| std::iter::once(row.author).chain(handed_by(row)));
-    for number in named {
-        if let Entry::Vacant(new) = authors.entry(number) {
-            new.insert(read.get(AUTHORS, &number.to_be_bytes())?.and_then(|row| Author::stored(&row)));
+    let known = Known::of(&read, chat, &rows)?;
+    Ok(Page {
+        messages: rows.iter().filter_map(|(key, row)| known.message(key, row)).collect(),
+        rows: rows.len(),
+        last_key: rows.last().map(|(key, _)| key.clone()),
+    })
+}
+
+/// What the rows of a page are read with.
+struct Known {
+    chat: ChatId,
+    row: ChatRow,
+    own_account: Vec<u8>,
+    progress: Progress,
+    /// Of each other device of our account, by its tag: each other account has its events up to this one.
+    elsewhere: BTreeMap<[u8; 8], u64>,
+    /// Who is named in the rows, by number.
+    authors: BTreeMap<u32, Option<Author>>,
+}
+
+impl Known {
+    fn of(read: &impl Reading, chat: ChatId, rows: &[(Vec<u8>, EventRow)]) -> Result<Self, StoreError> {
+        let row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
+        let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
+        let own = members.iter().find(|(_, member)| member.own);
+        let mut authors = BTreeMap::new();
+        let named = rows.iter().flat_map(|(_, row)| std::iter::once(row.author).chain(handed_by(row)));
+        for number in named {
+            if let Entry::Vacant(new) = authors.entry(number) {
+                new.insert(read.get(AUTHORS, &number.to_be_bytes())?.and_then(|row| Author::stored(&row)));
+            }
         }
+        Ok(Self {
+            chat,
+            row,
+            own_account: own.map(|(_, member)| member.account.clone()).unwrap_or_default(),
+            progress: Progress::of(members.iter().map(|(_, row)| row)),
+            elsewhere: delivered_elsewhere(&members),
+            authors,
+        })
     }
-    let message = |(key, row): &(Vec<u8>, EventRow)| {
+
+    fn author(&self, number: u32) -> Option<&Author> {
+        self.authors.get(&number)?.as_ref()
+    }
+
+    /// The message that a row is, if it is one.
+    fn message(&self, key: &[u8], row: &EventRow) -> Option<Message> {
         let id = EventId::from_bytes(key.get(16..)?)?;
-        let author = authors.get(&row.author)?.as_ref()?;
+        let author = self.author(row.author)?;
         let (text, call, device_note) = match events::summary(row)? {
             Summary::Message(text) => (text, None, None),
             Summary::Call(note) => (Default::default(), Some(note), None),
@@ -90,9 +125,10 @@ pub fn page(
                 (Default::default(), None, Some(note))
             }
         };
+        let reactions = row.reactions.iter().filter(|r| !r.emoji.is_empty());
         Some(Message {
             id: MessageId(id),
-            chat,
+            chat: self.chat,
             author: author.account,
             device: author.device,
             own: author.own,
@@ -102,32 +138,27 @@ pub fn page(
             mentions_all: text.mentions_all,
             edited: row.edited.is_some(),
             deleted: row.deleted,
-            reactions: row
-                .reactions
-                .iter()
-                .filter(|r| !r.emoji.is_empty())
-                .map(|r| (r.emoji.clone(), r.account == own_account))
-                .collect(),
-            state: if row.undone {
-                DeliveryState::Failed
-            } else if author.own && Via::from_stored(row.via) == Via::Own {
-                state_of(&chat_row, progress, id)
-            } else if author.own {
-                state_elsewhere(elsewhere.get(&id.device).copied().unwrap_or_default(), progress, id)
-            } else {
-                DeliveryState::Delivered
-            },
+            reactions: reactions.map(|r| (r.emoji.clone(), r.account == self.own_account)).collect(),
+            state: self.state(author, id, row),
             via: Via::from_stored(row.via),
-            handed_on_by: handed_by(row).and_then(|by| Some(authors.get(&by)?.as_ref()?.account)),
+            handed_on_by: handed_by(row).and_then(|by| Some(self.author(by)?.account)),
             call,
             device_note,
         })
-    };
-    Ok(Page {
-        messages: rows.iter().filter_map(message).collect(),
-        rows: rows.len(),
-        last_key: rows.last().map(|(key, _)| key.clone()),
-    })
+    }
+
+    /// How far a message has come.
+    fn state(&self, author: &Author, id: EventId, row: &EventRow) -> DeliveryState {
+        if row.undone {
+            DeliveryState::Failed
+        } else if author.own && Via::from_stored(row.via) == Via::Own {
+            state_of(&self.row, self.progress, id)
+        } else if author.own {
+            state_elsewhere(self.elsewhere.get(&id.device).copied().unwrap_or_default(), self.progress, id)
+        } else {
+            DeliveryState::Delivered
+        }
+    }
 }
 
 /// Who has handed a row on, by number.
