@@ -66,6 +66,64 @@ pub struct Winner {
     audit: AuditRows,
 }
 
+/// An epoch that was kept, loaded as it was.
+struct Kept {
+    row: ParentRow,
+    value: GroupValue,
+    live: LiveGroup,
+    policy: Option<Policy>,
+}
+
+impl Kept {
+    fn load(
+        mls: &Mls,
+        (id, epoch): (&GroupId, u64),
+        row: ParentRow,
+        current: &GroupValue,
+    ) -> Result<Self, EngineError> {
+        let mut value = value(&row.state, &row.past);
+        // Late messages have used up keys of them since.
+        value.past.extend(current.past.range(..epoch).map(|(epoch, data)| (*epoch, data.clone())));
+        let live = mls.load(id, value.clone())?;
+        Ok(Self { policy: live.policy(), row, value, live })
+    }
+}
+
+/// Where a valid commit has led from a kept epoch.
+struct Led {
+    to: Restored,
+    /// Its place among the commits of that epoch.
+    place: u32,
+    by: Option<Certificate>,
+    /// Who has entered by it.
+    newcomer: Option<Newcomer>,
+}
+
+impl Led {
+    /// All go on from there.
+    fn wins(self, from: Kept, commit: &Bytes, is_own: bool) -> Winner {
+        let live = &self.to.live;
+        let policies = from.policy.zip(live.policy());
+        let shuts_out = policies.as_ref().is_some_and(|(before, after)| {
+            let by_link = |by: &Certificate| came_by_link(before, after, &by.account());
+            policy::shuts_out(before, after) || self.by.as_ref().is_some_and(by_link)
+        });
+        let audit =
+            policies.zip(self.by).map(|((before, after), by)| rows_of(&before, &after, by.account(), live.epoch()));
+        let added = || Newcomer::added_between(&from.live, live);
+        Winner {
+            newcomers: self.newcomer.map_or_else(added, |newcomer| vec![newcomer]),
+            audit: audit.unwrap_or_default(),
+            commit: commit.clone(),
+            author: self.place,
+            parent: from.row,
+            goes_on: self.to,
+            is_own,
+            shuts_out,
+        }
+    }
+}
+
 /// Which of two commits that lead on from one epoch all go on from: the one with the lower place, and of one author the one with the lower hash. In a
 /// direct conversation a place is the author's leaf; in groups roles and removals come before it. Commits by which devices enter come after all of
 /// members, by their hashes.
@@ -105,74 +163,70 @@ impl OpenGroup<'_> {
         (commit, then): (&Bytes, &[Bytes]),
         current: &GroupValue,
     ) -> Result<Weighed, EngineError> {
-        let id = self.entry.id;
-        let Some(parent) = turn.get::<ParentRow>(PARENTS, &epoch_key(&id, mark.epoch))? else {
+        let Some(row) = turn.get::<ParentRow>(PARENTS, &epoch_key(&self.entry.id, mark.epoch))? else {
             return Ok(Weighed::Void);
         };
-        if parent.state.is_empty() {
+        if row.state.is_empty() {
             return Ok(Weighed::Apart);
         }
-        let mut before = value(&parent.state, &parent.past);
-        // Late messages have used up keys of them since.
-        before.past.extend(current.past.range(..mark.epoch).map(|(epoch, data)| (*epoch, data.clone())));
-        let from = mls.load(&id, before.clone())?;
-        let (from_policy, of_followed) = (from.policy(), self.author_of_followed(turn, mls, (mark, &from))?);
-        let waited = own_commit(&parent, &mark.secret).filter(|own| own == commit).and(parent.own.as_ref());
-        let left = match waited {
-            Some(own) => {
-                let value = value(&own.state, &own.past);
-                Some(Restored { live: mls.load(&id, value.clone())?, value, since_update: 0 })
-            }
-            None => self.left_commit(turn, mls, (&from, commit))?,
-        };
-        let judged = match waited {
-            Some(_) => Judged::Underivable,
-            // What the library thinks is stored has to be of the state that it judges by.
-            None => mls.load(&id, before.clone())?.judge(commit),
-        };
+        let mut kept = Kept::load(mls, (&self.entry.id, mark.epoch), row, current)?;
+        let of_followed = self.author_of_followed(turn, mls, (mark, &kept.live))?;
+        let (judged, left) = self.judge_from(turn, mls, (mark, &kept), commit)?;
         let is_own = matches!(judged, Judged::Underivable);
         let is_out = |policy: Option<Policy>, author: &Option<Certificate>| {
             policy.zip(author.as_ref()).is_some_and(|(policy, author)| !admits(&policy, author))
         };
-        let (goes_on, author, by, newcomer) = match (judged, left) {
+        let is_first = |place: u32| precedes((place, &commit_hash(commit)), (mark.author, &mark.hash));
+        let led = match (judged, left) {
             (Judged::Valid(live, by), left) => {
                 let newcomer = Newcomer::of(&by);
-                let derived = Restored { live: *live, value: before, since_update: parent.since_update };
-                (left.unwrap_or(derived), by.place, by.author, newcomer)
+                let value = std::mem::take(&mut kept.value);
+                let derived = Restored { live: *live, value, since_update: kept.row.since_update };
+                Led { to: left.unwrap_or(derived), place: by.place, by: by.author, newcomer }
             }
             (Judged::Underivable, Some(left)) => {
-                let place = from.place_of(&left.live, from.leaf());
-                (left, place, from.member_at(from.leaf()), None)
+                let (from, leaf) = (&kept.live, kept.live.leaf());
+                Led { place: from.place_of(&left.live, leaf), by: from.member_at(leaf), newcomer: None, to: left }
             }
             (Judged::Removed(removal), _) => {
                 let is_out = is_out(self.state.live.policy(), &removal.author);
-                let is_first = precedes((removal.place, &commit_hash(commit)), (mark.author, &mark.hash));
-                let counts = is_first && !is_out && removal.author.is_some();
+                let counts = is_first(removal.place) && !is_out && removal.author.is_some();
                 return Ok(Weighed::Removed(counts.then(|| Box::new(removal.policy))));
             }
             (Judged::Void, _) => return Ok(Weighed::Void),
             (Judged::Underivable, None) => return Ok(Weighed::Lost),
         };
-        let live = &goes_on.live;
-        let is_first = precedes((author, &commit_hash(commit)), (mark.author, &mark.hash));
-        live.reset_value(goes_on.value.clone());
+        let live = &led.to.live;
+        live.reset_value(led.to.value.clone());
         let comes_back = self.leads_out(turn, mls, (live, then), |at| is_out(at, &of_followed))?;
-        match (is_out(self.state.live.policy(), &by), comes_back) {
+        match (is_out(self.state.live.policy(), &led.by), comes_back) {
             (true, false) => return Ok(Weighed::Outlived(log_row(live)?)),
             (false, true) => {}
-            _ if is_first => {}
+            _ if is_first(led.place) => {}
             _ => return Ok(Weighed::Loses(log_row(live)?)),
         }
-        let policies = from_policy.zip(live.policy());
-        let shuts_out = policies.as_ref().is_some_and(|(before, after)| {
-            let by_link = |by: &Certificate| came_by_link(before, after, &by.account());
-            policy::shuts_out(before, after) || by.as_ref().is_some_and(by_link)
-        });
-        let audit = policies.zip(by).map(|((before, after), by)| rows_of(&before, &after, by.account(), live.epoch()));
-        let audit = audit.unwrap_or_default();
-        let newcomers = newcomer.map_or_else(|| Newcomer::added_between(&from, live), |newcomer| vec![newcomer]);
-        let winner = Winner { goes_on, commit: commit.clone(), author, parent, is_own, shuts_out, newcomers, audit };
-        Ok(Weighed::Wins(Box::new(winner)))
+        Ok(Weighed::Wins(Box::new(led.wins(kept, commit, is_own))))
+    }
+
+    /// Judges a commit by the state of a kept epoch. Also gives where it led, if that is known: it is our own that waited there, or was left.
+    fn judge_from(
+        &self,
+        turn: &Turn<'_>,
+        mls: &Mls,
+        (mark, kept): (&ParentMark, &Kept),
+        commit: &Bytes,
+    ) -> Result<(Judged, Option<Restored>), EngineError> {
+        let id = self.entry.id;
+        let waited = own_commit(&kept.row, &mark.secret).filter(|own| own == commit).and(kept.row.own.as_ref());
+        let Some(own) = waited else {
+            let left = self.left_commit(turn, mls, (&kept.live, commit))?;
+            // What the library thinks is stored has to be of the state that it judges by.
+            let judged = mls.load(&id, kept.value.clone())?.judge(commit);
+            return Ok((judged, left));
+        };
+        let value = value(&own.state, &own.past);
+        let left = Restored { live: mls.load(&id, value.clone())?, value, since_update: 0 };
+        Ok((Judged::Underivable, Some(left)))
     }
 
     /// Commits that are made and not kept, as a modified program makes as many as it likes: from each epoch that is kept, and from the current one.
