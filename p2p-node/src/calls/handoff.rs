@@ -152,19 +152,7 @@ impl Calls {
                 (handoff.contested, handoff.to) = (true, Some(device));
                 handoff.since_ms = Some(sender.event.clock.ms());
             }
-            CallSignal::End { why: CallEnd::Busy, .. } if rings => {}
-            CallSignal::End { why: CallEnd::Declined, text } if rings && handoff.from.is_none() => {
-                self.end(host, id, CallEnded::said(CallEnd::Declined, text), false)?;
-            }
-            CallSignal::End { .. } if rings && handoff.from.is_none_or(|from| from == device) => {
-                self.end(host, id, CallEnd::Elsewhere, false)?;
-                self.follow_other_devices(host, sender, call)?;
-            }
-            CallSignal::End { .. } if handoff.to == Some(device) => {
-                handoff.to = None;
-                session.notice.trouble = Some(CallProblem::NotTaken);
-                self.changed(host, id);
-            }
+            CallSignal::End { why, text } => self.on_own_end(host, sender, call, (why, text))?,
             CallSignal::Fetch if session.media.started => {
                 if let Err(error) = self.transfer(host, id, Some(device)) {
                     tracing::debug!(%error, "a call cannot be moved");
@@ -187,6 +175,37 @@ impl Calls {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Another device of ours has ended the call, declined it, or does not take it.
+    fn on_own_end(
+        &mut self,
+        host: &mut dyn CallHost,
+        sender: &Sender,
+        call: &Call,
+        (why, text): (CallEnd, String),
+    ) -> Result<(), EngineError> {
+        let device = sender.device;
+        let Some(session) = self.by_wire_id(sender.chat, call.id) else { return Ok(()) };
+        let (id, rings) = (session.id, session.is_incoming_ring());
+        let handoff = &mut session.handoff;
+        match why {
+            CallEnd::Busy if rings => Ok(()),
+            CallEnd::Declined if rings && handoff.from.is_none() => {
+                self.end(host, id, CallEnded::said(CallEnd::Declined, text), false)
+            }
+            _ if rings && handoff.from.is_none_or(|from| from == device) => {
+                self.end(host, id, CallEnd::Elsewhere, false)?;
+                self.follow_other_devices(host, sender, call)
+            }
+            _ if handoff.to == Some(device) => {
+                handoff.to = None;
+                session.notice.trouble = Some(CallProblem::NotTaken);
+                self.changed(host, id);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn on_handed_over(

@@ -33,7 +33,7 @@ use crate::{
         problem::CallProblem,
         types::{CallEnded, CallPhase, ChatId, TransientEvent},
     },
-    call_media::{CallCommand, CallInput, CallServer, Leg},
+    call_media::{CallCommand, CallInput, CallServer, Fingerprints, Leg},
     turn::EngineError,
 };
 use attendance::{Attendance, AttendanceDue};
@@ -104,16 +104,10 @@ impl Calls {
         let id = input.call();
         let span = tracing::debug_span!("call", %id, from = "media");
         let _entered = span.enter();
-        let time = host.time();
         let Some(session) = self.find(id) else { return Ok(()) };
         match input {
             CallInput::Offer(leg, _, offer) if session.outgoing && session.phase == CallPhase::Starting => {
-                session.phase = CallPhase::Ringing;
-                let commitment = session.commit(leg.route, &offer, host.new_nonce());
-                let ring = CallSignal::Ring { video: session.video, offer, commitment };
-                session.note = host.signal(session.chat, Call { id: session.wire_id, signal: ring });
-                self.write_note(host, id, CallEnd::NoAnswer, 0)?;
-                self.changed(host, id);
+                self.ring(host, leg, offer)?;
             }
             CallInput::Offer(leg, 0, offer) if session.handoff.from.is_some() => {
                 let commitment = session.commit(leg.route, &offer, host.new_nonce());
@@ -136,16 +130,7 @@ impl Calls {
                     tell(host, session, CallSignal::Candidates(some.to_vec()));
                 }
             }
-            CallInput::Connected(leg, certificates) => {
-                let sas = session.on_route(leg.route).map(|participant| &participant.sas);
-                if let Some(Err(error)) = sas.map(|sas| sas.check_connection(&certificates)) {
-                    return self.end_insecure(host, id, error);
-                }
-                session.phase = CallPhase::Connected;
-                session.connected.get_or_insert((time.running, time.wall));
-                session.deadline = None;
-                self.show_emoji(host, id, leg.route);
-            }
+            CallInput::Connected(leg, certificates) => self.on_connected(host, leg, &certificates)?,
             CallInput::Interrupted(_) if session.connected.is_none() => {}
             CallInput::Interrupted(_) => {
                 session.phase = CallPhase::Interrupted;
@@ -167,6 +152,37 @@ impl Calls {
             CallInput::Broken(_, problem) => self.end(host, id, CallEnded::by(CallEnd::Failed, problem), true)?,
             CallInput::Left(_) => self.end(host, id, CallEnd::HungUp, false)?,
         }
+        Ok(())
+    }
+
+    /// The first offer of a call that we make: it rings at the other side.
+    fn ring(&mut self, host: &mut dyn CallHost, leg: Leg, offer: String) -> Result<(), EngineError> {
+        let Some(session) = self.find(leg.call) else { return Ok(()) };
+        session.phase = CallPhase::Ringing;
+        let commitment = session.commit(leg.route, &offer, host.new_nonce());
+        let ring = CallSignal::Ring { video: session.video, offer, commitment };
+        session.note = host.signal(session.chat, Call { id: session.wire_id, signal: ring });
+        self.write_note(host, leg.call, CallEnd::NoAnswer, 0)?;
+        self.changed(host, leg.call);
+        Ok(())
+    }
+
+    fn on_connected(
+        &mut self,
+        host: &mut dyn CallHost,
+        leg: Leg,
+        certificates: &Fingerprints,
+    ) -> Result<(), EngineError> {
+        let time = host.time();
+        let Some(session) = self.find(leg.call) else { return Ok(()) };
+        let sas = session.on_route(leg.route).map(|participant| &participant.sas);
+        if let Some(Err(error)) = sas.map(|sas| sas.check_connection(certificates)) {
+            return self.end_insecure(host, leg.call, error);
+        }
+        session.phase = CallPhase::Connected;
+        session.connected.get_or_insert((time.running, time.wall));
+        session.deadline = None;
+        self.show_emoji(host, leg.call, leg.route);
         Ok(())
     }
 

@@ -67,8 +67,6 @@ impl Calls {
     ) -> Result<(), EngineError> {
         let Some(session) = self.find(id) else { return Ok(()) };
         let (wire_id, leg, has_media) = (session.wire_id, session.leg(route), session.media.started);
-        let here = *host.own().1.as_bytes();
-        let answered = !session.outgoing && session.connected.is_none() && session.handoff.from.is_none();
         let we_ring = session.outgoing && session.phase == CallPhase::Ringing;
         let (from, to) = (session.handoff.from, session.handoff.to);
         let Some(participant) = session.on_route(route) else { return Ok(()) };
@@ -78,13 +76,7 @@ impl Calls {
             CallSignal::Restarted { number: 0, .. } if to.is_some() => {
                 self.end(host, id, CallEnd::Elsewhere, false)?;
             }
-            CallSignal::End { why: CallEnd::Busy, text } if we_ring => {
-                // The other devices of the account still ring.
-                participant.busy.insert(sender.device);
-                if participant.busy.len() >= host.devices_of(sender.account).len().max(1) {
-                    self.end(host, id, CallEnded::said(CallEnd::Busy, text), false)?;
-                }
-            }
+            CallSignal::End { why: CallEnd::Busy, text } if we_ring => self.on_busy(host, id, route, sender, text)?,
             CallSignal::Answer { answer, nonce } if we_ring => {
                 self.on_answered(host, id, route, sender.device, (answer, nonce));
             }
@@ -106,18 +98,7 @@ impl Calls {
             CallSignal::Reconnect if has_media && participant.device.is_some() => {
                 host.media(CallCommand::Reconnect(leg))
             }
-            // Two devices of ours have answered, and they talk to the other.
-            CallSignal::Reveal { to: Some(to), .. } if answered && to != here => {
-                (session.handoff.contested, session.handoff.to) = (true, DeviceId::from_bytes(&to).ok());
-                session.handoff.since_ms.get_or_insert(sender.event.clock.ms());
-                self.end(host, id, CallEnd::Elsewhere, false)?;
-            }
-            CallSignal::Reveal { nonce, .. } => {
-                if let Err(error) = participant.sas.on_reveal(wire_id, nonce) {
-                    return self.end_insecure(host, id, error);
-                }
-                self.show_emoji(host, id, route);
-            }
+            CallSignal::Reveal { nonce, to } => self.on_reveal(host, id, route, sender, (nonce, to))?,
             CallSignal::Recording { what, question } => {
                 self.on_recording(host, id, route, sender.event, what, question)?;
             }
@@ -129,6 +110,50 @@ impl Calls {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A device that we ring is busy: the other devices of its account still ring.
+    fn on_busy(
+        &mut self,
+        host: &mut dyn CallHost,
+        id: CallId,
+        route: RouteId,
+        sender: &Sender,
+        text: String,
+    ) -> Result<(), EngineError> {
+        let Some(participant) = self.find(id).and_then(|session| session.on_route(route)) else { return Ok(()) };
+        participant.busy.insert(sender.device);
+        if participant.busy.len() < host.devices_of(sender.account).len().max(1) {
+            return Ok(());
+        }
+        self.end(host, id, CallEnded::said(CallEnd::Busy, text), false)
+    }
+
+    /// A device reveals its nonce to the device whose answer it has taken.
+    fn on_reveal(
+        &mut self,
+        host: &mut dyn CallHost,
+        id: CallId,
+        route: RouteId,
+        sender: &Sender,
+        (nonce, to): (SasNonce, Option<[u8; 32]>),
+    ) -> Result<(), EngineError> {
+        let here = *host.own().1.as_bytes();
+        let Some(session) = self.find(id) else { return Ok(()) };
+        let answered = !session.outgoing && session.connected.is_none() && session.handoff.from.is_none();
+        if let Some(to) = to.filter(|to| answered && *to != here) {
+            // Two devices of ours have answered, and they talk to the other.
+            (session.handoff.contested, session.handoff.to) = (true, DeviceId::from_bytes(&to).ok());
+            session.handoff.since_ms.get_or_insert(sender.event.clock.ms());
+            return self.end(host, id, CallEnd::Elsewhere, false);
+        }
+        let wire_id = session.wire_id;
+        let Some(participant) = session.on_route(route) else { return Ok(()) };
+        if let Err(error) = participant.sas.on_reveal(wire_id, nonce) {
+            return self.end_insecure(host, id, error);
+        }
+        self.show_emoji(host, id, route);
         Ok(())
     }
 
