@@ -1,6 +1,7 @@
 //! Conversations: their MLS groups and logs, what is sent into them and what comes out of them.
 
 mod acknowledge;
+mod allowed;
 mod apply;
 mod authors;
 mod chats;

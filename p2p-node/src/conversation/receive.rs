@@ -12,7 +12,7 @@ use starling_wire::{Batch, Body, Clock, EventId, direct::Entry};
 use super::limits::{MAX_EARLY, MAX_FUTURE, SEEN_HASHES};
 use crate::{
     api::types::{Attempt, ChatId, ChatKind, Via},
-    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId, policy::may_send},
+    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
     events::At,
     limits::MAX_CLOCK_AHEAD_MS,
     mls::Processed,
@@ -255,9 +255,7 @@ impl Conversations {
             self.confirm_group(turn, cx, group)?;
             self.note_unjoined_groups(turn, cx, chat, group)?;
         }
-        let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
-        let slow_ms = if kind == ChatKind::Group { self.policies.slow_ms(&chat, role) } else { 0 };
-        let epoch = self.groups.get(&group).map_or(0, GroupEntry::epoch);
+        let allowed = self.allowed(sender.account(), (chat, group), kind);
         let reads_late = kind == ChatKind::Group && self.groups.get(&group).is_some_and(GroupEntry::has_unread_logs);
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
@@ -265,29 +263,18 @@ impl Conversations {
         let mut confirmed = Vec::new();
         for event in batch.events {
             cx.counters.clock.observe(event.id.clock, latest, MAX_CLOCK_AHEAD_MS);
+            let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
             if event.id.sequence != 0 {
                 numbered = true;
-                let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
                 let from = (batch.floor, reads_late);
-                match next_place(state, sender, &event.id, from, std::mem::take(&mut before)) {
-                    Place::New => {}
-                    Place::Again => continue,
-                    Place::Contradicts => {
-                        copied = true;
-                        continue;
-                    }
+                let place = next_place(state, sender, &event.id, from, std::mem::take(&mut before));
+                copied |= place == Place::Contradicts;
+                if place != Place::New {
+                    continue;
                 }
             }
-            if !may_send(kind, role, permissions, &event.body) {
-                tracing::warn!("an event that its sender may not send is void");
-                continue;
-            }
-            if slow_ms > 0
-                && matches!(event.body, Body::Text(_))
-                && let Some(state) = self.chats.get_mut(&chat)
-                && !state.roster.keeps_pace(sender.account(), epoch, event.id.clock.ms(), slow_ms)
-            {
-                tracing::warn!("a message that came too soon in slow mode is void");
+            if let Err(why) = allowed.take(state, &event) {
+                tracing::warn!(%why, "an event is void");
                 continue;
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;

@@ -10,7 +10,6 @@ use crate::{
         Conversations,
         group::{GroupEntry, GroupId},
         outbox::{OutItem, events_of, outbox_key},
-        policy::may_send,
     },
     events,
     store::{EventRow, OUTBOX, OutboxRow, Reading, TIMELINE},
@@ -41,8 +40,7 @@ impl Conversations {
         }
         let Some(row) = found else { return Ok(()) };
         let own = dir.account.id();
-        let (role, permissions) = (self.role_in(chat, &own), self.policies.permissions(&chat));
-        let slow_ms = self.policies.slow_ms(&chat, role);
+        let allowed = self.allowed(own, (chat, id), ChatKind::Group);
         let mut void = Vec::new();
         for event in events_of(turn, chat, &row)? {
             let is_text = matches!(event.body, Body::Text(_));
@@ -52,9 +50,7 @@ impl Conversations {
                 continue;
             }
             (state.row.judged_upto, state.dirty) = (event.id.sequence, true);
-            let counts = may_send(ChatKind::Group, role, permissions, &event.body)
-                && (!is_text || slow_ms == 0 || state.roster.keeps_pace(own, epoch, event.id.clock.ms(), slow_ms));
-            if is_text && !counts {
+            if allowed.take(state, &event).is_err() && is_text {
                 void.push(event.id);
             }
         }
