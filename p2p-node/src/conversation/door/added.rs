@@ -32,11 +32,11 @@ impl Chats {
 impl Attempt {
     /// A member is about to add this device: it goes on waiting, if it does, and not for ever.
     fn wait_on(&mut self, turn: &mut Turn<'_>) {
-        if self.waits_until > turn.now() && self.waits < MAX_WAITS_TO_BE_ADDED {
+        if self.adding.until > turn.now() && self.adding.waits < MAX_WAITS_TO_BE_ADDED {
             let spread = turn.rng().random_range(0..=ADDED_SPREAD_MS);
-            self.waits += 1;
-            self.waits_until = turn.now() + ADDED_WITHIN_MS + spread;
-            (self.again_at, self.gives_up_at) = (Some(self.waits_until), self.waits_until + DOOR_TIMEOUT_MS);
+            self.adding.waits += 1;
+            self.adding.until = turn.now() + ADDED_WITHIN_MS + spread;
+            (self.again_at, self.gives_up_at) = (Some(self.adding.until), self.adding.until + DOOR_TIMEOUT_MS);
         }
     }
 }
@@ -62,7 +62,7 @@ impl Conversations {
         let gives_up_at = turn.now() + DOOR_TIMEOUT_MS;
         let new = Attempt { gives_up_at, ..Attempt::default() };
         let attempt = self.entering.attempts.entry(chat).or_insert(new);
-        if added.message.is_empty() && (added.waits || attempt.waits_until <= turn.now()) {
+        if added.message.is_empty() && (added.waits || attempt.adding.until <= turn.now()) {
             // If it enters already it goes on with that.
             if added.waits {
                 attempt.wait_on(turn);
@@ -72,9 +72,9 @@ impl Conversations {
         let until = turn.now() + TREE_WITHIN_MS;
         let (epoch, welcome, log) = (added.epoch, added.message.clone(), (added.log.clone(), added.sequence));
         if !welcome.is_empty() {
-            attempt.added = Some(AddedTo { epoch, welcome, log, until });
+            attempt.adding.added = Some(AddedTo { epoch, welcome, log, until });
         }
-        (attempt.waits_until, attempt.gives_up_at) = (0, gives_up_at);
+        (attempt.adding.until, attempt.gives_up_at) = (0, gives_up_at);
         self.ask_to_enter(turn, cx, chat);
         Ok(())
     }
@@ -87,14 +87,14 @@ impl Conversations {
         chat: ChatId,
     ) -> Result<bool, EngineError> {
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(false) };
-        let Some(added) = attempt.added.take() else { return Ok(false) };
-        let of_epoch = attempt.found.iter().filter(|((epoch, _), _)| *epoch == added.epoch);
+        let Some(added) = attempt.adding.added.take() else { return Ok(false) };
+        let of_epoch = attempt.log.found.iter().filter(|((epoch, _), _)| *epoch == added.epoch);
         let doors: Vec<Door> = of_epoch.map(|(_, door)| door.clone()).collect();
-        let is_past = attempt.found.keys().any(|(epoch, _)| *epoch > added.epoch);
+        let is_past = attempt.log.found.keys().any(|(epoch, _)| *epoch > added.epoch);
         if doors.is_empty() && !is_past && added.until > turn.now() {
             // Whoever has added it is about to write that door.
             attempt.again_at = Some(turn.now() + TREE_AGAIN_MS);
-            attempt.added = Some(added);
+            attempt.adding.added = Some(added);
             return Ok(true);
         }
         for door in doors.iter().rev() {

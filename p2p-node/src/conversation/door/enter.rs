@@ -10,7 +10,7 @@ use starling_wire::{
 
 use super::{
     entered::Way,
-    entering::Attempt,
+    entering::{Adding, Attempt},
     limits::{DOOR_TIMEOUT_MS, ENTER_AGAIN_MS, MAX_DOOR_PAGES, MAX_DOORS_TRIED, MAX_ENTER_BACKOFF, MAX_LINK_FAILURES},
     prepare::Prepared,
 };
@@ -83,7 +83,8 @@ impl Conversations {
     pub(crate) fn enter(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
         let waits_until = self.entering.held.remove(&chat).unwrap_or_default();
         let gives_up_at = turn.now().max(waits_until) + DOOR_TIMEOUT_MS;
-        let attempt = Attempt { gives_up_at, waits_until, ..Attempt::default() };
+        let adding = Adding { until: waits_until, ..Adding::default() };
+        let attempt = Attempt { gives_up_at, adding, ..Attempt::default() };
         self.entering.attempts.entry(chat).or_insert(attempt);
         self.ask_to_enter(turn, cx, chat);
         Ok(())
@@ -146,8 +147,8 @@ impl Conversations {
         let Some(attempt) = self.entering.attempts.get_mut(&chat).filter(|attempt| attempt.asks.is_none()) else {
             return;
         };
-        if attempt.waits_until > turn.now() && door.entering.is_none() {
-            attempt.again_at = Some(attempt.waits_until);
+        if attempt.adding.until > turn.now() && door.entering.is_none() {
+            attempt.again_at = Some(attempt.adding.until);
             return;
         }
         let Some(home) = door.address().map(|address| address.peer) else { return };
@@ -161,7 +162,7 @@ impl Conversations {
             }
             Some(entering) => send(turn, cx, (home, chat), (entering, attempt.sent), keys),
             None => {
-                let read = LogRequest { after: attempt.begin_reading(keys.address), ..LogRequest::default() };
+                let read = LogRequest { after: attempt.log.begin(keys.address), ..LogRequest::default() };
                 cx.homes.request_log(turn, home, &keys, LogVerb::Read, read, LogPending::ReadDoor(chat))
             }
         };
@@ -188,18 +189,18 @@ impl Conversations {
         let Some(attempt) = self.entering.attempts.get_mut(&chat) else { return Ok(()) };
         for entry in &page.entries {
             let Some(content) = keys.open_entry(&entry.sealed) else { continue };
-            let Some(content) = attempt.parts.whole(content.into()) else { continue };
+            let Some(content) = attempt.log.parts.whole(content.into()) else { continue };
             if by_link && let Ok(card) = LinkCard::from_bytes(content.clone()) {
-                let newest = attempt.card.get_or_insert((0, false));
+                let newest = attempt.log.card.get_or_insert((0, false));
                 *newest = (*newest).max((card.epoch, card.ended));
             }
             if let Ok(door) = Door::from_bytes(content) {
                 attempt.note_found(entry.sequence, door);
             }
         }
-        attempt.note_read(page.entries.last().map_or(0, |last| last.sequence));
-        attempt.pages += 1;
-        if let Some(last) = page.entries.last().filter(|_| page.more && attempt.pages < MAX_DOOR_PAGES) {
+        attempt.log.note_read(page.entries.last().map_or(0, |last| last.sequence));
+        attempt.log.pages += 1;
+        if let Some(last) = page.entries.last().filter(|_| page.more && attempt.log.pages < MAX_DOOR_PAGES) {
             let request = LogRequest { after: last.sequence, ..LogRequest::default() };
             cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::ReadDoor(chat));
             return Ok(());
@@ -215,16 +216,16 @@ impl Conversations {
             return Ok(());
         }
         let attempt = self.entering.attempts.get_mut(&chat);
-        if attempt.is_some_and(|attempt| attempt.card.take().is_some_and(|(_, ended)| ended)) {
+        if attempt.is_some_and(|attempt| attempt.log.card.take().is_some_and(|(_, ended)| ended)) {
             return self.link_failed(turn, chat, Denied::Link);
         }
         let mut nowhere = false;
         while let Some(attempt) = self.entering.attempts.get_mut(&chat)
-            && attempt.tries < MAX_DOORS_TRIED
+            && attempt.race.tries < MAX_DOORS_TRIED
             && let Some(door) = attempt.next_door()
         {
-            attempt.tries += 1;
-            attempt.note_tried(door.epoch);
+            attempt.race.tries += 1;
+            attempt.race.note_tried(door.epoch);
             match self.prepare_to_enter(turn, cx, chat, &door, |_| true)? {
                 Prepared::Ready(entering) => {
                     if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
@@ -245,7 +246,7 @@ impl Conversations {
                 Prepared::Nowhere => nowhere = true,
             }
         }
-        if nowhere && self.entering.attempts.get(&chat).is_some_and(|attempt| !attempt.outrun) {
+        if nowhere && self.entering.attempts.get(&chat).is_some_and(|attempt| !attempt.race.outrun) {
             self.leave_if_closed(turn, chat)?;
             if !self.entering.attempts.contains_key(&chat) {
                 return Ok(());
@@ -256,15 +257,15 @@ impl Conversations {
             return Ok(());
         }
         // What the newest says is so, unless somebody else was faster and has yet to write the next.
-        let attempt = self.entering.attempts.get(&chat).filter(|attempt| !attempt.outrun);
+        let attempt = self.entering.attempts.get(&chat).filter(|attempt| !attempt.race.outrun);
         if let Some(denied) = attempt.and_then(|attempt| attempt.denied) {
             return self.link_failed(turn, chat, denied);
         }
         let (now, after) = (turn.now(), self.again_after_ms(turn, chat));
         let attempt = self.entering.attempts.get_mut(&chat);
-        match attempt.filter(|attempt| !attempt.tried.is_empty() && attempt.tries < MAX_DOORS_TRIED) {
+        match attempt.filter(|attempt| !attempt.race.tried.is_empty() && attempt.race.tries < MAX_DOORS_TRIED) {
             // Whoever was faster writes the way into the next epoch, or into one of those after it.
-            Some(attempt) => attempt.again_at = Some(now + attempt.look_after(after)),
+            Some(attempt) => attempt.again_at = Some(now + attempt.race.look_after(after)),
             None => self.give_door_up(turn, chat)?,
         }
         Ok(())

@@ -47,29 +47,10 @@ pub(super) struct Attempt {
     pub(super) again_at: Option<u64>,
     /// The server with a request that is not answered yet.
     pub(super) asks: Option<HomeId>,
-    /// Epochs whose way in led nowhere.
-    pub(super) tried: BTreeSet<u64>,
-    /// So many ways in were tried since others came first.
-    pub(super) tries: usize,
-    /// So many times others came first.
-    pub(super) lost: u32,
-    /// Those that were read, with their numbers in the log.
-    pub(super) found: BTreeMap<(u64, u64), Door>,
-    /// The epoch and number of the one that is tried.
-    pub(super) trying: (u64, u64),
-    /// The same of the newest one behind which another's commit was found; its number is 0 as long as that is not known.
-    pub(super) behind: Option<(u64, u64)>,
-    pub(super) pages: u32,
-    /// Parts of doors that were read.
-    pub(super) parts: ReadParts,
-    /// The address of the log that is read, and up to which number it was.
-    pub(super) read: ([u8; 32], u64),
+    pub(super) log: DoorLog,
+    pub(super) race: Race,
     /// So many parts of our commit are in the log.
     pub(super) sent: usize,
-    /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
-    pub(super) outrun: bool,
-    /// So many times nothing new was found behind it since.
-    pub(super) looks: u32,
     /// The accounts that the group has, as the newest way in says that could be tried.
     pub(super) there: BTreeSet<[u8; 32]>,
     /// Other ways that accounts have told before that was known.
@@ -78,12 +59,51 @@ pub(super) struct Attempt {
     pub(super) denied: Option<Denied>,
     /// The account is in the group that a link leads into, and comes in by its door.
     pub(super) already_in: bool,
-    /// The epoch of the newest card of a link that was read, and whether it says that the link has ended.
-    pub(super) card: Option<(u64, bool)>,
     /// So many times nothing has led into a group of many.
     pub(super) failures: u32,
-    /// Nothing is asked before this, in steady time: this device is to be added.
-    pub(super) waits_until: u64,
+    pub(super) adding: Adding,
+}
+
+/// What was read in the log of a door.
+#[derive(Default)]
+pub(super) struct DoorLog {
+    /// Its address.
+    address: [u8; 32],
+    /// It was read up to this number.
+    upto: u64,
+    pub(super) pages: u32,
+    /// The doors, by their epochs and their numbers in the log.
+    pub(super) found: BTreeMap<(u64, u64), Door>,
+    /// Parts of doors.
+    pub(super) parts: ReadParts,
+    /// The epoch of the newest card of a link that was read, and whether it says that the link has ended.
+    pub(super) card: Option<(u64, bool)>,
+}
+
+/// What others who enter, or whose commits come first, do to an attempt.
+#[derive(Default)]
+pub(super) struct Race {
+    /// Epochs whose way in led nowhere.
+    pub(super) tried: BTreeSet<u64>,
+    /// So many ways in were tried since others came first.
+    pub(super) tries: usize,
+    /// So many times others came first.
+    lost: u32,
+    /// The epoch and number of the way in that is tried.
+    trying: (u64, u64),
+    /// The same of the newest one behind which another's commit was found; its number is 0 as long as that is not known.
+    behind: Option<(u64, u64)>,
+    /// Somebody else's commit came before ours: the way into the next epoch may not be written yet.
+    pub(super) outrun: bool,
+    /// So many times nothing new was found behind it since.
+    looks: u32,
+}
+
+/// This device is to be added to a group by a member.
+#[derive(Default)]
+pub(super) struct Adding {
+    /// Nothing is asked before this, in steady time.
+    pub(super) until: u64,
     /// So many times it was told to go on waiting for that.
     pub(super) waits: u32,
     /// It was added.
@@ -101,24 +121,27 @@ pub(super) struct AddedTo {
     pub(super) until: u64,
 }
 
-impl Attempt {
+impl DoorLog {
     /// Begins to read a log, or goes on after what was read of it: a door of a large group has a megabyte, and of those who come at once all but one look
     /// again. Gives the number after which it is read.
-    pub(super) fn begin_reading(&mut self, log: [u8; 32]) -> u64 {
-        if self.read.0 != log {
-            (self.read, self.found, self.parts) = ((log, 0), BTreeMap::new(), ReadParts::default());
+    pub(super) fn begin(&mut self, log: [u8; 32]) -> u64 {
+        if self.address != log {
+            (self.address, self.upto) = (log, 0);
+            (self.found, self.parts) = (BTreeMap::new(), ReadParts::default());
         }
         self.pages = 0;
-        self.read.1
+        self.upto
     }
 
     /// The log was read up to this number.
     pub(super) fn note_read(&mut self, upto: u64) {
-        self.read.1 = self.read.1.max(upto);
+        self.upto = self.upto.max(upto);
     }
+}
 
+impl Race {
     /// Somebody else has ended an epoch: the next is entered. In a race that many run each tries as often as it takes.
-    pub(super) fn note_lost(&mut self, epoch: u64, is_group: bool) {
+    fn note_lost(&mut self, epoch: u64, is_group: bool) {
         self.note_behind(epoch);
         self.outrun = true;
         if is_group {
@@ -134,8 +157,17 @@ impl Attempt {
         }
     }
 
+    /// Somebody else's commit stands behind the door of this epoch.
+    fn note_behind(&mut self, epoch: u64) {
+        self.note_tried(epoch);
+        if self.behind.is_none_or(|(known, _)| known < epoch) {
+            let (tried, at) = self.trying;
+            self.behind = Some((epoch, if tried == epoch { at } else { 0 }));
+        }
+    }
+
     /// Among how many milliseconds one is chosen after which a device looks again into a group of many.
-    pub(super) fn spread_ms(&self) -> u64 {
+    fn spread_ms(&self) -> u64 {
         let doublings = self.lost.saturating_sub(1).min(u64::BITS / 2);
         (DOOR_AGAIN_MS << doublings).min(MAX_DOOR_SPREAD_MS)
     }
@@ -146,44 +178,37 @@ impl Attempt {
         self.looks = self.looks.saturating_add(1);
         after
     }
+}
 
+impl Attempt {
     /// The next one to be tried, the newest first. What was written before one behind which another's commit stands, and is of an earlier epoch, leads
     /// nowhere: the log of that epoch may be deleted, and whoever appends there begins it anew, where nobody else is.
     pub(super) fn next_door(&mut self) -> Option<Door> {
-        while let Some(((epoch, sequence), door)) = self.found.pop_last() {
-            if self.behind.is_none_or(|(newer, at)| epoch > newer || sequence > at) {
-                self.trying = (epoch, sequence);
+        while let Some(((epoch, sequence), door)) = self.log.found.pop_last() {
+            if self.race.behind.is_none_or(|(newer, at)| epoch > newer || sequence > at) {
+                self.race.trying = (epoch, sequence);
                 return Some(door);
             }
         }
         None
     }
 
-    /// Somebody else's commit stands behind the door of this epoch.
-    pub(super) fn note_behind(&mut self, epoch: u64) {
-        self.note_tried(epoch);
-        if self.behind.is_none_or(|(known, _)| known < epoch) {
-            let (tried, at) = self.trying;
-            self.behind = Some((epoch, if tried == epoch { at } else { 0 }));
-        }
-    }
-
     /// Notes a door that was read; those of the earliest epochs give way.
     pub(super) fn note_found(&mut self, sequence: u64, door: Door) {
-        if let Some((epoch, at)) = &mut self.behind
+        if let Some((epoch, at)) = &mut self.race.behind
             && *epoch == door.epoch
             && *at == 0
         {
             // It was tried before this program was started. The first counts: who writes it once more keeps nobody from those after that.
             *at = sequence;
         }
-        if self.tried.contains(&door.epoch) {
+        if self.race.tried.contains(&door.epoch) {
             return;
         }
-        self.found.insert((door.epoch, sequence), door);
+        self.log.found.insert((door.epoch, sequence), door);
         let bytes = |found: &BTreeMap<_, Door>| found.values().map(|door| door.info.len()).sum::<usize>();
-        while self.found.len() > MAX_DOORS_TRIED || bytes(&self.found) > MAX_DOOR_BYTES {
-            self.found.pop_first();
+        while self.log.found.len() > MAX_DOORS_TRIED || bytes(&self.log.found) > MAX_DOOR_BYTES {
+            self.log.found.pop_first();
         }
     }
 }
@@ -258,13 +283,13 @@ impl Conversations {
         let by_link =
             self.chats.get(&chat).and_then(|state| state.row.door.as_ref()).is_some_and(|d| !d.link.is_empty());
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
-            attempt.note_lost(epoch, is_group);
+            attempt.race.note_lost(epoch, is_group);
         }
         let again_at = turn.now() + self.again_after_ms(turn, chat);
         if let Some(attempt) = self.entering.attempts.get_mut(&chat) {
             // Who was added meanwhile only needs the tree.
-            attempt.again_at = Some(if attempt.added.is_some() { turn.now() } else { again_at });
-            attempt.looks = 0;
+            attempt.again_at = Some(if attempt.adding.added.is_some() { turn.now() } else { again_at });
+            attempt.race.looks = 0;
             if is_group {
                 attempt.gives_up_at = again_at + DOOR_TIMEOUT_MS;
             }
@@ -277,7 +302,7 @@ impl Conversations {
     /// After how many milliseconds a device that has lost a race looks at the door again; many may come into a group at once, each after another time.
     pub(super) fn again_after_ms(&self, turn: &mut Turn<'_>, chat: ChatId) -> u64 {
         let attempt = self.entering.attempts.get(&chat).filter(|_| self.chats.is_group_chat(chat));
-        let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.spread_ms()));
+        let spread = attempt.map_or(0, |attempt| turn.rng().random_range(0..=attempt.race.spread_ms()));
         DOOR_AGAIN_MS + spread
     }
 }
@@ -320,13 +345,13 @@ mod tests {
     #[test]
     fn a_log_that_is_looked_at_again_is_read_from_where_it_was_read_up_to() {
         let mut attempt = Attempt::default();
-        assert_eq!(attempt.begin_reading([1; 32]), 0);
+        assert_eq!(attempt.log.begin([1; 32]), 0);
         attempt.note_found(7, door(3, 10));
-        attempt.note_read(7);
-        attempt.note_read(5);
-        assert_eq!((attempt.begin_reading([1; 32]), attempt.found.len()), (7, 1));
+        attempt.log.note_read(7);
+        attempt.log.note_read(5);
+        assert_eq!((attempt.log.begin([1; 32]), attempt.log.found.len()), (7, 1));
         // Somebody was removed, and there is another door.
-        assert_eq!((attempt.begin_reading([2; 32]), attempt.found.len()), (0, 0));
+        assert_eq!((attempt.log.begin([2; 32]), attempt.log.found.len()), (0, 0));
     }
 
     #[test]
@@ -336,7 +361,7 @@ mod tests {
         attempt.note_found(1, door(8, 10));
         attempt.note_found(2, door(16, 10));
         assert_eq!(epoch(attempt.next_door()), Some(16));
-        attempt.note_behind(16);
+        attempt.race.note_behind(16);
         assert_eq!(epoch(attempt.next_door()), None);
         attempt.note_found(3, door(24, 10));
         assert_eq!(epoch(attempt.next_door()), Some(24));
@@ -344,11 +369,11 @@ mod tests {
         attempt.note_found(4, door(1_000, 10));
         attempt.note_found(5, door(32, 10));
         assert_eq!(epoch(attempt.next_door()), Some(1_000));
-        attempt.note_behind(1_000);
+        attempt.race.note_behind(1_000);
         assert_eq!(epoch(attempt.next_door()), Some(32));
         // One that was tried before a start.
         let mut attempt = Attempt::default();
-        attempt.note_behind(16);
+        attempt.race.note_behind(16);
         attempt.note_found(1, door(8, 10));
         attempt.note_found(2, door(16, 10));
         attempt.note_found(3, door(12, 10));
@@ -359,7 +384,7 @@ mod tests {
     fn a_door_that_is_long_in_coming_is_looked_for_more_and_more_seldom() {
         let (mut attempt, mut at, mut looks, mut longest) = (Attempt::default(), 0, 0, 0);
         while at < NEXT_DOOR_MS {
-            let after = attempt.look_after(2 * DOOR_AGAIN_MS);
+            let after = attempt.race.look_after(2 * DOOR_AGAIN_MS);
             (at, looks, longest) = (at + after, looks + 1, longest.max(after));
         }
         assert!(looks < 50, "{looks} times");
@@ -373,24 +398,24 @@ mod tests {
         for epoch in 0..20 {
             attempt.note_found(epoch, door(epoch, MAX_DOOR_BYTES / 4));
         }
-        assert_eq!(attempt.found.keys().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [16, 17, 18, 19]);
-        attempt.tried.insert(7);
+        assert_eq!(attempt.log.found.keys().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [16, 17, 18, 19]);
+        attempt.race.tried.insert(7);
         attempt.note_found(21, door(7, 1));
-        assert!(attempt.found.keys().all(|(epoch, _)| *epoch != 7));
+        assert!(attempt.log.found.keys().all(|(epoch, _)| *epoch != 7));
     }
 
     #[test]
     fn who_loses_a_race_again_and_again_waits_longer_and_goes_on() {
-        let mut attempt = Attempt { tries: 3, ..Attempt::default() };
+        let mut attempt = Attempt { race: Race { tries: 3, ..Race::default() }, ..Attempt::default() };
         let mut spreads = Vec::new();
         for epoch in 0..1_000 {
-            attempt.note_lost(epoch, true);
-            spreads.push(attempt.spread_ms());
+            attempt.race.note_lost(epoch, true);
+            spreads.push(attempt.race.spread_ms());
         }
         assert_eq!(spreads[..4], [1, 2, 4, 8].map(|times| times * DOOR_AGAIN_MS));
         assert!(spreads.iter().all(|spread| *spread <= MAX_DOOR_SPREAD_MS) && spreads[999] == MAX_DOOR_SPREAD_MS);
-        assert_eq!((attempt.tries, attempt.tried.len()), (0, MAX_LOST_EPOCHS));
+        assert_eq!((attempt.race.tries, attempt.race.tried.len()), (0, MAX_LOST_EPOCHS));
         attempt.note_found(1, door(999, 1));
-        assert!(attempt.found.is_empty());
+        assert!(attempt.log.found.is_empty());
     }
 }
