@@ -15,10 +15,10 @@ use libp2p::{
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use starling_keys::DeviceId;
-use starling_wire::{DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL, direct::DirectFrame, streams::Gate};
+use starling_wire::{DIRECT_PROTOCOL, RENDEZVOUS_PROTOCOL, TURN_PROTOCOL, streams::Gate};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::{sleep, sleep_until, timeout},
 };
 use tracing::{Instrument, Span};
@@ -27,21 +27,19 @@ use super::{
     behaviour::Behaviour,
     cause::dial_problem,
     confine::Confine,
-    lan::Lan,
-    lan_link::LanLink,
-    mappings::Mappings,
+    lan_driver::OnLan,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
-    network::{Measured, stun_of},
+    network::{NatLifetimes, stun_of},
     paths::{Path, Picture},
     probe::{Probe, ProbeTarget, Probing},
     proxied,
-    streams::{Ended, Opening, Outbound},
+    streams::{Ended, Opening, Streams},
     transports::Transports,
     visit,
     watch::Watch,
 };
 use crate::net::{
-    ConnectionProblem, HomeId, NetCommand, NetEvent, Proxy,
+    ConnectionProblem, NetCommand, NetEvent, Proxy,
     connectivity::{Action, Connectivity, DialId, Input, Subject, is_circuit},
     direct, peer_of,
     rendezvous::Outgoing,
@@ -79,10 +77,7 @@ pub(super) struct Driver {
     pub(super) engine: mpsc::Sender<NetEvent>,
     pub(super) tasks: JoinSet<Ended>,
     opening: FuturesUnordered<BoxFuture<'static, Opening>>,
-    pub(super) streams: u64,
-    pub(super) devices: HashMap<DeviceId, Outbound<DirectFrame>>,
-    pub(super) homes: HashMap<HomeId, Outbound<Outgoing>>,
-    pub(super) inbound: HashMap<DeviceId, Vec<AbortHandle>>,
+    pub(super) streams: Streams,
     pub(super) dials: HashMap<ConnectionId, Dial>,
     /// Dials that wait for what names stand for.
     resolving: FuturesUnordered<BoxFuture<'static, Named>>,
@@ -93,16 +88,8 @@ pub(super) struct Driver {
     /// The network, when it was last looked at because it had changed.
     pub(super) picture: Picture,
     watch: Watch,
-    /// How long connections may be silent, in this network and in others.
-    pub(super) mappings: Mappings,
-    /// The measurements of that.
-    pub(super) measuring: FuturesUnordered<BoxFuture<'static, Measured>>,
-    /// The rendezvous that has greeted us last, of those that have a port for STUN, and that port.
-    pub(super) stun: Option<(HomeId, u16)>,
-    /// Contacts are looked for on the LAN.
-    pub(super) mdns: bool,
-    pub(super) lan: Lan,
-    pub(super) lan_link: LanLink,
+    pub(super) lifetimes: NatLifetimes,
+    pub(super) lan: OnLan,
     /// Everything goes through it.
     pub(super) proxy: Option<Proxy>,
 }
@@ -120,10 +107,7 @@ impl Driver {
             engine,
             tasks: JoinSet::new(),
             opening: FuturesUnordered::new(),
-            streams: 0,
-            devices: HashMap::new(),
-            homes: HashMap::new(),
-            inbound: HashMap::new(),
+            streams: Streams::default(),
             dials: HashMap::new(),
             resolving: FuturesUnordered::new(),
             names: Names::default(),
@@ -131,21 +115,17 @@ impl Driver {
             connections: HashMap::new(),
             picture: Picture::now(),
             watch: Watch::new(),
-            mappings: Mappings::default(),
-            measuring: FuturesUnordered::new(),
-            stun: None,
-            mdns,
-            lan: Lan::new(Instant::now()),
-            lan_link: LanLink::new(Instant::now()),
+            lifetimes: NatLifetimes::default(),
+            lan: OnLan::new(mdns),
             proxy,
         }
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<NetCommand>) {
         loop {
-            let rename_in = self.lan.due_in();
+            let rename_in = self.lan.names.due_in();
             let deadline = self.connectivity.next_deadline().unwrap_or_else(|| Instant::now() + FAR);
-            let lan_due = self.lan_link.due();
+            let lan_due = self.lan.link.due();
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => {
@@ -161,11 +141,11 @@ impl Driver {
                 Some(opening) = self.opening.next(), if !self.opening.is_empty() => self.on_opening(opening).await,
                 Some(named) = self.resolving.next(), if !self.resolving.is_empty() => self.on_resolved(named).await,
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.on_ended(ended).await,
-                Some(measured) = self.measuring.next(), if !self.measuring.is_empty() => self.on_measured(measured).await,
+                Some(measured) = self.lifetimes.measuring.next(), if !self.lifetimes.measuring.is_empty() => self.on_measured(measured).await,
                 changed = self.watch.changed() => self.on_network_changed(changed).await,
                 () = sleep_until(deadline.into()) => self.report(Input::Tick).await,
-                () = sleep(rename_in), if self.mdns => self.rename_on_lan().await,
-                packet = self.lan_link.heard(), if self.mdns => self.on_lan(packet).await,
+                () = sleep(rename_in), if self.lan.wanted => self.rename_on_lan().await,
+                packet = self.lan.link.heard(), if self.lan.wanted => self.on_lan(packet).await,
                 () = sleep_until(lan_due.unwrap_or(deadline).into()), if lan_due.is_some() => self.act_on_lan().await,
             }
         }
@@ -199,8 +179,8 @@ impl Driver {
                 self.opening.push(Box::pin(async move { Opening::Device(device, on, opened.await) }));
             }
             Action::DropStreams(device) => {
-                self.devices.remove(&device);
-                for reader in self.inbound.remove(&device).into_iter().flatten() {
+                self.streams.devices.remove(&device);
+                for reader in self.streams.inbound.remove(&device).into_iter().flatten() {
                     reader.abort();
                 }
             }
@@ -208,7 +188,7 @@ impl Driver {
                 let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, RENDEZVOUS_PROTOCOL);
                 self.opening.push(Box::pin(async move { Opening::Home(home, opened.await) }));
             }
-            Action::DropHome(home) => drop(self.homes.remove(&home)),
+            Action::DropHome(home) => drop(self.streams.homes.remove(&home)),
             Action::Reserve { home, circuit } => {
                 if let Ok(listener) = self.swarm.listen_on(circuit) {
                     self.connectivity.handle(Instant::now(), Input::Reserving { home, listener });
@@ -247,7 +227,7 @@ impl Driver {
     fn ping(&mut self, target: ProbeTarget) -> bool {
         let ProbeTarget { subject, number, .. } = target;
         let Subject::Home(home) = subject else { return false };
-        let Some(queue) = self.homes.get(&home).and_then(|out| out.queue.as_ref()) else { return false };
+        let Some(queue) = self.streams.homes.get(&home).and_then(|out| out.queue.as_ref()) else { return false };
         let (pong, answered) = oneshot::channel();
         if queue.try_send(Outgoing::Ping(pong)).is_err() {
             return false;
@@ -343,15 +323,15 @@ impl Driver {
     async fn on_command(&mut self, command: NetCommand) {
         match command {
             NetCommand::Targets(targets) => self.report(Input::Targets(targets)).await,
-            NetCommand::Lan(keys) if self.mdns => self.set_lan_keys(keys).await,
+            NetCommand::Lan(keys) if self.lan.wanted => self.set_lan_keys(keys).await,
             NetCommand::Lan(_) => {}
             NetCommand::Homes(homes) => self.report(Input::Homes(homes)).await,
             NetCommand::Remember(known) => known.into_iter().for_each(|(name, ip)| self.names.remember(name, ip)),
-            NetCommand::RememberNetworks(known) => self.mappings.remember(known),
+            NetCommand::RememberNetworks(known) => self.lifetimes.mappings.remember(known),
             NetCommand::Stun(home, port) => {
                 // Visits are over soon.
                 if self.connectivity.session_on(&home).is_some() {
-                    self.stun = stun_of(self.stun, (home, port));
+                    self.lifetimes.stun = stun_of(self.lifetimes.stun, (home, port));
                 }
                 self.look_at_network().await;
             }
@@ -363,7 +343,7 @@ impl Driver {
                 if direct::has_to_arrive(&frame) {
                     self.report(Input::AnswerDue(Subject::Device(device))).await;
                 }
-                if self.devices.get_mut(&device).is_some_and(|out| !out.push(frame)) {
+                if self.streams.devices.get_mut(&device).is_some_and(|out| !out.push(frame)) {
                     // Too slow, or broken: the stream's end is reported, and what was not acknowledged is sent again.
                     self.report(Input::StreamStalled(device)).await;
                 }
@@ -380,13 +360,13 @@ impl Driver {
                 });
             }
             NetCommand::Request(home, id, ask) => {
-                if let Some(out) = self.homes.get_mut(&home) {
+                if let Some(out) = self.streams.homes.get_mut(&home) {
                     out.push(Outgoing::Request(id, ask));
                     self.report(Input::AnswerDue(Subject::Home(home))).await;
                 }
             }
             NetCommand::RequestWithWork(home, id, puzzle, work) => {
-                let Some(requests) = self.homes.get(&home).and_then(|out| out.queue.clone()) else { return };
+                let Some(requests) = self.streams.homes.get(&home).and_then(|out| out.queue.clone()) else { return };
                 self.tasks.spawn(async move {
                     let solved = tokio::task::spawn_blocking(move || puzzle.solve()).await;
                     if let Ok(solution) = solved {

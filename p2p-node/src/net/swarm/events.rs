@@ -102,7 +102,7 @@ impl Driver {
         self.leave_network().await;
         self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
-        if self.mdns {
+        if self.lan.wanted {
             self.change_on_lan();
         }
     }

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{driver::Driver, lifetime};
+use futures::{future::BoxFuture, stream::FuturesUnordered};
+
+use super::{driver::Driver, lifetime, mappings::Mappings};
 use crate::net::{HomeId, IpVersion, NetEvent, connectivity::Input};
 
 /// Seconds since 1970.
@@ -22,12 +24,22 @@ pub(super) fn stun_of(known: Option<(HomeId, u16)>, greeted: (HomeId, u16)) -> O
 /// What was measured: the internet protocol, and for how long the network keeps mappings of it; nothing, if the server did not answer.
 pub(super) type Measured = (IpVersion, Option<Duration>);
 
+/// How long connections may be silent, in this network and in others.
+#[derive(Default)]
+pub(super) struct NatLifetimes {
+    pub mappings: Mappings,
+    /// The measurements that are under way.
+    pub measuring: FuturesUnordered<BoxFuture<'static, Measured>>,
+    /// The rendezvous that has greeted us last, of those that have a port for STUN, and that port.
+    pub stun: Option<(HomeId, u16)>,
+}
+
 impl Driver {
     /// Finds out which network this is, and measures it if little is known of it for the internet protocol by which the server is reached.
     pub(super) async fn look_at_network(&mut self) {
         let network = self.picture.network();
-        if self.mappings.enter(network) {
-            self.measuring.clear();
+        if self.lifetimes.mappings.enter(network) {
+            self.lifetimes.measuring.clear();
         }
         self.report_rest().await;
         let Some(server) = self.stun_server() else { return };
@@ -36,24 +48,24 @@ impl Driver {
         let version = IpVersion::of(server.ip());
         if is_outside
             && self.proxy.is_none()
-            && self.measuring.is_empty()
-            && self.mappings.begin(version, Instant::now(), unix_s())
+            && self.lifetimes.measuring.is_empty()
+            && self.lifetimes.mappings.begin(version, Instant::now(), unix_s())
         {
             tracing::debug!(?version, "measures how long the network keeps mappings");
-            self.measuring.push(Box::pin(async move { (version, lifetime::measure(server).await) }));
+            self.lifetimes.measuring.push(Box::pin(async move { (version, lifetime::measure(server).await) }));
         }
     }
 
     /// What is known of the network that the machine is in.
     async fn report_rest(&mut self) {
         for version in IpVersion::ALL {
-            self.report(Input::Rest(version, self.mappings.rest(version))).await;
+            self.report(Input::Rest(version, self.lifetimes.mappings.rest(version))).await;
         }
     }
 
     /// Where STUN answers.
     fn stun_server(&self) -> Option<SocketAddr> {
-        let (home, port) = self.stun.filter(|(_, port)| *port != 0)?;
+        let (home, port) = self.lifetimes.stun.filter(|(_, port)| *port != 0)?;
         let path = self.connections.get(&self.connectivity.session_on(&home)?)?;
         Some(SocketAddr::new(path.remote()?, port))
     }
@@ -61,7 +73,7 @@ impl Driver {
     /// A measurement has ended.
     pub(super) async fn on_measured(&mut self, (version, kept): Measured) {
         let Some(kept) = kept else { return tracing::debug!(?version, "the network could not be measured") };
-        if let Some(known) = self.mappings.measured(version, unix_s(), kept) {
+        if let Some(known) = self.lifetimes.mappings.measured(version, unix_s(), kept) {
             tracing::debug!(?version, seconds = kept.as_secs(), rest = known.rest_s, "the network keeps mappings");
             self.tell(NetEvent::NetworkKnown(known)).await;
             self.report_rest().await;
@@ -70,19 +82,19 @@ impl Driver {
 
     /// The network has forgotten a connection.
     pub(super) async fn on_mapping_lost(&mut self, version: IpVersion) {
-        if let Some(known) = self.mappings.lost(version, unix_s()) {
+        if let Some(known) = self.lifetimes.mappings.lost(version, unix_s()) {
             tracing::debug!(?version, rest = known.rest_s, "the network has forgotten a connection");
             self.tell(NetEvent::NetworkKnown(known)).await;
-            self.connectivity.handle(Instant::now(), Input::Rest(version, self.mappings.rest(version)));
+            self.connectivity.handle(Instant::now(), Input::Rest(version, self.lifetimes.mappings.rest(version)));
         }
     }
 
     /// The network may be another one than before.
     pub(super) async fn leave_network(&mut self) {
         let network = self.picture.network();
-        if self.mappings.here() != network {
-            self.mappings.enter(None);
-            self.measuring.clear();
+        if self.lifetimes.mappings.here() != network {
+            self.lifetimes.mappings.enter(None);
+            self.lifetimes.measuring.clear();
             self.report_rest().await;
         }
     }

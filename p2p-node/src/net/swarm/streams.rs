@@ -1,11 +1,17 @@
 //! The streams of the swarm: those to devices, the sessions with rendezvous, and probes. What is opened for them becomes a task that serves it.
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use libp2p::{Stream, swarm::ConnectionId};
 use starling_keys::DeviceId;
-use starling_wire::streams::{Connection, OpenError, Opened};
-use tokio::{sync::mpsc, task::JoinError};
+use starling_wire::{
+    direct::DirectFrame,
+    streams::{Connection, OpenError, Opened},
+};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinError},
+};
 use tracing::Instrument;
 
 use super::{
@@ -17,7 +23,7 @@ use crate::net::{
     ConnectionProblem, HomeId, Transport,
     connectivity::{DialId, Input, Subject},
     direct, peer_of,
-    rendezvous::{self, Left},
+    rendezvous::{self, Left, Outgoing},
 };
 
 /// Frames that may wait for one device; its window of unacknowledged bytes is smaller. A device that lets it fill reads too slowly.
@@ -65,12 +71,27 @@ pub(super) enum Opening {
     NoPong(ProbeTarget),
 }
 
-impl Driver {
-    fn next_stream(&mut self) -> u64 {
-        self.streams += 1;
-        self.streams
-    }
+/// The streams that are open.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// The number of the last that was opened.
+    last: u64,
+    /// Those on which we write to devices.
+    pub devices: HashMap<DeviceId, Outbound<DirectFrame>>,
+    /// The sessions with rendezvous.
+    pub homes: HashMap<HomeId, Outbound<Outgoing>>,
+    /// The tasks that read what devices write.
+    pub inbound: HashMap<DeviceId, Vec<AbortHandle>>,
+}
 
+impl Streams {
+    fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+impl Driver {
     pub(super) async fn on_opening(&mut self, opening: Opening) {
         match opening {
             Opening::Device(device, on, Ok(Opened { stream, connection })) => {
@@ -118,9 +139,9 @@ impl Driver {
     }
 
     fn write_to_device(&mut self, device: DeviceId, stream: Stream, connection: Connection) {
-        let number = self.next_stream();
+        let number = self.streams.next_number();
         let (queue, frames) = mpsc::channel(FRAMES);
-        self.devices.insert(device, Outbound { number, queue: Some(queue) });
+        self.streams.devices.insert(device, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!(parent: &self.span_of(connection.id), "to_device", stream = number);
         tracing::debug!(parent: &span, "open");
         self.tasks.spawn(
@@ -140,7 +161,7 @@ impl Driver {
             Ended::Inbound
         };
         let task = self.tasks.spawn(read.instrument(span));
-        let inbound = self.inbound.entry(device).or_default();
+        let inbound = self.streams.inbound.entry(device).or_default();
         inbound.retain(|task| !task.is_finished());
         if inbound.len() >= INBOUND_STREAMS {
             inbound.remove(0).abort();
@@ -157,9 +178,9 @@ impl Driver {
     }
 
     fn serve_home(&mut self, home: HomeId, stream: Stream, connection: Connection) {
-        let number = self.next_stream();
+        let number = self.streams.next_number();
         let (queue, requests) = mpsc::channel(REQUESTS);
-        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        self.streams.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!(parent: &self.span_of(connection.id), "session", stream = number);
         let path = rendezvous::Path {
             transport: self.transport_of(connection.id),
@@ -188,9 +209,9 @@ impl Driver {
     }
 
     fn serve_visit(&mut self, home: HomeId, visit: Visit) {
-        let number = self.next_stream();
+        let number = self.streams.next_number();
         let (queue, requests) = mpsc::channel(REQUESTS);
-        self.homes.insert(home, Outbound { number, queue: Some(queue) });
+        self.streams.homes.insert(home, Outbound { number, queue: Some(queue) });
         let span = tracing::debug_span!("visit", stream = number);
         let (engine, path) = (self.engine.clone(), visit.path.clone());
         let session = async move {
@@ -203,14 +224,14 @@ impl Driver {
     pub(super) async fn on_ended(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Ok(Ended::Out(device, number, connection)) => {
-                if self.devices.get(&device).is_some_and(|out| out.number == number) {
-                    self.devices.remove(&device);
+                if self.streams.devices.get(&device).is_some_and(|out| out.number == number) {
+                    self.streams.devices.remove(&device);
                     self.report(Input::StreamEnded { device, connection }).await;
                 }
             }
             Ok(Ended::Home(home, number, left)) => {
-                if self.homes.get(&home).is_some_and(|out| out.number == number) {
-                    self.homes.remove(&home);
+                if self.streams.homes.get(&home).is_some_and(|out| out.number == number) {
+                    self.streams.homes.remove(&home);
                     self.report(Input::HomeEnded { home, left }).await;
                 }
             }
