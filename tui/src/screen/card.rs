@@ -5,8 +5,7 @@ use ratatui::{
     crossterm::event::{Event, KeyCode, KeyModifiers, MouseButton, MouseEventKind},
     layout::Rect,
     style::{Color, Style},
-    text::Span,
-    widgets::{Block, BorderType, Clear, Widget},
+    widgets::{Clear, Widget},
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -76,14 +75,7 @@ impl Card {
         let height = (code_height + text.len() as u16 + 2).min(area.height);
         let place =
             Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
-        Clear.render(place, buffer);
-        let block = Block::bordered()
-            .border_type(BorderType::Rounded)
-            .border_style(theme.accent)
-            .style(theme.text)
-            .title(Span::styled(format!(" {} ", self.title), theme.accent));
-        let inner = block.inner(place);
-        block.render(place, buffer);
+        let inner = theme.draw_box(&self.title, place, buffer);
         if stacked {
             self.draw_code(inner.x + inner.width.saturating_sub(code_width) / 2, inner.y, buffer);
         }

@@ -5,7 +5,6 @@ use ratatui::{
     crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEventKind},
     layout::{Position, Rect},
     text::{Line, Span},
-    widgets::{Block, BorderType, Clear, Widget},
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -81,14 +80,7 @@ impl GroupForm {
         let place = Rect { x, y, width, height };
         self.place = place;
         let title = cut(&format!("Settings of #{}", self.name), width.saturating_sub(6));
-        Clear.render(place, buffer);
-        let block = Block::bordered()
-            .border_type(BorderType::Rounded)
-            .border_style(theme.accent)
-            .style(theme.text)
-            .title(Span::styled(format!(" {title} "), theme.accent));
-        let inner = block.inner(place);
-        block.render(place, buffer);
+        let inner = theme.draw_box(&title, place, buffer);
         if inner.height <= FOOT || inner.width < LABEL {
             return;
         }

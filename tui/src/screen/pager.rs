@@ -4,8 +4,6 @@ use ratatui::{
     buffer::Buffer,
     crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEventKind},
     layout::{Position, Rect},
-    text::Span,
-    widgets::{Block, BorderType, Clear, Widget},
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -90,14 +88,7 @@ impl Pager {
         let last = self.last_top();
         let top = self.top.unwrap_or(last).min(last);
         let title = cut(&self.title, width.saturating_sub(6));
-        Clear.render(place, buffer);
-        let block = Block::bordered()
-            .border_type(BorderType::Rounded)
-            .border_style(theme.accent)
-            .style(theme.text)
-            .title(Span::styled(format!(" {title} "), theme.accent));
-        let inner = block.inner(place);
-        block.render(place, buffer);
+        let inner = theme.draw_box(&title, place, buffer);
         for (y, row) in self.rows.iter().skip(top).take(usize::from(inner.height)).enumerate() {
             let row = cut(row, inner.width.saturating_sub(2));
             buffer.set_string(inner.x + 1, inner.y + y as u16, row, theme.text);

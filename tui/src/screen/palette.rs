@@ -11,7 +11,6 @@ use ratatui::{
     crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
     layout::{Position, Rect},
     text::{Line, Span},
-    widgets::{Block, BorderType, Clear, Widget},
 };
 use starling_control::objects::{AccountId, ChatId, DeviceId};
 use starling_node::MessageId;
@@ -214,14 +213,7 @@ impl Palette {
             height,
         };
         self.place = place;
-        Clear.render(place, buffer);
-        let block = Block::bordered()
-            .border_type(BorderType::Rounded)
-            .border_style(theme.accent)
-            .style(theme.text)
-            .title(Span::styled(format!(" {} ", self.title), theme.accent));
-        let inner = block.inner(place);
-        block.render(place, buffer);
+        let inner = theme.draw_box(&self.title, place, buffer);
         if inner.height == 0 || inner.width < 8 {
             return None;
         }

@@ -1,6 +1,12 @@
 //! Colours. Nothing is told by colour alone: every mark has a sign, too.
 
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Color, Modifier, Style},
+    text::Span,
+    widgets::{Block, BorderType, Clear, Widget},
+};
 
 use crate::cli::Color as When;
 
@@ -31,6 +37,19 @@ fn rgb(hex: u32) -> Style {
 }
 
 impl Theme {
+    /// Draws the box of what lies over everything. Gives what is inside of it.
+    pub fn draw_box(&self, title: &str, place: Rect, buffer: &mut Buffer) -> Rect {
+        Clear.render(place, buffer);
+        let block = Block::bordered()
+            .border_type(BorderType::Rounded)
+            .border_style(self.accent)
+            .style(self.text)
+            .title(Span::styled(format!(" {title} "), self.accent));
+        let inner = block.inner(place);
+        block.render(place, buffer);
+        inner
+    }
+
     /// A theme by name; `None` if there is none of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
