@@ -185,6 +185,13 @@ pub struct Appended {
     pub replaced: Trimming,
 }
 
+impl Appended {
+    /// Of entries with events, each with its first and last sequence number.
+    pub fn events(place: LogPlace, epoch: u64, items: Vec<(u64, u64)>) -> Self {
+        Self { place, epoch, items, told: Vec::new(), read: 0, delivered: 0, replaced: Trimming::new() }
+    }
+}
+
 /// The key of a row about entries that a log keeps for us: chat, first sequence number of ours, log address, number of the first entry in the log.
 pub type LoggedKey = Vec<u8>;
 

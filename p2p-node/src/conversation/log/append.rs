@@ -1,5 +1,6 @@
 //! Appending to logs: the entries of the outbox that nobody has taken from a stream.
 
+use bytes::Bytes;
 use starling_wire::{
     LogVerb,
     rendezvous::{Behind, LogRequest},
@@ -11,11 +12,11 @@ use crate::{
     conversation::{
         ChatState, Chats, Conversations,
         context::Context,
-        group::GroupId,
+        group::{GroupEntry, GroupId, LogKeys},
         group_state::{commit_of, is_in_parts},
         outbox::{OutItem, outbox_key},
     },
-    home::{Appended, LogPending, LogPlace, Trimming},
+    home::{Appended, LogPending, LogPlace},
     limits::RETRY_REFUSED_MS,
     store::{OUTBOX, OutboxRow, Reading},
     turn::{EngineError, Turn},
@@ -72,9 +73,7 @@ impl Conversations {
         if row.is_none_or(|row| row.message[..] != *message) {
             return Ok(());
         }
-        let replaced = Trimming::new();
-        let appended = Appended { place, epoch, items, told: Vec::new(), read: 0, delivered: 0, replaced };
-        self.events_appended(turn, cx, &appended)
+        self.events_appended(turn, cx, &Appended::events(place, epoch, items))
     }
 
     /// A server has taken a welcome into a group.
@@ -188,10 +187,7 @@ impl Conversations {
         let home = self.groups.home_of(group)?;
         // Without a home, or while an append is under way, something else wakes us.
         cx.homes.servers.get(&home)?.hello.as_ref()?;
-        if entry.append.under_way || entry.append.behind || (entry.row.ours && !entry.row.log_opened) {
-            return None;
-        }
-        if entry.row.dead || !self.is_linked_group(cx.dir, group) {
+        if !entry.takes_appends() || entry.row.dead || !self.is_linked_group(cx.dir, group) {
             return None;
         }
         Some(due.max(entry.append.retry_at))
@@ -203,10 +199,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<(), EngineError> {
-        let Some(state) = self.chats.get(&chat) else {
-            return Ok(());
-        };
-        let Some((group, due)) = self.entry_due(cx, state) else {
+        let Some((group, due)) = self.chats.get(&chat).and_then(|state| self.entry_due(cx, state)) else {
             return Ok(());
         };
         if due > turn.now() {
@@ -215,27 +208,40 @@ impl Conversations {
         let Some(home) = self.usable(turn, cx, group) else {
             return Ok(());
         };
-        let Some(entry) = self.groups.get(&group) else {
+        let Some(entry) = self.groups.get(&group).filter(|entry| entry.takes_appends()) else {
             return Ok(());
         };
-        if entry.append.under_way || entry.append.behind || (entry.row.ours && !entry.row.log_opened) {
-            return Ok(());
-        }
         let (epoch, after) = (entry.epoch(), entry.current_log().map_or(0, |log| log.cursor));
         let Some((keys, place)) = entry.current_keys().zip(self.groups.log_place(group, epoch)) else {
             return Ok(());
         };
-        let (mut entries, mut size) = (Vec::new(), 0);
-        let mut appended = Appended {
-            place,
-            epoch,
-            items: Vec::new(),
-            told: Vec::new(),
-            read: 0,
-            delivered: 0,
-            replaced: Trimming::new(),
+        let (entries, items) = self.next_entries(turn, cx, (chat, group), &keys)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let request = LogRequest { entries, after, ..LogRequest::default() };
+        let pending = LogPending::Append(Appended::events(place, epoch, items));
+        if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, pending)
+            && let Some(entry) = self.groups.get_mut(&group)
+        {
+            entry.append.under_way = true;
+        }
+        Ok(())
+    }
+
+    /// What waits in an outbox for the current log of a group, sealed, as much as goes into one append; and which events each entry has.
+    fn next_entries(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (chat, group): (ChatId, GroupId),
+        keys: &LogKeys,
+    ) -> Result<(Vec<Bytes>, Vec<(u64, u64)>), EngineError> {
+        let (mut entries, mut items, mut size) = (Vec::new(), Vec::new(), 0);
+        let Some((state, entry)) = self.chats.get(&chat).zip(self.groups.get(&group)) else {
+            return Ok((entries, items));
         };
-        let (logged, most) = (state.row.logged_upto, entry.append.most);
+        let (logged, most, epoch) = (state.row.logged_upto, entry.append.most, entry.epoch());
         let from = state.outbox.partition_point(|i| i.last <= logged);
         let waiting = state.outbox.iter().skip(from).filter(|i| i.group == group).take(most);
         let waiting: Vec<OutItem> = waiting.cloned().collect();
@@ -252,18 +258,9 @@ impl Conversations {
             let sealed = keys.seal_entry(&row.message);
             size += sealed.len();
             entries.push(sealed);
-            appended.items.push((item.first, item.last));
+            items.push((item.first, item.last));
         }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let request = LogRequest { entries, after, ..LogRequest::default() };
-        if cx.homes.request_log(turn, home, &keys, LogVerb::Append, request, LogPending::Append(appended))
-            && let Some(entry) = self.groups.get_mut(&group)
-        {
-            entry.append.under_way = true;
-        }
-        Ok(())
+        Ok((entries, items))
     }
 
     /// A log has taken entries behind commits that we had not read: if one of them counts, they come again in the next epoch.
@@ -323,6 +320,13 @@ impl Conversations {
         }
         self.trim_chat(turn, cx.homes, chat);
         Ok(())
+    }
+}
+
+impl GroupEntry {
+    /// Whether its log may be appended to now: no append is under way or stands behind commits that we have not read, and the log is there.
+    fn takes_appends(&self) -> bool {
+        !self.append.under_way && !self.append.behind && (!self.row.ours || self.row.log_opened)
     }
 }
 
