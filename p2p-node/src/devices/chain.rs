@@ -88,13 +88,7 @@ impl AccountDevices<'_> {
             }
         };
         if chain.device(&self.cx.account.device()).is_none() {
-            // Going on here would take the account back and forth. What counts is kept: a recovery goes on from there.
-            self.cx.account.set_chain(turn, chain, common);
-            self.cx.counters.row.superseded = true;
-            self.cx.counters.dirty = true;
-            self.cx.account.identity.forget_root();
-            turn.fact(Fact::AccountSuperseded);
-            turn.transient_event(TransientEvent::Net);
+            self.superseded(turn, chain, common);
             return Ok(false);
         }
         let before: Option<Vec<DeviceId>> = self.cx.account.list().map(|l| crate::contacts::connect::device_ids(l));
@@ -112,7 +106,25 @@ impl AccountDevices<'_> {
             self.cx.account.own_devices.schedule_list();
         }
         self.publish_what_counts(turn, &list);
-        let (Some(before), Some(list)) = (before, &self.cx.account.identity.list) else { return Ok(true) };
+        if let Some(before) = before {
+            self.note_own_devices(turn, &before)?;
+        }
+        Ok(true)
+    }
+
+    /// This device is not in what counts. Going on here would take the account back and forth. The chain is kept: a recovery goes on from there.
+    fn superseded(&mut self, turn: &mut Turn<'_>, chain: DeviceChain, common: u32) {
+        self.cx.account.set_chain(turn, chain, common);
+        self.cx.counters.row.superseded = true;
+        self.cx.counters.dirty = true;
+        self.cx.account.identity.forget_root();
+        turn.fact(Fact::AccountSuperseded);
+        turn.transient_event(TransientEvent::Net);
+    }
+
+    /// Tells who has come and who is gone since these were our devices.
+    fn note_own_devices(&mut self, turn: &mut Turn<'_>, before: &[DeviceId]) -> Result<(), EngineError> {
+        let Some(list) = &self.cx.account.identity.list else { return Ok(()) };
         let now = crate::contacts::connect::device_ids(list);
         let account = self.cx.account.id();
         for device in now.iter().filter(|d| !before.contains(d)) {
@@ -125,8 +137,7 @@ impl AccountDevices<'_> {
             turn.account_event(DurableEventKind::DeviceRemoved, account, &device.to_string())?;
         }
         // Who has removed them says where their events end, unless it is gone as well.
-        self.cut_off(turn, Vec::new(), &gone)?;
-        Ok(true)
+        self.cut_off(turn, Vec::new(), &gone)
     }
 
     /// Tells our homes what counts, where somebody has something else.

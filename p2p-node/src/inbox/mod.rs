@@ -1,6 +1,6 @@
 //! What comes to our inboxes: items of our own devices, requests and welcomes of others.
 
-use starling_keys::{AccountId, DeviceId};
+use starling_keys::{AccountId, DeviceChain, DeviceId};
 use starling_wire::{inbox::InboxBody, rendezvous::Page};
 use zeroize::Zeroizing;
 
@@ -107,22 +107,7 @@ impl Inbox<'_> {
             return Ok(Err(ItemRefused::Blocked));
         }
         if body.is_about_group() {
-            let awaits = |offer| self.cx.conversations.awaits_offer(&account, offer);
-            if !self.cx.contacts.people.contains_key(&account) && body.offer.as_ref().is_some_and(awaits) {
-                // Our user has asked to be let in: whoever does that need not be known.
-                return self.on_group_offer(turn, account, &body);
-            }
-            let now_s = turn.agreed_ms() / 1000;
-            let person = self.cx.contacts.people.get(&account).filter(|person| person.is_linked());
-            let Some(person) = person else {
-                // Nothing of strangers appears unasked.
-                return Ok(Err(ItemRefused::Stranger));
-            };
-            if person.would_not_have(&sender, &list, now_s) {
-                return Ok(Err(ItemRefused::RemovedDevice));
-            }
-            self.cx.contacts.on_newer_list(turn, self.cx.account, account, list.as_bytes())?;
-            return self.on_group_item(turn, account, &body);
+            return self.on_group_item(turn, sender, &list, &body);
         }
         let group = body.welcome.as_ref().and_then(|w| GroupId::try_from(&*w.group).ok());
         if group.is_some_and(|g| self.cx.conversations.groups.contains_key(&g)) {
@@ -149,9 +134,26 @@ impl Inbox<'_> {
     fn on_group_item(
         &mut self,
         turn: &mut Turn<'_>,
-        account: AccountId,
+        sender: DeviceId,
+        list: &DeviceChain,
         body: &InboxBody,
     ) -> Result<Result<(), ItemRefused>, EngineError> {
+        let account = list.account;
+        let awaits = |offer| self.cx.conversations.awaits_offer(&account, offer);
+        if !self.cx.contacts.people.contains_key(&account) && body.offer.as_ref().is_some_and(awaits) {
+            // Our user has asked to be let in: whoever does that need not be known.
+            return self.on_group_offer(turn, account, body);
+        }
+        let now_s = turn.agreed_ms() / 1000;
+        let person = self.cx.contacts.people.get(&account).filter(|person| person.is_linked());
+        let Some(person) = person else {
+            // Nothing of strangers appears unasked.
+            return Ok(Err(ItemRefused::Stranger));
+        };
+        if person.would_not_have(&sender, list, now_s) {
+            return Ok(Err(ItemRefused::RemovedDevice));
+        }
+        self.cx.contacts.on_newer_list(turn, self.cx.account, account, list.as_bytes())?;
         let Some(added) = &body.added else { return self.on_group_offer(turn, account, body) };
         let (conversations, mut cx) = self.cx.conversing();
         Ok(conversations.on_added(turn, &mut cx, account, added))
