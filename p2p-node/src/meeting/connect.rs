@@ -32,60 +32,11 @@ use crate::{
 
 impl Meeting<'_> {
     /// Starts an operation that makes an account a contact.
-    pub(crate) fn connect(&mut self, turn: &mut Turn<'_>, mut connect: Connect) -> Result<(), EngineError> {
-        let refuse = |turn: &mut Turn<'_>, connect: &mut Connect, error| {
-            if let Some(reply) = connect.reply.take() {
-                turn.reply(reply, Err(error));
+    pub(crate) fn connect(&mut self, turn: &mut Turn<'_>, connect: Connect) -> Result<(), EngineError> {
+        if let Some(answer) = self.answer_at_once(turn, &connect)? {
+            if let Some(reply) = connect.reply {
+                turn.reply(reply, answer);
             }
-        };
-        if let ConnectTarget::Account(account) = connect.whom {
-            if account == self.cx.account.id() {
-                refuse(turn, &mut connect, Invalid::OwnAddress.into());
-                return Ok(());
-            }
-            let known = self.cx.contacts.people.get(&account).map(Person::state);
-            let has_group = self
-                .cx
-                .conversations
-                .chats
-                .direct_with(&account)
-                .is_some_and(|chat| self.cx.active_group(chat).is_some());
-            if known == Some(ContactState::Blocked) {
-                refuse(turn, &mut connect, NotAllowed::Blocked { name: None }.into());
-                return Ok(());
-            }
-            let asks_us =
-                turn.get::<RequestRow>(REQUESTS, &self.cx.store.name("request", account.as_bytes()))?.is_some();
-            if asks_us {
-                let accepted = self.accept(turn, account)?;
-                if let Some(reply) = connect.reply.take() {
-                    turn.reply(reply, accepted.map(|()| account));
-                }
-                return Ok(());
-            }
-            if matches!(known, Some(ContactState::Active | ContactState::Outgoing))
-                && has_group
-                && connect.reply.is_some()
-            {
-                if let Some(reply) = connect.reply.take() {
-                    turn.reply(reply, Ok(account));
-                }
-                return Ok(());
-            }
-        }
-        if let ConnectTarget::Name(given) = &connect.whom
-            && !is_username(given)
-        {
-            let given = given.clone();
-            refuse(turn, &mut connect, Invalid::Username { given }.into());
-            return Ok(());
-        }
-        if self.cx.contacts.people.len() >= MAX_CONTACTS {
-            refuse(turn, &mut connect, NotAllowed::TooManyContacts { max: MAX_CONTACTS }.into());
-            return Ok(());
-        }
-        if connect.homes.is_empty() {
-            refuse(turn, &mut connect, Invalid::AddressWithoutRendezvous.into());
             return Ok(());
         }
         let id = turn.fresh_id();
@@ -100,6 +51,55 @@ impl Meeting<'_> {
             self.cx.contacts.connects_up(turn, self.cx.homes, home);
         }
         Ok(())
+    }
+
+    /// The answer to who wants to connect with somebody, if nobody has to be looked up, or can be.
+    fn answer_at_once(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connect: &Connect,
+    ) -> Result<Option<Result<AccountId, NodeError>>, EngineError> {
+        if let ConnectTarget::Account(account) = connect.whom
+            && let Some(answer) = self.answer_of_account(turn, account, connect.reply.is_some())?
+        {
+            return Ok(Some(answer));
+        }
+        let refused: Option<NodeError> = match &connect.whom {
+            ConnectTarget::Name(given) if !is_username(given) => {
+                Some(Invalid::Username { given: given.clone() }.into())
+            }
+            _ if self.cx.contacts.people.len() >= MAX_CONTACTS => {
+                Some(NotAllowed::TooManyContacts { max: MAX_CONTACTS }.into())
+            }
+            _ if connect.homes.is_empty() => Some(Invalid::AddressWithoutRendezvous.into()),
+            _ => None,
+        };
+        Ok(refused.map(Err))
+    }
+
+    /// The same for an account of which something is known: it is our own, blocked, has asked us, or is a contact, if a caller waits for that.
+    fn answer_of_account(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: AccountId,
+        has_caller: bool,
+    ) -> Result<Option<Result<AccountId, NodeError>>, EngineError> {
+        if account == self.cx.account.id() {
+            return Ok(Some(Err(Invalid::OwnAddress.into())));
+        }
+        let known = self.cx.contacts.people.get(&account).map(Person::state);
+        if known == Some(ContactState::Blocked) {
+            return Ok(Some(Err(NotAllowed::Blocked { name: None }.into())));
+        }
+        let request = self.cx.store.name("request", account.as_bytes());
+        if turn.get::<RequestRow>(REQUESTS, &request)?.is_some() {
+            let accepted = self.accept(turn, account)?;
+            return Ok(Some(accepted.map(|()| account)));
+        }
+        let chat = self.cx.conversations.chats.direct_with(&account);
+        let has_group = chat.is_some_and(|chat| self.cx.active_group(chat).is_some());
+        let is_contact = matches!(known, Some(ContactState::Active | ContactState::Outgoing)) && has_group;
+        Ok((is_contact && has_caller).then_some(Ok(account)))
     }
 
     /// A server has answered a lookup with a device chain.
