@@ -152,6 +152,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Told of each tick of sound.
+type Tap = Arc<dyn Fn(&Tick) + Send + Sync>;
+
 /// Gives back what is heard.
 struct EchoSource {
     heard: Arc<Mutex<VecDeque<f32>>>,
@@ -168,6 +171,24 @@ impl AudioSource for EchoSource {
         }
         Ok(true)
     }
+}
+
+/// A source that gives back what is heard; and what is to be told of it, which also tells `heard`.
+fn echo_of(heard: Tap) -> (MakeAudioSource, Tap) {
+    let echo: Arc<Mutex<VecDeque<f32>>> = Arc::default();
+    let given = echo.clone();
+    let source: MakeAudioSource = Arc::new(move || {
+        Ok(Box::new(EchoSource { heard: given.clone(), pace: Pace::new(TICK_TIME) }) as Box<dyn AudioSource>)
+    });
+    let tap: Tap = Arc::new(move |tick: &Tick| {
+        heard(tick);
+        let mut echo = lock(&echo);
+        echo.extend(tick);
+        // Whoever gives back nothing (muted) keeps no more than a second.
+        let much = echo.len().saturating_sub(2 * ECHO);
+        echo.drain(..much);
+    });
+    (source, tap)
 }
 
 impl Call {
@@ -206,34 +227,10 @@ impl Call {
     fn start_threads(&self) -> Result<(), MediaError> {
         let inner = &self.0;
         let (cleaner, cleaning) = (Cleaner::default(), Arc::new(AtomicBool::new(false)));
-        let echo: Arc<Mutex<VecDeque<f32>>> = Arc::default();
-        let mut source = inner.config.audio_in.clone();
-        // Neither keeps the call alive.
-        let recorded = |which: usize| {
-            let inner = Arc::downgrade(inner);
-            move |tick: &Tick| {
-                if let Some(inner) = inner.upgrade()
-                    && let Some(active) = &*lock(&inner.recording)
-                {
-                    active.taps[which].put(tick);
-                }
-            }
-        };
-        let heard = recorded(HEARD);
-        let mut tap: Arc<dyn Fn(&Tick) + Send + Sync> = Arc::new(recorded(HEARD));
+        let (mut source, mut tap) = (inner.config.audio_in.clone(), self.recorded(HEARD));
         if inner.config.echo {
-            let given = echo.clone();
-            source = Some(Arc::new(move || {
-                Ok(Box::new(EchoSource { heard: given.clone(), pace: Pace::new(TICK_TIME) }) as Box<dyn AudioSource>)
-            }));
-            tap = Arc::new(move |tick| {
-                heard(tick);
-                let mut echo = lock(&echo);
-                echo.extend(tick);
-                // Whoever gives back nothing (muted) keeps no more than a second.
-                let much = echo.len().saturating_sub(2 * ECHO);
-                echo.drain(..much);
-            });
+            let (echo, heard) = echo_of(tap);
+            (source, tap) = (Some(echo), heard);
         }
         if let Some(source) = source {
             let send = AudioSend {
@@ -243,7 +240,7 @@ impl Call {
                 cleaner: cleaner.clone(),
                 cleaning: cleaning.clone(),
                 level: inner.level.clone(),
-                tap: Arc::new(recorded(SAID)),
+                tap: self.recorded(SAID),
                 ended: self.turned_off(|state| state.microphone = false),
                 start: inner.start,
                 base: rand::random(),
@@ -272,6 +269,18 @@ impl Call {
             failed: self.trouble(),
         };
         self.thread("call-audio-out", move || receive.run())
+    }
+
+    /// Has what is said or heard recorded, while something is. The call is not kept alive by it.
+    fn recorded(&self, which: usize) -> Tap {
+        let inner = Arc::downgrade(&self.0);
+        Arc::new(move |tick: &Tick| {
+            if let Some(inner) = inner.upgrade()
+                && let Some(active) = &*lock(&inner.recording)
+            {
+                active.taps[which].put(tick);
+            }
+        })
     }
 
     fn thread(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), MediaError> {

@@ -346,47 +346,8 @@ impl Call {
             PeerEvent::Candidate(json) => {
                 let _ = self.0.events.send(CallEvent::Candidate(id, json)).await;
             }
-            PeerEvent::State(state) => {
-                let first = {
-                    let mut known = lock(&route.state);
-                    known.connection = Some(state);
-                    let first = state == PeerState::Connected && !known.repair.has_begun();
-                    known.repair.on_state(state, Instant::now());
-                    first
-                };
-                let event = match state {
-                    PeerState::Connected => {
-                        if first {
-                            if let Err(error) = route.peer.start_sending().await {
-                                let _ = self.0.events.try_send(CallEvent::Trouble(error));
-                            }
-                            self.0.outlets.add(id, route.peer.outlet());
-                            self.hold_routes();
-                        }
-                        let _ = route.peer.path().await;
-                        CallEvent::Connected(id)
-                    }
-                    PeerState::Interrupted => CallEvent::Interrupted(id),
-                    PeerState::Failed => CallEvent::Failed(id),
-                };
-                let _ = self.0.events.send(event).await;
-            }
-            PeerEvent::ControlOpen => {
-                let state = *lock(&self.0.state);
-                let want = lock(&route.state).want;
-                route.peer.control(&Message::Control(Control::State(state)).encode()).await;
-                if let Some(height) = want {
-                    route.peer.control(&Message::Control(Control::Want { height }).encode()).await;
-                }
-                let share = lock(&self.0.share).current.clone();
-                if let Some(share) = share {
-                    let (columns, rows) = share.size();
-                    route.peer.control(&Message::Control(Control::Share { columns, rows }).encode()).await;
-                    for chunk in share.contents().chunks(SHARE_CHUNK) {
-                        route.peer.control(&Message::Output(chunk.to_vec()).encode()).await;
-                    }
-                }
-            }
+            PeerEvent::State(state) => self.on_state(route, state).await,
+            PeerEvent::ControlOpen => self.show_state(route).await,
             PeerEvent::Control(bytes) => match Message::decode(&bytes) {
                 Some(Message::Control(control)) => self.on_control(route, control).await,
                 Some(Message::Output(bytes)) => {
@@ -402,6 +363,51 @@ impl Call {
                 }
                 None => {}
             },
+        }
+    }
+
+    async fn on_state(&self, route: &Arc<RoutePeer>, state: PeerState) {
+        let id = route.id;
+        let first = {
+            let mut known = lock(&route.state);
+            known.connection = Some(state);
+            let first = state == PeerState::Connected && !known.repair.has_begun();
+            known.repair.on_state(state, Instant::now());
+            first
+        };
+        let event = match state {
+            PeerState::Connected => {
+                if first {
+                    if let Err(error) = route.peer.start_sending().await {
+                        let _ = self.0.events.try_send(CallEvent::Trouble(error));
+                    }
+                    self.0.outlets.add(id, route.peer.outlet());
+                    self.hold_routes();
+                }
+                let _ = route.peer.path().await;
+                CallEvent::Connected(id)
+            }
+            PeerState::Interrupted => CallEvent::Interrupted(id),
+            PeerState::Failed => CallEvent::Failed(id),
+        };
+        let _ = self.0.events.send(event).await;
+    }
+
+    /// Tells a participant what is switched on here and what is wanted of it, and shows it the terminal that is shared.
+    async fn show_state(&self, route: &Arc<RoutePeer>) {
+        let state = *lock(&self.0.state);
+        let want = lock(&route.state).want;
+        route.peer.control(&Message::Control(Control::State(state)).encode()).await;
+        if let Some(height) = want {
+            route.peer.control(&Message::Control(Control::Want { height }).encode()).await;
+        }
+        let share = lock(&self.0.share).current.clone();
+        if let Some(share) = share {
+            let (columns, rows) = share.size();
+            route.peer.control(&Message::Control(Control::Share { columns, rows }).encode()).await;
+            for chunk in share.contents().chunks(SHARE_CHUNK) {
+                route.peer.control(&Message::Output(chunk.to_vec()).encode()).await;
+            }
         }
     }
 
