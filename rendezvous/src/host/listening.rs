@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use libp2p::{Multiaddr, PeerId, Swarm, multiaddr::Protocol, swarm::SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent};
 
 use super::{
     StartError,
@@ -43,31 +43,7 @@ pub(super) async fn listen(
     wanted: &[Multiaddr],
     web: &[Multiaddr],
 ) -> Result<Listening, StartError> {
-    let own: Option<Vec<IpAddr>> =
-        if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
-    let mut places = HashMap::new();
-    let mut waiting = HashSet::new();
-    let mut had = Vec::new();
-    for (place, address) in wanted.iter().chain(web).enumerate() {
-        let id = match swarm.listen_on(address.clone()) {
-            Ok(id) => id,
-            Err(error) => {
-                let (address, error) = (address.clone(), io_error(&error));
-                if place < wanted.len() {
-                    return Err(StartError::Listen { address, error });
-                }
-                tracing::warn!("{}", Warning::NoWeb { address, error });
-                continue;
-            }
-        };
-        places.insert(id, place);
-        if place >= wanted.len() {
-            had.push(address.clone());
-        }
-        if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
-            waiting.insert(id);
-        }
-    }
+    let Begun { places, mut waiting, web: had } = begin(swarm, wanted, web)?;
     let mut found = Vec::new();
     let mut early = Vec::new();
     // The first address of each listener; interface addresses of a wildcard follow within the same poll, so a moment is given to them. Not more:
@@ -100,6 +76,44 @@ pub(super) async fn listen(
             }
         }
     }
+}
+
+/// Listeners that were begun.
+struct Begun {
+    /// Which of all addresses each is for, those of the web last.
+    places: HashMap<ListenerId, usize>,
+    /// Those that will say by themselves where they listen.
+    waiting: HashSet<ListenerId>,
+    /// Those of the web that could be had.
+    web: Vec<Multiaddr>,
+}
+
+/// Begins to listen on every address.
+fn begin(swarm: &mut Swarm<Boxed<Behaviour>>, wanted: &[Multiaddr], web: &[Multiaddr]) -> Result<Begun, StartError> {
+    let own: Option<Vec<IpAddr>> =
+        if_addrs::get_if_addrs().ok().map(|all| all.iter().map(if_addrs::Interface::ip).collect());
+    let mut begun = Begun { places: HashMap::new(), waiting: HashSet::new(), web: Vec::new() };
+    for (place, address) in wanted.iter().chain(web).enumerate() {
+        let id = match swarm.listen_on(address.clone()) {
+            Ok(id) => id,
+            Err(error) => {
+                let (address, error) = (address.clone(), io_error(&error));
+                if place < wanted.len() {
+                    return Err(StartError::Listen { address, error });
+                }
+                tracing::warn!("{}", Warning::NoWeb { address, error });
+                continue;
+            }
+        };
+        begun.places.insert(id, place);
+        if place >= wanted.len() {
+            begun.web.push(address.clone());
+        }
+        if own.as_ref().is_none_or(|own| has_addresses(address, own)) {
+            begun.waiting.insert(id);
+        }
+    }
+    Ok(begun)
 }
 
 /// Addresses to give to users, each with the server's peer id: those that are configured, else those of `listening` that are of use. The swarm learns
