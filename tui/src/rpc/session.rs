@@ -115,6 +115,24 @@ impl Session {
         }
     }
 
+    /// Does what the requests lead to that were answered. Gives what is watched from now on: then the connection carries no more lines.
+    async fn follow_up(
+        &self,
+        subscriptions: &mut JoinSet<()>,
+        lines: &mpsc::Sender<String>,
+    ) -> Option<(Box<Media>, u64)> {
+        let then = std::mem::take(&mut *self.then.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut watched = None;
+        for then in then {
+            match then {
+                Then::Subscribe(subscription) => drop(subscriptions.spawn(subscription.run(lines.clone()))),
+                Then::Watch(media, route) => watched = Some((media, route)),
+                Then::Stop => drop(self.served.stop.send(()).await),
+            }
+        }
+        watched
+    }
+
     /// Whether the connection has subscribed.
     pub fn follows(&self) -> bool {
         self.subscribed.load(Ordering::Relaxed)
@@ -221,6 +239,10 @@ async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u
     }
 }
 
+fn too_long() -> Response {
+    Response::error(Error::invalid_request(format!("a line has at most {} MiB", MAX_LINE / 1024 / 1024)))
+}
+
 async fn serve<S>(mut reader: BufReader<impl AsyncRead + Unpin>, write: WriteHalf<S>, served: Served, strict: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -244,8 +266,7 @@ where
         let response = match read {
             Read::Closed => break None,
             Read::TooLong => {
-                let error = Error::invalid_request(format!("a line has at most {} MiB", MAX_LINE / 1024 / 1024));
-                if let Ok(response) = serde_json::to_string(&Response::error(error)) {
+                if let Ok(response) = serde_json::to_string(&too_long()) {
                     let _ = lines.send(response).await;
                 }
                 break None;
@@ -263,15 +284,7 @@ where
         {
             break None;
         }
-        let then = std::mem::take(&mut *session.then.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut watched = None;
-        for then in then {
-            match then {
-                Then::Subscribe(subscription) => drop(subscriptions.spawn(subscription.run(lines.clone()))),
-                Then::Watch(media, route) => watched = Some((media, route)),
-                Then::Stop => drop(served.stop.send(()).await),
-            }
-        }
+        let watched = session.follow_up(&mut subscriptions, &lines).await;
         if watched.is_some() {
             break watched;
         }
