@@ -37,6 +37,12 @@ const PHRASE_WORDS: usize = 24;
 /// Room for a phrase as it is printed, in bytes: a text that grows leaves a copy behind.
 const PRINTED_PHRASE: usize = 1024;
 
+/// What is said after a profile was made with a rendezvous …
+const NEXT: &str = "Next: `starling invite --qr` for your first contact, or `starling` for the screen.";
+/// … and without one.
+const HOMELESS: &str =
+    "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.";
+
 /// What a profile is made of; shared with the onboarding screen and `try`.
 pub struct NewProfile {
     pub name: String,
@@ -156,11 +162,7 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
     let Some(name) = args.name else {
         return Err(CliError::usage("--name NAME is missing: the name that others see"));
     };
-    let username = starling_text::folded(&args.username.unwrap_or_default());
-    if !username.is_empty() && !starling_node::is_username(&username) {
-        return Err(CliError::usage(format!("“{username}” is no user name"))
-            .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
-    }
+    let username = checked_username(&args.username.unwrap_or_default())?;
     let mut homes = Vec::new();
     for home in &args.rendezvous {
         homes.push(home_of(global, home).await?);
@@ -170,18 +172,11 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         return Err(CliError::usage("restoring needs the account's rendezvous")
             .hint("give it with --rendezvous ADDR: contacts and devices are found there"));
     }
-    let protection = if args.keyring {
-        Protection::Keyring
-    } else if global.passphrase_file.is_some() {
-        Protection::Passphrase
-    } else {
-        Protection::Plain
-    };
     let new = NewProfile {
         name,
         origin: if args.restore { Origin::Restored(phrase.account_key()) } else { Origin::New(phrase.account_key()) },
         homes,
-        protection,
+        protection: protection(global, args.keyring),
         registration_token: args.invite_token.unwrap_or_default(),
         username,
         bot: args.bot,
@@ -212,15 +207,31 @@ pub async fn init(global: &Global, args: Init) -> CliResult {
         register(global).await?;
         say(global, "Registered at your rendezvous: the profile is ready.");
     }
-    if !global.json && homeless {
-        say(
-            global,
-            "No rendezvous was given: this profile can meet nobody yet. `starling profile rendezvous ADDR` gives it one.",
-        );
-    } else if !global.json {
-        say(global, "Next: `starling invite --qr` for your first contact, or `starling` for the screen.");
+    if !global.json {
+        say(global, if homeless { HOMELESS } else { NEXT });
     }
     Ok(())
+}
+
+/// A user name as it is claimed; empty for none.
+fn checked_username(given: &str) -> CliResult<String> {
+    let username = starling_text::folded(given);
+    if !username.is_empty() && !starling_node::is_username(&username) {
+        return Err(CliError::usage(format!("“{username}” is no user name"))
+            .hint("2 to 32 of a-z 0-9 . _ -, a letter or digit first"));
+    }
+    Ok(username)
+}
+
+/// How the key of a new profile is protected.
+fn protection(global: &Global, keyring: bool) -> Protection {
+    if keyring {
+        Protection::Keyring
+    } else if global.passphrase_file.is_some() {
+        Protection::Passphrase
+    } else {
+        Protection::Plain
+    }
 }
 
 /// Has the rendezvous register the new account: without that it can meet nobody.
