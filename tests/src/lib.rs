@@ -54,16 +54,35 @@ pub fn allow_time(time: Duration) {
     watchdog::allow(time);
 }
 
-/// Looks until something is there. For what no program tells: files, other programs' state.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks until something is there, or patience is over.
+fn look_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
+        // A look that begins in time counts, however long it takes on a busy machine.
+        let is_last = Instant::now() >= deadline;
         if let Some(found) = look() {
-            return found;
+            return Some(found);
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        if is_last {
+            return None;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Looks until something is there. For what no program tells: files, other programs' state.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    look_for(look).unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// Looks until there is nothing any more that is not as it is to be, and fails with what there was last.
+pub fn until_none(what: &str, mut look: impl FnMut() -> Option<String>) {
+    let mut last = None;
+    let is_gone = look_for(|| {
+        last = look();
+        last.is_none().then_some(())
+    });
+    assert!(is_gone.is_some(), "{what}: {}", last.unwrap_or_default());
 }
 
 /// A running process whose output lines are read in the background; killed when dropped, with all that it has started.

@@ -9,13 +9,12 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
 };
 
 use libp2p::{PeerId, identity};
 use serde_json::Value;
 use starling_keys::{AccountId, DeviceId};
-use starling_tests::{Process, World, bytes_below, program, until};
+use starling_tests::{Process, World, bytes_below, program, until, until_none};
 
 /// A server that logs all that it can.
 struct Server {
@@ -57,11 +56,10 @@ impl Server {
 
     /// Waits until one of its metrics is what it is to be.
     fn wait_for(&self, name: &str, fits: impl Fn(u64) -> bool) {
-        let until = Instant::now() + Duration::from_secs(60);
-        while !fits(self.metric(name)) {
-            assert!(Instant::now() < until, "{name} of {} is {}", self.name, self.metric(name));
-            thread::sleep(Duration::from_millis(50));
-        }
+        until_none(&format!("{name} of {}", self.name), || {
+            let value = self.metric(name);
+            (!fits(value)).then(|| value.to_string())
+        });
     }
 
     /// The file in shared memory that outlives it if it is killed: its name follows from the server's key.

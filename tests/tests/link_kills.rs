@@ -4,13 +4,9 @@
 //! `STARLING_LINK_KILLS=1` tries every point of all three, `=4` each fourth of them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, time::Instant};
 
-use starling_tests::{PATIENCE, Process, World, until};
+use starling_tests::{Process, World, until, until_none};
 
 /// Says where the counter is that the programs count down (see the crate `kill-point`).
 const KILL_POINT: &str = "STARLING_KILL_POINT";
@@ -77,14 +73,10 @@ impl Links {
 
     fn write(&mut self, from: &str, to: &str, text: String) {
         // A device that is new may not know its contacts yet.
-        let start = Instant::now();
-        loop {
+        until_none(&text, || {
             let sent = self.world.run(from, &["send", to, &text]);
-            if sent.status.success() {
-                break;
-            }
-            assert!(start.elapsed() < PATIENCE, "{text}: {}", String::from_utf8_lossy(&sent.stderr));
-        }
+            (!sent.status.success()).then(|| String::from_utf8_lossy(&sent.stderr).into_owned())
+        });
         self.written.push(text);
     }
 
@@ -155,16 +147,16 @@ impl Links {
     /// Whether a device has joined. Most users do not wait until it has noticed that the other one is gone; a server is started again.
     fn outcome(&mut self, join: &mut Process, victim: Victim) -> bool {
         let is_patient = victim == Victim::New || (victim == Victim::Old && self.tried % 6 == 1);
-        while !is_patient && join.ended().is_none() {
-            if self.was_killed() {
+        if !is_patient {
+            let ended_or_killed = || (join.ended().is_some() || self.was_killed()).then_some(());
+            until("the end of the link, or of who is killed", ended_or_killed);
+            if join.ended().is_none() {
                 if victim == Victim::Old {
                     join.kill();
                     return false;
                 }
                 self.revive_server();
-                break;
             }
-            std::thread::sleep(Duration::from_millis(5));
         }
         join.wait() == 0
     }
@@ -174,10 +166,8 @@ impl Links {
         let daemon = if victim == Victim::New { self.mortal(profile, &["daemon"]) } else { self.world.daemon(profile) };
         let text = format!("{case}: to the new one");
         self.write("bob", "@alice", text.clone());
-        let deadline = Instant::now() + PATIENCE;
-        while !self.was_killed() && !self.world.texts(profile, "@bob", HISTORY).contains(&text) {
-            assert!(Instant::now() < deadline, "{text} does not come");
-        }
+        let comes = || self.world.texts(profile, "@bob", HISTORY).contains(&text);
+        until(&text, || (self.was_killed() || comes()).then_some(()));
         drop(daemon);
     }
 
@@ -221,17 +211,12 @@ impl Links {
         let mut expected = self.written.clone();
         expected.sort();
         for (who, with) in [("alice", "@bob"), ("bob", "@alice"), (profile, "@bob")] {
-            let start = Instant::now();
-            loop {
+            until_none(case, || {
                 let mut texts = self.world.texts(who, with, HISTORY);
                 texts.sort();
-                if texts == expected {
-                    break;
-                }
                 let lost: Vec<&String> = expected.iter().filter(|text| !texts.contains(text)).collect();
-                assert!(start.elapsed() < PATIENCE, "{case}: {who} lacks {lost:?}, and has {texts:?}");
-                std::thread::sleep(Duration::from_millis(50));
-            }
+                (texts != expected).then(|| format!("{who} lacks {lost:?}, and has {texts:?}"))
+            });
         }
         drop(laptop);
         // Its home may take it a moment later.

@@ -17,11 +17,11 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::Value;
-use starling_tests::{PATIENCE, Process, World, until};
+use starling_tests::{Process, World, until, until_none};
 
 /// Devices of an account at a time.
 const MOST: usize = 4;
-/// After the last text of a round all devices agree within this time. Until [`PATIENCE`] is over the test goes on, so that what is late can be told
+/// After the last text of a round all devices agree within this time. Until patience is over the test goes on, so that what is late can be told
 /// from what is lost, and fails at the end.
 const CONVERGED: Duration = Duration::from_secs(10);
 /// What is looked at of a conversation.
@@ -94,6 +94,7 @@ fn write(
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         if device.paused.load(Ordering::Relaxed) {
+            // Until this test itself lets it go on.
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
@@ -283,13 +284,11 @@ impl Rounds {
     /// and a pause.
     fn agree(&mut self, what: &str) -> Duration {
         self.agreed = self.written.lock().unwrap().len();
-        let start = Instant::now();
-        let took = loop {
-            let took = start.elapsed();
-            let Some(difference) = self.difference() else { break took };
-            assert!(took < PATIENCE, "{what}: {difference}");
-            std::thread::sleep(Duration::from_millis(200));
-        };
+        let (start, mut took) = (Instant::now(), Duration::ZERO);
+        until_none(what, || {
+            took = start.elapsed();
+            self.difference()
+        });
         self.slowest = self.slowest.max(took);
         if took > CONVERGED {
             self.late.push(format!("{what}: {:.1} s", took.as_secs_f64()));
@@ -320,11 +319,7 @@ impl Rounds {
     fn histories_are_equal(&self) {
         let newest = self.devices.iter().map(|d| d.since).max().unwrap_or_default();
         for to in ["@bob", "@alice"] {
-            let start = Instant::now();
-            while let Some(difference) = self.unequal(to, newest) {
-                assert!(start.elapsed() < PATIENCE, "histories with {to}: {difference}");
-                std::thread::sleep(Duration::from_millis(200));
-            }
+            until_none(&format!("histories with {to}"), || self.unequal(to, newest));
         }
     }
 

@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use starling_tests::{World, program, until};
+use starling_tests::{PATIENCE, World, program, until};
 
-/// Far above the time that a program takes, and far below the time that one takes that has missed the signal.
-const AT_ONCE: Duration = Duration::from_secs(10);
-
-/// Sends a signal; the exit code, or nothing when the program did not end in time.
+/// Sends a signal; the exit code, or nothing when the program did not end. One that has missed the signal goes on for much longer than this waits, or
+/// for ever.
 fn end_with(signal: &str, child: &mut Child) -> Option<i32> {
     Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
-    let deadline = Instant::now() + AT_ONCE;
+    let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status.code().unwrap_or(-1));

@@ -3,15 +3,10 @@
 //! owner is shown that it does it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::{
-    fs,
-    path::Path,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Stdio};
 
 use serde_json::Value;
-use starling_tests::{PATIENCE, Process, World, until};
+use starling_tests::{Process, World, until, until_none};
 
 /// Devices, and whom they write to. Those that write to the same are of one account.
 type People = [(&'static str, &'static str)];
@@ -89,11 +84,7 @@ fn difference(world: &World, people: &People, written: &[String]) -> Option<Stri
 
 /// Waits until all have what was written, and nothing else.
 fn all_have(world: &World, people: &People, written: &[String]) {
-    let start = Instant::now();
-    while let Some(difference) = difference(world, people, written) {
-        assert!(start.elapsed() < PATIENCE, "{difference}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    until_none("not all have what was written", || difference(world, people, written));
 }
 
 /// Waits until somebody knows of no such device of alice any more.

@@ -1,12 +1,9 @@
 //! Whether devices print the same of a group: `group show --json`, `group audit --json` and `history --json`.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use serde_json::Value;
-use starling_tests::PATIENCE;
+use starling_tests::until_none;
 
 use crate::devices::Devices;
 
@@ -96,16 +93,13 @@ impl Devices {
     /// The same, with the messages from one with this text on.
     pub fn agree_since(&self, all: &[&str], group: &str, since: Option<&str>) {
         let start = Instant::now();
-        loop {
+        until_none("devices print different things", || {
             let first = view(self, all[0], group);
-            let differs = all[1..].iter().find_map(|who| {
+            all[1..].iter().find_map(|who| {
                 let difference = difference(&first, &view(self, who, group), since)?;
                 Some(format!("{} and {who}, in {group}: {difference}", all[0]))
-            });
-            let Some(differs) = differs else { break };
-            assert!(start.elapsed() < PATIENCE, "{differs}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+            })
+        });
         println!("{} agree on {group} after {:.1} s", all.join(", "), start.elapsed().as_secs_f64());
     }
 
