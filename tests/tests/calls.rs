@@ -318,7 +318,10 @@ fn nothing_is_recorded_without_consent_and_consent_can_be_taken_back() {
     let (no, yes) = (path("no.ogg"), path("yes.ogg"));
     assert!(world.run("alice", &["call", "record", &no]).status.success());
     bob.wait_for("the question", |e| e["call"]["recorded"] == "asked");
+    // Before she has asked it is "no", too, and before he has answered his events say "asked" whatever else has changed.
+    alice.wait_for("the question", |e| e["call"]["recording"] == "asked");
     assert!(world.run("bob", &["call", "consent", "no"]).status.success());
+    bob.wait_for("the answer", |e| e["call"]["recorded"] == "no");
     alice.wait_for("the answer", |e| e["call"]["recording"] == "no");
     assert!(world.run("alice", &["call", "record", &yes]).status.success());
     bob.wait_for("the question", |e| e["call"]["recorded"] == "asked");

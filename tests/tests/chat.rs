@@ -1,7 +1,7 @@
 //! Two people talk, through the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use starling_tests::{PATIENCE, Process, World, bytes_below, until};
+use starling_tests::{Process, World, bytes_below, until};
 
 #[test]
 fn two_people_become_contacts_and_talk() {
@@ -89,6 +89,10 @@ fn a_short_code_makes_contacts_and_a_wrong_one_does_not() {
     world.json("bob", &["contacts", "add", &code]);
 }
 
+fn has_direct_path(world: &World, who: &str) {
+    until("a direct path", || (world.json(who, &["contacts", "list"])["path"] == "direct").then_some(()));
+}
+
 #[test]
 fn the_rendezvous_goes_away_and_direct_peers_keep_talking() {
     let mut world = World::new();
@@ -97,11 +101,10 @@ fn the_rendezvous_goes_away_and_direct_peers_keep_talking() {
     world.befriend("alice", "bob");
     let (_a, _b) = (world.daemon("alice"), world.daemon("bob"));
     let bob = world.listen("bob", "now");
+    bob.wait_for("the listener", |e| e["type"] == "stream.ready");
     world.json("alice", &["send", "@bob", "one", "--wait", "delivered"]);
     // Only once they have a direct path does it go on without the server.
-    while world.json("alice", &["contacts", "list"])["path"] != "direct" {
-        std::thread::yield_now();
-    }
+    has_direct_path(&world, "alice");
     world.rendezvous = None;
     world.json("alice", &["send", "@bob", "two", "--wait", "delivered"]);
     bob.wait_for("the message", |e| e["message"]["text"] == "two");
@@ -152,7 +155,8 @@ fn a_restored_account_has_its_contacts_again() {
     let again = world.daemon("again");
     assert_eq!(world.json("again", &["whoami"])["account"], made["account"]);
     let listener = world.listen("again", "all");
-    while world.run("bob", &["send", "@alice", "welcome back", "--wait", "sent"]).status.code() != Some(0) {}
+    let send = || world.run("bob", &["send", "@alice", "welcome back", "--wait", "sent"]);
+    until("a message that is sent", || send().status.success().then_some(()));
     listener.wait_for("a message to the new device", |e| e["message"]["text"] == "welcome back");
     drop((again, bob));
 }
@@ -236,10 +240,7 @@ fn a_restarted_peer_is_talked_to_directly_again() {
     let _bob = world.daemon("bob");
     let listener = world.listen("bob", "now");
     listener.wait_for("the listener", |e| e["type"] == "stream.ready");
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while world.json("bob", &["contacts", "list"])["path"] != "direct" {
-        assert!(std::time::Instant::now() < deadline, "the new process has not dialled");
-    }
+    has_direct_path(&world, "bob");
     // The first may still go by the log: alice has yet to notice. What went to the dead process stayed there for a minute once.
     let direct = (0..20).any(|n| {
         world.json("alice", &["send", "@bob", &format!("after {n}"), "--wait", "delivered"]);

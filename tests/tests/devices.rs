@@ -255,6 +255,7 @@ fn contacts_see_devices_come_and_go_and_a_recovery_with_the_phrase_removes_all_o
     world.json("bob", &["contacts", "verify", "@alice", "--yes"]);
     let _bob = world.daemon("bob");
     let news = world.listen("bob", "now");
+    news.wait_for("the listener", |e| e["type"] == "stream.ready");
     world.link("alice", "laptop");
     let joined = news.wait_for("the device", |e| e["type"] == "contact.devices");
     assert_eq!(joined["device_note"]["change"], "joined");

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use starling_tests::{Process, World, program, skip};
+use starling_tests::{Process, World, program, skip, until};
 
 #[test]
 fn the_echo_bot_answers_each_message_once_also_what_it_missed() {
@@ -85,6 +85,13 @@ fn the_lines_of_a_session_with_messages_calls_and_devices_are_those_of_the_schem
     rpc("edit", serde_json::json!({ "chat": bob, "message": message, "text": "hello!" }));
     rpc("typing", serde_json::json!({ "chat": bob }));
     rpc("delete", serde_json::json!({ "chat": bob, "message": message }));
+    let is_deleted = || {
+        let history = world.run("alice", &["history", "@bob", "--json"]).stdout;
+        let history = String::from_utf8(history).unwrap();
+        let mut messages = history.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        messages.any(|shown| shown["id"] == *message && shown["deleted"] == true)
+    };
+    until("the deletion, at alice", || is_deleted().then_some(()));
     let listener = world.listen("alice", "all");
     let mut lines: Vec<String> = Vec::new();
     let mut until_line = |what: &str, fits: &dyn Fn(&serde_json::Value) -> bool| loop {

@@ -32,6 +32,7 @@ fn two_devices_that_are_linked_at_once_get_the_rights_of_their_own_code() {
 /// A device that waits for the user of another to say yes: its process, and what it is called.
 fn asking(world: &World, who: &str, code: &str, home: &str) -> (Process, Value) {
     let events = world.listen("alice", "now");
+    events.wait_for("the listener", |event| event["type"] == "stream.ready");
     let process = world.joining(who, &[code, "--rendezvous", home]);
     let asks = events.wait_for("a device that asks", |event| event["type"] == "device.asks");
     (process, asks["device"].clone())
