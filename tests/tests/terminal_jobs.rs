@@ -65,8 +65,11 @@ fn an_editor_that_is_stopped_stops_the_screen_and_finds_the_terminal_as_it_left_
     for _ in 0..5 {
         screen.type_keys("\u{15}");
         screen.waits("an empty draft", |text| !text.contains("after-all"));
+        // What it has written before is still there when the screen has gone.
+        let opened = |screen: &Terminal| screen.written().matches("editing").count();
+        let opened_before = opened(&screen);
         screen.type_keys(EDIT);
-        screen.sees("editing");
+        screen.waits("the editor", |_| opened(&screen) > opened_before);
         let prompts = |screen: &Terminal| screen.written().matches(PROMPT).count();
         let resumed = |screen: &Terminal| screen.written().matches("resumed").count();
         let (prompts_before, resumed_before) = (prompts(&screen), resumed(&screen));

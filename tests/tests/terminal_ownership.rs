@@ -222,8 +222,10 @@ fn an_editor_owns_the_terminal_with_its_keys_and_whatever_becomes_of_it_the_draf
         let taken = |screen: &Terminal| screen.written().matches("\u{1b}[?1049h").count();
         let before = taken(&screen);
         screen.type_keys(edit);
-        let text = screen.waits(says, |text| taken(&screen) > before && text.contains(says));
-        assert!(text.contains("› half a thought and the other half"), "{script}:\n{text}");
+        let draft = "› half a thought and the other half";
+        // In one picture, which may come in parts.
+        let is_back = |text: &str| taken(&screen) > before && text.contains(says) && text.contains(draft);
+        screen.waits(&format!("“{says}” and the draft after {script}"), is_back);
         screen.type_keys("\u{c}");
     }
     fs::remove_file(&path).unwrap();
@@ -236,9 +238,10 @@ fn an_editor_owns_the_terminal_with_its_keys_and_whatever_becomes_of_it_the_draf
     screen.sees("› went-on");
 
     // Ended while the editor runs.
-    editor(&world, "echo ready-to-edit; sleep 1000");
+    // Its word is another one than that of the first, which is still there when the screen has gone.
+    editor(&world, "echo ready-to-be-ended; sleep 1000");
     screen.type_keys(edit);
-    screen.sees("ready-to-edit");
+    screen.sees("ready-to-be-ended");
     screen.signal("TERM");
     assert_eq!(screen.ends(), 143);
     assert!(screen.not_restored().is_empty(), "{:?}", screen.not_restored());
@@ -281,7 +284,8 @@ fn a_question_quotes_the_message_that_its_number_means() {
     let line = text.lines().find(|l| l.contains("thought 2")).unwrap();
     let number = line.split('│').nth(2).unwrap_or(line).split_whitespace().next().unwrap().to_owned();
     screen.type_keys(&format!("/delete {number}\r"));
-    let text = screen.sees("Delete the message for everyone?");
-    assert!(text.contains("“thought 2”"), "{text}");
+    screen.waits("the question, with the message", |text| {
+        text.contains("Delete the message for everyone?") && text.contains("“thought 2”")
+    });
     screen.type_keys("n");
 }

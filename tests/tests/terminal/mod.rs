@@ -215,8 +215,9 @@ pub fn words_of(text: &str) -> BTreeMap<usize, String> {
 pub fn confirm(screen: &mut Terminal, words: &BTreeMap<usize, String>) {
     let mut asked = None;
     for _ in 0..2 {
+        // Whole: of what is being written there may be the first digit alone.
         let number =
-            |text: &str| -> Option<usize> { text.rsplit("hat is word ").next()?.split(' ').next()?.parse().ok() };
+            |text: &str| -> Option<usize> { text.rsplit("hat is word ").next()?.split_once(" of it")?.0.parse().ok() };
         let text = screen.waits("a question", |text| number(text).is_some_and(|n| Some(n) != asked));
         asked = number(&text);
         screen.type_keys(&format!("{}\r", words[&asked.unwrap()]));
