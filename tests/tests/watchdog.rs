@@ -87,7 +87,7 @@ fn the_test_runner_kills_what_hangs_in_any_other_way() {
     );
     write("src/lib.rs", &hangs);
     // The settings name these.
-    for name in ["networks", "roaming", "laboratory", "group_nats"] {
+    for name in ["networks", "roaming", "laboratory", "group_nats", "sound"] {
         write(&format!("tests/{name}.rs"), "");
     }
     // The project's own settings, with a shorter time.
