@@ -62,7 +62,7 @@ fn a_pattern_and_a_tone_arrive_whole() {
     bob.wait_for("readiness", |e| e["type"] == "call.ready");
     let mut alice = call(
         &mut world.starling("alice"),
-        &["start", "@bob", "--video-in", "pattern", "--audio-in", "tone", "--duration", "5s"]
+        &["start", "@bob", "--video-in", "pattern", "--audio-in", "tone"]
             .into_iter()
             .chain([
                 "--video-out",
@@ -81,10 +81,17 @@ fn a_pattern_and_a_tone_arrive_whole() {
     // Nobody is between them.
     assert!(!connected["call"]["emoji"].as_str().unwrap().is_empty());
     assert_eq!(connected["call"]["emoji"], both["call"]["emoji"]);
+    // Four seconds of sound, and two of pictures and a bit.
+    let has_enough = |who: &str| {
+        let route = &last_stats(&dir.join(format!("{who}.jsonl")))?["routes"][0];
+        let sound = route["audio"]["packets"].as_u64() > Some(200);
+        (sound && route["video"]["pattern"]["received"].as_u64() > Some(75)).then_some(())
+    };
+    until("sound and pictures at both", || has_enough("alice").and(has_enough("bob")));
+    assert_eq!((alice.terminate(), bob.wait()), (0, 0));
     let ended = alice.wait_for("the end", |e| e["call"]["state"] == "ended");
     assert_eq!(ended["call"]["reason"], "hung_up");
     bob.wait_for("the end", |e| e["call"]["state"] == "ended");
-    assert_eq!((alice.wait(), bob.wait()), (0, 0));
     for (who, size, hertz) in [("alice", 180, 700), ("bob", 360, 440)] {
         let stats = last_stats(&dir.join(format!("{who}.jsonl"))).expect("no statistics");
         let route = &stats["routes"][0];

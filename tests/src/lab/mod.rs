@@ -10,7 +10,7 @@ use std::{
     fs::File,
     net::TcpListener,
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -55,6 +55,16 @@ pub struct CallOutcome {
 /// Where `ip netns exec` finds the files of a namespace that stand in place of those in `/etc`.
 fn names_dir(ns: &str) -> PathBuf {
     PathBuf::from("/etc/netns").join(ns)
+}
+
+/// Whether a call has shown that it works, by its statistics so far: three seconds of sound, and pictures. Without pictures it has to show more sound.
+fn is_enough(stats: &Path) -> bool {
+    let text = std::fs::read_to_string(stats).unwrap_or_default();
+    // The last line may be on its way.
+    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
+    let route = &last["routes"][0];
+    let packets = route["audio"]["packets"].as_u64().unwrap_or(0);
+    packets >= 150 && route["video"]["pattern"]["received"].as_u64() >= Some(30) || packets >= 1_000
 }
 
 fn run(args: &[&str]) -> bool {
@@ -316,28 +326,43 @@ impl Lab {
         Control::open(&self.sockets.lock().unwrap()[host])
     }
 
-    /// A call from one side to the other, with sound and small pictures.
+    /// A call from one side to the other, with sound and small pictures, until there was enough of them.
     pub fn call(&self) -> CallOutcome {
-        self.call_with("pattern:320x180@15", "4s")
+        self.call_that_ends("pattern:320x180@15", &[], |call, stats| {
+            until("enough of the call", || is_enough(stats).then_some(()));
+            call.terminate()
+        })
     }
 
-    /// The same with other pictures and for another time.
+    /// The same with other pictures and for a time.
     pub fn call_with(&self, pictures: &str, duration: &str) -> CallOutcome {
+        self.call_that_ends(pictures, &["--duration", duration], |call, _| call.wait())
+    }
+
+    /// The same, ended by the caller as is said, which gives the exit code.
+    fn call_that_ends(
+        &self,
+        pictures: &str,
+        more: &[&str],
+        end: impl FnOnce(&mut Process, &Path) -> i32,
+    ) -> CallOutcome {
         let stats = self.dir.path().join("stats.jsonl");
+        // Those of a call before would be taken for those of this one.
+        let _ = std::fs::remove_file(&stats);
         let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", pictures];
         let mut answer = self.starling("hb");
         answer.args(["call", "answer", "--auto", "--count", "1", "--json", "--stats"]).arg(&stats).args(media);
         let mut bob = Process::start(&mut answer);
         bob.wait_for("readiness", |e| e["type"] == "call.ready");
         let mut start = self.starling("ha");
-        start.args(["call", "start", "@bob", "--duration", duration, "--json"]).args(media);
+        start.args(["call", "start", "@bob", "--json"]).args(more).args(media);
         let mut alice = Process::start(&mut start);
         alice.wait_for("the answer", |e| e["call"]["state"] == "connecting");
         let answered = Instant::now();
         alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
         let connected_after = answered.elapsed();
         println!("connected {connected_after:.1?} after the answer");
-        assert_eq!((alice.wait(), bob.wait()), (0, 0));
+        assert_eq!((end(&mut alice, &stats), bob.wait()), (0, 0));
         let text = std::fs::read_to_string(&stats).unwrap();
         let seconds: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         CallOutcome { connected_after, stats: seconds.last().unwrap().clone(), seconds }
