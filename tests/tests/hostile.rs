@@ -207,7 +207,8 @@ async fn who_never_reads_is_cut_off_and_holds_up_nobody() {
             }
         }
     };
-    // The server takes no more from it once its answers pile up: the writing stands still.
+    // The server takes no more from it once its answers pile up: the writing stands still. That is seen by time alone, and with too little of it the
+    // flood is only shorter.
     let _ = tokio::time::timeout(Duration::from_secs(3), flood).await;
     honest(&world);
 }

@@ -57,7 +57,7 @@ fn names_dir(ns: &str) -> PathBuf {
     PathBuf::from("/etc/netns").join(ns)
 }
 
-/// Whether a call has shown that it works, by its statistics so far: three seconds of sound, and pictures. Without pictures it has to show more sound.
+/// Whether a call has shown that it works, by its statistics so far: three seconds of sound, and pictures; or much sound, if none come.
 fn is_enough(stats: &Path) -> bool {
     let text = std::fs::read_to_string(stats).unwrap_or_default();
     // The last line may be on its way.

@@ -125,6 +125,7 @@ pub fn at_rest(contacts: usize, online: usize) -> Figures {
 /// In a network that nothing is known of, alone.
 pub fn at_rest_in_a_new_network() -> Figures {
     let (lab, [_server, alice], _home) = resting()?;
+    // Until its start is over: that is the case itself.
     sleep(SETTLED / 2);
     figures(lab.at_rest("ha", &alice, SETTLED / 2))
 }
@@ -132,6 +133,7 @@ pub fn at_rest_in_a_new_network() -> Figures {
 pub fn idle_clients() -> Figures {
     let (lab, mut server, _daemons) = Lab::behind_nats(true)?;
     lab.wait_for_path("relay");
+    // That they do nothing, and how long the server is away: the case itself, which waits for nothing.
     sleep(idle());
     server.kill();
     sleep(AWAY);
@@ -147,6 +149,7 @@ pub fn suspended() -> Figures {
     lab.wait_for_path("direct");
     alice.signal("STOP");
     let to = send(&lab, "hb", "@alice", "for who sleeps", "delivered");
+    // The length of the sleep.
     sleep(ASLEEP);
     alice.signal("CONT");
     let woke = Instant::now();

@@ -131,6 +131,7 @@ async fn a_device_that_is_no_member_neither_hears_nor_is_heard() {
     bob.says(&key, b"before");
     alice.hears(key.topic(), b"before").await;
     eve.says(&key, b"hi");
+    // That it goes nowhere is seen by time alone: two heartbeats, at which neighbours are also offered what they lack.
     tokio::time::sleep(Duration::from_secs(2)).await;
     bob.says(&key, b"after");
     alice.hears(key.topic(), b"after").await;
@@ -152,7 +153,7 @@ async fn who_hears_of_a_topic_later_is_met_all_the_same() {
     alice.knows(&[&bob]);
     bob.knows(&[&alice]);
     alice.joins(&key, &[&alice, &bob]);
-    // They are connected for a time before bob knows of the topic: what alice has opened waits.
+    // They are connected for a time before bob knows of the topic: what alice has opened waits. Nothing of that is told to those who use the swarm.
     tokio::time::sleep(Duration::from_secs(2)).await;
     bob.joins(&key, &[&alice, &bob]);
     let topic = key.topic();
@@ -163,6 +164,7 @@ async fn who_hears_of_a_topic_later_is_met_all_the_same() {
     // And no longer once it is left.
     alice.to.send(NetCommand::Topic(topic, None));
     bob.says(&key, b"gone");
+    // That nothing comes is seen by time alone: a heartbeat.
     tokio::time::sleep(Duration::from_secs(1)).await;
     while let Ok(event) = alice.from.try_recv() {
         assert!(!matches!(event, NetEvent::Gossip { .. }), "{event:?}");
