@@ -73,6 +73,8 @@ fn count(world: &World, who: &str) -> usize {
 fn who_accepts_after_the_invitation_was_withdrawn_is_told_so() {
     let (world, _running) = group();
     invite_carol_in_vain(&world);
+    // Else it would be as if she were gone already.
+    until("carol is there at bob", || (count(&world, "bob") == 3).then_some(()));
     world.json("alice", &["group", "remove", GROUP, "@carol"]);
     until("carol is gone at bob", || (count(&world, "bob") == 2).then_some(()));
     let (exit, error) = world.error("carol", &["group", "accept", GROUP]);

@@ -122,6 +122,8 @@ fn two_admins_link_devices_at_once() {
     assert_eq!(by_one.json()["device"], joined[0]);
     assert_eq!(by_other.json()["device"], joined[1]);
     for device in &joined {
+        let is_listed = || world.devices("laptop").iter().any(|entry| entry["device"] == *device);
+        starling_tests::until("a device that the other one has linked", || is_listed().then_some(()));
         assert_eq!(rights(&world, "laptop", device), "admin");
     }
 }

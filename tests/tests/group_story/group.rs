@@ -89,9 +89,10 @@ pub fn eve_is_removed_and_dave_banned(devices: &mut Devices) {
     devices.does("tablet", &["group", "ban", WORKS, "@dave"]);
     devices.stand(&["dave"], "works", "removed");
     devices.says("tablet", WORKS, WRITTEN[4], &[]);
+    let count = |group: &serde_json::Value| group["banned"].as_array().map_or(0, Vec::len);
+    devices.show_that(&["alice"], WORKS, "the ban", |group| count(group) == 1);
     devices.may_not("alice", &["group", "invite", WORKS, "@dave"], 6);
     devices.does("tablet", &["group", "unban", WORKS, "dave"]);
-    let count = |group: &serde_json::Value| group["banned"].as_array().map_or(0, Vec::len);
     devices.show_that(&LEADERS, WORKS, "no ban", |group| count(group) == 0);
     devices.does("alice", &["group", "ban", WORKS, "@dave"]);
     devices.show_that(&LEADERS, WORKS, "the ban", |group| count(group) == 1);
