@@ -77,7 +77,7 @@ impl Mesh {
     async fn connected(&mut self) {
         let needed = self.calls.len() * (self.calls.len() - 1);
         for _ in 0..needed {
-            tokio::time::timeout(Duration::from_secs(20), self.connected.recv()).await.expect("not connected").unwrap();
+            tokio::time::timeout(Duration::from_secs(60), self.connected.recv()).await.expect("not connected").unwrap();
         }
     }
 
@@ -88,7 +88,7 @@ impl Mesh {
 
     /// Until something is true.
     async fn until(&self, what: &str, mut is: impl FnMut(&Self) -> bool) {
-        for _ in 0..600 {
+        for _ in 0..1_200 {
             if is(self) {
                 return;
             }
