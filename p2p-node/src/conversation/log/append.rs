@@ -22,6 +22,14 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
+/// What goes into one append.
+#[derive(Default)]
+struct Waiting {
+    entries: Vec<Bytes>,
+    /// The first and the last event of each entry.
+    items: Vec<(u64, u64)>,
+}
+
 impl Conversations {
     pub(super) fn events_appended(
         &mut self,
@@ -215,7 +223,7 @@ impl Conversations {
         let Some((keys, place)) = entry.current_keys().zip(self.groups.log_place(group, epoch)) else {
             return Ok(());
         };
-        let (entries, items) = self.next_entries(turn, cx, (chat, group), &keys)?;
+        let Waiting { entries, items } = self.next_entries(turn, cx, (chat, group), &keys)?;
         if entries.is_empty() {
             return Ok(());
         }
@@ -229,17 +237,17 @@ impl Conversations {
         Ok(())
     }
 
-    /// What waits in an outbox for the current log of a group, sealed, as much as goes into one append; and which events each entry has.
+    /// What waits in an outbox for the current log of a group, sealed, as much as goes into one append.
     fn next_entries(
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         (chat, group): (ChatId, GroupId),
         keys: &LogKeys,
-    ) -> Result<(Vec<Bytes>, Vec<(u64, u64)>), EngineError> {
+    ) -> Result<Waiting, EngineError> {
         let (mut entries, mut items, mut size) = (Vec::new(), Vec::new(), 0);
         let Some((state, entry)) = self.chats.get(&chat).zip(self.groups.get(&group)) else {
-            return Ok((entries, items));
+            return Ok(Waiting::default());
         };
         let (logged, most, epoch) = (state.row.logged_upto, entry.append.most, entry.epoch());
         let from = state.outbox.partition_point(|i| i.last <= logged);
@@ -260,7 +268,7 @@ impl Conversations {
             entries.push(sealed);
             items.push((item.first, item.last));
         }
-        Ok((entries, items))
+        Ok(Waiting { entries, items })
     }
 
     /// A log has taken entries behind commits that we had not read: if one of them counts, they come again in the next epoch.

@@ -2,7 +2,7 @@
 
 mod append;
 mod judged;
-pub(super) mod limits;
+pub(crate) mod limits;
 mod parts;
 mod read;
 mod receipts;
