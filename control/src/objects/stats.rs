@@ -91,7 +91,7 @@ pub struct Heard {
     pub longest_gap_ms: u64,
     /// Milliseconds that were added by stretching.
     pub stretched_ms: u64,
-    /// Milliseconds that were left out by shrinking.
+    /// Milliseconds that were left out, by shrinking or because they were old.
     pub shrunk_ms: u64,
     /// The delay of playout now, in milliseconds.
     pub delay_ms: u64,

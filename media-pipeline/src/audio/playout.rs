@@ -46,6 +46,8 @@ const REPAIRS_UNTIL: f32 = 0.005;
 const REPAIR_SLACK: i64 = 30 * MS;
 /// Sound that is missing for longer is a pause of the sender's, not a gap.
 const MAX_GAP_MS: u64 = 10_000;
+/// Nobody has taken sound for so long: what came in the meantime is old. Shorter delays are shrunk.
+const STALL: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Waiting {
@@ -128,6 +130,8 @@ pub struct Playout {
     hold_until: Option<Instant>,
     /// Samples that were played while nothing was there.
     starved: i64,
+    /// When sound was taken last.
+    taken: Option<Instant>,
     aim: Aim,
     /// Smoothed delay, in samples.
     delay: f32,
@@ -150,6 +154,7 @@ impl Playout {
             wait: Duration::ZERO,
             hold_until: None,
             starved: 0,
+            taken: None,
             aim: Aim::default(),
             delay: 0.0,
             since_stretch: 0,
@@ -197,14 +202,31 @@ impl Playout {
         if !again {
             self.saw_transit(at, now);
         }
+        if self.waiting.len() >= MAX_PLAYOUT_PACKETS {
+            self.catch_up();
+        }
         if self.head.is_some_and(|head| at < head) {
             self.heard.late += 1;
             return;
         }
-        if self.waiting.len() >= MAX_PLAYOUT_PACKETS {
-            self.waiting.pop_first();
-        }
         self.waiting.insert(at, Waiting { sequence, payload, arrived: now, again });
+    }
+
+    /// Leaves out what is old, so that what comes next has the delay that is aimed at: nobody took sound for a while, takes it too slowly, or it is
+    /// a flood. A full buffer that gave up one packet for each that comes would give up each before its turn, and never play one.
+    fn catch_up(&mut self) {
+        let keep = (self.aim.target / PACKET as i64) as usize + 1;
+        let old = self.waiting.len().saturating_sub(keep);
+        if old == 0 {
+            return;
+        }
+        (0..old).for_each(|_| drop(self.waiting.pop_first()));
+        if let (Some(head), Some((first, next))) = (self.head.as_mut(), self.waiting.first_key_value()) {
+            *head = *first;
+            self.decoded = next.sequence - 1;
+        }
+        self.heard.shrunk_ms += (old * PACKET) as u64 / MS as u64;
+        (self.starved, self.hold_until, self.delay) = (0, None, 0.0);
     }
 
     /// How long until what has this time stamp is played.
@@ -217,6 +239,9 @@ impl Playout {
 
     /// The next 10 ms.
     pub fn pull(&mut self, tick: &mut Tick, now: Instant) -> Result<(), MediaError> {
+        if self.taken.replace(now).is_some_and(|last| now.saturating_duration_since(last) > STALL) {
+            self.catch_up();
+        }
         while self.ready.len() < TICK {
             self.refill(now)?;
         }

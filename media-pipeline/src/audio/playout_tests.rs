@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::{
     super::{
+        amplitude_of,
         opus::{Encoder, Protection, tests::packets},
         strongest_tone,
     },
@@ -144,6 +145,42 @@ fn a_silence_is_no_loss() {
     }
     assert!(sent < 400, "{sent}");
     assert_eq!(playout.heard().lost, 0, "{:?}", playout.heard());
+}
+
+/// Gives a packet each 20 ms for so many, and takes sound where `takes` says so, 20 ms or less; what was heard.
+fn taken_by(count: u64, takes: impl Fn(u64) -> usize) -> (Vec<f32>, Heard) {
+    let (start, tone) = (Instant::now(), packets(Protection::Fec, 50));
+    let (mut playout, mut out) = (Playout::new().unwrap(), Vec::new());
+    for n in 0..count {
+        let now = start + Duration::from_millis(n * 20);
+        playout.push(n as u16, n as u32 * 960, tone[n as usize % tone.len()].clone().into(), now);
+        for _ in 0..takes(n) {
+            let mut tick = [0.0; TICK];
+            playout.pull(&mut tick, now).unwrap();
+            out.extend(tick);
+        }
+    }
+    (out, playout.heard())
+}
+
+#[test]
+fn after_a_loudspeaker_was_away_its_sound_comes_back_and_is_not_late() {
+    // For half a second and more, as long as the buffer has room, and longer: the sound of after that is played, and nothing was lost.
+    for away in [30, 95, 100, 101, 175, 400] {
+        let (out, heard) = taken_by(100 + away + 100, |n| if (100..100 + away).contains(&n) { 0 } else { 2 });
+        assert_eq!((heard.lost, heard.concealed, heard.late), (0, 0, 0), "away for {away}: {heard:?}");
+        assert!(heard.packets > 190 && heard.delay_ms < 100, "away for {away}: {heard:?}");
+        let amplitude = amplitude_of(&out[out.len() - 48_000..], 440.0);
+        assert!(amplitude > 0.15, "away for {away}: {amplitude}");
+    }
+}
+
+#[test]
+fn what_takes_sound_too_slowly_never_stops_playing() {
+    // A quarter of what comes.
+    let (_, heard) = taken_by(2_000, |n| usize::from(n % 2 == 0));
+    assert_eq!((heard.lost, heard.concealed), (0, 0), "{heard:?}");
+    assert!(heard.packets > 400, "{heard:?}");
 }
 
 #[test]
