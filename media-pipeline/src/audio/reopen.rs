@@ -48,17 +48,25 @@ pub(super) struct Open<R> {
     pub of_server: bool,
 }
 
-impl<R> Drop for Open<R> {
-    fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        let (closing, closed) = channel::<()>();
+impl<R> Open<R> {
+    /// Begins to close the device. What is given ends when it is closed.
+    fn close(&mut self) -> Receiver<()> {
+        let (closing, closed) = channel();
+        let stream = self.stream.take();
         let close = move || {
             drop(stream);
             drop(closing);
         };
         // Without a thread it is closed here.
-        if thread::Builder::new().name("sound-closing".into()).spawn(close).is_ok() {
-            let _ = closed.recv_timeout(CLOSING);
+        let _ = thread::Builder::new().name("sound-closing".into()).spawn(close);
+        closed
+    }
+}
+
+impl<R> Drop for Open<R> {
+    fn drop(&mut self) {
+        if self.stream.is_some() {
+            let _ = self.close().recv_timeout(CLOSING);
         }
     }
 }
@@ -112,9 +120,11 @@ impl<R: Send + 'static> Reopening<R> {
         self.open.as_mut()
     }
 
-    /// It is gone.
+    /// It is gone. Sound does not wait until it is closed.
     pub fn lose(&mut self, now: Instant) {
-        self.open = None;
+        if let Some(mut open) = self.open.take() {
+            open.close();
+        }
         self.lost = now;
     }
 
