@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -50,12 +50,46 @@ fn is_alsa(id: &cpal::HostId) -> bool {
     id.name().eq_ignore_ascii_case("alsa")
 }
 
+/// Our connection to each sound server. There is one for all devices and all attempts to open them: the client for PulseAudio in cpal 0.18 never
+/// ends a connection by which nothing was played or recorded, and the server refuses all programs beyond 64.
+static SERVERS: Mutex<Vec<(cpal::HostId, Arc<cpal::Host>)>> = Mutex::new(Vec::new());
+
+/// The sound system with this id, if it is there.
+fn host(id: cpal::HostId) -> Option<Arc<cpal::Host>> {
+    if is_alsa(&id) {
+        return cpal::host_from_id(id).ok().map(Arc::new);
+    }
+    let servers = || SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_id = |servers: &[(cpal::HostId, Arc<cpal::Host>)]| {
+        servers.iter().find(|(known, _)| *known == id).map(|(_, server)| server.clone())
+    };
+    let known = of_id(&servers());
+    // Others do not wait for this: where a server hangs, it does not return.
+    if let Some(server) = &known
+        && server.devices().is_ok()
+    {
+        return known;
+    }
+    // The server has ended the connection, or there was none. Meanwhile another thread may have made one.
+    let mut servers = servers();
+    if let Some(server) = of_id(&servers)
+        && known.is_none_or(|ended| !Arc::ptr_eq(&ended, &server))
+    {
+        return Some(server);
+    }
+    servers.retain(|(known, _)| *known != id);
+    // Takes two seconds at most.
+    let server = Arc::new(cpal::host_from_id(id).ok()?);
+    servers.push((id, server.clone()));
+    Some(server)
+}
+
 /// Sound systems, the best first. Without a sound server, ALSA is asked directly. Each is begun when it is its turn.
-fn hosts(systems: Systems) -> impl Iterator<Item = cpal::Host> {
+fn hosts(systems: Systems) -> impl Iterator<Item = Arc<cpal::Host>> {
     let mut ids = cpal::available_hosts();
     ids.retain(|id| systems == Systems::All || !is_alsa(id));
     ids.sort_by_key(is_alsa);
-    ids.into_iter().filter_map(|id| cpal::host_from_id(id).ok())
+    ids.into_iter().filter_map(host)
 }
 
 fn name_of(device: &cpal::Device) -> String {
@@ -91,7 +125,8 @@ fn find(name: &str, input: bool, systems: Systems) -> Result<(cpal::Device, bool
             if let Some(device) = device {
                 return Ok((device, of_server));
             }
-            continue;
+            // Where a server is there, ALSA would lead to it, or take away the device that it waits for.
+            break;
         }
         let Ok(devices) = host.devices() else { continue };
         for device in devices {
