@@ -30,6 +30,10 @@ const RING: usize = SAMPLE_RATE as usize / 5;
 const AHEAD: usize = 3 * TICK;
 /// A microphone that gives nothing for so long is taken for gone.
 const SILENT: Duration = Duration::from_secs(2);
+/// A loudspeaker that takes nothing for so long is taken for gone. Those that are connected by radio, and some sound servers, need seconds to begin.
+const STUCK: Duration = Duration::from_secs(6);
+/// A loudspeaker that takes nothing is waited for so long: what fits into the ring. Then sound goes on without it, and is not late afterwards.
+const BUSY: Duration = Duration::from_millis(200);
 
 /// One device, as shown in lists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -219,8 +223,8 @@ fn play(name: &str, systems: Systems) -> Result<Open<rtrb::Producer<f32>>, Media
 
 fn report(error: &cpal::Error, lost: &AtomicBool) {
     match error.kind() {
-        // A late thread; the next callback comes all the same.
-        cpal::ErrorKind::Xrun | cpal::ErrorKind::RealtimeDenied => {}
+        // A late thread, or another device that is the default one now; the next callback comes all the same.
+        cpal::ErrorKind::Xrun | cpal::ErrorKind::RealtimeDenied | cpal::ErrorKind::DeviceChanged => {}
         _ => lost.store(true, Relaxed),
     }
 }
@@ -289,10 +293,23 @@ impl AudioSource for Microphone {
     }
 }
 
+/// What a loudspeaker does with sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offer {
+    /// It plays it.
+    Taken,
+    /// It has enough for now.
+    Later,
+    /// It is not there, or does not play.
+    Dropped,
+}
+
 /// A loudspeaker.
 pub struct Loudspeaker {
     name: String,
     device: Reopening<rtrb::Producer<f32>>,
+    /// When it took sound last, or was not there.
+    took: Instant,
     pace: Pace,
 }
 
@@ -308,32 +325,80 @@ impl Loudspeaker {
         let name = name.to_owned();
         let of_name = name.clone();
         let device = Reopening::open(Arc::new(move |systems| play(&of_name, systems)))?;
-        Ok(Self { name, device, pace: Pace::new(TICK_TIME) })
+        Ok(Self { name, device, took: Instant::now(), pace: Pace::new(TICK_TIME) })
+    }
+
+    /// Hands sound to the device, if that takes it.
+    fn offer(&mut self, tick: &Tick, now: Instant) -> Offer {
+        let Some(open) = self.device.get(now) else {
+            self.took = now;
+            return Offer::Dropped;
+        };
+        if RING - open.ring.slots() <= AHEAD {
+            for sample in tick {
+                let _ = open.ring.push(*sample);
+            }
+            self.took = now;
+            return Offer::Taken;
+        }
+        let waits = now.saturating_duration_since(self.took);
+        if open.gone.load(Relaxed) || waits > STUCK {
+            tracing::warn!("the loudspeaker is gone");
+            self.device.lose(now);
+            return Offer::Dropped;
+        }
+        if waits > BUSY { Offer::Dropped } else { Offer::Later }
     }
 }
 
 impl AudioSink for Loudspeaker {
     fn play(&mut self, tick: &Tick) -> Result<(), MediaError> {
-        let waiting = Instant::now();
         loop {
-            let Some(open) = self.device.get(Instant::now()) else {
-                self.pace.wait();
-                return Ok(());
-            };
-            if RING - open.ring.slots() <= AHEAD {
-                for sample in tick {
-                    let _ = open.ring.push(*sample);
+            match self.offer(tick, Instant::now()) {
+                Offer::Taken => return Ok(()),
+                Offer::Later => std::thread::sleep(Duration::from_millis(2)),
+                Offer::Dropped => {
+                    // At the pace of the clock.
+                    self.pace.wait();
+                    return Ok(());
                 }
-                return Ok(());
             }
-            // The device takes nothing more, or said that it is gone.
-            if open.gone.load(Relaxed) || waiting.elapsed() > SILENT {
-                tracing::warn!("the loudspeaker is gone");
-                self.device.lose(Instant::now());
-                self.pace = Pace::new(TICK_TIME);
-                continue;
-            }
-            std::thread::sleep(Duration::from_millis(2));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_loudspeaker_that_takes_nothing_holds_up_nothing_and_is_opened_again() {
+        let readers = Arc::new(Mutex::new(Vec::new()));
+        let opened = readers.clone();
+        let opener = move |_: Systems| -> Result<Open<rtrb::Producer<f32>>, MediaError> {
+            let (ring, reader) = rtrb::RingBuffer::<f32>::new(RING);
+            opened.lock().unwrap().push(reader);
+            Ok(Open { stream: None, ring, gone: Arc::default(), of_server: true })
+        };
+        let device = Reopening::open(Arc::new(opener)).unwrap();
+        let (tick, mut now) = ([0.1; TICK], Instant::now());
+        let mut loudspeaker = Loudspeaker { name: "default".into(), device, took: now, pace: Pace::new(TICK_TIME) };
+        let fill = |loudspeaker: &mut Loudspeaker, now| while loudspeaker.offer(&tick, now) == Offer::Taken {};
+        fill(&mut loudspeaker, now);
+        assert_eq!(loudspeaker.offer(&tick, now + BUSY), Offer::Later);
+        assert_eq!(loudspeaker.offer(&tick, now + STUCK), Offer::Dropped);
+        // It begins at last.
+        readers.lock().unwrap()[0].read_chunk(TICK).unwrap().commit_all();
+        now += STUCK;
+        assert_eq!(loudspeaker.offer(&tick, now), Offer::Taken);
+        fill(&mut loudspeaker, now);
+        // It stops for good.
+        assert_eq!(loudspeaker.offer(&tick, now + 2 * STUCK), Offer::Dropped);
+        assert!(readers.lock().unwrap()[0].is_abandoned());
+        while loudspeaker.offer(&tick, now + 3 * STUCK) == Offer::Dropped {
+            std::thread::yield_now();
+        }
+        assert_eq!(readers.lock().unwrap().len(), 2);
     }
 }
