@@ -133,6 +133,8 @@ impl Conversations {
         cx: &mut Context<'_>,
     ) -> Result<Vec<ChatId>, EngineError> {
         if cx.counters.row.superseded || cx.counters.row.outdated {
+            // Also what came to be due after it was stopped.
+            self.regroup.stop();
             return Ok(Vec::new());
         }
         let look = std::mem::take(&mut self.regroup.look);
