@@ -276,14 +276,25 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
         path: &[Bytes],
     ) -> Result<(), EngineError> {
+        if self.keeps_told(turn, cx, from, (id, epoch), path) {
+            return Ok(());
+        }
+        self.weigh_told(turn, cx, from, (id, epoch), path)
+    }
+
+    /// Looks at such a commit now, whether the log of its epoch was read or not.
+    pub(super) fn weigh_told(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        (id, epoch): (GroupId, u64),
+        path: &[Bytes],
+    ) -> Result<(), EngineError> {
         let (Some(entry), Some((commit, then))) = (self.groups.get_mut(&id), path.split_first()) else { return Ok(()) };
         let hash = commit_hash(commit);
         if entry.parent(epoch).is_some_and(|mark| mark.hash == hash) {
             entry.note_winner(from, epoch);
-            return Ok(());
-        }
-        let is_group = entry.chat().is_some_and(|chat| self.chats.is_group_chat(chat));
-        if is_group && entry.keeps_told(turn.now(), from, epoch, path) {
             return Ok(());
         }
         if !entry.forks.may_work(from.device(), turn.now()) {

@@ -44,7 +44,7 @@ pub struct Forks {
     pub is_stuck: bool,
     /// A log is asked to take what we have followed.
     pub announcing: bool,
-    /// What members have told of while the log was being read.
+    /// What members have told of before the log was read.
     told: told::ToldCommits,
     /// Until when devices of an account that enter again wait for what they lack, in steady time, and how often they have come.
     owed: BTreeMap<AccountId, (u64, u32)>,

@@ -1,6 +1,7 @@
-//! What members tell of a commit while the log of its epoch is being read. What stands in the log before the commit comes first: it counts by what
-//! that epoch's policy says, and the log leads on by itself. This is for the usual case, and nothing depends on it: what is told waits for a bounded
-//! time, and is looked at also if the log is not there. What was not read by then is read while the log is kept (`GroupEntry::is_unread`).
+//! What members tell of a commit before the log of its epoch was read up to it. What stands in the log before the commit comes first: it counts by what
+//! that epoch's policy says, and the log leads on by itself. So the log is read once more, from after the commit was told. This is for the usual case,
+//! and nothing depends on it: what is told waits for a bounded time, and is looked at also if the log is not there. What was not read by then is read
+//! while the log is kept (`GroupEntry::is_unread`).
 
 use bytes::Bytes;
 
@@ -78,14 +79,41 @@ impl GroupEntry {
         self.read.under_way.contains(&self.epoch())
     }
 
-    /// Keeps what a member tells of commits from an epoch, if that is the one whose log is being read.
-    pub(super) fn keeps_told(&mut self, now: u64, from: Teller, epoch: u64, path: &[Bytes]) -> bool {
-        let waits = from.device().is_some() && epoch == self.epoch() && self.is_being_read();
-        waits && self.forks.told.put(now, Told { from, epoch, path: path.to_vec() })
+    /// Keeps what a member tells of commits from the current epoch, while its log is being read. A page that `was_under_way` may have been made before
+    /// that: then it is read once more.
+    fn keep_told(&mut self, now: u64, told: Told, was_under_way: bool) -> bool {
+        let epoch = self.epoch();
+        let waits = self.is_being_read() && self.forks.told.put(now, told);
+        if waits && was_under_way && !self.read.again.contains(&epoch) {
+            self.read.again.push(epoch);
+        }
+        waits
     }
 }
 
 impl Conversations {
+    /// Keeps what a member tells of commits from the current epoch of a group until its log was read, if that can be read.
+    pub(super) fn keeps_told(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        from: Teller,
+        (id, epoch): (GroupId, u64),
+        path: &[Bytes],
+    ) -> bool {
+        let Some(entry) = self.groups.get(&id).filter(|entry| entry.epoch() == epoch) else { return false };
+        let is_group = entry.chat().is_some_and(|chat| self.chats.is_group_chat(chat));
+        if !is_group || from.device().is_none() {
+            return false;
+        }
+        let was_under_way = entry.is_being_read();
+        if !was_under_way {
+            self.read_logs(turn, cx, id);
+        }
+        let told = Told { from, epoch, path: path.to_vec() };
+        self.groups.get_mut(&id).is_some_and(|entry| entry.keep_told(turn.now(), told, was_under_way))
+    }
+
     /// Looks at what members have told of, as far as it does not wait for the log any more: that was read, does not answer, or there is none.
     pub(in crate::conversation) fn follow_waiting(
         &mut self,
@@ -100,7 +128,7 @@ impl Conversations {
         let (epoch, is_being_read) = (entry.epoch(), entry.is_being_read());
         for Told { from, epoch, path } in entry.forks.told.take(turn.now(), epoch, is_being_read) {
             if self.groups.get(&id).is_some_and(|entry| !entry.row.dead) {
-                self.on_told_commit(turn, cx, from, (id, epoch), &path)?;
+                self.weigh_told(turn, cx, from, (id, epoch), &path)?;
             }
         }
         Ok(())
