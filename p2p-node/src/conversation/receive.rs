@@ -411,9 +411,10 @@ fn next_place(
     let is_group = state.kind() == ChatKind::Group;
     let row = state.roster.device_mut(sender.account(), &sender.device());
     let received = row.received;
-    if is_group && (row.received, row.last) == (0, 0) && row.early.is_empty() {
+    let begins_again = row.begins && id.sequence > row.last;
+    if is_group && (begins_again || (row.received, row.last) == (0, 0) && row.early.is_empty()) {
         // What it has written before is in epochs that this device has not seen: the log has the rest in its order.
-        row.received = id.sequence - 1;
+        (row.received, row.received_clock, row.begins) = (id.sequence - 1, 0, false);
     }
     if row.received.saturating_add(1) < floor {
         (row.received, row.received_clock) = (floor - 1, 0);

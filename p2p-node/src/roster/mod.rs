@@ -2,6 +2,7 @@
 //! received or read costs the same whatever the number of the others.
 
 mod authors;
+mod gone;
 mod pace;
 
 use starling_keys::{AccountId, Certificate, DeviceId};
@@ -31,8 +32,10 @@ impl From<&Certificate> for GroupMember {
 #[derive(Default)]
 pub struct Roster {
     members: Vec<Member>,
-    /// Those that were members, and whose rows are still to be deleted.
-    gone: Vec<AccountId>,
+    /// Those that take part no longer, the latest last.
+    gone: Vec<Member>,
+    /// Those whose rows are still to be deleted.
+    forgotten: Vec<AccountId>,
 }
 
 struct Member {
@@ -67,7 +70,8 @@ impl Roster {
     pub fn stored(rows: impl IntoIterator<Item = MemberRow>) -> Self {
         let member =
             |row: MemberRow| Some(Member { account: AccountId::from_stored(&row.account).ok()?, row, dirty: false });
-        Self { members: rows.into_iter().filter_map(member).collect(), gone: Vec::new() }
+        let (gone, members) = rows.into_iter().filter_map(member).partition(|member: &Member| member.row.gone);
+        Self { members, gone, forgotten: Vec::new() }
     }
 
     /// Of a new conversation between our account and others.
@@ -81,27 +85,6 @@ impl Roster {
     fn add(&mut self, account: AccountId, own: bool) {
         let row = MemberRow { account: account.as_bytes().to_vec(), own, ..MemberRow::default() };
         self.members.push(Member { account, row, dirty: true });
-    }
-
-    /// Another account takes part, and has to do with nothing that was read before this clock.
-    pub fn join(&mut self, account: AccountId, read: u64) {
-        if self.accounts().any(|known| known == account) {
-            return;
-        }
-        self.gone.retain(|gone| *gone != account);
-        self.add(account, false);
-        if let Some(member) = self.members.last_mut() {
-            member.row.read = read;
-        }
-    }
-
-    /// An account takes part no longer.
-    pub fn remove(&mut self, account: &AccountId) {
-        let before = self.members.len();
-        self.members.retain(|m| m.account != *account);
-        if self.members.len() < before {
-            self.gone.push(*account);
-        }
     }
 
     /// Devices that have come with an epoch after this one have nothing to do with our events up to a number.
@@ -203,11 +186,11 @@ impl Roster {
 
     /// Writes what has changed; gives whether anything had.
     pub fn save(&mut self, turn: &Turn<'_>, store: &Store, chat: ChatId) -> Result<bool, EngineError> {
-        let mut changed = !self.gone.is_empty();
-        for account in self.gone.drain(..) {
+        let mut changed = !self.forgotten.is_empty();
+        for account in self.forgotten.drain(..) {
             turn.delete(MEMBERS, &store.member_key(&chat.0, account.as_bytes()))?;
         }
-        for member in self.members.iter_mut().filter(|m| m.dirty) {
+        for member in self.members.iter_mut().chain(&mut self.gone).filter(|m| m.dirty) {
             member.dirty = false;
             turn.put(MEMBERS, &store.member_key(&chat.0, &member.row.account), &member.row)?;
             changed = true;

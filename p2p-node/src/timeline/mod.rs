@@ -89,7 +89,8 @@ struct Known {
 impl Known {
     fn of(read: &impl Reading, chat: ChatId, rows: &[(Vec<u8>, EventRow)]) -> Result<Self, StoreError> {
         let row: ChatRow = read.get(CHATS, &chat.0)?.unwrap_or_default();
-        let members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
+        let mut members = read.range::<MemberRow>(MEMBERS, prefix(&chat.0), usize::MAX, false)?;
+        members.retain(|(_, row)| !row.gone);
         let own = members.iter().find(|(_, member)| member.own);
         let mut authors = BTreeMap::new();
         let named = rows.iter().flat_map(|(_, row)| std::iter::once(row.author).chain(handed_by(row)));

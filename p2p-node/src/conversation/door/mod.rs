@@ -82,7 +82,7 @@ impl GroupEntry {
     }
 
     /// Remembers whether a device is to be given later what it lacks.
-    fn note_owed(&mut self, device: &DeviceId, is_owed: bool) {
+    pub(in crate::conversation) fn note_owed(&mut self, device: &DeviceId, is_owed: bool) {
         let of_device = |owed: &Vec<u8>| owed[..] == device.as_bytes()[..];
         if self.row.owed.iter().any(of_device) == is_owed {
             return;

@@ -107,6 +107,15 @@ pub struct MemberRow {
     /// The epoch in which that was.
     #[prost(uint64, tag = "6")]
     pub paced_epoch: u64,
+    /// In a group, since which epoch it is a member, as the policy says; none if that is not known.
+    #[prost(uint64, optional, tag = "7")]
+    pub since: Option<u64>,
+    /// It has no device in the group now: what is known of its devices is kept for when it comes again.
+    #[prost(bool, tag = "8")]
+    pub gone: bool,
+    /// It is gone, but the policy has it as the same member: it is given what it lacks when it comes.
+    #[prost(bool, tag = "9")]
+    pub awaited: bool,
 }
 
 /// Who has written an event. By number.
@@ -186,6 +195,9 @@ pub struct DeviceRow {
     /// Ranges of numbers up to [`Self::received`] that were passed over and not taken, while logs of epochs that are over are still read.
     #[prost(uint64, repeated, tag = "19")]
     pub skipped: Vec<u64>,
+    /// Its account was let into the group anew: what it has written since its last event that is here is not waited for.
+    #[prost(bool, tag = "20")]
+    pub begins: bool,
 }
 
 impl DeviceRow {
