@@ -1,12 +1,12 @@
 //! What a member's events may be for them to count, as the conversation's policy has it.
 
 use starling_keys::AccountId;
-use starling_wire::{Body, Event, Permissions, Role};
+use starling_wire::{Body, Event, Permissions, Policy, Role};
 
 use super::{
     ChatState, Conversations,
     group::{GroupEntry, GroupId},
-    policy::may_send,
+    policy::{may_send, slow_ms},
 };
 use crate::api::types::{ChatId, ChatKind};
 
@@ -34,16 +34,24 @@ pub(super) enum Void {
 }
 
 impl Conversations {
-    /// What the policy of a conversation lets an account write now.
-    pub(super) fn allowed(&self, account: AccountId, (chat, group): (ChatId, GroupId), kind: ChatKind) -> Allowed {
-        let role = self.role_in(chat, &account);
+    /// What the policy of a conversation lets an account write now; of what comes `late` the epoch and the policy that it had then.
+    pub(super) fn allowed(
+        &self,
+        account: AccountId,
+        (chat, group): (ChatId, GroupId),
+        kind: ChatKind,
+        late: Option<&(u64, Policy)>,
+    ) -> Allowed {
+        let policy = late.map(|(_, policy)| policy).or_else(|| self.policies.policy(&chat));
+        let role = policy.and_then(|policy| policy.role(account.as_bytes()));
+        let current = || self.groups.get(&group).map_or(0, GroupEntry::epoch);
         Allowed {
             account,
             kind,
             role,
-            permissions: self.policies.permissions(&chat),
-            slow_ms: if kind == ChatKind::Group { self.policies.slow_ms(&chat, role) } else { 0 },
-            epoch: self.groups.get(&group).map_or(0, GroupEntry::epoch),
+            permissions: policy.map_or(Permissions::FORMER, Policy::permissions),
+            slow_ms: policy.filter(|_| kind == ChatKind::Group).map_or(0, |policy| slow_ms(policy, role)),
+            epoch: late.map_or_else(current, |(epoch, _)| *epoch),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{
     Chats, Conversations,
     context::Context,
     limits::{CUT_BYTES, CUT_MESSAGES_MS, MAX_CUT_AGE_MS, MAX_CUT_ROWS, MAX_CUTS, MAX_EARLY},
-    receive::{Place, place_of},
+    place::{Place, place_of},
 };
 use crate::{
     api::types::{ChatId, DurableEventKind, Via},

@@ -98,13 +98,15 @@ pub struct GroupState {
     /// The hash of the ratchet tree that is stored beside the state; empty if it is part of it.
     pub(super) saved_tree: Vec<u8>,
     pub(super) lead: Lead,
+    /// The state in an epoch that is over, of which something came late, with the secret of its log.
+    pub(super) past: Option<(Vec<u8>, LiveGroup)>,
 }
 
 impl GroupState {
     /// Of a group that is not stored yet.
     pub(super) fn new(live: LiveGroup) -> Self {
         let (saved_epochs, saved_tree) = (BTreeMap::new(), Vec::new());
-        Self { live, pending: None, since_update: 0, saved_epochs, saved_tree, lead: Lead::default() }
+        Self { live, pending: None, since_update: 0, saved_epochs, saved_tree, lead: Lead::default(), past: None }
     }
 
     /// The devices in the group.
@@ -170,12 +172,12 @@ impl OpenGroup<'_> {
     }
 
     /// Takes a message. A commit is recognised, and not followed.
-    pub fn process(&mut self, message: &[u8]) -> Processed {
+    pub fn process(&mut self, turn: &Turn<'_>, mls: &Mls, message: &[u8]) -> Result<Processed, EngineError> {
         let processed = self.state.live.process(message);
-        if matches!(processed, Processed::Application { .. }) {
+        if matches!(processed, Processed::Application { .. } | Processed::Past { .. }) {
             self.state.lead.note_decrypted(self.now);
         }
-        processed
+        self.with_sender(turn, mls, processed)
     }
 
     /// What a message is, without taking it: the state stays as it is, and the message can be taken later.

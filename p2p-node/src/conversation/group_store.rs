@@ -220,7 +220,8 @@ impl GroupState {
         // Whoever reads us keeps the keys that we have passed over until ours are renewed.
         let since_update = row.since_update + u64::from(row.reserved);
         let saved_epochs = epochs.iter().map(|row| (row.epoch, *blake3::hash(&row.data).as_bytes())).collect();
-        Ok(Self { live, pending, since_update, saved_epochs, saved_tree: row.tree.clone(), lead: Lead::default() })
+        let saved_tree = row.tree.clone();
+        Ok(Self { live, pending, since_update, saved_epochs, saved_tree, lead: Lead::default(), past: None })
     }
 
     /// Writes it, if what is stored says something else; what was reserved and not used is not passed over.

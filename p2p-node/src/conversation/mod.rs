@@ -30,6 +30,7 @@ mod modified;
 pub mod outbox;
 mod outdated;
 pub mod pending;
+mod place;
 pub mod policy;
 pub mod receive;
 pub mod regroup;

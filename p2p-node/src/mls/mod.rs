@@ -12,6 +12,7 @@ pub mod modified;
 mod pace;
 mod permissions;
 pub mod policy;
+mod read;
 mod rules;
 mod seal;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use change::{Expected, claimed_policy};
 pub use door::AFTER_MEMBERS;
 pub use join::{ByLink, came_by_link};
 pub use permissions::audit_of;
+pub use read::Processed;
 use rules::{Certificates, Rules, certificate};
 pub use seal::{derived_seal_keys, seal_keys};
 pub use storage::{GroupValue, KeyPackageChange, KeyPackages, States};
@@ -94,32 +96,6 @@ type Config = WithIdentityProvider<
         WithGroupStateStorage<States, WithMlsRules<Rules, WithCryptoProvider<Crypto, BaseConfig>>>,
     >,
 >;
-
-/// What came out of an MLS message.
-#[derive(Debug)]
-pub enum Processed {
-    /// An application message of this device.
-    Application {
-        /// Who sent it.
-        sender: Certificate,
-        /// The plaintext.
-        data: Zeroizing<Vec<u8>>,
-        /// The epoch that it was encrypted in.
-        epoch: u64,
-    },
-    /// A commit, which is not followed: [`LiveGroup::judge`].
-    Commit,
-    /// Seen before, or our own.
-    Duplicate,
-    /// One of ours.
-    Own,
-    /// Of an epoch that we have not reached yet.
-    Future,
-    /// Of an epoch whose secrets are gone.
-    TooOld,
-    /// Not valid.
-    Garbage,
-}
 
 /// What a commit is to a group.
 pub enum Judged {
@@ -399,59 +375,6 @@ impl LiveGroup {
                 Judged::Void
             }
         }
-    }
-
-    /// Takes an application message of this group. A commit is recognised, and not followed.
-    pub fn process(&mut self, bytes: &[u8]) -> Processed {
-        self.read(bytes, true)
-    }
-
-    /// What a message is, without taking it: no key is used up.
-    pub fn preview(&mut self, bytes: &[u8]) -> Processed {
-        self.read(bytes, false)
-    }
-
-    fn read(&mut self, bytes: &[u8], take: bool) -> Processed {
-        let Ok(message) = MlsMessage::from_bytes(bytes) else {
-            return Processed::Garbage;
-        };
-        if message.group_id() != Some(self.group.group_id()) {
-            return Processed::Garbage;
-        }
-        let Some(epoch) = message.epoch() else { return Processed::Garbage };
-        if epoch > self.epoch() {
-            return Processed::Future;
-        }
-        // On a copy: the library uses up keys and keeps proposals even of what it refuses.
-        let mut next = self.group.clone();
-        match next.process_incoming_message(message) {
-            Ok(ReceivedMessage::ApplicationMessage(m)) => {
-                let Some(sender) = self.sender(m.sender_index) else { return Processed::Garbage };
-                if take {
-                    self.group = next;
-                }
-                Processed::Application { sender, data: Zeroizing::new(m.data().to_vec()), epoch }
-            }
-            Ok(ReceivedMessage::Commit(_)) => Processed::Commit,
-            Ok(_) => Processed::Garbage,
-            Err(MlsError::CantProcessMessageFromSelf) => Processed::Own,
-            Err(MlsError::KeyMissing(_)) => Processed::Duplicate,
-            Err(MlsError::EpochNotFound | MlsError::InvalidEpoch) => Processed::TooOld,
-            Err(error) => {
-                tracing::debug!(%error, "a message was refused");
-                Processed::Garbage
-            }
-        }
-    }
-
-    /// The device at a leaf of the ratchet tree.
-    fn sender(&mut self, leaf: u32) -> Option<Certificate> {
-        if let Some(known) = self.senders.get(&leaf) {
-            return Some(known.clone());
-        }
-        let certificate = self.group.member_at_index(leaf).and_then(|m| certificate(&m.signing_identity))?;
-        self.senders.insert(leaf, certificate.clone());
-        Some(certificate)
     }
 
     /// A commit at this time (milliseconds since 1970) that renews our keys and says `note` to the members: the commit's bytes, and the group as it will

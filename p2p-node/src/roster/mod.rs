@@ -170,11 +170,19 @@ impl Roster {
 
     /// What is known of a device of an account, made if needed.
     pub fn device_mut(&mut self, account: AccountId, device: &DeviceId) -> &mut DeviceRow {
-        let at = self.members.iter().position(|m| m.account == account).unwrap_or_else(|| {
-            self.add(account, false);
-            self.members.len() - 1
-        });
-        let member = &mut self.members[at];
+        let is_theirs = |m: &Member| m.account == account;
+        let at = self.members.iter().position(is_theirs);
+        // What comes late of somebody who is gone makes nobody a member.
+        let gone = self.gone.iter().position(is_theirs).filter(|_| at.is_none());
+        let member = match (at, gone) {
+            (Some(at), _) => &mut self.members[at],
+            (None, Some(at)) => &mut self.gone[at],
+            (None, None) => {
+                self.add(account, false);
+                let last = self.members.len() - 1;
+                &mut self.members[last]
+            }
+        };
         member.dirty = true;
         let devices = &mut member.row.devices;
         let at = devices.iter().position(|d| d.device == device.as_bytes()).unwrap_or_else(|| {

@@ -11,6 +11,7 @@ mod inbox_items;
 mod left;
 pub(crate) mod limits;
 mod parents;
+mod past;
 mod removals;
 mod told;
 

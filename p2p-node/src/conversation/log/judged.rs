@@ -40,7 +40,7 @@ impl Conversations {
         }
         let Some(row) = found else { return Ok(()) };
         let own = dir.account.id();
-        let allowed = self.allowed(own, (chat, id), ChatKind::Group);
+        let allowed = self.allowed(own, (chat, id), ChatKind::Group, None);
         let mut void = Vec::new();
         for event in events_of(turn, chat, &row)? {
             let is_text = matches!(event.body, Body::Text(_));

@@ -283,9 +283,7 @@ impl Policies {
 
     /// How long somebody waits between two messages in a group, in milliseconds; not who may remove others.
     pub(super) fn slow_ms(&self, chat: &ChatId, role: Option<Role>) -> u64 {
-        let Some(rules) = self.policy(chat).and_then(|policy| policy.rules.as_ref()) else { return 0 };
-        let waits = role.is_none_or(|role| role > rules.permissions.remove);
-        if waits { u64::from(rules.slow_mode) * 1_000 } else { 0 }
+        self.policy(chat).map_or(0, |policy| slow_ms(policy, role))
     }
 
     /// Whether our user may do something in a group that takes a role, or one above it.
@@ -340,6 +338,13 @@ impl ChatState {
     pub fn is_group(&self) -> bool {
         self.kind() == ChatKind::Group
     }
+}
+
+/// How long somebody with this role waits between two messages in a group with this policy, in milliseconds.
+pub(in crate::conversation) fn slow_ms(policy: &Policy, role: Option<Role>) -> u64 {
+    let Some(rules) = policy.rules.as_ref() else { return 0 };
+    let waits = role.is_none_or(|role| role > rules.permissions.remove);
+    if waits { u64::from(rules.slow_mode) * 1_000 } else { 0 }
 }
 
 /// Whether an event counts that somebody with this role has sent: what a group's policy says; and in a direct conversation nobody leaves.
