@@ -1,9 +1,16 @@
 //! What devices say that they have of ours: of an outbox entry that everybody has nothing is kept.
 
+use std::collections::BTreeSet;
+
 use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Clock, direct::Ack};
 
-use super::{Chats, Conversations, GroupEntry, context::Context, group::GroupId, outbox::outbox_key};
+use super::{
+    Chats, Conversations, GroupEntry,
+    context::Context,
+    group::GroupId,
+    outbox::{LOST_EPOCH, OutItem, outbox_key},
+};
 use crate::{
     api::types::{ChatId, DeliveryState},
     contacts::Directory,
@@ -122,6 +129,15 @@ impl Conversations {
         Ok(())
     }
 
+    /// Since which epoch somebody is a member of whom no device is in the group where this device is: they may be where a server has shown them something
+    /// else, and are given what was written since when they come.
+    fn absent_since(&self, dir: Directory<'_>, chat: ChatId) -> Option<u64> {
+        let group = self.groups.get(&self.active_group(dir, chat)?)?;
+        let there: BTreeSet<[u8; 32]> = group.members.iter().map(|member| *member.account.as_bytes()).collect();
+        let members = self.policies.policy(&chat).into_iter().flat_map(|policy| &policy.members);
+        members.filter(|member| !there.contains(&member.account)).map(|member| member.since).min()
+    }
+
     /// Entries that every device on both accounts' lists has are not kept any more.
     pub(crate) fn clear_outbox(
         &mut self,
@@ -135,7 +151,11 @@ impl Conversations {
         if self.awaits_a_list(cx.dir, state) {
             return Ok(());
         }
-        let done = state.outbox.iter().take_while(|i| self.groups.everybody_has(cx.dir, state, i)).count();
+        let absent_since = if state.is_group() { self.absent_since(cx.dir, chat) } else { None };
+        let is_for_absent =
+            |item: &OutItem| absent_since.is_some_and(|since| item.epoch == LOST_EPOCH || item.epoch >= since);
+        let is_done = |item: &&OutItem| !is_for_absent(item) && self.groups.everybody_has(cx.dir, state, item);
+        let done = state.outbox.iter().take_while(is_done).count();
         let Some(state) = self.chats.get_mut(&chat) else {
             return Ok(());
         };

@@ -337,8 +337,7 @@ impl Groups {
                         row.acked >= upto || item.epoch != LOST_EPOCH && row.since_epoch > item.epoch
                     })
             };
-            let is_logged = item.last <= chat.row.logged_upto && chat.roster.awaited_have(upto);
-            return is_logged && group.is_some_and(|group| group.members.iter().all(has));
+            return item.last <= chat.row.logged_upto && group.is_some_and(|group| group.members.iter().all(has));
         }
         let has = |device: DeviceId| device == this || chat.roster.device(&device).is_some_and(|r| r.acked >= upto);
         dir.device_lists(chat.roster.accounts()).all(|(account, list)| match (list, group) {

@@ -31,7 +31,7 @@ impl Roster {
         if !is_same {
             member.row.read = read;
         }
-        (member.row.since, member.row.gone, member.row.awaited, member.dirty) = (since, false, false, true);
+        (member.row.since, member.row.gone, member.dirty) = (since, false, true);
         self.members.push(member);
         is_same
     }
@@ -51,25 +51,13 @@ impl Roster {
         self.members.iter().chain(&self.gone).any(|member| member.account == *account)
     }
 
-    /// Notes since when accounts are members, as the policy has them now: who is gone and is the same member there is awaited.
+    /// Notes since when accounts are members, as the policy has them now.
     pub fn note_since(&mut self, since: impl Fn(&AccountId) -> Option<u64>) {
         for member in self.members.iter_mut().filter(|member| !member.row.own) {
             let since = since(&member.account);
             member.dirty |= member.row.since != since;
             member.row.since = since;
         }
-        for member in &mut self.gone {
-            let since = since(&member.account);
-            let awaited = since.is_some() && member.row.since == since;
-            member.dirty |= member.row.awaited != awaited;
-            member.row.awaited = awaited;
-        }
-    }
-
-    /// Whether all who are awaited have our events up to this number.
-    pub fn awaited_have(&self, upto: u64) -> bool {
-        let awaited = self.gone.iter().filter(|member| member.row.awaited);
-        awaited.flat_map(|member| &member.row.devices).all(|device| device.acked >= upto)
     }
 
     /// Our events up to this number were acknowledged by all devices of an account.
@@ -106,27 +94,21 @@ mod tests {
     fn who_was_not_where_we_were_is_given_what_it_lacks_and_sends_nothing_twice() {
         let mut roster = roster();
         roster.remove(&account(2));
-        roster.note_since(|_| Some(3));
         assert_eq!(roster.others().count(), 0);
-        assert!(roster.awaited_have(5) && !roster.awaited_have(6));
+        // Also in the next run.
         let rows: Vec<MemberRow> = roster.members.iter().chain(&roster.gone).map(|member| member.row.clone()).collect();
         let mut roster = Roster::stored(rows);
-        assert!(!roster.awaited_have(6), "also in the next run");
         assert!(roster.join(account(2), 0, Some(3)));
         let row = roster.device(&phone()).cloned().unwrap_or_default();
         assert_eq!((row.received, row.acked, row.begins), (7, 5, false));
         assert_eq!(roster.acked_by(&account(2)), 5);
-        assert!(roster.awaited_have(6));
     }
 
     #[test]
     fn who_was_removed_and_is_let_in_again_is_another_member_and_sends_nothing_twice() {
         let mut roster = roster();
         roster.remove(&account(2));
-        roster.note_since(|_| None);
-        assert!(roster.awaited_have(6));
         roster.note_since(|_| Some(8));
-        assert!(roster.awaited_have(6));
         assert!(!roster.join(account(2), 0, Some(8)));
         let row = roster.device(&phone()).cloned().unwrap_or_default();
         assert_eq!((row.received, row.begins), (7, true));

@@ -25,6 +25,7 @@ mod moved;
 mod offers;
 mod overtaken;
 mod own_devices;
+mod present;
 mod refusals;
 mod reports;
 mod requests;

@@ -17,17 +17,14 @@ use crate::{
         types::{ChatId, DurableEventKind, TransientEvent},
     },
     contacts::Directory,
-    conversation::{
-        Conversations, context::Context, door, group::GroupId, outbox::LOST_EPOCH, policy::commands::invited,
-    },
+    conversation::{Conversations, context::Context, door, group::GroupId, policy::commands::invited},
     mls::policy::{Denied, Place, says_so},
-    roster::GroupMember,
     store::{EventLogRow, IntentKind, StandingRow},
     turn::{EngineError, Fact, Turn},
 };
 
 /// What has happened in a group, for who follows it.
-fn group_event(
+pub(super) fn group_event(
     turn: &mut Turn<'_>,
     kind: DurableEventKind,
     chat: ChatId,
@@ -207,7 +204,7 @@ impl Conversations {
         if is_free {
             self.write_again(turn, (chat, id))?;
         }
-        self.members_moved(turn, cx, (chat, id), before.as_ref())
+        self.members_moved(turn, cx, (chat, id), (before.as_ref(), entered))
     }
 
     /// Makes the door anew where the policy ends what somebody could do before it, or somebody has come in by a link; and gives whether it does, and
@@ -260,9 +257,9 @@ impl Conversations {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
         (chat, id): (ChatId, GroupId),
-        before: Option<&Policy>,
+        (before, entered): (Option<&Policy>, bool),
     ) -> Result<(), EngineError> {
-        self.sync_roster(turn, cx.dir, chat, id)?;
+        self.sync_roster(turn, cx.dir, (chat, id), entered)?;
         self.community_moved(turn, cx.dir, chat, before)?;
         self.offer_ways_in(turn, cx, chat)?;
         self.tell_way_to_own(turn, cx, chat)?;
@@ -272,90 +269,8 @@ impl Conversations {
         Ok(())
     }
 
-    /// The accounts with devices in a group take part in the conversation, and no others.
-    fn sync_roster(
-        &mut self,
-        turn: &mut Turn<'_>,
-        dir: Directory<'_>,
-        chat: ChatId,
-        id: GroupId,
-    ) -> Result<(), EngineError> {
-        let Some(group) = self.groups.get(&id) else { return Ok(()) };
-        let own = dir.account.id();
-        let now: BTreeSet<AccountId> = group.members.iter().map(|m| m.account).filter(|a| *a != own).collect();
-        let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
-        let policy = self.policies.policy(&chat);
-        let since = |account: &AccountId| policy.and_then(|policy| policy.member(account.as_bytes()).map(|m| m.since));
-        let before: BTreeSet<AccountId> = state.roster.others().collect();
-        let first = !state.row.joined;
-        state.dirty |= first;
-        state.row.joined = true;
-        if now == before {
-            state.roster.note_since(since);
-            return Ok(());
-        }
-        let (logged, newest, epoch) = (state.row.logged_upto, state.row.newest, group.epoch());
-        for account in before.difference(&now) {
-            state.roster.remove(account);
-        }
-        let is_back = |account: &&AccountId| state.roster.join(**account, newest, since(account));
-        let back: BTreeSet<AccountId> = now.difference(&before).filter(is_back).copied().collect();
-        state.roster.note_since(since);
-        let is_new =
-            |m: &&GroupMember| now.contains(&m.account) && !before.contains(&m.account) && !back.contains(&m.account);
-        for member in group.members.iter().filter(is_new) {
-            let row = state.roster.device_mut(member.account, &member.device);
-            (row.acked, row.since_epoch) = (row.acked.max(logged), if first { 0 } else { epoch });
-        }
-        for account in before.difference(&now) {
-            self.chats.memberships.leave(account, chat);
-        }
-        for account in now.difference(&before) {
-            self.chats.memberships.join(*account, crate::api::types::ChatKind::Group, chat);
-            if !first {
-                group_event(turn, DurableEventKind::GroupJoined, chat, account.as_bytes(), "")?;
-            }
-        }
-        self.give_back(turn, (chat, id), &back)?;
-        if !first && now.difference(&before).next().is_some() {
-            self.introduce_soon(turn, dir, chat);
-            self.tell_ways_soon(turn, dir, chat, false);
-        }
-        turn.fact(Fact::ReachChanged);
-        Ok(())
-    }
-
-    /// Members have come to where this device is, which they were not before, though they are the same: what they have not acknowledged is written
-    /// again, for an account at most once in a while.
-    fn give_back(
-        &mut self,
-        turn: &Turn<'_>,
-        (chat, id): (ChatId, GroupId),
-        back: &BTreeSet<AccountId>,
-    ) -> Result<(), EngineError> {
-        for account in back {
-            let Some((entry, state)) = self.groups.get_mut(&id).zip(self.chats.get(&chat)) else { return Ok(()) };
-            // Where somebody is who is not to read it, all is written when they are gone.
-            if !state.acknowledges() || self.policies.is_held(entry) {
-                return Ok(());
-            }
-            let at = entry.forks.owe(*account, turn.now());
-            if at <= turn.now() {
-                let acked = state.roster.acked_by(account);
-                self.chats.lose_items(turn, chat, id, LOST_EPOCH + 1..=u64::MAX, acked)?;
-                continue;
-            }
-            let theirs = entry.members.iter().filter(|member| member.account == *account);
-            for device in theirs.map(|member| member.device).collect::<Vec<_>>() {
-                self.apart.owe(id, device, at);
-                entry.note_owed(&device, true);
-            }
-        }
-        Ok(())
-    }
-
     /// Others have come who do not know who we are: the devices of each account tell them, one after the other, and soon those who come after them, too.
-    fn introduce_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId) {
+    pub(super) fn introduce_soon(&mut self, turn: &Turn<'_>, dir: Directory<'_>, chat: ChatId) {
         let own = dir.account.id();
         let group = self.active_group(dir, chat).and_then(|id| self.groups.get(&id));
         let before = group

@@ -113,9 +113,6 @@ pub struct MemberRow {
     /// It has no device in the group now: what is known of its devices is kept for when it comes again.
     #[prost(bool, tag = "8")]
     pub gone: bool,
-    /// It is gone, but the policy has it as the same member: it is given what it lacks when it comes.
-    #[prost(bool, tag = "9")]
-    pub awaited: bool,
 }
 
 /// Who has written an event. By number.
