@@ -274,7 +274,7 @@ impl Conversations {
         let latest = turn.latest_ms();
         let origin = self.authors.origin_of(turn, cx.dir, sender, via)?;
         let (mut numbered, mut copied, mut before) = (false, false, batch.before);
-        let mut confirmed = Vec::new();
+        let (mut confirmed, mut void) = (Vec::new(), Vec::new());
         for event in batch.events {
             cx.counters.clock.observe(event.id.clock, latest, MAX_CLOCK_AHEAD_MS);
             let Some(state) = self.chats.get_mut(&chat) else { return Ok(()) };
@@ -289,6 +289,7 @@ impl Conversations {
             }
             if let Err(why) = allowed.take(state, &event) {
                 tracing::warn!(%why, "an event is void");
+                void.push(event.id);
                 continue;
             }
             self.take_event(turn, cx.dir, chat, &At { id: event.id, body: &event.body, origin: &origin })?;
@@ -297,6 +298,10 @@ impl Conversations {
             }
         }
         self.gossip_confirmed(turn, chat, &confirmed)?;
+        if own {
+            // Another device of ours may have copied it here before it was judged.
+            self.mark_void(turn, chat, &void)?;
+        }
         turn.facts([EventFact::Arrived(chat)]);
         if copied {
             tracing::warn!("a device has sent two events with one number: it is there twice, or was put back");

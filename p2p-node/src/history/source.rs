@@ -203,6 +203,10 @@ impl Making<'_> {
         // What nobody else has yet comes by itself, and what failed never came to anybody.
         let is_ours = Via::from_stored(row.via) == Via::Own && self.source.conversations.authors.is_own(row.author);
         let unsent = |state| matches!(state, DeliveryState::Queued | DeliveryState::Failed);
+        // What counts for nobody is marked where it was written.
+        if row.undone {
+            return Ok(true);
+        }
         if is_ours && unsent(state_of(&state.row, state.roster.progress(), id)) || events::summary(&row).is_none() {
             return Ok(true);
         }

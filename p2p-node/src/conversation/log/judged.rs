@@ -57,7 +57,13 @@ impl Conversations {
         self.mark_void(turn, chat, &void)
     }
 
-    fn mark_void(&mut self, turn: &mut Turn<'_>, chat: ChatId, void: &[EventId]) -> Result<(), EngineError> {
+    /// Messages of our account count for nobody: those that are here are marked.
+    pub(in crate::conversation) fn mark_void(
+        &mut self,
+        turn: &mut Turn<'_>,
+        chat: ChatId,
+        void: &[EventId],
+    ) -> Result<(), EngineError> {
         if void.is_empty() {
             return Ok(());
         }
