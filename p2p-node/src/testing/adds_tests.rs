@@ -269,6 +269,28 @@ fn what_is_no_acceptance_of_an_invitation_adds_nobody() {
     assert_eq!(world.standing(carol, chat), Some(Standing::Invited), "nothing joins that its user has not accepted");
 }
 
+/// Bob is in the tree before he knows, and with carol goes the door that he knows: nobody comes in by it any more.
+#[test]
+fn who_was_added_and_has_not_come_is_told_the_door_that_takes_the_place_of_its_own() {
+    for seed in 5_450..5_454 {
+        let (mut world, people, chat) = invited(seed, 3);
+        let (alice, bob, carol) = (people[0], people[1], people[2]);
+        world.accept(carol, chat).unwrap();
+        world.pass(60_000);
+        let _accepted = world.begin(bob, |reply| GroupCommand::Accept(chat, reply));
+        while !has_device(&mut world, alice, chat, bob) {
+            assert!(world.step() || world.timer(u64::MAX), "he is not added");
+        }
+        // The welcome is on its way to him, and lost.
+        world.kill(bob);
+        world.wish_out(alice, chat, carol).unwrap();
+        world.pass(60_000);
+        world.start(bob);
+        world.pass(600_000);
+        all_are_in(&mut world, chat, &[alice, bob]);
+    }
+}
+
 #[test]
 fn who_leaves_before_it_is_added_is_in_nobodys_group() {
     for steps in 0..8 {

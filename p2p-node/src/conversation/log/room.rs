@@ -205,9 +205,10 @@ impl GroupEntry {
         if self.members.len() > DOOR_WAITS_DEVICES { KEPT_LOGS + DOORS_EVERY } else { KEPT_LOGS }
     }
 
-    /// Whether a member has shown to be in none of the epochs whose logs are kept in any case: it may be left behind.
+    /// Whether a member has shown to be in none of the epochs whose logs are kept in any case: it may be left behind, or has not come yet.
     pub(in crate::conversation) fn may_be_left_behind(&self, device: &DeviceId) -> bool {
-        self.forks.newest_of(device).saturating_add(self.kept_logs()) < self.epoch()
+        let newest = self.forks.newest_of(device);
+        newest == 0 || newest.saturating_add(self.kept_logs()) < self.epoch()
     }
 
     /// Whether nobody is left behind for others who find no room. Where authors do not write again what was missed that costs messages: so not while

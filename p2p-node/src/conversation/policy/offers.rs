@@ -1,5 +1,7 @@
 //! Invitations: who is invited is told the door, and enters by itself when its user accepts.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use starling_keys::{AccountId, DeviceId, RendezvousAddr};
 use starling_wire::inbox::{GroupOffer, InboxBody};
@@ -17,7 +19,7 @@ use crate::{
         types::{ChatId, ChatKind},
     },
     contacts::Directory,
-    conversation::{ChatState, Conversations, GroupEntry, context::Context, group::GroupId},
+    conversation::{ChatState, Conversations, context::Context, group::GroupId},
     roster::Roster,
     store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Turn},
@@ -146,21 +148,19 @@ impl Conversations {
         let invited = entry.row.invited.clone();
         let Some((offer, policy)) = self.way_into(cx.dir, chat).zip(entry.policy.clone()) else { return Ok(()) };
         // Nobody could come in before.
-        let id = self.active_group(cx.dir, chat);
-        if !id.and_then(|id| self.groups.get(&id)).is_some_and(GroupEntry::has_log) {
-            return Ok(());
-        }
+        let group = self.active_group(cx.dir, chat).and_then(|id| self.groups.get(&id));
+        let Some(group) = group.filter(|group| group.has_log()) else { return Ok(()) };
+        // Who was added is in the tree, and may have yet to enter: the door that it knows may end before.
+        let come = group.members.iter().filter(|member| group.forks.newest_of(&member.device) > 0);
+        let come: BTreeSet<AccountId> = come.map(|member| member.account).collect();
         let hash = hash_of(&offer);
         let entry = self.policies.of.get_mut(&chat);
         let before = entry.map(|entry| std::mem::take(&mut entry.streamed)).unwrap_or_default();
         let mut streamed = Streamed::default();
-        let has_come = |account: &AccountId| {
-            self.chats.get(&chat).is_some_and(|state| state.roster.accounts().any(|a| a == *account))
-        };
         let mut waiting = Vec::new();
         for mut row in invited {
             let Ok(account) = AccountId::from_bytes(&row.account) else { continue };
-            if policy.role(account.as_bytes()).is_none() || has_come(&account) {
+            if policy.role(account.as_bytes()).is_none() || come.contains(&account) {
                 continue;
             }
             // Of who was told another way in its inbox nobody knows which of them it reads first.

@@ -14,7 +14,8 @@ use crate::{
 
 impl Conversations {
     /// The devices of ours that are not in a group that this one is in are told the way that leads there now, each once: theirs may end. So are those
-    /// that are in it, and so far behind that its logs may be deleted: they have to enter it again, and the door that they know may be no more.
+    /// that are in it, and so far behind that its logs may be deleted: they have to enter it again, and the door that they know may be no more; and
+    /// those that were added and have shown nothing yet, which may have to enter by it.
     pub(super) fn tell_way_to_own(
         &mut self,
         turn: &mut Turn<'_>,
