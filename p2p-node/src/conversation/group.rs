@@ -290,6 +290,11 @@ impl GroupEntry {
         epoch < self.epoch() && self.was_told(epoch) && !self.read.ended.contains(&epoch)
     }
 
+    /// Whether the commit that ends an epoch was read in its log: what comes there now stands behind it. Not known where no state of it is kept.
+    pub fn is_decided(&self, epoch: u64) -> bool {
+        epoch < self.epoch() && self.row.parents.iter().any(|mark| mark.epoch == epoch && !mark.told)
+    }
+
     /// Whether there are such logs.
     pub fn has_unread_logs(&self) -> bool {
         self.logs.iter().any(|log| self.is_unread(log.epoch))
@@ -422,5 +427,14 @@ mod tests {
         let has_parent = |entry: GroupEntry| entry.keys_of(9).is_some_and(|keys| keys.parent.is_some());
         assert!(has_parent(group(&[6, 8], &[6])));
         assert!(!has_parent(group(&[6], &[6])));
+    }
+
+    #[test]
+    fn an_epoch_is_decided_once_its_commit_was_read_in_its_log() {
+        let mut entry = group(&[7, 8], &[8]);
+        assert!(!entry.is_decided(8) && !entry.is_decided(9));
+        assert!(!entry.is_decided(7), "nothing is known of what was followed from it");
+        entry.row.parents[0].told = false;
+        assert!(entry.is_decided(8));
     }
 }

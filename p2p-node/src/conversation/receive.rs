@@ -34,7 +34,7 @@ pub enum Taken {
     Own,
     /// A commit.
     Commit,
-    /// What goes with commits: a part of one, or what members have followed.
+    /// What goes with commits: a part of one, or what members have followed; or what stands behind one.
     BesideCommits,
 }
 

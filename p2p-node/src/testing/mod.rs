@@ -3,6 +3,7 @@
 mod account_state_tests;
 mod adds_tests;
 mod apart_tests;
+mod behind_tests;
 mod call_tests;
 mod chain_tests;
 mod clock_tests;

@@ -1,6 +1,7 @@
 //! Epoch logs at a rendezvous: requests to them, and when they are used.
 
 mod append;
+mod behind;
 mod judged;
 pub(crate) mod limits;
 mod parts;

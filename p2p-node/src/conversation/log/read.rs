@@ -265,6 +265,10 @@ impl Conversations {
             let mut own = None;
             let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
             let taken = match content {
+                Some(Ok(LogContent::Message(message))) if self.is_behind_winner(id, epoch) => {
+                    self.pass_over(turn, cx, (id, epoch), &message)?;
+                    Taken::BesideCommits
+                }
                 Some(Ok(LogContent::Message(message))) => {
                     let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
                     self.gossip_logged(turn, id, &message)?;
