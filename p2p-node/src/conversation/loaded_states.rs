@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     api::{problem::ChatProblem, types::ChatId},
-    mls::Mls,
+    mls::{LiveGroup, Mls},
     turn::{EngineError, Fact, Turn},
 };
 
@@ -75,7 +75,8 @@ impl GroupStates {
 
     /// Whether they take too much memory; the one that was used last stays.
     fn are_too_many(&self) -> bool {
-        let leaves: u64 = self.loaded.values().map(|loaded| u64::from(loaded.state.live.leaves())).sum();
+        let leaves = |live: &LiveGroup| u64::from(live.leaves()) * u64::from(live.copies());
+        let leaves: u64 = self.loaded.values().map(|loaded| leaves(&loaded.state.live)).sum();
         exceeds(self.loaded.len(), leaves)
     }
 

@@ -143,7 +143,7 @@ impl LiveGroup {
         note: Vec<u8>,
     ) -> Result<(Vec<u8>, LiveGroup, Vec<Welcomed>), GroupError> {
         let mut after = self.clone();
-        let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
+        let mut commit = after.group.change().commit_builder().commit_time(time(now_ms)).authenticated_data(note);
         let mut devices = Vec::new();
         for package in packages {
             let message = MlsMessage::from_bytes(package)?;
@@ -153,7 +153,7 @@ impl LiveGroup {
         }
         let commit = commit.build()?;
         let bytes = commit.commit_message.to_bytes()?;
-        after.group.apply_pending_commit()?;
+        after.group.change().apply_pending_commit()?;
         after.senders.clear();
         if commit.welcome_messages.len() != devices.len() {
             return Err(GroupError::Malformed);

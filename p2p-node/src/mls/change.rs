@@ -193,7 +193,7 @@ impl LiveGroup {
         let place = (Place { group: self.id(), epoch: self.epoch() }, now_ms);
         let policy = audited(&before, &change.policy, own, &change.reasons, place);
         let context = PolicyContext { policy, authors };
-        let mut commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note);
+        let mut commit = after.group.change().commit_builder().commit_time(time(now_ms)).authenticated_data(note);
         commit = commit.set_group_context_ext(policy::extensions_with(&context))?;
         for leaf in goes {
             commit = commit.remove_member(leaf)?;
@@ -203,7 +203,7 @@ impl LiveGroup {
         }
         let commit = commit.build()?;
         let bytes = commit.commit_message.to_bytes()?;
-        after.group.apply_pending_commit()?;
+        after.group.change().apply_pending_commit()?;
         after.senders.clear();
         Ok((bytes, after))
     }

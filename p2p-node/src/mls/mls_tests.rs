@@ -39,6 +39,98 @@ fn two_devices_talk_and_a_stored_state_goes_on() {
     assert!(matches!(a.process(&one), Processed::Own), "our own");
 }
 
+/// Two members of a group.
+fn two() -> (LiveGroup, LiveGroup) {
+    let (alice, bob) = (device(&account()), device(&account()));
+    let (a, welcome) = alice.create(b"group", &[package(&bob)], NOW_MS).unwrap();
+    (a, bob.join(&welcome).unwrap())
+}
+
+/// A message that only a member can have made, and nobody can read.
+fn broken(by: &LiveGroup) -> Vec<u8> {
+    let mut message = by.clone().encrypt(b"broken").unwrap();
+    *message.last_mut().unwrap() ^= 1;
+    message
+}
+
+fn is_read(processed: &Processed, text: &[u8]) -> bool {
+    matches!(processed, Processed::Application { data, .. } if data[..] == *text)
+}
+
+#[test]
+fn a_broken_message_uses_up_no_key_and_takes_none_back() {
+    let (mut a, mut b) = two();
+    for n in [0, 1, 2, 3, 70_u8] {
+        let bad = broken(&a);
+        let good = a.encrypt(&[n]).unwrap();
+        assert!(matches!(b.process(&bad), Processed::Garbage));
+        assert!(is_read(&b.process(&good), &[n]), "{n}");
+        assert!(matches!(b.process(&good), Processed::Duplicate), "{n}");
+        assert!(matches!(b.process(&broken(&b)), Processed::Own));
+        // Many good ones before the next broken one, too.
+        for m in 0..n {
+            let more = a.encrypt(&[n, m]).unwrap();
+            assert!(is_read(&b.process(&more), &[n, m]), "{n} {m}");
+        }
+        assert!(matches!(b.process(&good), Processed::Duplicate), "{n}");
+    }
+}
+
+#[test]
+fn what_is_looked_at_is_taken_once_and_later() {
+    let (mut a, mut b) = two();
+    let messages: Vec<Vec<u8>> = (0..6_u8).map(|n| a.encrypt(&[n]).unwrap()).collect();
+    let bad = broken(&a);
+    assert!(matches!(b.preview(&bad), Processed::Garbage));
+    for n in [1, 0, 0, 2] {
+        assert!(is_read(&b.preview(&messages[n]), &[n as u8]));
+    }
+    // The newest that was looked at, one before it, one that nobody has looked at.
+    for n in [2, 1, 5] {
+        assert!(is_read(&b.process(&messages[n]), &[n as u8]));
+        assert!(matches!(b.process(&messages[n]), Processed::Duplicate));
+        assert!(matches!(b.preview(&messages[n]), Processed::Duplicate));
+    }
+    // What comes between a look and the taking is there after it.
+    for (looked, between) in [(0, 3), (4, 0)] {
+        assert!(is_read(&b.preview(&messages[looked]), &[looked as u8]));
+        assert!(is_read(&b.process(&messages[between]), &[between as u8]));
+        assert!(matches!(b.process(&bad), Processed::Garbage));
+        assert!(matches!(b.process(&messages[between]), Processed::Duplicate));
+    }
+    assert!(is_read(&b.process(&messages[4]), &[4]));
+    assert!(messages.iter().all(|message| matches!(b.process(message), Processed::Duplicate)));
+    assert_eq!(*a.export("x").unwrap(), *b.export("x").unwrap());
+}
+
+#[test]
+fn no_key_of_ours_is_used_twice_whatever_was_read_before_and_after() {
+    let (mut a, mut b) = two();
+    let mut sent = Vec::new();
+    for n in 0..4_u8 {
+        let (first, second) = (a.encrypt(&[n, 1]).unwrap(), a.encrypt(&[n, 2]).unwrap());
+        assert!(is_read(&b.process(&first), &[n, 1]) && is_read(&b.preview(&second), &[n, 2]));
+        sent.push(b.encrypt(&[n, 3]).unwrap());
+        // The copies of before would go back over it.
+        assert!(is_read(&b.process(&second), &[n, 2]));
+        sent.push(b.encrypt(&[n, 4]).unwrap());
+        assert!(matches!(b.process(&broken(&a)), Processed::Garbage));
+        sent.push(b.encrypt(&[n, 5]).unwrap());
+    }
+    assert!(sent.iter().all(|message| matches!(a.process(message), Processed::Application { .. })));
+}
+
+#[test]
+fn copies_end_when_a_state_is_stored() {
+    let (mut a, mut b) = two();
+    let (first, second) = (a.encrypt(b"1").unwrap(), a.encrypt(b"2").unwrap());
+    assert!(is_read(&b.process(&first), b"1") && is_read(&b.preview(&second), b"2"));
+    assert_eq!((b.copies(), b.clone().copies()), (3, 1));
+    b.value().unwrap();
+    assert_eq!(b.copies(), 1);
+    assert!(is_read(&b.process(&second), b"2") && matches!(b.process(&first), Processed::Duplicate));
+}
+
 #[test]
 fn a_commit_moves_both_and_late_messages_still_decrypt() {
     let (alice, bob) = (device(&account()), device(&account()));

@@ -146,7 +146,7 @@ pub struct Mls {
 /// A group's live state.
 #[derive(Clone)]
 pub struct LiveGroup {
-    group: Group<Config>,
+    group: read::Kept,
     states: States,
     /// Who has written, by leaf: a certificate's signature is verified once, not with each message.
     senders: BTreeMap<u32, Certificate>,
@@ -278,7 +278,7 @@ impl Mls {
     }
 
     fn live(&self, group: Group<Config>) -> LiveGroup {
-        LiveGroup { group, states: self.states.clone(), senders: BTreeMap::new() }
+        LiveGroup { group: group.into(), states: self.states.clone(), senders: BTreeMap::new() }
     }
 }
 
@@ -317,7 +317,7 @@ impl LiveGroup {
 
     /// Encrypts an application message.
     pub fn encrypt(&mut self, plain: &[u8]) -> Result<Vec<u8>, GroupError> {
-        Ok(self.group.encrypt_application_message(plain, Vec::new())?.to_bytes()?)
+        Ok(self.group.change().encrypt_application_message(plain, Vec::new())?.to_bytes()?)
     }
 
     /// Passes over the keys of the next messages of ours: they may have been used.
@@ -334,7 +334,7 @@ impl LiveGroup {
         // Of a private message nobody can say that it is a member's before it is decrypted.
         let is_public = message.wire_format() == WireFormat::PublicMessage;
         let mut next = self.clone();
-        match next.group.process_incoming_message(message) {
+        match next.group.change().process_incoming_message(message) {
             Ok(ReceivedMessage::Commit(commit))
                 if matches!(commit.effect, CommitEffect::NewEpoch(_))
                     && (next.follows_newcomers(commit.committer)
@@ -381,9 +381,10 @@ impl LiveGroup {
     /// be. This group stays as it is.
     pub fn prepare_update(&self, now_ms: u64, note: Vec<u8>) -> Result<(Vec<u8>, LiveGroup), GroupError> {
         let mut after = self.clone();
-        let commit = after.group.commit_builder().commit_time(time(now_ms)).authenticated_data(note).build()?;
+        let commit =
+            after.group.change().commit_builder().commit_time(time(now_ms)).authenticated_data(note).build()?;
         let bytes = commit.commit_message.to_bytes()?;
-        after.group.apply_pending_commit()?;
+        after.group.change().apply_pending_commit()?;
         after.senders.clear();
         Ok((bytes, after))
     }
@@ -394,6 +395,7 @@ impl LiveGroup {
         let commit = self
             .clone()
             .group
+            .change()
             .commit_builder()
             .commit_time(time(now_ms))
             .add_member(MlsMessage::from_bytes(package)?)?
@@ -408,7 +410,7 @@ impl LiveGroup {
 
     /// The group's whole state as a value.
     pub fn value(&mut self) -> Result<GroupValue, GroupError> {
-        self.group.write_to_storage()?;
+        self.group.change().write_to_storage()?;
         self.states.get(self.group.group_id()).ok_or(GroupError::Malformed)
     }
 }

@@ -1,10 +1,23 @@
-//! Reading messages of a group: what each is, and who has sent it.
+//! Reading messages in the order in which they come, and back where one is broken.
+//!
+//! The library uses up keys also for what it refuses, so a message must not be read on the only copy of a group; and to copy a large group costs more
+//! than to decrypt a message. So a group is copied once before several messages are read on it: if one of them is broken, the copy reads those before
+//! it again and takes the group's place. What is only looked at is read on a copy, which takes the group's place if the same message is taken next.
+//!
+//! Both copies end with any other change: going back over what this device has encrypted would use keys twice.
 
-use mls_rs::{MlsMessage, error::MlsError, group::ReceivedMessage};
+use std::ops::Deref;
+
+use mls_rs::{Group, MlsMessage, WireFormat, error::MlsError, group::ReceivedMessage};
 use starling_keys::Certificate;
 use zeroize::Zeroizing;
 
-use super::{LiveGroup, rules::certificate};
+use super::{Config, LiveGroup, rules::certificate};
+
+/// Messages that are read on a group before it is copied again: if another one is broken as many are decrypted once more …
+const MAX_TAKEN: usize = 64;
+/// … and their bytes, which are kept until then.
+const MAX_TAKEN_BYTES: usize = 256 * 1024;
 
 /// What came out of an MLS message.
 #[derive(Debug)]
@@ -41,6 +54,173 @@ pub enum Processed {
     Garbage,
 }
 
+/// What was in a message.
+enum Content {
+    Application { leaf: u32, data: Zeroizing<Vec<u8>> },
+    Commit,
+    Other,
+}
+
+impl From<ReceivedMessage> for Content {
+    fn from(received: ReceivedMessage) -> Self {
+        match received {
+            ReceivedMessage::ApplicationMessage(message) => {
+                Self::Application { leaf: message.sender_index, data: Zeroizing::new(message.data().to_vec()) }
+            }
+            ReceivedMessage::Commit(_) => Self::Commit,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A group as it was before messages that were read on it.
+struct Before {
+    group: Group<Config>,
+    taken: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Before {
+    fn new(group: Group<Config>) -> Self {
+        Self { group, taken: Vec::new(), bytes: 0 }
+    }
+
+    fn note(&mut self, message: &[u8]) {
+        self.taken.push(message.to_vec());
+        self.bytes += message.len();
+    }
+
+    fn is_full(&self) -> bool {
+        self.taken.len() >= MAX_TAKEN || self.bytes >= MAX_TAKEN_BYTES
+    }
+
+    /// The group after the messages, which it has read before.
+    fn again(mut self) -> Group<Config> {
+        for message in &self.taken {
+            let read = MlsMessage::from_bytes(message).and_then(|message| self.group.process_incoming_message(message));
+            if let Err(error) = read {
+                // Whoever sends it once more is read.
+                tracing::warn!(%error, "a message that was read cannot be read again");
+            }
+        }
+        self.group
+    }
+}
+
+/// A group as it is after a message that was looked at and not taken.
+struct Ahead {
+    message: Vec<u8>,
+    group: Group<Config>,
+    leaf: u32,
+    data: Zeroizing<Vec<u8>>,
+}
+
+/// A group with its copies. A clone of it has none of them.
+pub(super) struct Kept {
+    group: Group<Config>,
+    before: Option<Box<Before>>,
+    ahead: Option<Box<Ahead>>,
+}
+
+impl From<Group<Config>> for Kept {
+    fn from(group: Group<Config>) -> Self {
+        Self { group, before: None, ahead: None }
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        self.group.clone().into()
+    }
+}
+
+impl Deref for Kept {
+    type Target = Group<Config>;
+
+    fn deref(&self) -> &Group<Config> {
+        &self.group
+    }
+}
+
+impl Kept {
+    /// The group, to be changed.
+    pub fn change(&mut self) -> &mut Group<Config> {
+        (self.before, self.ahead) = (None, None);
+        &mut self.group
+    }
+
+    /// How many groups this takes the memory of.
+    fn copies(&self) -> u32 {
+        1 + u32::from(self.before.is_some()) + u32::from(self.ahead.is_some())
+    }
+
+    /// Reads a message on a copy, and gives that.
+    fn read_on_copy(&self, message: MlsMessage) -> Result<(Content, Group<Config>), MlsError> {
+        let mut copy = self.group.clone();
+        let content = Content::from(copy.process_incoming_message(message)?);
+        Ok((content, copy))
+    }
+
+    /// The same; the copy takes the group's place if the message is one of an application.
+    fn take_on_copy(&mut self, message: MlsMessage) -> Result<Content, MlsError> {
+        let (content, next) = self.read_on_copy(message)?;
+        if matches!(content, Content::Application { .. }) {
+            *self = next.into();
+        }
+        Ok(content)
+    }
+
+    /// Takes a private message of the current epoch.
+    fn take(&mut self, bytes: &[u8], message: MlsMessage) -> Result<Content, MlsError> {
+        if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.message == bytes) {
+            let Ahead { group, leaf, data, .. } = *ahead;
+            let before = std::mem::replace(&mut self.group, group);
+            self.before.get_or_insert_with(|| Box::new(Before::new(before))).note(bytes);
+            self.forget_before();
+            return Ok(Content::Application { leaf, data });
+        }
+        if self.before.is_none() {
+            self.before = Some(Box::new(Before::new(self.group.clone())));
+        }
+        let content = self.group.process_incoming_message(message).map(Content::from);
+        match &content {
+            Ok(Content::Application { .. }) => {
+                if let Some(before) = &mut self.before {
+                    before.note(bytes);
+                }
+                self.forget_before();
+            }
+            // For these no key is used up.
+            Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => {}
+            Ok(Content::Commit | Content::Other) | Err(_) => self.go_back(),
+        }
+        content
+    }
+
+    /// Reads a message on a copy, which is kept for when the same message is taken.
+    fn look(&mut self, bytes: &[u8], message: MlsMessage) -> Result<Content, MlsError> {
+        let (content, group) = self.read_on_copy(message)?;
+        if let Content::Application { leaf, data } = &content {
+            let (message, leaf, data) = (bytes.to_vec(), *leaf, data.clone());
+            self.ahead = Some(Box::new(Ahead { message, group, leaf, data }));
+        }
+        Ok(content)
+    }
+
+    fn forget_before(&mut self) {
+        if self.before.as_ref().is_some_and(|before| before.is_full()) {
+            self.before = None;
+        }
+    }
+
+    /// What was read last has not happened.
+    fn go_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.group = before.again();
+        }
+    }
+}
+
 impl LiveGroup {
     /// Takes an application message of this group. A commit is recognised, and not followed.
     pub fn process(&mut self, bytes: &[u8]) -> Processed {
@@ -50,6 +230,11 @@ impl LiveGroup {
     /// What a message is, without taking it: no key is used up.
     pub fn preview(&mut self, bytes: &[u8]) -> Processed {
         self.read(bytes, false)
+    }
+
+    /// How many groups this takes the memory of: copies are kept beside it until its value is stored.
+    pub fn copies(&self) -> u32 {
+        self.group.copies()
     }
 
     fn read(&mut self, bytes: &[u8], take: bool) -> Processed {
@@ -63,24 +248,24 @@ impl LiveGroup {
         if epoch > self.epoch() {
             return Processed::Future;
         }
-        // On a copy: the library uses up keys and keeps proposals even of what it refuses.
-        let mut next = self.group.clone();
-        match next.process_incoming_message(message) {
-            Ok(ReceivedMessage::ApplicationMessage(m)) => {
-                let data = Zeroizing::new(m.data().to_vec());
-                let processed = if epoch < self.epoch() && self.has_policy() {
-                    Processed::Past { leaf: m.sender_index, data, epoch }
-                } else {
-                    let Some(sender) = self.sender(m.sender_index) else { return Processed::Garbage };
-                    Processed::Application { sender, data, epoch }
-                };
-                if take {
-                    self.group = next;
-                }
-                processed
+        // Others are rare, and change more than the keys of this epoch.
+        let is_plain = epoch == self.epoch() && message.wire_format() == WireFormat::PrivateMessage;
+        let content = match (take, is_plain) {
+            (true, true) => self.group.take(bytes, message),
+            (true, false) => self.group.take_on_copy(message),
+            (false, true) => self.group.look(bytes, message),
+            (false, false) => self.group.read_on_copy(message).map(|(content, _)| content),
+        };
+        match content {
+            Ok(Content::Application { leaf, data }) if epoch < self.epoch() && self.has_policy() => {
+                Processed::Past { leaf, data, epoch }
             }
-            Ok(ReceivedMessage::Commit(_)) => Processed::Commit,
-            Ok(_) => Processed::Garbage,
+            Ok(Content::Application { leaf, data }) => match self.sender(leaf) {
+                Some(sender) => Processed::Application { sender, data, epoch },
+                None => Processed::Garbage,
+            },
+            Ok(Content::Commit) => Processed::Commit,
+            Ok(Content::Other) => Processed::Garbage,
             Err(MlsError::CantProcessMessageFromSelf) => Processed::Own,
             Err(MlsError::KeyMissing(_)) => Processed::Duplicate,
             Err(MlsError::EpochNotFound | MlsError::InvalidEpoch) => Processed::TooOld,

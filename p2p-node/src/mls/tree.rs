@@ -32,7 +32,7 @@ impl LiveGroup {
 
     /// The group's state without the tree as a value.
     pub fn value_without_tree(&mut self) -> Result<GroupValue, GroupError> {
-        self.group.write_to_storage_without_ratchet_tree()?;
+        self.group.change().write_to_storage_without_ratchet_tree()?;
         self.states.get(self.group.group_id()).ok_or(GroupError::Malformed)
     }
 }

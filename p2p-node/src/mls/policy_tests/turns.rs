@@ -100,7 +100,7 @@ fn an_admin_who_changes_something_again_and_again_lets_others_go_first_in_the_en
         let context = context_of(&admin.group.context().extensions).unwrap().unwrap();
         let authors = authors_after(&context, &company.others[0].0.id());
         let context = PolicyContext { policy: change.policy.clone(), authors };
-        let commit = after.group.commit_builder().set_group_context_ext(extensions_with(&context)).unwrap();
+        let commit = after.group.change().commit_builder().set_group_context_ext(extensions_with(&context)).unwrap();
         (commit.build().unwrap().commit_message.to_bytes().unwrap(), ())
     });
     assert!(is_void(&group, &commit));
