@@ -33,6 +33,7 @@ impl LogVerb {
 }
 
 /// The key of one epoch's log, derived from the epoch's exporter secret: who holds it is a member.
+#[derive(Clone)]
 pub struct LogKey(SigningKey);
 
 impl LogKey {

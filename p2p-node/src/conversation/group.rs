@@ -2,7 +2,7 @@
 //! is loaded when it is needed (`group_state`).
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
@@ -32,6 +32,7 @@ pub fn log_address(row: &LogRow) -> Option<[u8; 32]> {
 }
 
 /// The keys of one epoch's log.
+#[derive(Clone)]
 pub struct LogKeys {
     pub address: [u8; 32],
     pub key: LogKey,
@@ -189,6 +190,8 @@ pub struct GroupEntry {
     pub boxes_again: BTreeSet<[u8; 32]>,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
+    /// The keys of these logs, as far as they were needed, by the logs' secrets: to derive them takes almost as long as to decrypt a message.
+    pub(super) derived: RefCell<BTreeMap<Vec<u8>, LogKeys>>,
     pub forks: Forks,
     /// For devices that our last commit has added, with the epoch that it has begun: they leave in the turn that finds it won.
     pub welcomes: Vec<(u64, Welcomed)>,
@@ -228,6 +231,7 @@ impl GroupEntry {
             boxes: BTreeMap::new(),
             boxes_again: BTreeSet::new(),
             logs: Vec::new(),
+            derived: RefCell::default(),
             forks: Forks::default(),
             welcomes: Vec::new(),
             unsaved: Unsaved::default(),
@@ -353,18 +357,29 @@ impl GroupEntry {
 
     pub fn keys_of(&self, epoch: u64) -> Option<LogKeys> {
         let at = self.logs.iter().position(|l| l.epoch == epoch)?;
-        let keys = LogKeys::of(&self.logs[at])?;
+        let keys = self.derive(&self.logs[at])?;
         // The log of the epoch before may be gone, and one of an earlier epoch be there.
         let is_parent = |before: &&LogRow| before.epoch + 1 == epoch && self.logs[at].cursor == 0;
         let before = at.checked_sub(1).map(|before| &self.logs[before]).filter(is_parent);
-        Some(LogKeys { parent: before.and_then(LogKeys::of).map(|keys| keys.key), ..keys })
+        Some(LogKeys { parent: before.and_then(|log| self.derive(log)).map(|keys| keys.key), ..keys })
+    }
+
+    fn derive(&self, log: &LogRow) -> Option<LogKeys> {
+        let mut derived = self.derived.borrow_mut();
+        if let Some(keys) = derived.get(&log.secret) {
+            return Some(keys.clone());
+        }
+        derived.retain(|secret, _| self.logs.iter().any(|log| log.secret == *secret));
+        let keys = LogKeys::of(log)?;
+        derived.insert(log.secret.clone(), keys.clone());
+        Some(keys)
     }
 
     /// The keys of the newest log that is surely at the home.
     pub fn known_keys(&self) -> Option<LogKeys> {
         let current = self.current_keys()?;
         match current.parent {
-            Some(_) => self.logs.iter().rev().nth(1).and_then(LogKeys::of),
+            Some(_) => self.logs.iter().rev().nth(1).and_then(|log| self.derive(log)),
             None => Some(current),
         }
     }
