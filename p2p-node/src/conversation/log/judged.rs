@@ -29,7 +29,10 @@ impl Conversations {
         let is_current = self.groups.get(&id).map(GroupEntry::epoch) == Some(epoch);
         let Some(state) = self.chats.get(&chat).filter(|state| is_current && state.is_group()) else { return Ok(()) };
         let may_be = |item: &&OutItem| item.group == id && item.epoch == epoch && item.len == message.len();
-        let firsts: Vec<u64> = state.outbox.iter().filter(may_be).map(|item| item.first).collect();
+        // What is kept for others stays long after it was judged.
+        let from = state.outbox.partition_point(|item| item.last <= state.row.judged_upto);
+        let unjudged = state.outbox.iter().skip(from);
+        let firsts: Vec<u64> = unjudged.filter(may_be).map(|item| item.first).collect();
         let mut found = None;
         for first in firsts {
             let row = turn.get::<OutboxRow>(OUTBOX, &outbox_key(chat, first))?;
