@@ -221,6 +221,7 @@ impl Engine {
         conversations.enter_on_time(turn, &mut cx)?;
         conversations.policies_on_time(turn);
         conversations.gossip_on_time(turn);
+        conversations.take_waiting(turn, &mut cx)?;
         conversations.looks_on_time(turn);
         conversations.seek_on_time(turn, &mut cx)?;
         self.devices().snapshot_on_time(turn)?;

@@ -29,6 +29,7 @@ mod fork_story_tests;
 mod fork_tests;
 mod gossip_net;
 mod gossip_tests;
+mod gossip_wait_tests;
 mod group_history_tests;
 mod group_story;
 mod group_tests;

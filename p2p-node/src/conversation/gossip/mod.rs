@@ -14,6 +14,7 @@ mod recent;
 mod settle;
 mod take;
 mod vain;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +29,7 @@ use self::{
     again::Again,
     limits::{GOSSIP_GRACE_MS, MAX_TOPICS, TOPIC_ACTIVITY_MS},
     vain::Vain,
+    waiting::Waiting,
 };
 use super::{Chats, Conversations, context::Context, group::GroupId};
 use crate::{
@@ -51,6 +53,8 @@ pub struct Gossip {
     told: BTreeMap<TopicId, Told>,
     /// One of the topics, or which of them are chosen, may be another.
     changed: bool,
+    /// What has just come, and what the log may have in a moment.
+    waiting: Waiting,
     /// What the log does not have yet.
     held: BTreeMap<ChatId, Held>,
     /// Who is typing in a group, and who was there a moment ago.
@@ -204,7 +208,7 @@ impl Gossip {
 
     /// When something is to be done, in steady time.
     pub(super) fn next_due(&self) -> Option<u64> {
-        self.due.next()
+        self.due.next().into_iter().chain(self.waiting.next_due()).min()
     }
 
     /// The devices that take part in something with us, with their accounts and the groups.

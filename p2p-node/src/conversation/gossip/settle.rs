@@ -46,9 +46,12 @@ impl Conversations {
         id: GroupId,
         message: &Bytes,
     ) -> Result<(), EngineError> {
-        let chat = self.groups.get(&id).and_then(|group| group.chat());
-        let Some(chat) = chat.filter(|chat| self.gossip.held.contains_key(chat)) else { return Ok(()) };
+        let Some(chat) = self.groups.get(&id).and_then(|group| group.chat()) else { return Ok(()) };
         let hash = short_hash(message);
+        self.gossip.waiting.forget(chat, &hash);
+        if !self.gossip.held.contains_key(&chat) {
+            return Ok(());
+        }
         self.undo_gossip(turn, chat, &hash)?;
         self.forget_gossip(turn, chat, &hash)
     }

@@ -39,6 +39,17 @@ impl Conversations {
         topic: TopicId,
         sealed: &Bytes,
     ) -> Result<(), EngineError> {
+        self.take_passed_on(turn, cx, (topic, sealed), true)
+    }
+
+    /// Takes an entry, or lets it wait for the log if it may.
+    pub(super) fn take_passed_on(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (topic, sealed): (TopicId, &Bytes),
+        may_wait: bool,
+    ) -> Result<(), EngineError> {
         let Some(told) = self.gossip.told.get(&topic) else { return Ok(()) };
         let (chat, id, epoch) = (told.chat, told.group, told.epoch);
         if self.gossiping(cx, chat) != Some(id) {
@@ -54,6 +65,9 @@ impl Conversations {
         let hash = short_hash(&message);
         let is_held = self.gossip.held.get(&chat).is_some_and(|held| held.entries.contains_key(&hash));
         if is_held || self.seen.contains(&message) {
+            return Ok(());
+        }
+        if may_wait && self.waits_for_log(turn, cx, (chat, id, epoch), hash, (topic, sealed)) {
             return Ok(());
         }
         if self.gossip.vain.entry(chat).or_default().are_too_many(turn.now()) {
