@@ -17,13 +17,14 @@ use tokio::{
     time::{interval, sleep, timeout},
 };
 
-use super::cost::{Arrivals, Cost, Got, Meter, Paced};
+use super::{
+    SETTLES,
+    cost::{Arrivals, Cost, Got, Meter, Paced},
+};
 use crate::{measure::now_ns, pair::text};
 
 /// Members that each one dials: as many as in Starling.
 const DIALS: usize = 6;
-/// Meshes are made by heartbeats, one a second.
-const SETTLES: Duration = Duration::from_secs(8);
 /// What has not come by then never will.
 const GIVES_UP: Duration = Duration::from_secs(60);
 
@@ -98,6 +99,7 @@ pub async fn paced(members: usize, count: usize, size: usize, every: Duration) -
         says.push(say);
         tasks.spawn(go_on(swarm, topic.clone(), (number, tell.clone()), texts));
     }
+    // Meshes are made by heartbeats, one a second.
     sleep(SETTLES).await;
     let mut arrivals = Arrivals::new(got, members);
     arrivals.begin();

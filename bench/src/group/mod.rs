@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use self::{company::Company, cost::Cost};
 use crate::measure::rss_kib;
@@ -18,6 +19,8 @@ use crate::measure::rss_kib;
 const GIVES_UP: Duration = Duration::from_secs(600);
 /// Messages at a steady rate: ten a second.
 const EVERY: Duration = Duration::from_millis(100);
+/// Members who have just come in connect, and learn who the others are: that is over then. gossipsub alone has as long for its meshes.
+const SETTLES: Duration = Duration::from_secs(8);
 /// Senders who write at the same time.
 const SENDERS: usize = 10;
 /// Texts in each call of a burst.
@@ -50,6 +53,7 @@ fn row(name: &str, value: String) {
 async fn steady(company: &mut Company, wanted: Wanted) -> anyhow::Result<Value> {
     let Wanted { single, size, .. } = wanted;
     let members = company.members.len();
+    sleep(SETTLES).await;
     let (paced, cost) = company.paced(single, size, EVERY).await?;
     let (floor, floor_cost) = bare::paced(members, single, size, EVERY).await?;
     let cpu = |cost: &Cost| cost.cpu_s * 1e6 / (single * members) as f64;
