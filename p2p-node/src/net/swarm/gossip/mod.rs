@@ -31,6 +31,7 @@ use libp2p::{
         NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, behaviour::ConnectionEstablished,
     },
 };
+use starling_keys::DeviceId;
 use starling_wire::TopicId;
 
 use self::{
@@ -84,6 +85,8 @@ struct Link {
 
 /// What is known of a peer.
 struct Peer {
+    /// To find it in the peer's id takes as long as a few packets.
+    device: Option<DeviceId>,
     links: Vec<Link>,
     /// Frames that it may still send, and up to when that has grown.
     frames: (u64, Instant),
@@ -92,8 +95,8 @@ struct Peer {
 }
 
 impl Peer {
-    fn new() -> Self {
-        Self { links: Vec::new(), frames: (FRAME_BURST, Instant::now()), met: HashMap::new() }
+    fn new(id: &PeerId) -> Self {
+        Self { device: device_of(id), links: Vec::new(), frames: (FRAME_BURST, Instant::now()), met: HashMap::new() }
     }
 
     fn open_links(&self) -> usize {
@@ -259,8 +262,7 @@ impl Gossip {
 
     /// A peer has subscribed to a topic. Whether it is a member of it that is met now.
     fn on_subscribed(&mut self, peer: PeerId, id: TopicId) -> bool {
-        let device = device_of(&peer);
-        match device.and_then(|device| self.inspector.is_member(&id, &device)) {
+        match self.device(&peer).and_then(|device| self.inspector.is_member(&id, &device)) {
             Some(true) => self.peers.get_mut(&peer).is_some_and(|known| known.is_met(Instant::now(), id)),
             // It may be ahead of us: what we do not take part in we cannot judge.
             None => false,
@@ -319,10 +321,14 @@ impl Gossip {
         self.actions.extend(known.met.keys().map(|id| ToSwarm::GenerateEvent(Event::Peer(*id))));
     }
 
+    fn device(&self, peer: &PeerId) -> Option<DeviceId> {
+        self.peers.get(peer).map_or_else(|| device_of(peer), |known| known.device)
+    }
+
     /// Leaves of a frame what its sender may bring.
     fn strain(&mut self, now: Instant, peer: &PeerId, event: &mut FromHandler) {
         let FromHandler::Message { rpc, .. } = event else { return };
-        let Some(device) = device_of(peer) else { return rpc.messages.clear() };
+        let Some(device) = self.device(peer) else { return rpc.messages.clear() };
         rpc.messages.retain(|message| self.inspector.admits(now, &device, message.data.len()));
     }
 
@@ -330,7 +336,7 @@ impl Gossip {
     fn on_event(&mut self, event: gossipsub::Event) -> Option<Event> {
         match event {
             gossipsub::Event::Message { propagation_source: source, message_id: message, message: said } => {
-                let (topic, from) = (TopicId::from_text(said.topic.as_str()), device_of(&source));
+                let (topic, from) = (TopicId::from_text(said.topic.as_str()), self.device(&source));
                 let Some((topic, from)) = topic.zip(from) else {
                     self.report(&message, &source, MessageAcceptance::Reject);
                     return None;
@@ -431,7 +437,7 @@ impl NetworkBehaviour for Gossip {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
                 let link = Link { id: connection_id, endpoint: endpoint.clone(), open: false };
-                self.peers.entry(peer_id).or_insert_with(Peer::new).links.push(link);
+                self.peers.entry(peer_id).or_insert_with(|| Peer::new(&peer_id)).links.push(link);
                 self.admit(peer_id);
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
