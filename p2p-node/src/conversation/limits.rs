@@ -35,7 +35,8 @@ pub const MAX_UNREADABLE_BYTES: usize = 4 * 1024 * 1024;
 /// Groups whose encryption state is kept in memory: some 40 KB each. Others are read from the profile when a message needs them, in a fraction of
 /// a millisecond. One in tests: all of them try what is dropped and loaded again.
 pub const MAX_LOADED_GROUPS: usize = if cfg!(test) { 1 } else { 256 };
-/// Leaves that the trees of these groups have in all, some 4 KB in memory each: of groups of a thousand fewer are kept.
+/// Leaves that the trees of these groups have in all, with those of copies beside them, some 4 KB in memory each: of groups of a thousand fewer are
+/// kept.
 pub const MAX_LOADED_LEAVES: u64 = 16 * 1024;
 /// Messages that are encrypted and decrypted in a group before its encryption state, some 20 KB, is written again. After a crash so many keys of ours
 /// are passed over, and members follow us over 1,024; few in tests, so that states are written, too.
