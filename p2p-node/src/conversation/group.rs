@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use starling_keys::{DeviceId, Plaintext, StorageKey};
-use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, unpad};
+use starling_wire::{GossipKey, LogKey, limits::MAX_LOG_PARTS_KIB, pad, rendezvous::Page, unpad};
 
 use super::{
     door,
@@ -102,6 +102,8 @@ pub struct LogReads {
     pub under_way: Vec<u64>,
     /// Those to be read again after that, by epoch.
     pub again: Vec<u64>,
+    /// The last entries that were pushed meanwhile, by epoch: what is under way may have them.
+    pub pushed: BTreeMap<u64, u64>,
     /// Logs of epochs that are over which were read to their end since the home is up.
     pub ended: BTreeSet<u64>,
     /// The current log was read to its end since the home is up. It waits for no log of an epoch that is over.
@@ -111,6 +113,25 @@ pub struct LogReads {
     /// A device has entered that its account has not told us of: until this time, in steady time, what comes is not read. Zero once that is over,
     /// and what such a device writes is dropped.
     pub waits_until: Option<u64>,
+}
+
+impl LogReads {
+    /// Something was pushed while a page is under way.
+    pub fn note_pushed(&mut self, epoch: u64, page: &Page) {
+        match page.entries.last().filter(|_| !page.more) {
+            Some(last) => {
+                let known = self.pushed.entry(epoch).or_default();
+                *known = last.sequence.max(*known);
+            }
+            // It is too long to be pushed.
+            None => self.again.push(epoch),
+        }
+    }
+
+    /// The last entry that was pushed while a page was under way that is here now.
+    pub fn take_pushed(&mut self, epoch: u64) -> Option<u64> {
+        self.pushed.remove(&epoch)
+    }
 }
 
 /// What is under way to write into a group's log at its home.
@@ -387,6 +408,8 @@ impl GroupEntry {
 
 #[cfg(test)]
 mod tests {
+    use starling_wire::rendezvous::LogEntry;
+
     use super::*;
     use crate::store::ParentMark;
 
@@ -451,5 +474,22 @@ mod tests {
         assert!(!entry.is_decided(7), "nothing is known of what was followed from it");
         entry.row.parents[0].told = false;
         assert!(entry.is_decided(8));
+    }
+
+    #[test]
+    fn what_is_pushed_while_a_page_is_under_way_is_read_again_only_where_the_page_has_not_got_it() {
+        let entry = |sequence| LogEntry { sequence, ..LogEntry::default() };
+        let push = |sequences: &[u64], more| Page {
+            entries: sequences.iter().copied().map(entry).collect(),
+            more,
+            ..Page::default()
+        };
+        let mut reads = LogReads::default();
+        reads.note_pushed(4, &push(&[7, 8], false));
+        reads.note_pushed(4, &push(&[6], false));
+        assert_eq!((reads.take_pushed(4), reads.take_pushed(4), reads.again.len()), (Some(8), None, 0));
+        // What is too long to be pushed has no number.
+        reads.note_pushed(5, &push(&[], true));
+        assert_eq!((reads.take_pushed(5), reads.again), (None, vec![5]));
     }
 }

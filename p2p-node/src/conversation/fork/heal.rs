@@ -298,6 +298,7 @@ impl OpenGroup<'_> {
         entry.unsaved.logs.extend(lost.iter().map(|log| log.epoch));
         entry.read.under_way.retain(|reading| *reading <= epoch);
         entry.read.again.retain(|reading| *reading <= epoch);
+        entry.read.pushed.retain(|reading, _| *reading <= epoch);
         entry.append.under_way = false;
         entry.forks.heard.clear();
         entry.go_back_to(epoch);

@@ -157,7 +157,8 @@ impl Conversations {
         // Of a log that is over a page with nothing new is the last, whatever its home says.
         let more = page.more && (is_current || cursor > before);
         // What it says of a commit may have come into the log after this page.
-        let again = entry.read.again.contains(&epoch) || (was_current && entry.is_unread(epoch));
+        let has_more = entry.read.take_pushed(epoch).is_some_and(|pushed| Some(pushed) > cursor);
+        let again = has_more || entry.read.again.contains(&epoch) || (was_current && entry.is_unread(epoch));
         entry.read.again.retain(|e| *e != epoch);
         match cursor {
             Some(cursor) if more || again => self.groups.read_log(turn, cx.homes, home, id, epoch, cursor),
@@ -221,13 +222,14 @@ impl Conversations {
         };
         if entry.read.under_way.contains(&epoch) {
             // The page that is under way may hold what came before this: taken in order, nothing is skipped.
-            entry.read.again.push(epoch);
+            entry.read.note_pushed(epoch, &page);
             return Ok(());
         }
         let cursor = entry.logs.iter().find(|l| l.epoch == epoch).map(|l| l.cursor);
         let next = page.entries.first().map(|e| e.sequence);
-        if page.more || cursor.and_then(|c| c.checked_add(1)) != next {
-            // Pushes of two writers may overtake each other.
+        let follows = cursor.zip(next).is_some_and(|(cursor, next)| next.saturating_sub(1) <= cursor);
+        if page.more || !follows {
+            // Pushes of two writers may overtake each other, and who has appended is not told what.
             self.groups.read_log(turn, cx.homes, home, id, epoch, cursor.unwrap_or(0));
             return Ok(());
         }
