@@ -149,6 +149,8 @@ impl Conversations {
         if let Some(entry) = self.groups.get_mut(&id) {
             (entry.append.under_way, entry.append.parts_under_way) = (false, false);
             entry.append.opening = false;
+            // What was asked for and is not here is read when the home is asked again.
+            entry.read.caught_up &= entry.read.under_way.is_empty();
             entry.read.under_way.clear();
             if wait {
                 entry.append.retry_at = now + RETRY_REFUSED_MS;
