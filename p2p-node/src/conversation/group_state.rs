@@ -172,12 +172,12 @@ impl OpenGroup<'_> {
     }
 
     /// Takes a message. A commit is recognised, and not followed.
-    pub fn process(&mut self, turn: &Turn<'_>, mls: &Mls, message: &[u8]) -> Result<Processed, EngineError> {
+    pub fn process(&mut self, message: &[u8]) -> Processed {
         let processed = self.state.live.process(message);
-        if matches!(processed, Processed::Application { .. } | Processed::Past { .. }) {
+        if matches!(processed, Processed::Application { .. }) {
             self.state.lead.note_decrypted(self.now);
         }
-        self.with_sender(turn, mls, processed)
+        processed
     }
 
     /// What a message is, without taking it: the state stays as it is, and the message can be taken later.

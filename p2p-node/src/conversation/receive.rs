@@ -107,7 +107,7 @@ impl Conversations {
         let Some(mut group) = self.open(turn, cx.mls, id)? else {
             return Ok(Taken::Nothing);
         };
-        match group.process(turn, cx.mls, message)? {
+        match group.process(message) {
             Processed::Application { sender, data, epoch } => match Batch::decode(&data, sender.device().tag()) {
                 Ok(batch) => {
                     let late = group.late_policy(turn, cx.mls, epoch)?.filter(|_| via == Via::Log);
@@ -122,8 +122,6 @@ impl Conversations {
                 }
                 Err(error) => tracing::warn!(%error, "a member sent what cannot be read"),
             },
-            // Whose that is was found out.
-            Processed::Past { .. } => {}
             // Commits count only where they stand in a log.
             Processed::Commit => return Ok(Taken::Commit),
             Processed::Future => {
@@ -214,21 +212,11 @@ impl Conversations {
         Ok(())
     }
 
-    /// What kind of conversation a batch is for, if its sender counts there, or by the policy of an epoch that is over has counted in that.
-    pub(super) fn kind_for(
-        &self,
-        cx: &Context<'_>,
-        chat: ChatId,
-        sender: &Certificate,
-        late: Option<&Policy>,
-    ) -> Option<ChatKind> {
-        let (device, account) = (sender.device(), sender.account());
+    /// What kind of conversation a batch is for, if its sender counts there.
+    pub(super) fn kind_for(&self, cx: &Context<'_>, chat: ChatId, sender: &Certificate) -> Option<ChatKind> {
+        let device = sender.device();
         let state = self.chats.get(&chat)?;
-        let was_member = || {
-            let had_role = late.is_some_and(|policy| policy.role(account.as_bytes()).is_some());
-            had_role && state.roster.knows(&account)
-        };
-        if !state.roster.accounts().any(|known| known == account) && !was_member() {
+        if !state.roster.accounts().any(|account| account == sender.account()) {
             tracing::warn!("a message of an account that is not in the conversation was dropped");
             return None;
         }
@@ -260,8 +248,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let device = sender.device();
         let own = sender.account() == cx.dir.account.id();
-        let late_policy = late.as_ref().map(|(_, policy)| policy);
-        let Some(kind) = self.kind_for(cx, chat, sender, late_policy) else {
+        let Some(kind) = self.kind_for(cx, chat, sender) else {
             self.refuse_batch(turn, cx, chat, sender, &batch);
             return Ok(());
         };

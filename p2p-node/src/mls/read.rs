@@ -31,15 +31,6 @@ pub enum Processed {
         /// The epoch that it was encrypted in.
         epoch: u64,
     },
-    /// One of an epoch that is over, of a group with a policy: who has sent it follows from the ratchet tree of that epoch, which is not here.
-    Past {
-        /// The leaf of who sent it.
-        leaf: u32,
-        /// The plaintext.
-        data: Zeroizing<Vec<u8>>,
-        /// The epoch that it was encrypted in.
-        epoch: u64,
-    },
     /// A commit, which is not followed: [`LiveGroup::judge`].
     Commit,
     /// Seen before, or our own.
@@ -257,9 +248,6 @@ impl LiveGroup {
             (false, false) => self.group.read_on_copy(message).map(|(content, _)| content),
         };
         match content {
-            Ok(Content::Application { leaf, data }) if epoch < self.epoch() && self.has_policy() => {
-                Processed::Past { leaf, data, epoch }
-            }
             Ok(Content::Application { leaf, data }) => match self.sender(leaf) {
                 Some(sender) => Processed::Application { sender, data, epoch },
                 None => Processed::Garbage,

@@ -46,11 +46,6 @@ impl Roster {
         self.forgotten.extend(self.gone.drain(..surplus).map(|member| member.account));
     }
 
-    /// Whether an account takes part, or has taken part and it is known what it has sent.
-    pub fn knows(&self, account: &AccountId) -> bool {
-        self.members.iter().chain(&self.gone).any(|member| member.account == *account)
-    }
-
     /// Notes since when accounts are members, as the policy has them now.
     pub fn note_since(&mut self, since: impl Fn(&AccountId) -> Option<u64>) {
         for member in self.members.iter_mut().filter(|member| !member.row.own) {

@@ -5,7 +5,6 @@ use starling_wire::Availability;
 use super::world::{Who, World};
 use crate::{
     api::{problem::HomeProblem, types::Status},
-    conversation::log::limits::LOG_AFTER_MS,
     engine::Command,
     net::{ConnectionProblem, NetEvent},
 };

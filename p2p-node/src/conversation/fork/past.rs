@@ -1,4 +1,5 @@
-//! What comes late of an epoch that is over: who has written it, and what that member might do, follow from the ratchet tree and the policy of that epoch.
+//! What comes late of an epoch that is over: what its author might do follows from the policy of that epoch. Who that is the library has found out: it
+//! takes nothing from a leaf that has another key now.
 
 use starling_wire::Policy;
 
@@ -7,28 +8,12 @@ use crate::{
         group_state::OpenGroup,
         group_store::{epoch_key, value},
     },
-    mls::{LiveGroup, Mls, Processed},
+    mls::{LiveGroup, Mls},
     store::{PARENTS, ParentRow, Reading},
     turn::{EngineError, Turn},
 };
 
 impl OpenGroup<'_> {
-    /// What came out of a message, with who has sent it, also where that device has no leaf any more or another has its place.
-    pub(in crate::conversation) fn with_sender(
-        &mut self,
-        turn: &Turn<'_>,
-        mls: &Mls,
-        processed: Processed,
-    ) -> Result<Processed, EngineError> {
-        let Processed::Past { leaf, data, epoch } = processed else { return Ok(processed) };
-        let sender = match self.past(turn, mls, epoch)? {
-            Some(past) => past.member_at(leaf),
-            // It is not kept where leaves stay as they are, or where it is too large.
-            None => self.state.live.member_at(leaf),
-        };
-        Ok(sender.map_or(Processed::Garbage, |sender| Processed::Application { sender, data, epoch }))
-    }
-
     /// The policy by which counts what stands in the log of an epoch that is over, up to the commit: as long as a commit was followed that was not found
     /// there.
     pub(in crate::conversation) fn late_policy(

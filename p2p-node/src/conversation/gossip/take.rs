@@ -89,16 +89,16 @@ impl Conversations {
         message: &Bytes,
     ) -> Result<bool, EngineError> {
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
-        let processed = group.preview(message);
-        let processed = group.with_sender(turn, cx.mls, processed)?;
-        let Processed::Application { sender, data, epoch: written_in } = processed else { return Ok(false) };
+        let Processed::Application { sender, data, epoch: written_in } = group.preview(message) else {
+            return Ok(false);
+        };
         // Who is not in the group any more writes nothing, in whatever epoch.
         let is_in = group.entry.has_member(&sender.device());
         let has_room = self.gossip.held.get(&chat).is_none_or(|held| held.has_room(sender.device(), sealed.len()));
         if written_in != epoch || !is_in || !has_room {
             return Ok(false);
         }
-        let Some(kind) = self.kind_for(cx, chat, &sender, None) else { return Ok(false) };
+        let Some(kind) = self.kind_for(cx, chat, &sender) else { return Ok(false) };
         let Ok(batch) = Batch::decode(&data, sender.device().tag()) else { return Ok(false) };
         let (role, permissions) = (self.role_in(chat, &sender.account()), self.policies.permissions(&chat));
         let may_count =

@@ -109,9 +109,7 @@ impl Story {
                 let opens = |sealed: &&Bytes| keys.iter().any(|keys| keys.open_entry(sealed).is_some());
                 entries += logged.sealed.iter().filter(opens).count();
                 let Some(mut group) = engine.conversations.open(turn, &mls, id).unwrap() else { continue };
-                let decrypts = |message: &&Bytes| {
-                    matches!(group.preview(message), Processed::Application { .. } | Processed::Past { .. })
-                };
+                let decrypts = |message: &&Bytes| matches!(group.preview(message), Processed::Application { .. });
                 messages += logged.messages.iter().filter(decrypts).count();
             }
         });
