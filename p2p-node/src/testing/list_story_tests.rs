@@ -40,8 +40,8 @@ struct Story {
     accounts: [AccountId; 2],
     /// All devices that there have been, and whose they are.
     devices: Vec<(Who, usize)>,
-    /// How much had been written when a device came.
-    since: Vec<usize>,
+    /// How much had been written when a device came; `None` for one that was made from the phrase and was not on the list that it has yet.
+    since: Vec<Option<usize>>,
     written: Vec<Written>,
     recoveries: usize,
 }
@@ -56,8 +56,8 @@ impl Story {
         world.pass(10_000);
         let accounts = [alice, bob].map(|who| world.of(who).account);
         let devices = vec![(alice, 0), (bob, 1)];
-        let mut story =
-            Self { world, seed, home, accounts, devices, since: vec![0, 0], written: Vec::new(), recoveries: 0 };
+        let since = vec![Some(0), Some(0)];
+        let mut story = Self { world, seed, home, accounts, devices, since, written: Vec::new(), recoveries: 0 };
         for who in [alice, bob, alice] {
             let linked = story.world.linked(who);
             story.add(linked, who == bob);
@@ -73,7 +73,17 @@ impl Story {
 
     fn add(&mut self, who: Who, of_bob: bool) {
         self.devices.push((who, usize::from(of_bob)));
-        self.since.push(self.written.len());
+        self.since.push(Some(self.written.len()));
+    }
+
+    /// Devices that were made from the phrase, and that their account's chain has now, have what is written from now on. Before a home has answered
+    /// them no chain has them: what is written then is for the devices whose place they take.
+    fn note_listed(&mut self) {
+        for (at, (who, _)) in self.devices.iter().enumerate() {
+            if self.since[at].is_none() && self.is_in(*who) {
+                self.since[at] = Some(self.written.len());
+            }
+        }
     }
 
     fn any(&mut self) -> (Who, usize) {
@@ -100,6 +110,7 @@ impl Story {
     }
 
     fn write_by(&mut self, who: Who, whose: usize, text: Option<String>) -> bool {
+        self.note_listed();
         let other = self.other(whose);
         if !self.is_in(who) || !self.world.knows(who, other) {
             return false;
@@ -160,11 +171,14 @@ impl Story {
         let home = if whose == 0 { self.home } else { 0 };
         let homes = vec![self.world.servers[home].address.clone()];
         let who = self.world.profile_at(name, Origin::Restored(root), homes);
-        self.add(who, whose == 1);
+        self.devices.push((who, whose));
+        self.since.push(None);
         who
     }
 
     fn step(&mut self) {
+        // Before it may be killed.
+        self.note_listed();
         match self.world.one_of(24) {
             0 => {
                 let (who, _) = self.any();
@@ -272,7 +286,8 @@ impl Story {
                 continue;
             }
             let stays = |w: &&Written| left.iter().any(|(who, _)| *who == w.by);
-            let lost: Vec<&str> = self.written[self.since[at]..]
+            let since = self.since[at].expect("it is on its list");
+            let lost: Vec<&str> = self.written[since..]
                 .iter()
                 .filter(stays)
                 .filter(|w| !known.contains(&w.text))
