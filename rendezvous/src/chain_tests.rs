@@ -256,3 +256,22 @@ async fn no_device_uses_up_the_versions_of_snapshots() {
     assert_eq!(publish(&mut owner, recovered.as_bytes()).await, ResponseBody::Done(true));
     assert_eq!(owner.refused(put(2)).await, Refusal::Stale);
 }
+
+#[tokio::test]
+async fn sessions_of_the_devices_before_end_where_the_root_has_begun_anew() {
+    let server = server();
+    let (root, laptop, phone, chain) = two_devices(100);
+    let (mut one, mut two) = (connect(&server, &laptop).await, connect(&server, &phone).await);
+    assert_eq!(publish(&mut one, chain.as_bytes()).await, ResponseBody::Done(true));
+    // From the phrase alone: this chain has not removed the others, as it knows none of them.
+    let back = device(109);
+    let anew = DeviceChain::restart(&root, 2, [0; 32], &joining(&root, &back)).unwrap();
+    assert!(!anew.has_removed(&laptop.id()));
+    assert_eq!(publish(&mut connect(&server, &back).await, anew.as_bytes()).await, ResponseBody::Done(true));
+    let told = ResponseBody::DeviceList(Bytes::copy_from_slice(anew.as_bytes()));
+    for client in [&mut one, &mut two] {
+        let pushed: Vec<ResponseBody> = std::iter::from_fn(|| client.session.pushed()).filter_map(|r| r.body).collect();
+        assert_eq!(pushed.last(), Some(&told), "it learns why");
+        assert!(client.session.is_ended());
+    }
+}

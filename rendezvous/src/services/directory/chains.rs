@@ -61,8 +61,11 @@ pub async fn publish(session: &mut Session, publish: Publish) -> Result<Response
     for device in &gone {
         claims::release(records, Collection::Devices, *device, account).await?;
     }
-    // One whose entry lost against another of the same place was not removed: it is about to come back, and what waits for it waits on.
-    let is_removed = |device: &Key| DeviceId::from_bytes(device).is_ok_and(|device| change.chain.has_removed(&device));
+    // One whose entry lost against another of the same place was not removed: it is about to come back, and what waits for it waits on. After a
+    // recovery nobody comes back, also whom the new chain does not know.
+    let is_removed = |device: &Key| {
+        change.recovers || DeviceId::from_bytes(device).is_ok_and(|device| change.chain.has_removed(&device))
+    };
     let removed: Vec<Key> = gone.iter().copied().filter(is_removed).collect();
     for device in &removed {
         forget_device(&services, *device).await?;
