@@ -61,6 +61,9 @@ impl Engine {
     }
 
     fn on_refusal(&mut self, turn: &mut Turn<'_>, pending: Pending, refused: &Refused) -> Result<(), EngineError> {
+        if refused.reason == Refusal::NotRegistered {
+            self.homes.on_not_registered(turn, refused);
+        }
         match pending {
             Pending::Nothing => {}
             Pending::Account(pending) => self.account.on_account_refusal(turn, &mut self.homes, pending, refused),

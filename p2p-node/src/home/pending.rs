@@ -76,6 +76,15 @@ impl Homes {
         }
     }
 
+    /// A home does not know this device as one of an account any more: after a while it is told again what we have, and then says what it has itself.
+    /// That we were removed may have been hidden from us.
+    pub(crate) fn on_not_registered(&mut self, turn: &Turn<'_>, refused: &Refused) {
+        if let Some(state) = self.servers.get_mut(&refused.home).filter(|home| home.own && home.registered) {
+            state.registered = false;
+            self.retry_later(turn, refused);
+        }
+    }
+
     /// What a server has refused for now is looked at again when it says, but not at once.
     pub fn retry_later(&mut self, turn: &Turn<'_>, refused: &Refused) {
         self.retry_at(refused.home, turn.now() + refused.retry_after_ms.max(RETRY_REFUSED_MS));

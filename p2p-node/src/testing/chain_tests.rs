@@ -1,8 +1,8 @@
 //! The device chain, as stories in the test world: what is on the devices, how one joins, and two that change the account at once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use starling_keys::chain::ChainError;
-use starling_wire::rendezvous::ResponseBody;
+use starling_keys::chain::{ChainError, Summary};
+use starling_wire::rendezvous::{Refusal, Refused, RequestBody, ResponseBody};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -11,8 +11,9 @@ use crate::{
         error::{NodeError, NotAllowed},
         types::TransientEvent,
     },
-    engine::AccountCommand,
-    testing::world::{Who, World},
+    engine::{AccountCommand, ContactCommand},
+    limits::RETRY_REFUSED_MS,
+    testing::world::{Treatment, Who, World},
 };
 
 type Joined = oneshot::Receiver<Result<(AccountLink, NewDevice), NodeError>>;
@@ -220,4 +221,69 @@ fn a_snapshot_with_a_number_that_nobody_counts_to_stops_no_link() {
     world.say(bob, alice, "to all");
     world.pass(10_000);
     assert_eq!(world.seen(phone, bob), ["bob: to all"]);
+}
+
+#[test]
+fn a_device_from_which_a_recovery_was_hidden_learns_of_it_when_the_server_is_honest_again() {
+    let mut world = World::new(434);
+    let (alice, bob) = world.friends();
+    let laptop = world.linked(alice);
+    world.pass(60_000);
+    world.kill(bob);
+    let account = world.of(alice).account;
+    let (before, present) = (bytes::Bytes::copy_from_slice(world.chain(laptop).as_bytes()), world.how_many());
+    // Who comes with the phrase is told that there is no such account, and begins it anew; the laptop is told that nothing has changed.
+    world.lie = Some(Box::new(move |who, response| {
+        let Some(ResponseBody::DeviceList(list)) = &mut response.body else { return };
+        if Summary::of(list).is_ok_and(|summary| summary.account != account) {
+            return;
+        }
+        if who == laptop {
+            *list = before.clone();
+        } else if who >= present {
+            let refused = Refused { reason: Refusal::NotFound.into(), ..Refused::default() };
+            response.body = Some(ResponseBody::Refused(refused));
+        }
+    }));
+    let back = world.restored(alice);
+    world.pass(60_000);
+    let (own, old) = (world.of(back).device, world.of(laptop).device);
+    assert_eq!(world.listed(back, account), [own]);
+    assert!(world.listed(laptop, account).contains(&old), "nobody has told it");
+    world.lie = None;
+    world.pass(1_200_000);
+    assert!(is_out(&mut world, laptop));
+    assert_eq!(world.listed(laptop, account), [own]);
+}
+
+#[test]
+fn a_home_that_knows_a_device_no_more_is_told_its_chain_again_and_not_in_a_hurry() {
+    let mut world = World::new(435);
+    let (alice, bob) = world.friends();
+    world.linked(alice);
+    world.pass(60_000);
+    let forgets = |ask: &RequestBody| matches!(ask, RequestBody::GetSnapshot(_) | RequestBody::PutSnapshot(_));
+    world.treats = Some(Box::new(move |_, ask| {
+        let refused = Refused { reason: Refusal::NotRegistered.into(), ..Refused::default() };
+        forgets(ask).then_some(Treatment::Refusal(refused))
+    }));
+    let published = |world: &World| {
+        let asked = world.asked.iter().flatten();
+        asked.filter(|request| matches!(request.body, Some(RequestBody::Publish(_)))).count()
+    };
+    world.asked = Some(Vec::new());
+    let account = world.of(bob).account;
+    world.call(alice, |reply| ContactCommand::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.pass(60_000);
+    // Two devices, each at once and then after each pause.
+    let most = 2 * (1 + 60_000 / usize::try_from(RETRY_REFUSED_MS).unwrap());
+    assert!((1..=most).contains(&published(&world)), "{}", published(&world));
+    world.treats = None;
+    world.pass(60_000);
+    world.asked = Some(Vec::new());
+    world.pass(60_000);
+    assert_eq!(published(&world), 0, "it knows them again");
+    let phone = world.linked(alice);
+    world.pass(60_000);
+    assert_eq!(world.contact(phone, bob).unwrap().name, "Bobby", "the snapshot is there");
 }
