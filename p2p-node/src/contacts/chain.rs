@@ -43,6 +43,11 @@ impl Contacts {
             // Nothing changes here: it is the owner who has to know.
             turn.fact(Fact::ContactChainMisused(Box::new(chain)));
         }
+        let withdrawn = before.as_ref().zip(person.list.as_ref()).is_some_and(|(was, now)| was.common(now) < was.len());
+        if withdrawn {
+            // A device of ours that was told those entries, and has no chain yet, takes no other one until it is told this.
+            turn.fact(Fact::ContactsChanged);
+        }
         let changes = changes(person, before.as_ref());
         let alarm = news == ChainNews::Replaced && person.distrust();
         self.index(&account);

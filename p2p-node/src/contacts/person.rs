@@ -114,6 +114,23 @@ impl Person {
         Ok((news, common, counts))
     }
 
+    /// How many entries of their chain are known, and the head after those. Without a chain that is what other devices of ours have known.
+    pub fn known_chain(&self) -> (u64, Vec<u8>) {
+        match &self.list {
+            Some(list) => (u64::from(list.len()), self.head()),
+            None => (self.row.trusted_version, self.row.trusted_head.clone()),
+        }
+    }
+
+    /// Other devices of ours know so much of their chain now, and look for them there: that counts while no chain of theirs is known here. What was
+    /// known before may have lost against another entry since, and then no chain that anybody has goes on from it.
+    pub fn known_elsewhere(&mut self, homes: Vec<String>, version: u64, head: Vec<u8>) {
+        if self.list.is_none() {
+            (self.row.homes, self.row.trusted_version, self.row.trusted_head) = (homes, version, head);
+            self.dirty = true;
+        }
+    }
+
     /// A new contact: only the account is known.
     pub fn new(account: &AccountId, now_ms: u64) -> Self {
         let row = ContactRow { account: account.as_bytes().to_vec(), added_ms: now_ms, ..ContactRow::default() };

@@ -33,16 +33,19 @@ impl AccountDevices<'_> {
             .people
             .values()
             .filter(|p| p.state() != ContactState::Removed)
-            .map(|p| SnapshotContact {
-                account: p.row.account.clone(),
-                homes: p.list.iter().flat_map(|l| &l.homes).map(ToString::to_string).collect(),
-                version: p.list.as_ref().map_or(0, |l| u64::from(l.len())),
-                head: p.list.as_ref().filter(|l| !l.is_empty()).map(|l| l.head().0.to_vec()).unwrap_or_default(),
-                name: p.row.name.clone(),
-                alias: p.row.alias.clone(),
-                state: p.row.state,
-                verified: p.row.verified && !p.row.key_changed,
-                ..SnapshotContact::default()
+            .map(|p| {
+                let (version, head) = p.known_chain();
+                SnapshotContact {
+                    account: p.row.account.clone(),
+                    homes: p.homes().iter().map(ToString::to_string).collect(),
+                    version,
+                    head,
+                    name: p.row.name.clone(),
+                    alias: p.row.alias.clone(),
+                    state: p.row.state,
+                    verified: p.row.verified && !p.row.key_changed,
+                    ..SnapshotContact::default()
+                }
             })
             .collect();
         // A new device begins with the most recent conversations.
@@ -106,6 +109,7 @@ impl AccountDevices<'_> {
         // What a home says counts where the two are far apart: one of its words was a lie, and only its last one lets ours be stored.
         let is_near = known.abs_diff(version) <= NEAR_SNAPSHOT_VERSIONS;
         self.cx.counters.row.snapshot = if is_near { known.max(version) } else { version }.max(1);
+        let is_newest = version.max(1) >= self.cx.counters.row.snapshot;
         self.cx.counters.dirty = true;
         if self.cx.counters.row.snapshot_pending {
             self.cx.account.snapshot_soon(turn, self.cx.counters);
@@ -121,7 +125,7 @@ impl AccountDevices<'_> {
         self.read_kept_snapshots(turn)?;
         let is_new = restored || known == 0;
         match row {
-            Some(row) => self.take_snapshot(turn, row)?,
+            Some(row) => self.take_snapshot(turn, row, is_newest)?,
             None if snapshot.sealed.is_empty() => self.sync().take_settings_of_snapshot(turn, &[])?,
             None => {
                 tracing::warn!("the account snapshot cannot be read");
@@ -154,14 +158,25 @@ impl AccountDevices<'_> {
         others.any(|home| !account.no_snapshot_at.contains(&home) && !homes.is_lost_for_long(&home))
     }
 
-    pub(super) fn take_snapshot(&mut self, turn: &mut Turn<'_>, row: SnapshotRow) -> Result<(), EngineError> {
+    /// Takes what a snapshot has and is not known here. What it says of contacts' chains counts again if it `is_newest`: none with a higher number
+    /// was read before.
+    pub(super) fn take_snapshot(
+        &mut self,
+        turn: &mut Turn<'_>,
+        row: SnapshotRow,
+        is_newest: bool,
+    ) -> Result<(), EngineError> {
         let own = self.cx.account.id();
         self.cx.take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
         for (place, contact) in (1..).zip(row.contacts.into_iter().take(MAX_CONTACTS)) {
             let Ok(account) = AccountId::from_bytes(&contact.account) else {
                 continue;
             };
-            if self.cx.contacts.people.contains_key(&account) {
+            if let Some(person) = self.cx.contacts.people.get(&account) {
+                let is_told = is_newest && person.list.is_none() && !contact.head.is_empty();
+                if is_told && let Some(person) = self.cx.contacts.people.get_mut(&account) {
+                    person.known_elsewhere(contact.homes, contact.version, contact.head);
+                }
                 continue;
             }
             let mut person = Person::new(&account, turn.wall());

@@ -20,7 +20,7 @@ impl AccountDevices<'_> {
         let mut left = Vec::new();
         for snapshot in kept.snapshots {
             match self.cx.account.open_snapshot(self.cx.mls, &snapshot.sealed) {
-                Some(row) => self.take_snapshot(turn, row)?,
+                Some(row) => self.take_snapshot(turn, row, false)?,
                 None => left.push(snapshot),
             }
         }

@@ -296,3 +296,33 @@ fn all_that_waits_for_a_recovered_account_goes_on_once_it_is_trusted() {
         assert_eq!(world.chat_row(bob, alice).queued, 0, "verified: {verifies}");
     }
 }
+
+#[test]
+fn a_new_device_that_was_told_entries_which_do_not_count_takes_those_that_do() {
+    let mut world = World::new(509);
+    let (alice, bob) = world.friends();
+    let phone = world.linked(bob);
+    world.pass(10_000);
+    let (account, lost, base) = (world.of(bob).account, world.of(bob).device, world.chain(bob));
+    // Bob's phone has removed his other device, and nobody knows it yet; that one has added another meanwhile, and only alice knows that.
+    drop(world.begin(phone, |reply| AccountCommand::RemoveDevice(lost, reply)));
+    world.all_at_once(phone);
+    world.kill(phone);
+    let ghost = DeviceKey::from_seed(&[59; 32]);
+    let added = with_ghost(&mut world, bob, &base, &ghost);
+    world.kill(bob);
+    send_to(&mut world, alice, &added, &ghost, "tablet");
+    assert_eq!(world.listed(alice, account).len(), 3);
+    // What alice knows is in the next snapshot.
+    world.call(alice, |reply| ContactCommand::Rename(account, "Bobby".into(), reply)).unwrap();
+    world.pass(10_000);
+    let laptop = world.linked(alice);
+    world.pass(10_000);
+    assert!(world.listed(laptop, account).is_empty(), "what the home has does not go on from what alice knows");
+    world.start(phone);
+    world.pass(60_000);
+    let left = [world.of(phone).device];
+    for who in [phone, alice, laptop] {
+        assert_eq!(world.listed(who, account), left, "{who}");
+    }
+}
