@@ -55,25 +55,9 @@ impl SoundServer {
         self.ready();
     }
 
-    /// As when the only headset is pulled out and put in again: the server goes on, and has ended all streams.
-    fn replug(&self) {
-        assert!(self.pactl(&["unload-module", NULL_SINK]));
-        for sink in SINKS {
-            let mut args = vec!["load-module", NULL_SINK, sink];
-            args.extend(FORMAT.split(' '));
-            assert!(self.pactl(&args));
-        }
-        self.ready();
-    }
-
     /// Streams from microphones that the server has.
     fn recordings(&self) -> String {
-        self.list("source-outputs")
-    }
-
-    /// What the server has of a kind, one a line.
-    fn list(&self, kind: &str) -> String {
-        let output = self.tool("pactl").args(["list", "short", kind]).output().unwrap();
+        let output = self.tool("pactl").args(["list", "short", "source-outputs"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -183,21 +167,12 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     // … also after the sound server was started again, without a word from anybody.
     server.restart();
     until("the tone again", || (strongest_tone(&server.speaker()).0.abs_diff(600) <= 5).then_some(()));
-    // … or the loudspeaker was away. That takes no further connection: a server has 64 for all programs.
-    let connections = || server.list("clients").lines().count();
-    let before = connections();
-    server.replug();
-    until("the tone once more", || (strongest_tone(&server.speaker()).0.abs_diff(600) <= 5).then_some(()));
-    until("as few connections as before", || (connections() <= before).then_some(()));
     assert_eq!((alice.terminate(), bob.wait()), (0, 0));
     // … and speaks into his microphone; Alice writes down what she hears.
     let heard = world.dir.path().join("heard.wav");
     let (mut alice, mut bob) = call("default", &["--audio-in", "none", "--audio-out", &heard.to_string_lossy()]);
     // A call is connected before its microphone is open.
     until("the microphone", || (!server.recordings().is_empty()).then_some(()));
-    // It is pulled out with the loudspeaker, and put in again.
-    server.replug();
-    until("the microphone again", || (!server.recordings().is_empty()).then_some(()));
     let mut speaks =
         server.tool("pacat").args(["--playback", "--device=room", "--file-format=wav"]).arg(&voice).spawn().unwrap();
     speaks.wait().unwrap();
