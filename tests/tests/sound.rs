@@ -6,11 +6,6 @@ use std::process::{Child, Command, Stdio};
 use starling_media::audio::{self, AudioSink, file::FileSink, level, strongest_tone};
 use starling_tests::{Process, World, skip, until, until_none};
 
-/// The loudspeaker, and the room that the microphone hears.
-const SINKS: [&str; 2] = ["sink_name=speaker", "sink_name=room"];
-const NULL_SINK: &str = "module-null-sink";
-const FORMAT: &str = "rate=48000 channels=1";
-
 /// A sound server of our own, without hardware.
 struct SoundServer {
     child: Child,
@@ -33,7 +28,8 @@ impl SoundServer {
     fn spawn(runtime: &str) -> Child {
         Command::new("pulseaudio")
             .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"])
-            .args(SINKS.iter().flat_map(|sink| ["-L".to_owned(), [NULL_SINK, sink, FORMAT].join(" ")]))
+            .args(["-L", "module-null-sink sink_name=speaker rate=48000 channels=1"])
+            .args(["-L", "module-null-sink sink_name=room rate=48000 channels=1"])
             .args(["-L", "module-native-protocol-unix auth-anonymous=1"])
             .env("XDG_RUNTIME_DIR", runtime)
             .env("HOME", runtime)

@@ -3,7 +3,7 @@
 mod append;
 mod behind;
 mod judged;
-pub(crate) mod limits;
+pub(super) mod limits;
 mod parts;
 mod read;
 mod receipts;
