@@ -13,7 +13,7 @@ use crate::{
         Conversations, GroupEntry, Groups, context::Context, fork::Teller, group::GroupId, group_state::Followed,
         receive::Taken,
     },
-    home::{Homes, LogPending},
+    home::{Homes, LogPending, LogPlace},
     net::HomeId,
     turn::{EngineError, Turn},
 };
@@ -311,13 +311,9 @@ impl Conversations {
             };
             self.note_written(cx, (id, epoch), taken, entry.sealed.len());
             let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
-            match place.filter(|_| !matches!(taken, Taken::Nothing | Taken::Commit | Taken::BesideCommits)) {
-                Some(place) if matches!(taken, Taken::Own) => {
-                    self.found_own(turn, &place, entry.sequence)?;
-                    if let Some(message) = own {
-                        self.judge_own(turn, cx.dir, (place.chat, id, epoch), &message)?;
-                        self.own_logged(turn, cx, (place, epoch), &message)?;
-                    }
+            match place {
+                Some(place) if taken == Taken::Own => {
+                    self.take_own(turn, cx, (place, id, epoch), entry.sequence, own)?;
                 }
                 Some(place) if matches!(taken, Taken::Receipts(_)) && for_us_alone => {
                     self.logged.found_needless(turn, &place, entry.sequence)?;
@@ -325,6 +321,23 @@ impl Conversations {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Something of ours stands in a log: a message, or what goes with commits.
+    fn take_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (place, id, epoch): (LogPlace, GroupId, u64),
+        sequence: u64,
+        message: Option<Bytes>,
+    ) -> Result<(), EngineError> {
+        self.found_own(turn, &place, sequence)?;
+        if let Some(message) = message {
+            self.judge_own(turn, cx.dir, (place.chat, id, epoch), &message)?;
+            self.own_logged(turn, cx, (place, epoch), &message)?;
         }
         Ok(())
     }
