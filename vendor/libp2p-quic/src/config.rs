@@ -18,12 +18,24 @@
 // FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
 // DEALINGS IN THE SOFTWARE.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, io, net::UdpSocket, sync::Arc, time::Duration};
 
 use quinn::{
-    MtuDiscoveryConfig, VarInt,
+    AsyncUdpSocket, MtuDiscoveryConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
+
+/// Starling: makes the socket of a listener's endpoint from the one that was bound.
+#[derive(Clone)]
+pub(crate) struct SocketWrapper(
+    pub(crate) Arc<dyn Fn(UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> + Send + Sync>,
+);
+
+impl fmt::Debug for SocketWrapper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SocketWrapper")
+    }
+}
 
 /// Config for the transport.
 #[derive(Clone)]
@@ -71,6 +83,9 @@ pub struct Config {
 
     /// Parameters governing MTU discovery. See [`MtuDiscoveryConfig`] for details.
     mtu_discovery_config: Option<MtuDiscoveryConfig>,
+
+    /// Starling: see [`Config::wrap_listen_sockets`].
+    pub(crate) listen_socket_wrapper: Option<SocketWrapper>,
 }
 
 #[expect(deprecated)]
@@ -98,7 +113,20 @@ impl Config {
             max_stream_data: 10_000_000,
             keypair: keypair.clone(),
             mtu_discovery_config: Some(Default::default()),
+            listen_socket_wrapper: None,
         }
+    }
+
+    /// Starling: makes the sockets of listeners' endpoints with `wrap`, from those that were bound.
+    ///
+    /// It may take datagrams of other protocols out of what such a socket receives: QUIC does not
+    /// clear the QUIC bit then, by which they are told apart (RFC 9443).
+    pub fn wrap_listen_sockets(
+        mut self,
+        wrap: impl Fn(UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> + Send + Sync + 'static,
+    ) -> Self {
+        self.listen_socket_wrapper = Some(SocketWrapper(Arc::new(wrap)));
+        self
     }
 
     /// Set the upper bound to the max UDP payload size that MTU discovery will search for.
@@ -139,6 +167,7 @@ impl From<Config> for QuinnConfig {
             handshake_timeout: _,
             keypair,
             mtu_discovery_config,
+            listen_socket_wrapper,
         } = config;
         let mut transport = quinn::TransportConfig::default();
         // Disable uni-directional streams.
@@ -174,6 +203,10 @@ impl From<Config> for QuinnConfig {
 
         if !support_draft_29 {
             endpoint_config.supported_versions(vec![1]);
+        }
+        // Starling: RFC 9443, section 3.
+        if listen_socket_wrapper.is_some() {
+            endpoint_config.grease_quic_bit(false);
         }
 
         QuinnConfig {

@@ -73,6 +73,8 @@ pub use connection::{Connecting, Connection, Stream};
 pub use provider::Provider;
 #[cfg(feature = "tokio")]
 pub use provider::tokio;
+// Starling: for who implements its `AsyncUdpSocket`.
+pub use quinn;
 pub use transport::GenTransport;
 
 /// Errors that may happen on the [`GenTransport`] or a single [`Connection`].

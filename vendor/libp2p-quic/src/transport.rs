@@ -50,7 +50,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     ConnectError, Connecting, Connection, Error,
-    config::{Config, QuinnConfig},
+    config::{Config, QuinnConfig, SocketWrapper},
     hole_punching::hole_puncher,
     provider::Provider,
 };
@@ -82,6 +82,8 @@ pub struct GenTransport<P: Provider> {
     waker: Option<Waker>,
     /// Holepunching attempts
     hole_punch_attempts: HashMap<SocketAddr, oneshot::Sender<Connecting>>,
+    /// Starling: makes the sockets of listeners' endpoints.
+    listen_socket_wrapper: Option<SocketWrapper>,
 }
 
 #[expect(deprecated)]
@@ -90,6 +92,7 @@ impl<P: Provider> GenTransport<P> {
     pub fn new(config: Config) -> Self {
         let handshake_timeout = config.handshake_timeout;
         let support_draft_29 = config.support_draft_29;
+        let listen_socket_wrapper = config.listen_socket_wrapper.clone();
         let quinn_config = config.into();
         Self {
             listeners: SelectAll::new(),
@@ -99,6 +102,7 @@ impl<P: Provider> GenTransport<P> {
             waker: None,
             support_draft_29,
             hole_punch_attempts: Default::default(),
+            listen_socket_wrapper,
         }
     }
 
@@ -107,20 +111,30 @@ impl<P: Provider> GenTransport<P> {
         endpoint_config: quinn::EndpointConfig,
         server_config: Option<quinn::ServerConfig>,
         socket: UdpSocket,
+        wrapper: Option<&SocketWrapper>,
     ) -> Result<quinn::Endpoint, Error> {
         use crate::provider::Runtime;
         match P::runtime() {
             #[cfg(feature = "tokio")]
             Runtime::Tokio => {
                 let runtime = std::sync::Arc::new(quinn::TokioRuntime);
-                let endpoint =
-                    quinn::Endpoint::new(endpoint_config, server_config, socket, runtime)?;
+                let endpoint = match wrapper {
+                    // Starling: with the socket of whoever shares the port.
+                    Some(SocketWrapper(wrap)) => quinn::Endpoint::new_with_abstract_socket(
+                        endpoint_config,
+                        server_config,
+                        wrap(socket)?,
+                        runtime,
+                    )?,
+                    None => quinn::Endpoint::new(endpoint_config, server_config, socket, runtime)?,
+                };
                 Ok(endpoint)
             }
             Runtime::Dummy => {
                 let _ = endpoint_config;
                 let _ = server_config;
                 let _ = socket;
+                let _ = wrapper;
                 let err = std::io::Error::other("no async runtime found");
                 Err(Error::Io(err))
             }
@@ -206,7 +220,7 @@ impl<P: Provider> GenTransport<P> {
         };
         let socket = UdpSocket::bind(listen_socket_addr)?;
         let endpoint_config = self.quinn_config.endpoint_config.clone();
-        let endpoint = Self::new_endpoint(endpoint_config, None, socket)?;
+        let endpoint = Self::new_endpoint(endpoint_config, None, socket, None)?;
         Ok(endpoint)
     }
 }
@@ -228,7 +242,8 @@ impl<P: Provider> Transport for GenTransport<P> {
         let socket = self.create_socket(socket_addr).map_err(Self::Error::from)?;
 
         let socket_c = socket.try_clone().map_err(Self::Error::from)?;
-        let endpoint = Self::new_endpoint(endpoint_config, Some(server_config), socket)?;
+        let wrapper = self.listen_socket_wrapper.as_ref();
+        let endpoint = Self::new_endpoint(endpoint_config, Some(server_config), socket, wrapper)?;
         let listener = Listener::new(
             listener_id,
             socket_c,
