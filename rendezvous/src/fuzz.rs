@@ -8,7 +8,7 @@ use std::{
 pub use crate::host::places;
 use crate::{
     address::RelayIps,
-    services::relay::turn::{Action, Moment, Revoked, Setup, Turn},
+    services::relay::turn::{Action, Moment, QuicClients, Revoked, Setup, Turn},
 };
 
 /// What a stranger to TURN brings about.
@@ -27,6 +27,7 @@ pub fn send_to_turn<'a>(datagrams: impl IntoIterator<Item = &'a [u8]>) -> OfStra
         realm: "starling".into(),
         secret: [7; 32],
         revoked: Revoked::default(),
+        quic_clients: QuicClients::default(),
         relay_ips: RelayIps::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), []),
         own: Vec::new(),
         private_peers: true,

@@ -174,6 +174,8 @@ pub const TURN_STREAM_SILENCE: Duration = Duration::from_secs(30);
 pub const TURN_STREAM_UNUSED: Duration = Duration::from_secs(10);
 /// Streams to TURN of one device at a time: one for each protocol and server name, twice while a call changes its path.
 pub const TURN_STREAMS_PER_DEVICE: u32 = 8;
+/// Datagrams for TURN that have come to ports of QUIC and wait, 2 MB at most: what comes in a tenth of a second at 100 Mbit/s. More are lost.
+pub const TURN_QUIC_QUEUE: usize = 1024;
 /// Longest user name in TURN: ours have 40 bytes, and it is kept with the allocation.
 pub const TURN_USERNAME: usize = 128;
 /// Peers' addresses that an allocation may exchange data with: one call has one peer, with some addresses.

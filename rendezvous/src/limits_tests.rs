@@ -118,6 +118,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("TURN_REQUESTS", "requests to TURN", rate(TURN_REQUESTS)),
         ("TURN_SLOTS", "answers of STUN and TURN", count(TURN_SLOTS)),
         ("TURN_QUEUE", "datagrams that wait to be relayed", count(TURN_QUEUE)),
+        ("TURN_QUIC_QUEUE", "datagrams that wait to be relayed", count(TURN_QUIC_QUEUE)),
         ("TURN_QUEUE_PER_RELAY", "datagrams that wait to be relayed", format!("{TURN_QUEUE_PER_RELAY};")),
         ("TURN_PORT_TRIES", "allocations of TURN", format!("{TURN_PORT_TRIES} are tried")),
     ]

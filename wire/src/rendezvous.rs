@@ -141,6 +141,10 @@ pub struct TurnCredentials {
     /// Seconds that they last.
     #[prost(uint64, tag = "4")]
     pub lifetime_s: u64,
+    /// Another UDP port of the same hosts at which the same is answered, for networks that let the other ones not through: that of QUIC. 0 if there is
+    /// none.
+    #[prost(uint32, tag = "5")]
+    pub other_port: u32,
 }
 
 /// From server to device.

@@ -137,6 +137,16 @@ pub(super) fn announce(
     addresses
 }
 
+/// The UDP port of QUIC at an address of this server, as clients see it: TURN is there, too. If none of its addresses is this one, that of the first.
+pub(super) fn quic_port(addresses: &[Multiaddr], ip: IpAddr) -> Option<u16> {
+    let port = |address: &Multiaddr| match address.iter().nth(1) {
+        Some(Protocol::Udp(port)) if address.iter().any(|part| part == Protocol::QuicV1) => Some(port),
+        _ => None,
+    };
+    let is_there = |address: &&Multiaddr| address.ip_addr() == Some(ip);
+    addresses.iter().filter(is_there).find_map(port).or_else(|| addresses.iter().find_map(port))
+}
+
 /// Those that others can dial; those of this machine alone only if there is no other.
 fn useful(listening: &[Multiaddr]) -> Vec<Multiaddr> {
     let all: Vec<Multiaddr> = listening.iter().filter(|a| network::is_useful(a)).cloned().collect();

@@ -30,6 +30,7 @@ use crate::{
     address::is_private,
     config::Config,
     limits::{CONNECTIONS_PER_DEVICE, HANDSHAKE_TIMEOUT, QUIC_IDLE},
+    services::relay::turn::QuicPorts,
 };
 
 /// How often clients are asked again what their connection looks like from there, which the server has no use for.
@@ -46,7 +47,13 @@ pub struct Behaviour {
     ping: Pings,
 }
 
-pub async fn build(keypair: Keypair, config: &Config, shares: RelayShares) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
+/// A swarm that listens on nothing yet. It shares the ports of QUIC with TURN, if there is that.
+pub async fn build(
+    keypair: Keypair,
+    config: &Config,
+    shares: RelayShares,
+    quic_ports: Option<QuicPorts>,
+) -> anyhow::Result<Swarm<Boxed<Behaviour>>> {
     let behaviour = |key: &Keypair| Boxed(behaviour(key, config, shares));
     // One direct stream, one relay stop, identify, ping and some that end: far below both bounds.
     let yamux = || {
@@ -65,7 +72,10 @@ pub async fn build(keypair: Keypair, config: &Config, shares: RelayShares) -> an
             quic.max_concurrent_stream_limit = 32;
             quic.max_stream_data = 1024 * 1024;
             quic.max_connection_data = 4 * 1024 * 1024;
-            quic
+            match quic_ports {
+                Some(ports) => quic.wrap_listen_sockets(move |bound| ports.share(bound)),
+                None => quic,
+            }
         })
         .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             Ok(streams::websocket_server(key, yamux())?)

@@ -1,5 +1,9 @@
 //! Starting, running, reloading and stopping.
 
+#[cfg(test)]
+#[path = "quic_port_tests.rs"]
+mod quic_port_tests;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     fs, io,
@@ -27,7 +31,7 @@ use super::{
     boxed::Boxed,
     connection::{self, Ended},
     identity::Identity,
-    listening::{Listening, announce, listen, web_addresses},
+    listening::{Listening, announce, listen, quic_port, web_addresses},
     network::{self, Behaviour, BehaviourEvent},
     preflight::{bind_turn, has_ipv6, preflight},
     relay_shares::RelayShares,
@@ -41,7 +45,7 @@ use crate::{
     limits::{
         CALL_BACK_INTERVAL, CLAIMS_EVERY, DISK_INTERVAL, EXPIRY_INTERVAL, LAST_SEEN_INTERVAL, TURN_STREAMS_PER_DEVICE,
     },
-    services::{Services, TurnEndpoint, operator, sweep::Sweep},
+    services::{Services, TurnEndpoint, operator, relay::turn::TurnServer, sweep::Sweep},
     store::{Key, StoreError, Topic, redb::RedbStore},
 };
 
@@ -113,7 +117,10 @@ impl Server {
         let services = Arc::new(Services::new(store, server_key, identity.name_key, config));
 
         let shares = RelayShares::new(config.relay.reservations, config.relay.circuits);
-        let mut swarm = network::build(identity.keypair, config, shares.clone()).await.map_err(StartError::Network)?;
+        let relay = bind_relay(config, identity.turn_key, &services).await?;
+        let quic_ports = relay.as_ref().map(|relay| relay.quic_ports());
+        let built = network::build(identity.keypair, config, shares.clone(), quic_ports).await;
+        let mut swarm = built.map_err(StartError::Network)?;
         let Listening { addresses: listening, web, early } = listen(&mut swarm, &config.listen, &web).await?;
         let addresses = announce(&mut swarm, config, &listening, peer_id);
 
@@ -122,7 +129,10 @@ impl Server {
         let http_address = http.local_addr().unwrap_or(config.http);
         let admin = bind_admin(dir).map_err(data_dir)?;
         let mut operator = JoinSet::new();
-        let turn = serve_turn(config, identity.turn_key, &services, &mut operator).await?;
+        let turn = match relay {
+            Some(relay) => serve_turn(relay, (config, identity.turn_key), &addresses, &services, &mut operator).await?,
+            None => Vec::new(),
+        };
         let _ = services.sockets.set(config.sockets(&web, &turn));
         let turn = services.turn.get().and_then(|endpoint| endpoint.addresses.first().copied());
         let ways: Vec<RendezvousAddr> =
@@ -392,24 +402,40 @@ fn bind_admin(dir: &Path) -> io::Result<UnixListener> {
     Ok(admin)
 }
 
-/// Serves STUN and TURN, if that is wanted and can be had; the sockets for it.
-async fn serve_turn(
+/// STUN and TURN, if they are wanted and can be had.
+async fn bind_relay(
     config: &Config,
     secret: [u8; 32],
     services: &Services,
-    tasks: &mut JoinSet<()>,
-) -> Result<Vec<SocketAddr>, StartError> {
+) -> Result<Option<Box<TurnServer>>, StartError> {
     if !config.turn.enabled {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     // A warning was logged when that was tried before.
-    let Ok(server) = bind_turn(config, secret, &services.metrics).await? else { return Ok(Vec::new()) };
-    let sockets = server.sockets();
-    let (addresses, revoked, streams) = (server.addresses(), server.revoked(), server.streams());
-    let endpoint = TurnEndpoint { addresses, secret, hours: config.turn.credential_hours, revoked, streams };
+    Ok(bind_turn(config, secret, &services.metrics).await?.ok().map(Box::new))
+}
+
+/// Serves STUN and TURN; the sockets for it. `addresses` are those of the server, by which clients find it.
+async fn serve_turn(
+    relay: Box<TurnServer>,
+    (config, secret): (&Config, [u8; 32]),
+    addresses: &[Multiaddr],
+    services: &Services,
+    tasks: &mut JoinSet<()>,
+) -> Result<Vec<SocketAddr>, StartError> {
+    let sockets = relay.sockets();
+    let asked_at = relay.addresses();
+    let endpoint = TurnEndpoint {
+        other_port: asked_at.first().and_then(|at| quic_port(addresses, at.ip())),
+        addresses: asked_at,
+        secret,
+        hours: config.turn.credential_hours,
+        revoked: relay.revoked(),
+        streams: relay.streams(),
+    };
     operator::revoke_banned(&services.store, &endpoint).await?;
     let _ = services.turn.set(endpoint);
-    tasks.spawn(server.run());
+    tasks.spawn(relay.run());
     Ok(sockets)
 }
 

@@ -69,6 +69,8 @@ pub struct Services {
 pub struct TurnEndpoint {
     /// Where it is asked, by each protocol that it listens on.
     pub addresses: Vec<std::net::SocketAddr>,
+    /// The port of the same hosts at which it answers beside QUIC.
+    pub other_port: Option<u16>,
     pub secret: [u8; 32],
     pub hours: u64,
     /// Users whose credentials do not count any more, though they have not expired.

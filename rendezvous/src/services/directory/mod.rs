@@ -123,8 +123,13 @@ pub async fn turn_credentials(session: &mut Session) -> Result<ResponseBody, Rej
     let made = turn::credentials(&endpoint.secret, now_s + lifetime_s, &user).map_err(|_| Refusal::Internal)?;
     services.metrics.turn_credentials.inc();
     let urls = endpoint.addresses.iter().flat_map(|at| [format!("stun:{at}"), format!("turn:{at}?transport=udp")]);
-    let urls = urls.collect();
-    Ok(ResponseBody::Turn(TurnCredentials { urls, username: made.username, password: made.password, lifetime_s }))
+    Ok(ResponseBody::Turn(TurnCredentials {
+        urls: urls.collect(),
+        username: made.username,
+        password: made.password,
+        lifetime_s,
+        other_port: endpoint.other_port.map_or(0, u32::from),
+    }))
 }
 
 pub async fn look_up(session: &mut Session, account: &[u8]) -> Result<ResponseBody, Rejected> {

@@ -95,7 +95,7 @@ impl Turn {
         }
         // The nonce went to this address: it is not forged.
         let requests = match from {
-            Client::Datagram(_) => &mut self.requests,
+            Client::Datagram(_) | Client::QuicPort(_) => &mut self.requests,
             Client::Stream { .. } => &mut self.stream_requests,
         };
         if !requests.take(from.rate_key(), message.raw.len() as u64, now.instant) {

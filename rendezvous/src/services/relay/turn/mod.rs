@@ -1,4 +1,5 @@
-//! STUN and TURN (RFC 8489, RFC 8656) over UDP, and over streams of clients whose networks have none, for calls that find no direct path.
+//! STUN and TURN (RFC 8489, RFC 8656) over UDP, on a port of their own and on those of QUIC, and over streams of clients whose networks have no UDP, for
+//! calls that find no direct path.
 //!
 //! [`Turn`] does no input or output: datagrams and the time go in, [`Action`]s come out; [`TurnServer`] gives it sockets. Whatever comes in is
 //! hostile. Of those who have not authenticated nothing is kept but how much they were answered, in tables of a fixed size; what is answered
@@ -9,14 +10,18 @@ mod auth;
 mod client;
 mod codec;
 mod data;
+mod demultiplex;
 mod listening;
 mod ports;
+mod quic_port;
 mod rates;
 mod requests;
 mod server;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub mod user_tests;
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -43,6 +48,7 @@ use self::{
 };
 pub use self::{
     auth::{Revoked, credentials},
+    quic_port::{QuicClients, QuicPorts},
     server::{TurnError, TurnServer},
     stream::Streams,
 };
@@ -80,7 +86,7 @@ impl Moment {
 /// What is to be done with sockets, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Send from the listening socket, or on the client's stream.
+    /// Send from the socket that the client has sent to, or on its stream.
     Reply {
         /// The client.
         to: Client,
@@ -112,6 +118,8 @@ pub struct Setup {
     pub secret: [u8; 32],
     /// Users who may not go on.
     pub revoked: Revoked,
+    /// Where clients with allocations are noted that are at ports of QUIC.
+    pub quic_clients: QuicClients,
     /// The addresses that peers send to.
     pub relay_ips: RelayIps,
     /// Further addresses of this host. None is relayed to, nor are loopback and link-local ones.
@@ -266,6 +274,7 @@ impl Turn {
             return;
         };
         self.by_client.remove(&allocation.client);
+        self.setup.quic_clients.set(allocation.client, false);
         if allocation.relayed.port() != 0 {
             self.by_relayed.remove(&allocation.relayed);
             out.push(Action::Close(id));
@@ -299,11 +308,11 @@ impl Turn {
         let mut unknown = unknown(&message.attributes.0);
         let mut to = from;
         // Clients ask in this way how long their networks keep mappings (RFC 5780, section 4.6). Who forges addresses can forge the port as well.
-        if let Client::Datagram(address) = from
-            && let Some([high, low, ..]) = value(&message.attributes.0, ATTR_RESPONSE_PORT)
+        if let Some([high, low, ..]) = value(&message.attributes.0, ATTR_RESPONSE_PORT)
+            && let Some(other) = from.at_port(u16::from_be_bytes([*high, *low]))
         {
             unknown.retain(|typ| *typ != ATTR_RESPONSE_PORT);
-            to = Client::Datagram(SocketAddr::new(address.ip(), u16::from_be_bytes([*high, *low])));
+            to = other;
         }
         let answer = if unknown.is_empty() {
             let mut answer = head.answer(CLASS_SUCCESS_RESPONSE);

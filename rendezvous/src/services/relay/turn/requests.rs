@@ -108,6 +108,7 @@ impl Turn {
                     *self.by_address.entry(ip).or_default() += 1;
                 }
                 self.by_client.insert(from, self.next);
+                self.setup.quic_clients.set(from, true);
                 let allocation = Allocation {
                     client: from,
                     user,
@@ -217,7 +218,7 @@ impl Turn {
         };
         let peer = value(&request.attributes, ATTR_XOR_PEER_ADDRESS)
             .and_then(|peer| address(peer, request.head.id))
-            .filter(|peer| peer.port() != 0 && (0x4000..=0x7fff).contains(&number))
+            .filter(|peer| peer.port() != 0 && (0x4000..=request.from.last_channel()).contains(&number))
             .ok_or(CODE_BAD_REQUEST)?;
         self.accept(id, peer.ip())?;
         self.allocations.get_mut(&id).ok_or(CODE_ALLOC_MISMATCH)?.bind(number, peer, now)?;

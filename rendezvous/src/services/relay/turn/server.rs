@@ -1,4 +1,5 @@
-//! Sockets for [`Turn`]: one task owns the state and the listening socket, and one task for each allocation reads from its socket.
+//! Sockets for [`Turn`]: one task owns the state and the listening socket, and one task for each allocation reads from its socket. What comes to ports of
+//! QUIC is read by its tasks.
 
 #[cfg(test)]
 #[path = "server_tests.rs"]
@@ -27,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     Action, AllocationId, Client, Moment, Opened, PortWish, Revoked, Setup, Token, Turn,
     listening::{Listening, canonical},
+    quic_port::{FromQuicPort, QuicPorts},
     stream::{StreamTable, Streams},
 };
 use crate::{
@@ -98,6 +100,9 @@ pub struct TurnServer {
     queue: mpsc::Sender<FromPeer>,
     arrived: mpsc::Receiver<FromPeer>,
     streams: StreamTable,
+    quic_ports: QuicPorts,
+    /// What comes to them.
+    at_quic_ports: mpsc::Receiver<FromQuicPort>,
     allocations: Gauge,
     bytes: Counter,
     dropped: Counter,
@@ -111,11 +116,13 @@ impl TurnServer {
         let relay_ips = config.turn_relay_ips().ok_or(TurnError::NoPublicIp(address))?;
         let listening = Listening::bind(address, other).map_err(|error| TurnError::Listen { address, error })?;
         let revoked = Revoked::default();
+        let (quic_ports, at_quic_ports) = QuicPorts::new();
         let named: Vec<IpAddr> = config.own_ips().chain(listening.addresses().map(|address| address.ip())).collect();
         let setup = Setup {
             realm: REALM.into(),
             secret,
             revoked: revoked.clone(),
+            quic_clients: quic_ports.clients(),
             relay_ips,
             own: with_interfaces(&named),
             private_peers: settings.private_peers,
@@ -138,6 +145,8 @@ impl TurnServer {
             queue,
             arrived,
             streams: StreamTable::new(settings.allocations, settings.allocations_per_address),
+            quic_ports,
+            at_quic_ports,
             allocations: metrics.turn_allocations.clone(),
             bytes: metrics.turn_bytes.clone(),
             dropped: metrics.turn_dropped.clone(),
@@ -152,6 +161,11 @@ impl TurnServer {
     /// Takes streams of clients whose networks let no datagrams through.
     pub fn streams(&self) -> Streams {
         self.streams.streams()
+    }
+
+    /// Shares the ports of QUIC with it, for clients whose networks let out no other.
+    pub fn quic_ports(&self) -> QuicPorts {
+        self.quic_ports.clone()
     }
 
     /// What it is bound to.
@@ -203,6 +217,9 @@ impl TurnServer {
                     let FromPeer { allocation, from, data, .. } = datagram;
                     self.turn.relayed(Moment::now(), allocation, from, &data, &mut out);
                 }
+                Some((from, datagram)) = self.at_quic_ports.recv() => {
+                    self.turn.handle(Moment::now(), Client::QuicPort(from), &datagram, &mut out);
+                }
                 Some(from_stream) = self.streams.recv() => self.streams.take(from_stream, &mut self.turn, &mut out),
                 _ = interfaces.tick() => self.turn.set_own(with_interfaces(&self.named)),
                 _ = tick.tick() => {
@@ -224,6 +241,7 @@ impl TurnServer {
             for action in std::mem::take(out) {
                 match action {
                     Action::Reply { to: Client::Datagram(to), data } => self.listening.reply(to, &data),
+                    Action::Reply { to: Client::QuicPort(to), data } => self.quic_ports.reply(to, &data),
                     Action::Reply { to: stream, data } => self.streams.reply(stream, data),
                     Action::Relay { allocation, to, data } => {
                         if let Some(relay) = self.relays.get(&allocation) {

@@ -2,56 +2,17 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
-use rtc::{
-    sansio::Protocol,
-    shared::{TaggedBytesMut, TransportContext, TransportProtocol},
-    turn::client::{Client, ClientConfig, Event},
-};
+use rtc::turn::client::Event;
 use tokio::time::timeout;
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::*;
-use crate::{clock::now_ms, config, limits::TURN_STREAM_UNUSED, services::relay::turn::credentials};
-
-/// webrtc's client, on a socket.
-struct User {
-    socket: UdpSocket,
-    client: Client,
-}
-
-impl User {
-    async fn flush(&mut self) {
-        while let Some(datagram) = self.client.poll_write() {
-            self.socket.send_to(&datagram.message, datagram.transport.peer_addr).await.unwrap();
-        }
-    }
-
-    /// The next event; what is to be sent is sent, and repeated in time.
-    async fn event(&mut self) -> Event {
-        let mut buffer = vec![0; 4096];
-        for _ in 0..200 {
-            self.flush().await;
-            if let Some(event) = self.client.poll_event() {
-                return event;
-            }
-            let wait = Duration::from_millis(50);
-            if let Ok(Ok((length, from))) = timeout(wait, self.socket.recv_from(&mut buffer)).await {
-                let transport = TransportContext {
-                    local_addr: self.socket.local_addr().unwrap(),
-                    peer_addr: from,
-                    transport_protocol: TransportProtocol::UDP,
-                    ecn: None,
-                };
-                let message = BytesMut::from(&buffer[..length]);
-                self.client.handle_read(TaggedBytesMut { now: Instant::now(), transport, message }).unwrap();
-            } else {
-                self.client.handle_timeout(Instant::now()).unwrap();
-            }
-        }
-        unreachable!("no event within ten seconds")
-    }
-}
+use crate::{
+    clock::now_ms,
+    config,
+    limits::TURN_STREAM_UNUSED,
+    services::relay::turn::{credentials, user_tests::User},
+};
 
 #[tokio::test]
 async fn webrtc_talks_to_a_peer_over_sockets() {
@@ -69,17 +30,7 @@ async fn webrtc_talks_to_a_peer_over_sockets() {
     let address = server.addresses()[0];
     let serving = tokio::spawn(server.run());
 
-    let credentials = credentials(&[7; 32], now_ms() / 1000 + 60, "anna").unwrap();
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = ClientConfig {
-        turn_serv_addr: address.to_string(),
-        local_addr: socket.local_addr().unwrap(),
-        username: credentials.username,
-        password: credentials.password,
-        ..ClientConfig::default()
-    };
-    let client = Client::new(config, rtc::crypto::default_provider().unwrap()).unwrap();
-    let mut user = User { socket, client };
+    let mut user = User::new(&[7; 32], "anna", address).await;
     // Not the server's own address, to which nothing is relayed.
     let peer = UdpSocket::bind("127.0.0.2:0").await.unwrap();
     let peer_address = peer.local_addr().unwrap();

@@ -19,6 +19,7 @@ use rtc_stun::{
 use super::{
     auth::Credentials,
     codec::{address, begin, value},
+    quic_port::AtQuicPort,
     *,
 };
 use crate::limits::*;
@@ -62,6 +63,7 @@ impl World {
             realm: "starling".into(),
             secret: SECRET,
             revoked: Revoked::default(),
+            quic_clients: QuicClients::default(),
             relay_ips: RelayIps::new(server().ip(), []),
             own: vec![addr("198.51.100.200:1").ip()],
             private_peers: false,
@@ -238,6 +240,35 @@ fn a_binding_is_answered_to_another_port_of_the_host_that_asks_for_it() {
     // Streams have no ports, and other requests no use for it.
     let stream = Client::Stream { number: 1, ip: client().ip(), proxied: false };
     assert_eq!(code(&reply(world.handle(0, stream, &request.raw))), 420);
+}
+
+#[test]
+fn a_client_is_another_one_at_a_port_of_quic_and_noted_there_while_it_has_an_allocation() {
+    let at_quic = |port| {
+        let address = SocketAddr::new(client().ip(), port);
+        AtQuicPort { address, socket: 0, local: Some(server().ip()) }
+    };
+    let here = at_quic(client().port());
+    let clients = QuicClients::default();
+    let mut world = World::new(|setup| setup.quic_clients = clients.clone());
+    let by_turn = User::new(&mut world, 0, client(), "anna");
+    let by_quic = User::new(&mut world, 0, Client::QuicPort(here), "anna");
+    let mixed = User { from: by_quic.from, credentials: by_turn.credentials.clone(), nonce: by_turn.nonce.clone() };
+    assert_eq!(mixed.allocate(&mut world, 0), 438, "with the nonce of the other port");
+    assert_eq!((by_turn.allocate(&mut world, 0), by_quic.allocate(&mut world, 0)), (0, 0));
+    assert!(clients.contains(&here));
+    // Data of a channel with a larger number would be taken for a packet of QUIC.
+    assert_eq!(by_turn.bind(&mut world, 1, 0x5000, peer()), 0);
+    assert_eq!(by_quic.bind(&mut world, 1, 0x5000, peer()), 400);
+    assert_eq!(by_quic.bind(&mut world, 1, 0x4fff, peer()), 0);
+    let mut request = begin(MessageType::new(METHOD_BINDING, CLASS_REQUEST), TransactionId::new());
+    let [high, low] = 4321_u16.to_be_bytes();
+    request.add(ATTR_RESPONSE_PORT, &[high, low, 0, 0]);
+    let out = world.handle(2, by_quic.from, &request.raw);
+    let there = Client::QuicPort(at_quic(4321));
+    assert!(matches!(out.as_slice(), [Action::Reply { to, .. }] if *to == there), "{out:?}");
+    assert_eq!(by_quic.refresh(&mut world, 3, 0), 0);
+    assert!(!clients.contains(&here));
 }
 
 #[test]
