@@ -9,7 +9,7 @@ use starling_control::{frames, jsonrpc::Line};
 use starling_fuzz::{
     mutated,
     node::{MAX_LAN_ANNOUNCED, MAX_LAN_DATAGRAM, connect_by_socks, lan_datagrams, read_lan_datagram},
-    rendezvous::{OfStranger, places, send_to_turn},
+    rendezvous::{OfStranger, places, send_to_turn, split_at_quic_port},
 };
 use starling_rendezvous::config::Config;
 
@@ -61,6 +61,31 @@ fn requests_to_turn() {
         let datagrams = [&binding, &allocate, &data].map(|valid| mutated(valid, input));
         let of_stranger = send_to_turn(datagrams.iter().map(Vec::as_slice).chain([input]));
         assert_eq!(of_stranger, OfStranger::default(), "something is done for who has no credentials");
+    });
+}
+
+#[test]
+fn datagrams_at_a_port_of_quic() {
+    let binding = [&[0_u8, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    let initial = [&[0xc3_u8, 0, 0, 0, 1][..], &[7; 15]].concat();
+    let messages = [&binding[..], &initial, &binding, &[0x40, 0, 0, 4, 1, 2, 3, 4]].concat();
+    let data = [[0x40_u8, 0, 0, 4, 1, 2, 3, 4], [0x40, 0, 0, 9, 1, 2, 3, 4]].concat();
+    check!().with_test_time(TIME).for_each(|input: &[u8]| {
+        for (valid, stride) in [(&messages, 20), (&data, 8)] {
+            let all = mutated(valid, input);
+            for has_allocation in [false, true] {
+                let mut buffer = all.clone();
+                let (left, taken) = split_at_quic_port(&mut buffer, stride, has_allocation);
+                assert!(has_allocation || taken.iter().all(|datagram| datagram[4..8] == [0x21, 0x12, 0xa4, 0x42]));
+                // Each is there once, in its order.
+                let mut kept = buffer[..left].chunks(stride).peekable();
+                let mut taken = taken.iter().map(Vec::as_slice).peekable();
+                for datagram in all.chunks(stride) {
+                    assert!(kept.next_if_eq(&datagram).is_some() || taken.next_if_eq(&datagram).is_some());
+                }
+                assert!(kept.next().is_none() && taken.next().is_none());
+            }
+        }
     });
 }
 

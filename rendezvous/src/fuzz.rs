@@ -8,7 +8,7 @@ use std::{
 pub use crate::host::places;
 use crate::{
     address::RelayIps,
-    services::relay::turn::{Action, Moment, QuicClients, Revoked, Setup, Turn},
+    services::relay::turn::{Action, Moment, QuicClients, Revoked, Setup, Turn, is_turn, take_out},
 };
 
 /// What a stranger to TURN brings about.
@@ -47,4 +47,17 @@ pub fn send_to_turn<'a>(datagrams: impl IntoIterator<Item = &'a [u8]>) -> OfStra
     let is_answer = |action: &&Action| matches!(action, Action::Reply { to, .. } if to.address().ip() == stranger.ip());
     let answers = out.iter().filter(is_answer).count();
     OfStranger { others: out.len() - answers, allocations: turn.allocations() }
+}
+
+/// Takes what is for TURN out of datagrams of `stride` bytes that have come to a port of QUIC; the length of what is left, and what was taken.
+pub fn split_at_quic_port(buffer: &mut [u8], stride: usize, has_allocation: bool) -> (usize, Vec<Vec<u8>>) {
+    let mut taken = Vec::new();
+    let left = take_out(buffer, stride, |datagram| {
+        let takes = is_turn(datagram, || has_allocation);
+        if takes {
+            taken.push(datagram.to_vec());
+        }
+        takes
+    });
+    (left, taken)
 }

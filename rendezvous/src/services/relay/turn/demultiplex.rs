@@ -10,7 +10,7 @@ const PADDING: usize = 4;
 /// Whether a datagram is a message of STUN or TURN, by its first byte (RFC 9443, section 3). That can be the one of a packet of QUIC, too: with a short
 /// header for 64 to 79, and where an extension of QUIC is used also for 0 to 3. So the length that the message says it has must be its own; STUN has to
 /// have its cookie, and data of a channel to come from somebody with an allocation.
-pub(super) fn is_turn(datagram: &[u8], has_allocation: impl FnOnce() -> bool) -> bool {
+pub fn is_turn(datagram: &[u8], has_allocation: impl FnOnce() -> bool) -> bool {
     let [first, _, high, low, rest @ ..] = datagram else { return false };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     match first {
@@ -24,7 +24,7 @@ pub(super) fn is_turn(datagram: &[u8], has_allocation: impl FnOnce() -> bool) ->
 }
 
 /// Takes datagrams out of a buffer in which each but the last has `stride` bytes. Those that are not taken are moved together; the length of what is left.
-pub(super) fn take_out(buffer: &mut [u8], stride: usize, mut takes: impl FnMut(&[u8]) -> bool) -> usize {
+pub fn take_out(buffer: &mut [u8], stride: usize, mut takes: impl FnMut(&[u8]) -> bool) -> usize {
     let stride = stride.max(1);
     let (mut at, mut left) = (0, 0);
     while at < buffer.len() {

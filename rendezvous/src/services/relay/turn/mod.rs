@@ -40,6 +40,8 @@ use rtc_stun::{
     },
 };
 
+#[cfg(feature = "fuzz")]
+pub use self::demultiplex::{is_turn, take_out};
 use self::{
     allocation::Allocation,
     client::Client,
