@@ -7,6 +7,7 @@ pub mod estimate;
 mod handshake;
 pub mod link;
 pub mod nack;
+mod other_port;
 pub mod pacer;
 mod passthrough;
 pub mod peer;

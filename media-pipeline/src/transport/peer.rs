@@ -83,6 +83,8 @@ pub struct IceServer {
     pub username: String,
     /// Password, for TURN.
     pub credential: String,
+    /// Another UDP port of the same hosts, which is asked if that of the URL does not answer.
+    pub other_port: Option<u16>,
     /// A way to it where no datagrams get through; nothing, if there is none.
     pub tunnel: Option<Tunnel>,
 }

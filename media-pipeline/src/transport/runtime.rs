@@ -17,6 +17,7 @@ use webrtc::runtime::{
 use super::{
     handshake::HandshakeSocket,
     link::Link,
+    other_port::{OtherPortSocket, OtherPorts},
     peer::{IceServer, PeerConfig},
     tunnel::{Shared, Tunnel, TunnelSocket, Tunnels},
 };
@@ -41,14 +42,16 @@ impl MediaRuntime {
     pub fn new(config: &PeerConfig) -> Self {
         let of_server = |server: &IceServer| {
             let tunnel = server.tunnel.clone()?;
-            Some((server.urls.iter().filter_map(|url| place(url)).collect(), tunnel))
+            Some((places(server), tunnel))
         };
         let tunnels = config.servers.iter().filter_map(of_server).collect();
+        let with_other_port = |server: &IceServer| Some((places(server), server.other_port?));
+        let other_ports = config.servers.iter().filter_map(with_other_port).collect();
         Self {
             inner: TokioRuntime,
             link: config.link.clone(),
             tunnel_only: config.tunnel_only,
-            servers: Arc::new(Servers { tunnels, ..Servers::default() }),
+            servers: Arc::new(Servers { tunnels, other_ports, ..Servers::default() }),
         }
     }
 
@@ -65,6 +68,8 @@ struct Servers {
     known: Mutex<HashMap<String, Vec<SocketAddr>>>,
     /// Ways to those at these places.
     tunnels: Vec<(Vec<String>, Tunnel)>,
+    /// Ports at which those at these places answer, too.
+    other_ports: Vec<(Vec<String>, u16)>,
     /// The sockets that may use them.
     sockets: Mutex<Vec<Weak<Shared>>>,
 }
@@ -72,6 +77,14 @@ struct Servers {
 impl Servers {
     fn known(&self) -> MutexGuard<'_, HashMap<String, Vec<SocketAddr>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a server is at one of these places.
+    fn is_at_one_of(&self, places: &[String], server: SocketAddr) -> bool {
+        let known = self.known();
+        places.iter().any(|place| {
+            literal(place) == Some(server) || known.get(place).is_some_and(|found| found.contains(&server))
+        })
     }
 
     /// Lets a socket use them.
@@ -96,11 +109,8 @@ impl Servers {
 
 impl Tunnels for Servers {
     fn to(&self, server: SocketAddr) -> Option<Tunnel> {
-        let known = self.known();
-        let is_at = |place: &String| {
-            literal(place) == Some(server) || known.get(place).is_some_and(|found| found.contains(&server))
-        };
-        self.tunnels.iter().find(|(places, _)| places.iter().any(is_at)).map(|(_, tunnel)| tunnel.clone())
+        let found = self.tunnels.iter().find(|(places, _)| self.is_at_one_of(places, server));
+        found.map(|(_, tunnel)| tunnel.clone())
     }
 
     fn take(&self, server: SocketAddr, socket: &Arc<Shared>) -> bool {
@@ -110,6 +120,20 @@ impl Tunnels for Servers {
         let mut others = sockets.iter().filter_map(Weak::upgrade).filter(|other| !Arc::ptr_eq(other, socket));
         !others.any(|other| other.reaches(server, is_same))
     }
+}
+
+impl OtherPorts for Servers {
+    fn of(&self, mut server: SocketAddr) -> Option<SocketAddr> {
+        let (_, port) = self.other_ports.iter().find(|(places, _)| self.is_at_one_of(places, server))?;
+        let is_another = server.port() != *port;
+        server.set_port(*port);
+        is_another.then_some(server)
+    }
+}
+
+/// The places of a server.
+fn places(server: &IceServer) -> Vec<String> {
+    server.urls.iter().filter_map(|url| place(url)).collect()
 }
 
 /// The host and port of a server's URL (RFC 7064, RFC 7065), as they are looked up.
@@ -134,6 +158,10 @@ impl Runtime for MediaRuntime {
         let socket = match &self.link {
             Some(link) => link.wrap(socket),
             None => socket,
+        };
+        let socket: Arc<dyn AsyncUdpSocket> = match self.servers.other_ports.is_empty() {
+            true => socket,
+            false => OtherPortSocket::wrap(socket, self.servers.clone()),
         };
         Ok(HandshakeSocket::wrap(match self.servers.tunnels.is_empty() {
             true => socket,
@@ -246,6 +274,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_other_port_of_a_server_is_one_of_the_same_host() {
+        let server = |url: &str, other_port| IceServer {
+            urls: vec![url.to_owned()],
+            username: "user".into(),
+            credential: "word".into(),
+            other_port,
+            tunnel: None,
+        };
+        let servers = vec![
+            server("turn:192.0.2.1:3478?transport=udp", Some(4001)),
+            server("turn:[2001:db8::2]:3479", Some(4002)),
+            server("turn:192.0.2.3", None),
+        ];
+        let runtime = MediaRuntime::new(&PeerConfig { servers, ..PeerConfig::default() });
+        for (server, other) in [
+            ("192.0.2.1:3478", Some("192.0.2.1:4001")),
+            ("[2001:db8::2]:3479", Some("[2001:db8::2]:4002")),
+            ("192.0.2.1:3479", None),
+            ("192.0.2.3:3478", None),
+        ] {
+            let found = OtherPorts::of(&*runtime.servers, server.parse().unwrap());
+            assert_eq!(found, other.map(|other| other.parse().unwrap()), "{server}");
+        }
+    }
+
+    #[tokio::test]
     async fn no_connection_over_tcp_is_made_to_an_address_that_the_other_end_names() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -262,6 +316,7 @@ mod tests {
             urls: urls.iter().map(|url| (*url).to_owned()).collect(),
             username: "user".into(),
             credential: "word".into(),
+            other_port: None,
             tunnel: Some(Tunnel::new(|| Box::pin(async { None }))),
         };
         let servers = vec![

@@ -353,7 +353,7 @@ impl AsyncUdpSocket for TunnelSocket {
 }
 
 /// What a client of TURN sends to its server.
-enum Kind {
+pub(super) enum Kind {
     /// A request for an allocation, by its transaction.
     Allocate([u8; 12]),
     /// All else that is about an allocation.
@@ -362,7 +362,7 @@ enum Kind {
 
 impl Kind {
     /// By the first bytes (RFC 8489, section 5; RFC 8656, sections 12.4 and 17).
-    fn of(message: &[u8]) -> Option<Self> {
+    pub fn of(message: &[u8]) -> Option<Self> {
         match message {
             [0x40..=0x4f, ..] => Some(Self::Other),
             [0x00, 0x03, ..] => Some(Self::Allocate(message.get(8..20)?.try_into().ok()?)),

@@ -48,6 +48,8 @@ pub struct CallServer {
     pub urls: Vec<String>,
     pub username: String,
     pub credential: String,
+    /// The UDP port of its hosts that QUIC has: it answers there, too.
+    pub other_port: Option<u16>,
 }
 
 impl std::fmt::Debug for CallServer {
@@ -66,7 +68,7 @@ impl CallServer {
 
     /// Over UDP, or over the connection to the rendezvous.
     fn reached_by(self, net: &WeakNetHandle, prefixes: &[Nat64Prefix]) -> IceServer {
-        let Self { home, mut urls, username, credential } = self;
+        let Self { home, mut urls, username, credential, other_port } = self;
         let of_prefix =
             |prefix: &Nat64Prefix| -> Vec<String> { urls.iter().filter_map(|url| prefix.translate_url(url)).collect() };
         let translated: Vec<String> = prefixes.iter().flat_map(of_prefix).collect();
@@ -77,7 +79,7 @@ impl CallServer {
             net.send(NetCommand::Turn(home, reply));
             Box::pin(async move { opened.await.ok() })
         });
-        IceServer { urls, username, credential, tunnel: Some(tunnel) }
+        IceServer { urls, username, credential, other_port, tunnel: Some(tunnel) }
     }
 }
 

@@ -20,13 +20,14 @@ const MAX_FIELD: usize = 256;
 impl CallServer {
     /// What a rendezvous says, bounded before it is believed.
     fn from_credentials(home: HomeId, credentials: TurnCredentials) -> Option<Self> {
-        let TurnCredentials { urls, username, password: credential, .. } = credentials;
+        let TurnCredentials { urls, username, password: credential, other_port, .. } = credentials;
         let urls = urls.into_iter().filter(|url| url.len() <= MAX_FIELD).take(MAX_URLS).collect();
         (username.len() <= MAX_FIELD && credential.len() <= MAX_FIELD).then_some(Self {
             home,
             urls,
             username,
             credential,
+            other_port: u16::try_from(other_port).ok().filter(|port| *port != 0),
         })
     }
 }
