@@ -132,11 +132,13 @@ fn where_udp_is_blocked_a_call_goes_over_the_connections_with_the_server() {
 }
 
 #[test]
-fn where_the_main_udp_port_of_the_server_alone_is_let_out_people_talk_and_call() {
+fn where_the_main_udp_port_of_the_server_alone_is_let_out_people_talk_and_call_by_udp() {
     let Some(mut lab) = Lab::new() else { return };
     for (host, address) in [("rel", "198.18.0.1"), ("ha", "198.18.0.2"), ("hb", "198.18.0.3")] {
         lab.wire(host, address);
     }
+    // Data of TURN's channels, by their numbers. One packet of QUIC in a thousand looks like that.
+    lab.count_incoming("rel", "udp dport 4001 @th,64,16 0x4000-0x400f");
     for host in ENDS {
         lab.block(host, "tcp");
         lab.must(host, "nft add rule ip block in udp sport != 4001 drop");
@@ -149,6 +151,8 @@ fn where_the_main_udp_port_of_the_server_alone_is_let_out_people_talk_and_call()
     let route = &stats["routes"][0];
     assert_eq!(route["path"], "relay", "{stats:#}");
     assert!(route["audio"]["packets"].as_u64() > Some(60), "{stats:#}");
+    let by_udp = lab.counted("rel");
+    assert!(by_udp > 60, "{by_udp} datagrams of the call: it went over a stream");
 }
 
 #[test]

@@ -64,7 +64,16 @@ impl Lab {
         }
     }
 
-    fn counted(&self, host: &str) -> u64 {
+    /// Counts the packets of IPv4 that come in at a host and match an expression of nftables.
+    pub fn count_incoming(&self, host: &str, matching: &str) {
+        self.must(host, "nft add table ip counted");
+        self.must(host, "nft add counter ip counted seen");
+        self.must(host, "nft add chain ip counted input { type filter hook input priority 0 ; }");
+        self.must(host, &format!("nft add rule ip counted input {matching} counter name seen"));
+    }
+
+    /// How many packets were counted at a host.
+    pub fn counted(&self, host: &str) -> u64 {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.ns(host), "nft", "list", "counter", "ip", "counted", "seen"]);
         let text = String::from_utf8(run_to_end(&mut command).stdout).unwrap();
