@@ -19,6 +19,7 @@ mod seal;
 mod seeded;
 mod storage;
 mod tree;
+mod verified;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -19,6 +19,7 @@ use starling_wire::PolicyContext;
 use super::{
     commits, door,
     policy::{self, Denied},
+    verified::verified,
 };
 
 /// A member's certificate was refused.
@@ -49,7 +50,7 @@ pub struct Certificates;
 
 pub(super) fn certificate(identity: &SigningIdentity) -> Option<Certificate> {
     let basic = identity.credential.as_basic()?;
-    let certificate = Certificate::from_bytes(&basic.identifier).ok()?;
+    let certificate = verified(&basic.identifier)?;
     (certificate.device().as_bytes()[..] == *identity.signature_key.as_bytes()).then_some(certificate)
 }
 
