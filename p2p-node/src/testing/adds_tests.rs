@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use starling_wire::{
     inbox::{GroupAcceptance, GroupWelcome},
-    limits::MAX_ADDS,
     rendezvous::RequestBody,
 };
 
@@ -16,7 +15,7 @@ use crate::{
     },
     conversation::{
         door::limits::{ADDED_WITHIN_MS, MAX_WAITS_TO_BE_ADDED, TREE_WITHIN_MS},
-        policy::limits::{ADD_WITHIN_MS, OFFERED_WITHIN_MS},
+        policy::limits::{ADD_WITHIN_MS, OFFERED_WITHIN_MS, adds_at_once},
     },
     engine::GroupCommand,
     limits::{DOOR_WAITS_DEVICES, INVITED_AT_ONCE},
@@ -80,7 +79,12 @@ fn who_accept_at_once_come_in_by_one_commit() {
 #[test]
 fn seventy_who_accept_at_once_come_in_by_few_commits() {
     let commits = commits_of(5_010, 70);
-    let fewest = 69_usize.div_ceil(MAX_ADDS) as u64;
+    let (mut there, mut fewest) = (1, 0);
+    while there < 70 {
+        there += adds_at_once(there);
+        fewest += 1;
+    }
+    assert_eq!(fewest, 5, "a commit adds some of them, and is soon made");
     assert!((fewest..=fewest + 2).contains(&commits), "{commits}");
 }
 

@@ -1,16 +1,18 @@
-//! Adding those who have accepted an invitation: who is asked for that collects what comes for a moment, and adds all who wait by one commit. Nothing
-//! of it is stored but that commit with its welcomes: who was not added in time enters by the door.
+//! Adding those who have accepted an invitation: who is asked for that collects what comes for a moment, and adds who waits by a commit, or by several
+//! one after the other: one turn prepares one at most, so that anything else has its turn between two. Nothing of it is stored but that commit with its
+//! welcomes: who was not added in time enters by the door.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use rand::RngExt;
 use starling_keys::{AccountId, DeviceId, MAX_DEVICES};
-use starling_wire::{Policy, direct::DirectFrame, inbox::GroupAcceptance, limits::MAX_ADDS};
+use starling_wire::{direct::DirectFrame, inbox::GroupAcceptance};
 
 use super::{
     Policies, PolicyEntry,
-    limits::{ADD_AFTER_MS, ADD_BYTES, ADD_BYTES_SMALL, ADD_WITHIN_MS, ASKED_TO_ADD, MAX_WAITING_DEVICES},
+    limits::{ADD_BYTES, ADD_BYTES_SMALL, ASKED_TO_ADD, adds_at_once},
+    waiting::Waiting,
     welcomes::{keep_waiting, refuse_to_add},
 };
 use crate::{
@@ -26,105 +28,12 @@ use crate::{
         door::limits::{ADDED_SPREAD_MS, ADDED_WITHIN_MS},
         group::GroupId,
         group_state::OpenGroup,
-        limits::REGROUP_TURN_MS,
     },
     mls::{GroupError, device_added_by},
     net::NetCommand,
     store::{IntentKind, IntentRow, StandingRow},
     turn::{Effect, EngineError, Turn},
 };
-
-/// Devices that wait to be added to a group by this one.
-#[derive(Default)]
-pub(super) struct Waiting {
-    /// Their accounts and key packages.
-    devices: BTreeMap<DeviceId, (AccountId, Bytes)>,
-    /// Since when the first of them waits, in steady time.
-    since: u64,
-    /// When they are added, in steady time.
-    at: Option<u64>,
-    /// Devices whose key packages could not be used: nobody makes this one try again and again.
-    unusable: BTreeSet<DeviceId>,
-}
-
-impl Waiting {
-    /// When they are added, in steady time.
-    pub(super) fn due(&self) -> Option<u64> {
-        self.at
-    }
-
-    /// How many accounts wait.
-    pub(super) fn accounts(&self) -> usize {
-        self.devices.values().map(|(account, _)| account).collect::<BTreeSet<_>>().len()
-    }
-
-    /// An account does not wait any more.
-    pub(super) fn forget(&mut self, account: &AccountId) {
-        self.devices.retain(|_, (of, _)| of != account);
-    }
-
-    /// Whether one more device can wait.
-    fn takes(&self, account: &AccountId, device: &DeviceId) -> bool {
-        let of_account = self.devices.iter().filter(|(other, (of, _))| of == account && *other != device).count();
-        of_account < MAX_DEVICES && self.devices.len() < MAX_WAITING_DEVICES && !self.unusable.contains(device)
-    }
-
-    /// One more device waits: `last` if nobody else is waited for; so many turns after others were asked for the same.
-    pub(super) fn take(
-        &mut self,
-        now: u64,
-        (account, device): (AccountId, DeviceId),
-        package: Bytes,
-        (last, turns): (bool, u64),
-    ) {
-        if self.devices.is_empty() {
-            self.since = now;
-        }
-        self.devices.insert(device, (account, package));
-        let at = match (turns, last) {
-            (0, true) => now,
-            (0, false) => (now + ADD_AFTER_MS).min(self.since + ADD_WITHIN_MS),
-            // Others may be added earlier, and this one with them.
-            (turns, _) => self.at.unwrap_or(now + turns * REGROUP_TURN_MS),
-        };
-        self.at = Some(at);
-    }
-
-    /// The devices that one commit adds, with their key packages.
-    fn batch(&self, most_bytes: usize) -> Vec<(DeviceId, Bytes)> {
-        let mut bytes = 0;
-        let fits = |(_, (_, package)): &(&DeviceId, &(AccountId, Bytes))| {
-            bytes += package.len();
-            bytes <= most_bytes
-        };
-        let batch = self.devices.iter().take(MAX_ADDS).take_while(fits);
-        batch.map(|(device, (_, package))| (*device, package.clone())).collect()
-    }
-
-    /// Those who are not to be added, or are there, do not wait. Who has come while others were added waits for more, as those did.
-    fn settle(&mut self, now: u64, policy: &Policy, here: &BTreeSet<DeviceId>) {
-        let before = self.devices.len();
-        self.devices.retain(|device, (account, _)| policy.role(account.as_bytes()).is_some() && !here.contains(device));
-        match self.devices.len() {
-            0 => self.at = None,
-            left if left < before.min(MAX_ADDS) => (self.since, self.at) = (now, Some(now + ADD_AFTER_MS)),
-            _ => {}
-        }
-    }
-
-    /// Devices that cannot be added.
-    fn give_up(&mut self, devices: Vec<DeviceId>) {
-        for device in devices {
-            self.devices.remove(&device);
-            if self.unusable.len() < MAX_WAITING_DEVICES {
-                self.unusable.insert(device);
-            }
-        }
-        if self.devices.is_empty() {
-            self.at = None;
-        }
-    }
-}
 
 impl OpenGroup<'_> {
     /// Prepares a commit that adds the devices of these key packages, and gives its size. The welcomes are stored with it.
@@ -141,40 +50,21 @@ impl OpenGroup<'_> {
         Ok(size)
     }
 
-    /// Prepares a commit of at most so many bytes that adds as many of these devices as can be. Gives whether there is one, and who cannot be added.
-    fn prepare_batch(&mut self, now_ms: u64, mut batch: Vec<(DeviceId, Bytes)>, most: usize) -> (bool, Vec<DeviceId>) {
-        let mut unusable = Vec::new();
-        while !batch.is_empty() {
-            let packages: Vec<Bytes> = batch.iter().map(|(_, package)| package.clone()).collect();
-            match self.prepare_adds(now_ms, &packages) {
-                Ok(size) if size <= most => return (true, unusable),
-                Ok(_) if batch.len() > 1 => {
-                    self.forget_pending();
-                    batch.truncate(batch.len() / 2);
-                    continue;
-                }
-                Ok(size) => {
+    /// Prepares a commit of at most so many bytes that adds these devices. Gives whether there is one. It is tried once, as that takes as long as a
+    /// commit.
+    fn try_adds(&mut self, now_ms: u64, batch: &[(DeviceId, Bytes)], most: usize) -> bool {
+        let packages: Vec<Bytes> = batch.iter().map(|(_, package)| package.clone()).collect();
+        match self.prepare_adds(now_ms, &packages) {
+            Ok(size) if size <= most => return true,
+            Ok(size) => {
+                if batch.len() == 1 {
                     tracing::error!(size, "a commit that adds a device is too large");
-                    self.forget_pending();
                 }
-                Err(error) => tracing::warn!(%error, "devices cannot be added"),
+                self.forget_pending();
             }
-            // One that cannot be used keeps no others out.
-            let count = batch.len();
-            let live = &self.state.live;
-            let is_usable =
-                |package: &Bytes| live.prepare_adds(std::slice::from_ref(package), now_ms, Vec::new()).is_ok();
-            let (usable, others): (Vec<_>, Vec<_>) =
-                batch.into_iter().partition(|(_, package)| count > 1 && is_usable(package));
-            let all = others.is_empty();
-            unusable.extend(others.into_iter().map(|(device, _)| device));
-            if all {
-                unusable.extend(usable.iter().map(|(device, _)| *device));
-                break;
-            }
-            batch = usable;
+            Err(error) => tracing::warn!(%error, devices = batch.len(), "devices cannot be added"),
         }
-        (false, unusable)
+        false
     }
 }
 
@@ -353,9 +243,8 @@ impl Conversations {
             return Ok(false);
         }
         let (most, bytes) = (policy.largest_commit(), if policy.large { ADD_BYTES } else { ADD_BYTES_SMALL });
-        let batch = entry.waiting.batch(bytes);
-        let count = batch.len();
-        if count == 0 {
+        let batch = entry.waiting.batch((adds_at_once(here.len()), bytes));
+        if batch.is_empty() {
             return Ok(false);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(false) };
@@ -367,95 +256,27 @@ impl Conversations {
             }
             return Ok(false);
         }
-        let (is_prepared, unusable) = group.prepare_batch(turn.agreed_ms(), batch, most);
+        let is_prepared = group.try_adds(turn.agreed_ms(), &batch, most);
         group.entry.append.committing |= is_prepared;
-        for device in &unusable {
-            refuse_to_add(turn, *device, (&chat.0[..], &id[..]));
-        }
-        if let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.waiting.give_up(unusable);
-            // The next commits add the others: by then they would have gone to the door.
-            if is_prepared && entry.waiting.devices.len() > count {
-                keep_waiting(turn, entry.waiting.devices.keys(), (&chat.0[..], &id[..]));
-            }
-        }
+        self.tell_who_waits(turn, (chat, id), &batch, is_prepared);
         Ok(is_prepared)
     }
-}
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use starling_keys::{AccountKey, DeviceKey};
-    use starling_wire::{PolicyMember, Role};
-
-    use super::*;
-
-    fn member(n: u8) -> (AccountId, DeviceId) {
-        (AccountKey::from_seed(&[n; 32]).id(), DeviceKey::generate().id())
-    }
-
-    #[test]
-    fn who_waits_is_added_with_those_who_come_soon_after() {
-        let mut waiting = Waiting::default();
-        let package = Bytes::from(vec![0; 100]);
-        let mut at = Vec::new();
-        for n in 0..20_u8 {
-            waiting.take(1_000 + 100 * u64::from(n), member(n), package.clone(), (false, 0));
-            at.push(waiting.due().unwrap());
+    /// A commit that adds some of those who wait is prepared, or cannot be.
+    fn tell_who_waits(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (chat, id): (ChatId, GroupId),
+        batch: &[(DeviceId, Bytes)],
+        is_prepared: bool,
+    ) {
+        let Some(entry) = self.policies.of.get_mut(&chat) else { return };
+        if !is_prepared {
+            if let Some(device) = entry.waiting.try_fewer(turn.now(), batch) {
+                refuse_to_add(turn, device, (&chat.0[..], &id[..]));
+            }
+        } else if entry.waiting.added(turn.now(), batch.len()) {
+            keep_waiting(turn, entry.waiting.devices.keys(), (&chat.0[..], &id[..]));
         }
-        assert_eq!(at[..3], [1_000, 1_100, 1_200].map(|at| at + ADD_AFTER_MS));
-        assert_eq!(at[19], 1_000 + ADD_WITHIN_MS, "nobody waits for ever");
-        // Nobody else is waited for.
-        waiting.take(1_500, member(20), package.clone(), (true, 0));
-        assert_eq!(waiting.due(), Some(1_500));
-        // Another device of the account was asked first.
-        let mut other = Waiting::default();
-        other.take(1_000, member(0), package, (true, 1));
-        assert_eq!(other.due(), Some(1_000 + REGROUP_TURN_MS));
-    }
-
-    #[test]
-    fn who_comes_while_others_are_added_waits_for_more() {
-        let mut waiting = Waiting::default();
-        let accounts: Vec<(AccountId, DeviceId)> = (0..3).map(member).collect();
-        let mut policy = Policy::new([1; 16], "ops".into(), *accounts[0].0.as_bytes());
-        for (account, device) in &accounts {
-            waiting.take(1_000, (*account, *device), Bytes::from_static(b"a package"), (false, 0));
-        }
-        for (account, _) in &accounts[1..] {
-            let account = *account.as_bytes();
-            policy.add(PolicyMember { account, role: Role::Member, by: account, since: 0 });
-        }
-        let here: BTreeSet<DeviceId> = [accounts[0].1].into();
-        waiting.settle(5_000, &policy, &here);
-        assert_eq!((waiting.devices.len(), waiting.due()), (2, Some(5_000 + ADD_AFTER_MS)));
-        waiting.settle(6_000, &policy, &here);
-        assert_eq!(waiting.due(), Some(5_000 + ADD_AFTER_MS), "nobody was added");
-        waiting.settle(7_000, &policy, &accounts.iter().map(|(_, device)| *device).collect());
-        assert_eq!(waiting.due(), None);
-    }
-
-    #[test]
-    fn what_one_commit_adds_and_what_waits_is_bounded() {
-        let mut waiting = Waiting::default();
-        let (account, _) = member(0);
-        for n in 0..100_u8 {
-            let package = Bytes::from(vec![0; 1_000 + usize::from(n)]);
-            waiting.take(0, member(n), package, (false, 0));
-        }
-        assert_eq!(waiting.batch(usize::MAX).len(), MAX_ADDS);
-        let batch = waiting.batch(10_000);
-        assert!((1..10).contains(&batch.len()));
-        assert!(waiting.batch(10).is_empty());
-        waiting.give_up(batch.iter().map(|(device, _)| *device).collect());
-        assert!(!waiting.takes(&account, &batch[0].0), "it is not tried again");
-        waiting.forget(&account);
-        for _ in 0..MAX_DEVICES {
-            let device = DeviceKey::generate().id();
-            assert!(waiting.takes(&account, &device));
-            waiting.take(0, (account, device), Bytes::from("a package"), (false, 0));
-        }
-        assert!(!waiting.takes(&account, &DeviceKey::generate().id()));
     }
 }

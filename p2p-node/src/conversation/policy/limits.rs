@@ -1,5 +1,7 @@
 //! Bounds of members of groups, and of those who want to be, each with its reason.
 
+use starling_wire::limits::MAX_ADDS;
+
 /// Groups that an account is in: their ways in have to fit a snapshot.
 pub const MAX_GROUP_CHATS: usize = 1_000;
 /// Groups that something is known of, with those that were left and declined.
@@ -30,6 +32,13 @@ pub const OFFERED_WITHIN_MS: u64 = 5_000;
 pub const ADD_AFTER_MS: u64 = 200;
 /// … and so long after the first: many who accept at once come in by few commits.
 pub const ADD_WITHIN_MS: u64 = 1_000;
+/// Devices that one commit adds where few are there. Nothing else is done while it is made, which takes some tenths of a millisecond for each of them …
+const MIN_ADDS: usize = 16;
+/// … and one for each so many that are there. In a tree that was just founded a commit has 1.2 KB for each device, for all of them to read: where there
+/// are many, few commits are worth more than short ones.
+const DEVICES_FOR_ADD: usize = 8;
+/// Who waits for the next commits is told so at most once in this time: it waits some seconds by itself.
+pub const TELL_TO_WAIT_MS: u64 = 1_000;
 /// Bytes of the key packages that one commit has, which they make about twice as large …
 pub const ADD_BYTES: usize = 512 * 1024;
 /// … and where commits have to fit an entry, with the path of 64 devices.
@@ -72,3 +81,8 @@ pub const MAX_NEWCOMERS: usize = 512;
 pub const MAX_REPORTS: usize = 256;
 /// … and of one member, the oldest, so that it does not take the place of others.
 pub const MAX_REPORTS_OF_MEMBER: usize = 32;
+
+/// How many devices one commit adds to a group in which so many are.
+pub fn adds_at_once(devices: usize) -> usize {
+    (devices / DEVICES_FOR_ADD).clamp(MIN_ADDS, MAX_ADDS)
+}

@@ -31,6 +31,7 @@ mod reports;
 mod requests;
 mod shown;
 mod streamed;
+mod waiting;
 mod welcomes;
 
 pub use community::NewChannel;
@@ -95,7 +96,7 @@ pub struct PolicyEntry {
     /// How often the policy has become another in this run.
     changes: u64,
     /// Devices that wait to be added by this one.
-    waiting: adds::Waiting,
+    waiting: waiting::Waiting,
     /// Devices that were told the way in on their streams.
     streamed: streamed::Streamed,
     /// Somebody may not know the way in: this device was started, or the group's log is there now.

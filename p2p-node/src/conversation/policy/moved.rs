@@ -7,9 +7,9 @@ use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember}
 
 use super::{
     IntentRow, PolicyEntry,
-    adds::Waiting,
     limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
     offers::Answer,
+    waiting::Waiting,
 };
 use crate::{
     api::{
