@@ -19,7 +19,7 @@ use super::{
     cost::{Arrivals, Cost, Got, Meter, Paced},
 };
 use crate::{
-    measure::now_ns,
+    measure::{Percentiles, now_ns},
     pair::{create, open, text, until},
     processes::Process,
 };
@@ -84,12 +84,12 @@ async fn count(node: Node, from: u64, number: usize, got: mpsc::UnboundedSender<
 /// How long a node makes others wait while it does something large: asked for its state every 10 ms.
 struct Waits {
     asking: AbortHandle,
-    longest: mpsc::UnboundedReceiver<Duration>,
+    waits: mpsc::UnboundedReceiver<Duration>,
 }
 
 impl Waits {
     fn of(node: &Node) -> Self {
-        let (node, (tell, longest)) = (node.clone(), mpsc::unbounded_channel());
+        let (node, (tell, waits)) = (node.clone(), mpsc::unbounded_channel());
         let asking = tokio::spawn(async move {
             let mut ticks = interval(Duration::from_millis(10));
             loop {
@@ -100,16 +100,14 @@ impl Waits {
                 }
             }
         });
-        Self { asking: asking.abort_handle(), longest }
+        Self { asking: asking.abort_handle(), waits }
     }
 
-    fn longest_ms(mut self) -> f64 {
+    /// In milliseconds.
+    fn end(mut self) -> Percentiles {
         self.asking.abort();
-        let mut longest = Duration::ZERO;
-        while let Ok(waited) = self.longest.try_recv() {
-            longest = longest.max(waited);
-        }
-        longest.as_secs_f64() * 1e3
+        let waits = std::iter::from_fn(|| self.waits.try_recv().ok());
+        Percentiles::of(waits.map(|waited| waited.as_secs_f64() * 1e3).collect())
     }
 }
 
@@ -126,8 +124,8 @@ pub struct Company {
 
 impl Company {
     /// Makes accounts, contacts of the first, and a group of them, who accept as soon as they are invited; with what it has cost that all came in, and
-    /// how long others waited for the node of the first meanwhile, milliseconds.
-    pub async fn found(dir: &Path, size: usize) -> anyhow::Result<(Self, Cost, f64)> {
+    /// how long others waited for the node of the first meanwhile, and for that of the last, which adds nobody: both share the processors with all.
+    pub async fn found(dir: &Path, size: usize) -> anyhow::Result<(Self, Cost, [Percentiles; 2])> {
         let mut server = Process::start(&["serve", &dir.join("rendezvous").display().to_string()])?;
         let home = server.line().await?;
         let (tell, got) = mpsc::unbounded_channel();
@@ -142,7 +140,8 @@ impl Company {
             this.join(dir, number).await?;
         }
         let others: Vec<AccountId> = this.members[1..].iter().map(|member| member.account).collect();
-        let (meter, waits) = (Meter::start(Some(&this.server)), Waits::of(&this.members[0].node));
+        let waits = [0, size - 1].map(|number| Waits::of(&this.members[number].node));
+        let meter = Meter::start(Some(&this.server));
         this.chat = this.members[0].node.new_group("bench".into(), GroupKind::Group, others).await?;
         let chat = this.chat;
         let accepting = this.members[1..].iter().map(|member| async move {
@@ -151,7 +150,7 @@ impl Company {
         });
         futures::future::try_join_all(accepting).await?;
         this.all_see(size).await?;
-        Ok((this, meter.cost(), waits.longest_ms()))
+        Ok((this, meter.cost(), waits.map(Waits::end)))
     }
 
     /// Somebody more is a contact of the first member.
