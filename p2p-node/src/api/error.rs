@@ -1,7 +1,7 @@
 //! Why the node cannot do what it was asked, as data: what was wrong, with its limits and names. The sentences for people, which name commands,
 //! are those of the front end; `Display` is for logs.
 
-use starling_keys::{CodeError, DeviceId, chain::ChainError};
+use starling_keys::{AccountId, CodeError, DeviceId, chain::ChainError};
 use starling_media::MediaError;
 use starling_text::NameError;
 use starling_wire::rendezvous::Refusal;
@@ -350,6 +350,15 @@ pub enum Unfound {
         name: String,
         /// Some names that begin like it.
         close: Vec<String>,
+        /// Whether somebody was asked who has not accepted yet, and whose name is known only then.
+        asked: bool,
+    },
+    /// Nobody with the name, account or address is a contact, but somebody asks to be one.
+    Asks {
+        /// The name.
+        name: String,
+        /// Who asks: several may have the name.
+        accounts: Vec<AccountId>,
     },
     /// Several have the name.
     Several {
@@ -428,6 +437,11 @@ pub enum NotAllowed {
     },
     /// The contact was removed.
     Removed {
+        /// Its name.
+        name: String,
+    },
+    /// Somebody was asked to be a contact, and has not accepted yet.
+    NotAccepted {
         /// Its name.
         name: String,
     },

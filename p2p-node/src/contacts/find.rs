@@ -27,6 +27,12 @@ impl Contacts {
         like.take(SUGGESTED).map(|(_, person)| person.name().to_owned()).collect()
     }
 
+    /// Whether somebody was asked who has not accepted yet, and whose name is known only then.
+    pub fn has_asked_nameless(&self) -> bool {
+        let is_nameless = |person: &Person| person.row.alias.is_empty() && person.row.found_as.is_empty();
+        self.people.iter().any(|(_, person)| person.state() == ContactState::Outgoing && is_nameless(person))
+    }
+
     /// Those who were not removed, and whose name fits.
     fn shown(&self, fits: impl Fn(&str) -> bool) -> impl Iterator<Item = (AccountId, &Person)> {
         let people = self.people.iter().filter(|(_, person)| person.state() != ContactState::Removed);

@@ -28,7 +28,7 @@ impl Meeting<'_> {
                 return Ok(());
             }
             ContactCommand::Find(who, reply) => {
-                let found = self.find_contact(&who);
+                let found = self.find_contact(turn, &who)?;
                 turn.reply(reply, found);
                 return Ok(());
             }

@@ -3,15 +3,50 @@
 use starling_keys::{AccountId, Invite};
 
 use super::Meeting;
-use crate::api::{
-    error::{NodeError, Unfound},
-    types::{ChatId, Contact},
+use crate::{
+    api::{
+        error::{NodeError, Unfound},
+        types::{ChatId, Contact, Request},
+    },
+    turn::{EngineError, Turn},
 };
 
 impl Meeting<'_> {
     /// The contact that `who` means: a name, with or without `@`, an account, the id of a conversation, with or without `id:`, an address or an
     /// invite.
-    pub(super) fn find_contact(&self, who: &str) -> Result<Contact, NodeError> {
+    pub(super) fn find_contact(&self, turn: &Turn<'_>, who: &str) -> Result<Result<Contact, NodeError>, EngineError> {
+        match self.known(who) {
+            Err(NodeError::Unfound(why)) => Ok(Err(self.asking(turn, who, why)?.into())),
+            found => Ok(found),
+        }
+    }
+
+    /// Why nobody was found whom `who` means: there may be somebody who asks to be a contact.
+    fn asking(&self, turn: &Turn<'_>, who: &str, why: Unfound) -> Result<Unfound, EngineError> {
+        let name = match &why {
+            Unfound::Name { name, .. } => name.as_str(),
+            Unfound::Address => who,
+            Unfound::Conversation { .. } | Unfound::Several { .. } | Unfound::Asks { .. } => return Ok(why),
+        };
+        let by_invite = || who.parse().ok().map(|invite: Invite| invite.address.account);
+        let account: Option<AccountId> =
+            by_invite().or_else(|| starling_text::unquoted(who).to_lowercase().parse().ok());
+        let is_meant = |request: &Request| match &account {
+            Some(account) => request.account == *account,
+            None => starling_text::same(&request.name, name),
+        };
+        let asking: Vec<Request> = self.requests(turn)?.into_iter().filter(is_meant).collect();
+        let Some(first) = asking.first() else { return Ok(why) };
+        let name = match account {
+            Some(account) if first.name.is_empty() => account.to_string(),
+            Some(_) => first.name.clone(),
+            None => name.to_owned(),
+        };
+        Ok(Unfound::Asks { name, accounts: asking.iter().map(|request| request.account).collect() })
+    }
+
+    /// The same of those that are known: contacts, those that we have asked, and those that were blocked.
+    fn known(&self, who: &str) -> Result<Contact, NodeError> {
         let contact = |account: AccountId| self.contact(account);
         if let Some(id) = who.strip_prefix("id:") {
             let found = id.parse().ok().and_then(|chat| self.contact_in(chat));
@@ -27,14 +62,20 @@ impl Meeting<'_> {
         }
         let name = who.strip_prefix('@').unwrap_or(who);
         match self.cx.contacts.named(name).as_slice() {
-            [] => Err(Unfound::Name { name: name.to_owned(), close: self.cx.contacts.called_like(name) }.into()),
-            [one] => contact(*one).ok_or_else(|| Unfound::Name { name: name.to_owned(), close: Vec::new() }.into()),
+            [] => Err(self.nobody(name).into()),
+            [one] => contact(*one).ok_or_else(|| self.nobody(name).into()),
             several => {
                 let chats =
                     several.iter().filter_map(|account| self.cx.conversations.chats.direct_with(account)).collect();
                 Err(Unfound::Several { name: name.to_owned(), chats }.into())
             }
         }
+    }
+
+    fn nobody(&self, name: &str) -> Unfound {
+        let contacts = &self.cx.contacts;
+        let (close, asked) = (contacts.called_like(name), contacts.has_asked_nameless());
+        Unfound::Name { name: name.to_owned(), close, asked }
     }
 
     /// The contact of a direct conversation.

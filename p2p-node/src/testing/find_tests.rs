@@ -4,10 +4,10 @@
 use super::world::{Who, World};
 use crate::{
     api::{
-        error::{NodeError, Unfound},
-        types::Contact,
+        error::{NodeError, NotAllowed, Unfound},
+        types::{Contact, GroupKind},
     },
-    engine::ContactCommand,
+    engine::{ContactCommand, GroupCommand},
 };
 
 fn find(world: &mut World, who: &str) -> Result<Contact, NodeError> {
@@ -66,8 +66,9 @@ fn the_exact_name_comes_before_one_that_differs_in_case_alone() {
 #[test]
 fn who_is_not_found_is_told_who_may_be_meant() {
     let (mut world, bob, carol) = world();
-    assert_eq!(why(&mut world, "bobby"), Unfound::Name { name: "bobby".into(), close: vec!["bob".into()] });
-    assert_eq!(why(&mut world, "@xx"), Unfound::Name { name: "xx".into(), close: Vec::new() });
+    let nobody = |name: &str, close| Unfound::Name { name: name.into(), close, asked: false };
+    assert_eq!(why(&mut world, "bobby"), nobody("bobby", vec!["bob".into()]));
+    assert_eq!(why(&mut world, "@xx"), nobody("xx", Vec::new()));
     assert_eq!(why(&mut world, "id:abc"), Unfound::Conversation { id: "abc".into() });
     let own = world.invite(0).to_string();
     assert_eq!(why(&mut world, &own), Unfound::Address);
@@ -81,4 +82,48 @@ fn who_is_not_found_is_told_who_may_be_meant() {
     let account = world.of(carol).account;
     world.call(0, |reply| ContactCommand::Remove(account, reply)).unwrap();
     assert_eq!(find(&mut world, "bob").unwrap().account, world.of(bob).account);
+}
+
+/// `from` asks `who` to become a contact, as anybody may who knows the address.
+fn asks(world: &mut World, from: Who, who: Who) {
+    let mut invite = world.invite(who);
+    invite.token = None;
+    drop(world.add(from, &invite));
+    world.pass(10_000);
+}
+
+#[test]
+fn who_asks_to_be_a_contact_is_said_to_ask_until_they_are_accepted() {
+    let (mut world, ..) = world();
+    let dave = world.person("dave");
+    world.pass(5_000);
+    asks(&mut world, dave, 0);
+    let account = world.of(dave).account;
+    let address = world.invite(dave).to_string();
+    for (who, name) in
+        [("dave", "dave"), ("@Dave", "Dave"), (account.to_string().as_str(), "dave"), (address.as_str(), "dave")]
+    {
+        assert_eq!(why(&mut world, who), Unfound::Asks { name: name.into(), accounts: vec![account] }, "{who}");
+    }
+    assert!(matches!(why(&mut world, "davina"), Unfound::Name { asked: false, .. }));
+    world.call(0, |reply| ContactCommand::Accept(account, reply)).unwrap();
+    assert_eq!(find(&mut world, "dave").unwrap().account, account);
+}
+
+#[test]
+fn who_was_asked_and_has_not_accepted_is_no_contact_yet() {
+    let (mut world, ..) = world();
+    let dave = world.person("dave");
+    world.pass(5_000);
+    asks(&mut world, 0, dave);
+    let account = world.of(dave).account;
+    // What they are called is known when they have accepted.
+    assert!(matches!(why(&mut world, "dave"), Unfound::Name { asked: true, .. }));
+    let name = find(&mut world, &account.to_string()).unwrap().name;
+    let kind = GroupKind::Group;
+    let made = world.call(0, |reply| GroupCommand::New { name: "ops".into(), kind, invite: vec![account], reply });
+    assert_eq!(made, Err(NotAllowed::NotAccepted { name }.into()));
+    rename(&mut world, dave, "dave");
+    assert_eq!(find(&mut world, "dave").unwrap().account, account);
+    assert!(matches!(why(&mut world, "xx"), Unfound::Name { asked: false, .. }), "all have names");
 }

@@ -13,7 +13,7 @@ use starling_text::SafeText;
 
 pub use self::{
     argument::of_argument,
-    node::{old_programs, refused_in_group, screen_hint},
+    node::{contact_asks_on_screen, old_programs, refused_in_group, screen_hint},
 };
 
 /// An error of a command.

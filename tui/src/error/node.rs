@@ -33,6 +33,7 @@ fn step(reason: &str) -> Option<Step> {
         "home_unreachable" | "home_for_code_unreachable" | "home_for_device_list_unreachable" => {
             ("try again later: `starling doctor` tells more", "try again later")
         }
+        "request_not_found" => ("see who asks: `starling contacts list`", "the list of conversations shows who asks"),
         "call_not_found" => ("see `starling call list`", "/call makes one"),
         "in_call_elsewhere" => ("`starling call take` brings the call here", "/take brings the call here"),
         "too_many_calls" => ("hang one up: `starling call hangup`", "/hangup ends one"),
@@ -49,6 +50,11 @@ fn step(reason: &str) -> Option<Step> {
         "contact_removed" => ("add them again: `starling contacts add`", "/add adds them again"),
         "address_not_found" => ("add them first with `starling contacts add`", "/add adds them"),
         "name_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
+        "contact_asks" => ("accept them first: `starling contacts accept WHO`", "/accept makes them one"),
+        "not_accepted" => {
+            ("wait until they accept: `starling contacts list` shows whether they have", "wait until they accept")
+        }
+        "not_a_contact" => ("add them again: `starling contacts add`", "/add adds them again"),
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
@@ -192,17 +198,45 @@ fn not_found(what: NotFound) -> Text {
 fn unfound(why: &Unfound) -> Text {
     match why {
         Unfound::Conversation { id } => ("chat_not_found", format!("there is no conversation {id}")),
-        Unfound::Address => ("address_not_found", "nobody with this address is a contact".into()),
-        Unfound::Name { name, .. } => ("name_not_found", format!("nobody called “{name}” is a contact")),
+        Unfound::Address => ("address_not_found", "nobody with this address is a contact or asks to be one".into()),
+        Unfound::Name { name, .. } => {
+            ("name_not_found", format!("nobody called “{name}” is a contact or asks to be one"))
+        }
+        Unfound::Asks { name, accounts } => contact_asks(name, accounts.len()),
         Unfound::Several { name, chats } => {
             ("which_contact", format!("“{name}” is the name of {} contacts", chats.len()))
         }
     }
 }
 
+/// What is said of somebody, or of several with one name, who are no contacts and ask to be.
+fn contact_asks(name: &str, count: usize) -> Text {
+    let text = match count {
+        0 | 1 => format!("“{name}” asks to be a contact, and is none yet"),
+        several => format!("{several} people called “{name}” ask to be contacts, and are none yet"),
+    };
+    ("contact_asks", text)
+}
+
+/// The same on the screen, with what to do about it.
+pub fn contact_asks_on_screen(name: &str) -> String {
+    let (reason, text) = contact_asks(name, 1);
+    screen_hint(reason).map_or_else(|| text.clone(), |hint| format!("{text} — {hint}"))
+}
+
 /// Those who may be meant.
 fn choice(why: &Unfound) -> Option<SafeText> {
     let (text, names) = match why {
+        // By account: anybody can call themselves anything, also what a shell takes for something else.
+        Unfound::Asks { accounts, .. } => {
+            let accept = accounts.iter().map(|account| format!("`starling contacts accept {account}`"));
+            return Some(format!("accept them first: {}", accept.collect::<Vec<_>>().join(" or ")).into());
+        }
+        Unfound::Name { close, asked: true, .. } if close.is_empty() => {
+            let text = "somebody whom you asked has not accepted yet, and their name is known only then: see \
+                        `starling contacts list`";
+            return Some(text.into());
+        }
         Unfound::Name { close, .. } if !close.is_empty() => (close.join(", "), true),
         Unfound::Several { chats, .. } => {
             (chats.iter().map(|chat| format!("id:{chat}")).collect::<Vec<_>>().join(", "), false)
@@ -295,6 +329,9 @@ fn refused(why: &NotAllowed) -> Text {
         }
         NotAllowed::Blocked { name: None } => ("blocked", "they are blocked; unblock them first".into()),
         NotAllowed::Removed { name } => ("contact_removed", format!("{name} is not a contact any more")),
+        NotAllowed::NotAccepted { name } => {
+            ("not_accepted", format!("{name} has not accepted you as a contact yet"))
+        }
         NotAllowed::TooManyContacts { max } => ("too_many_contacts", format!("{max} contacts are the limit")),
         NotAllowed::OutboxFull { name, max } => (
             "outbox_full",
@@ -442,29 +479,5 @@ fn refused_in_call(why: &CallRefused) -> Text {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_surface_names_the_next_step_by_its_own_commands() {
-        let error = CliError::from(NodeError::from(Invalid::WhichDevice));
-        assert_eq!((error.code.as_str(), error.exit), ("usage", 2));
-        assert!(error.hint.is_some_and(|hint| hint.contains("`starling device list`")));
-        let screen = error.reason.as_deref().and_then(screen_hint);
-        assert!(screen.is_some_and(|hint| hint.contains("/devices") && !hint.contains("starling")));
-        let error = CliError::from(NodeError::KeyChanged { name: "bob".into() });
-        assert_eq!((error.code.as_str(), error.exit), ("key_changed", 7));
-        assert!(error.message.contains("bob"));
-        let error = CliError::from(NodeError::RateLimited { retry_after_ms: 1_500 });
-        assert_eq!((error.exit, error.retry_after_ms), (8, Some(1_500)));
-        let error = CliError::from(NodeError::NotAllowed(NotAllowed::Group(GroupRefusal::Banned)));
-        let hint = error.naming("#ops", Some("@mallory")).hint;
-        assert!(hint.is_some_and(|hint| hint.contains("`starling group unban '#ops' @mallory`")));
-        for (retry_after_ms, wait) in [(59_000, "in 1 min"), (3_600_000, "in 61 min"), (86_000_000, "in 24 h")] {
-            let error = CliError::from(NodeError::NotAllowed(NotAllowed::JoinRefused { retry_after_ms }));
-            assert_eq!((error.exit, error.retry_after_ms), (6, Some(retry_after_ms)));
-            assert_eq!(error.reason.as_deref(), Some("request_refused"));
-            assert!(error.message.contains("was refused") && error.message.ends_with(wait), "{}", error.message);
-        }
-    }
-}
+#[path = "node_tests.rs"]
+mod tests;

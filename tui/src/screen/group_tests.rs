@@ -405,3 +405,22 @@ fn hostile_groups_are_drawn_at_every_size() {
     app.show_invitation(&"g1".into());
     check(&mut app, "an invitation");
 }
+
+#[test]
+fn who_asks_to_be_a_contact_is_not_invited_and_is_said_to_ask() {
+    let mut app = in_group("owner");
+    app.answer(Answer::Requests(Ok(vec![object(json!({ "account": "f", "name": "Frank" }))])));
+    calls(&mut app);
+    for (command, said) in [
+        ("/invite @frank", "asks to be a contact"),
+        ("/group dev @frank", "asks to be a contact"),
+        ("/chat @frank", "asks to be a contact"),
+        ("/invite @eve", "no contact"),
+        ("/chat eve", "no chat"),
+    ] {
+        app.toast = None;
+        app.command(command);
+        assert!(calls(&mut app).is_empty(), "{command}");
+        assert!(app.toast.as_ref().is_some_and(|toast| toast.is_warning && toast.text.contains(said)), "{command}");
+    }
+}

@@ -7,6 +7,7 @@ mod call_watch;
 mod calls;
 mod chats;
 mod communities;
+mod decisions;
 mod devices;
 mod doctor;
 mod exec;

@@ -3,24 +3,27 @@
 use std::time::{Duration, Instant};
 
 use starling_control::{
-    Method,
     event::EventKind,
-    lines::{Asks, ContactDone, OpenedCode, SafetyNumber},
+    lines::{Asks, OpenedCode, SafetyNumber},
     methods::{
         chats,
         contacts::{
-            Accept, Account, Add, Block, Decline, Invite, List, OpenCode, Remove, Rename, Requests, Trust, Unblock,
-            UseCode, Verify,
+            Accept, Account, Add, Decline, Invite, List, OpenCode, Remove, Rename, Requests, Trust, Unblock, UseCode,
+            Verify,
         },
         node,
     },
-    objects::{AccountId, Contact, ContactState, Path, Presence, Rendezvous, Request, Status},
+    objects::{Contact, ContactState, Path, Presence, Rendezvous, Status},
 };
 use starling_keys::RendezvousAddr;
 
 use super::{
-    contacts_in_short, find, find_whole, init::parse_home, introduction::home_of_node, node_of, print, print_object,
-    say,
+    contacts_in_short,
+    decisions::{answer, block, change},
+    find_whole,
+    init::parse_home,
+    introduction::home_of_node,
+    node_of, print, print_object, say,
 };
 use crate::{
     cli::{Contacts, Global, no_time_span, parse_time_span},
@@ -232,30 +235,6 @@ async fn by_code(global: &Global, client: &Client) -> CliResult {
     Ok(())
 }
 
-/// An account, from a contact or a request.
-async fn account(client: &Client, who: &str) -> CliResult<AccountId> {
-    match find(client, who).await {
-        Ok(contact) => return Ok(contact.account),
-        // Several have this name.
-        Err(error) if error.exit == 2 => return Err(error),
-        Err(_) => {}
-    }
-    let requests = client.call(Requests {}).await?;
-    let name = who.strip_prefix('@').unwrap_or(who);
-    let fits = |r: &&Request| r.account.as_str() == who || starling_text::same(&r.name, name);
-    let found: Vec<&Request> = requests.iter().filter(fits).collect();
-    match found.as_slice() {
-        [one] => Ok(one.account.clone()),
-        [] => Err(CliError::not_found(format!("nobody called “{name}” is a contact or asks to be one"))
-            .hint("see `starling contacts list`")),
-        several => {
-            let ids: Vec<&str> = several.iter().map(|r| r.account.as_str()).collect();
-            Err(CliError::usage(format!("{} requests have this name", several.len()))
-                .hint(format!("use one of: {}", ids.join(", "))))
-        }
-    }
-}
-
 pub async fn contacts(global: &Global, command: Contacts) -> CliResult {
     let (_, client) = node_of(global).await?;
     let result = run(global, &client, command).await;
@@ -274,36 +253,18 @@ async fn run(global: &Global, client: &Client, command: Contacts) -> CliResult {
         }
         Contacts::Verify { who, yes, undo } => verify(global, client, &who, yes, undo).await,
         Contacts::Accept { who } => {
-            change(global, client, &who, "accepted", |account| Accept { account }).await?;
+            answer(global, client, &who, "accepted", |account| Accept { account }).await?;
             settle(client).await;
             Ok(())
         }
-        Contacts::Decline { who } => change(global, client, &who, "declined", |account| Decline { account }).await,
+        Contacts::Decline { who } => answer(global, client, &who, "declined", |account| Decline { account }).await,
         Contacts::Rename { who, name } => {
             change(global, client, &who, "renamed", |account| Rename { account, name }).await
         }
         Contacts::Trust { who } => change(global, client, &who, "trusted", |account| Trust { account }).await,
-        Contacts::Block { who } => change(global, client, &who, "blocked", |account| Block { account }).await,
+        Contacts::Block { who } => block(global, client, &who).await,
         Contacts::Unblock { who } => change(global, client, &who, "unblocked", |account| Unblock { account }).await,
         Contacts::Remove { who } => change(global, client, &who, "removed", |account| Remove { account }).await,
-    }
-}
-
-/// Does something about somebody, and says what was done.
-async fn change<M: Method>(
-    global: &Global,
-    client: &Client,
-    who: &str,
-    done: &str,
-    request: impl FnOnce(AccountId) -> M,
-) -> CliResult {
-    catch_up(global, client).await?;
-    let account = account(client, who).await?;
-    client.call(request(account.clone())).await?;
-    if global.json {
-        print_object(&ContactDone { account, done: done.to_owned() })
-    } else {
-        print(format!("{} {done}", safe_line(who)))
     }
 }
 

@@ -128,7 +128,9 @@ fn check_contacts(dir: Directory<'_>, accounts: &[AccountId]) -> Result<(), Node
         match person.state() {
             ContactState::Active if !person.row.key_changed => {}
             ContactState::Active => return Err(NodeError::KeyChanged { name: person.name().to_owned() }),
-            _ => return refused(GroupRefusal::NotAContact),
+            ContactState::Outgoing => return Err(NotAllowed::NotAccepted { name: person.name().to_owned() }.into()),
+            ContactState::Blocked => return Err(NotAllowed::Blocked { name: Some(person.name().to_owned()) }.into()),
+            ContactState::Removed => return refused(GroupRefusal::NotAContact),
         }
     }
     Ok(())

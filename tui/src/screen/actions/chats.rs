@@ -13,7 +13,7 @@ use super::{
     },
     Action, Place, command, key,
 };
-use crate::cli::parse_time_span;
+use crate::{cli::parse_time_span, error::contact_asks_on_screen};
 
 pub const FINDING: &[Action] = &[
     key("search", Place::Everywhere, "F4", "search in this chat", App::show_search).or_command(
@@ -24,7 +24,11 @@ pub const FINDING: &[Action] = &[
     ),
     command("chat", "NAME", "open a chat", |app, name| match app.directory.chat_named(name) {
         Some(chat) => app.open(&chat),
-        None => app.warn(format!("There is no chat with {name}.")),
+        None => {
+            let asking = name.trim_start_matches('@');
+            let asks = app.directory.asks(asking).then(|| contact_asks_on_screen(asking));
+            app.warn(asks.unwrap_or_else(|| format!("There is no chat with {name}.")));
+        }
     }),
     key("next-unread", Place::Everywhere, "F3", "next chat with unread messages", open_next_unread),
     in_list("list-up", "k Up", "chat above", |app| app.panes.list.step(false)),

@@ -12,6 +12,7 @@ use super::{
     super::{app::App, model::group::ROLES, palette::Question, requests::Answer},
     Action, Place, command, key,
 };
+use crate::error::contact_asks_on_screen;
 
 /// What these have in common with what is done about people, see [`super::people`]: `/invite`, `/accept`, `/decline`, `/remove`, `/rename`.
 pub const ACTIONS: &[Action] =
@@ -259,7 +260,8 @@ fn contacts(app: &mut App, names: &str) -> Option<Vec<AccountId>> {
         match app.directory.contacts.iter().find(|c| starling_text::same(&c.name, name)) {
             Some(contact) => accounts.push(contact.account.clone()),
             None => {
-                app.warn(format!("There is no contact {name}."));
+                let asks = app.directory.asks(name).then(|| contact_asks_on_screen(name));
+                app.warn(asks.unwrap_or_else(|| format!("There is no contact {name}.")));
                 return None;
             }
         }

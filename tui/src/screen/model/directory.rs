@@ -237,6 +237,11 @@ impl Directory {
         contact.or_else(of_group)
     }
 
+    /// Whether somebody of this name asks to be a contact.
+    pub fn asks(&self, name: &str) -> bool {
+        self.requests.iter().any(|request| starling_text::same(&request.name, name))
+    }
+
     /// Who can be mentioned in a chat, with their names: the members of a group, else all contacts.
     pub fn mentionable(&self, chat: Option<&ChatId>) -> Vec<(&AccountId, &str)> {
         match chat.and_then(|chat| self.group(chat)) {
