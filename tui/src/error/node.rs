@@ -34,6 +34,18 @@ fn step(reason: &str) -> Option<Step> {
             ("try again later: `starling doctor` tells more", "try again later")
         }
         "request_not_found" => ("see who asks: `starling contacts list`", "the list of conversations shows who asks"),
+        "chat_not_found" => ("see `starling chats list`", "F2 finds all of them"),
+        "message_not_found" => {
+            ("`starling history WHO --json` shows the ids", "the numbers stand left of each message")
+        }
+        "link_not_found" => ("ask whoever gave it for another", "ask whoever gave it for another"),
+        "code_not_found" => (
+            "ask for another: `starling invite --code` makes one, `starling device link` one for a device",
+            "ask for another: /code makes one, /link one for a device",
+        ),
+        "account_not_found" => {
+            ("ask them for a new invite: `starling invite` makes one", "ask them for a new invite: /invite makes one")
+        }
         "call_not_found" => ("see `starling call list`", "/call makes one"),
         "in_call_elsewhere" => ("`starling call take` brings the call here", "/take brings the call here"),
         "too_many_calls" => ("hang one up: `starling call hangup`", "/hangup ends one"),
@@ -58,6 +70,11 @@ fn step(reason: &str) -> Option<Step> {
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
+        "role" => (
+            "ask an owner or admin: `starling group show` says who they are",
+            "ask an owner or admin: /members shows who they are",
+        ),
+        "not_in_group" => ("see who is: `starling group show`", "/members shows who is"),
         "group_not_found" => ("see `starling group list`", "the list of conversations shows them"),
         "last_owner" => (
             "make somebody else an owner before: `starling group role '#GROUP' @WHO owner`",
@@ -224,6 +241,10 @@ pub fn contact_asks_on_screen(name: &str) -> String {
     screen_hint(reason).map_or_else(|| text.clone(), |hint| format!("{text} — {hint}"))
 }
 
+/// Said where nobody has a name.
+const ASKED_NAMELESS: &str =
+    "somebody whom you asked has not accepted yet, and their name is known only then: see `starling contacts list`";
+
 /// Those who may be meant.
 fn choice(why: &Unfound) -> Option<SafeText> {
     let (text, names) = match why {
@@ -232,11 +253,7 @@ fn choice(why: &Unfound) -> Option<SafeText> {
             let accept = accounts.iter().map(|account| format!("`starling contacts accept {account}`"));
             return Some(format!("accept them first: {}", accept.collect::<Vec<_>>().join(" or ")).into());
         }
-        Unfound::Name { close, asked: true, .. } if close.is_empty() => {
-            let text = "somebody whom you asked has not accepted yet, and their name is known only then: see \
-                        `starling contacts list`";
-            return Some(text.into());
-        }
+        Unfound::Name { close, asked: true, .. } if close.is_empty() => return Some(ASKED_NAMELESS.into()),
         Unfound::Name { close, .. } if !close.is_empty() => (close.join(", "), true),
         Unfound::Several { chats, .. } => {
             (chats.iter().map(|chat| format!("id:{chat}")).collect::<Vec<_>>().join(", "), false)

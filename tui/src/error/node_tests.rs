@@ -26,6 +26,20 @@ fn each_surface_names_the_next_step_by_its_own_commands() {
 }
 
 #[test]
+fn what_is_not_there_or_not_allowed_names_what_to_do_on_each_surface() {
+    let not_found = [NotFound::Chat, NotFound::Message, NotFound::Link, NotFound::Code, NotFound::Account];
+    let not_found = not_found.into_iter().chain([NotFound::Request, NotFound::Group]).map(NodeError::from);
+    let in_group = [GroupRefusal::Role, GroupRefusal::NotInGroup, GroupRefusal::NotAContact];
+    let in_group = in_group.into_iter().map(|why| NodeError::from(NotAllowed::Group(why)));
+    for error in not_found.chain(in_group) {
+        let said = CliError::from(error.clone());
+        assert!(said.hint.is_some(), "{error:?}");
+        let screen = said.reason.as_deref().and_then(screen_hint);
+        assert!(screen.is_some_and(|hint| !hint.contains("starling")), "{error:?}");
+    }
+}
+
+#[test]
 fn who_is_no_contact_yet_is_said_to_ask_or_to_have_been_asked() {
     let account = starling_keys::AccountKey::from_seed(&[1; 32]).id();
     let asks = |accounts| CliError::from(NodeError::from(Unfound::Asks { name: "bob".into(), accounts }));

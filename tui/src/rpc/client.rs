@@ -246,7 +246,8 @@ pub async fn acquire_asking<M: Method + Clone>(
             Err(error) => return Err(error),
         }
     }
-    Err(CliError::locked("the profile is in use, but its node does not answer"))
+    Err(CliError::locked("the profile is in use, but its node does not answer")
+        .hint("it may be starting or stopping: run the command again in a moment"))
 }
 
 /// What this device is called, and what it is, as contacts and the account's other devices see it.

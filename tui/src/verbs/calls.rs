@@ -103,7 +103,7 @@ async fn start(
 ) -> CliResult {
     signals::unless_received(catch_up(global, client)).await?;
     if who.starts_with('#') {
-        return Err(CliError::new("refused", 6, "groups cannot be called yet"));
+        return Err(CliError::new("refused", 6, "groups cannot be called yet").hint("call its members one by one"));
     }
     let contact = find(client, who).await?;
     let preferences = preferences(duration, media)?;
@@ -159,7 +159,7 @@ async fn named_or_only(client: &Client, named: Option<String>) -> CliResult<Call
     }
     match client.call(calls::List {}).await?.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] => Err(CliError::not_found("there is no call")),
+        [] => Err(CliError::not_found("there is no call").hint("`starling call start WHO` makes one")),
         _ => Err(CliError::usage("there are several calls").hint("name one: see starling call list")),
     }
 }

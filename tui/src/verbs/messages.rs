@@ -304,7 +304,12 @@ impl Listener {
                 match event.kind {
                     EventKind::NodeFailed { reason } => return Err(CliError::internal(reason)),
                     EventKind::StreamShutdown { .. } => {
-                        return Err(CliError::new("lagged", 1, "the node ended the subscription"));
+                        return Err(CliError::new(
+                            "lagged",
+                            1,
+                            "the node ended the subscription: its events were read too slowly",
+                        )
+                        .hint("go on after the last one: --since with its cursor"));
                     }
                     EventKind::MessageNew(new) => {
                         let missed = event.replayed == Some(true);
