@@ -14,7 +14,7 @@ use crate::{
     contacts::Directory,
     events::{self, Fold},
     home::Pending,
-    net::{HomeId, NetCommand},
+    net::{HomeId, NetCommand, is_loopback},
     turn::{Effect, EngineError, Turn},
     views::Views,
 };
@@ -63,7 +63,7 @@ impl CallHost for NodeHost<'_, '_> {
     }
 
     fn is_loopback(&self) -> bool {
-        self.cx.account.identity.homes.iter().any(|home| home.to_string().contains("/ip4/127."))
+        self.cx.account.identity.homes.iter().any(is_loopback)
     }
 
     fn check_may_call(&self, chat: ChatId) -> Result<(), NodeError> {

@@ -32,7 +32,7 @@ use starling_wire::{
 use tokio::sync::oneshot;
 
 use crate::mls::GroupId;
-pub use connectivity::is_direct;
+pub use connectivity::{is_direct, is_loopback};
 pub use problem::ConnectionProblem;
 pub use proxy::{Proxy, ProxyAddressError, ProxyKind};
 #[cfg(feature = "fuzz")]

@@ -56,3 +56,19 @@ fn loopback_addresses_are_told_only_beside_a_loopback_home() {
     let all = OwnAddresses::choose(&listening[1..], &listening, [&local].into_iter());
     assert_eq!(all, OwnAddresses { all: vec![listening[1].clone(), listening[0].clone()], public: true });
 }
+
+/// Calls between two programs of one machine were offered no path where the server was named by its short address or by IPv6.
+#[test]
+fn a_rendezvous_on_this_machine_is_known_by_each_form_of_its_address() {
+    let peer = peer(1);
+    for (address, expected) in [
+        (format!("/ip4/127.0.0.2/tcp/4001/p2p/{peer}"), true),
+        (format!("/ip6/::1/udp/4001/quic-v1/p2p/{peer}"), true),
+        (format!("starling-server:127.0.0.1/{peer}"), true),
+        (format!("starling-server:[::1]:4002/{peer}"), true),
+        (format!("/ip4/192.0.2.127/tcp/4001/p2p/{peer}"), false),
+        (format!("starling-server:localhost.example/{peer}"), false),
+    ] {
+        assert_eq!(is_loopback(&address.parse().unwrap()), expected, "{address}");
+    }
+}

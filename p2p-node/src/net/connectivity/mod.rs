@@ -34,11 +34,12 @@ use starling_wire::streams::Connection;
 
 use super::{HomeId, IpVersion, NetEvent, Target, WantedHome, device_of, peer_of, rendezvous::Left};
 use crate::{mls::GroupId, net::ConnectionProblem};
-use addresses::{OwnAddresses, is_loopback};
+use addresses::OwnAddresses;
 use agenda::Agenda;
 use liveness::Probes;
 use peers::{Connections, Device, Home};
 
+pub use addresses::is_loopback;
 pub use changes::NetworkChange;
 pub use liveness::Subject;
 pub use peers::{MAX_DIAL_ADDRESSES, is_circuit};
