@@ -76,6 +76,8 @@ struct World {
     mappings_lost: usize,
     /// Dials neither fail nor end while time passes.
     keep_dials: bool,
+    /// Peers to whom all was to end, dials as well.
+    disconnected: Vec<PeerId>,
 }
 
 impl World {
@@ -106,6 +108,7 @@ impl World {
             probe_log: Vec::new(),
             mappings_lost: 0,
             keep_dials: false,
+            disconnected: Vec::new(),
         }
     }
 
@@ -156,6 +159,7 @@ impl World {
             Action::Confine { .. } => {}
             Action::Close(id) => self.close(id),
             Action::Disconnect(peer) => {
+                self.disconnected.push(peer);
                 let all: Vec<_> = self.open.iter().filter(|(_, (p, _))| *p == peer).map(|(id, _)| *id).collect();
                 all.into_iter().for_each(|id| self.close(id));
             }

@@ -11,7 +11,7 @@ use starling_keys::RendezvousAddr;
 
 use super::{
     Action, Connectivity, DialFor, DialId, Errand, HomeId, Left, NetEvent, Subject, WantedHome, device_of,
-    peers::{Home, LastResort, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
+    peers::{Connections, Home, LastResort, MAX_DEVICE_WAIT, MAX_HOME_WAIT, Session},
 };
 use crate::net::ConnectionProblem;
 
@@ -310,9 +310,12 @@ impl Connectivity {
         self.act(Action::Tell(NetEvent::HomeDown(id, problem)));
     }
 
-    fn close_connections(&mut self, peer: Option<PeerId>) {
-        if let Some(peer) = peer {
-            self.act(Action::Disconnect(peer));
+    /// Closes the connections that there are to a rendezvous. Dials to it go on: to end them, too, would tell nobody why it is not reached.
+    pub(super) fn close_connections(&mut self, peer: Option<PeerId>) {
+        let all = peer.and_then(|peer| self.connections.get(&peer));
+        let open: Vec<ConnectionId> = all.map(Connections::ids).into_iter().flatten().collect();
+        for connection in open {
+            self.act(Action::Close(connection));
         }
     }
 

@@ -298,7 +298,7 @@ impl Connectivity {
         }
         match (subject, self.connection_of(subject)) {
             (_, None) => {}
-            (Subject::Home(_), Some((peer, _))) => self.act(Action::Disconnect(peer)),
+            (Subject::Home(_), Some((peer, _))) => self.close_connections(Some(peer)),
             (Subject::Device(_), Some((_, on))) => self.act(Action::Close(on)),
         }
     }

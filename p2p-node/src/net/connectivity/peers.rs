@@ -327,6 +327,10 @@ impl Connections {
         self.all.iter().filter(|c| c.relayed).map(|c| c.id)
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.all.iter().map(|c| c.id)
+    }
+
     pub fn others(&self, than: ConnectionId) -> impl Iterator<Item = ConnectionId> {
         self.all.iter().map(|c| c.id).filter(move |id| *id != than)
     }
