@@ -58,7 +58,11 @@ impl Driver {
                 let problem = self.or_offline(dial_problem(&error));
                 let dial = self.take_dial(connection_id, &problem.to_string());
                 let dial = match dial.map(|dial| (left_of(&dial.addresses, &error), dial)) {
-                    Some((left, dial)) if !left.is_empty() => return self.dial(dial.id, dial.peer, left, dial.named),
+                    Some((left, dial)) if !left.is_empty() => {
+                        self.dial(dial.id, dial.peer, left, dial.named);
+                        // It may have failed at once.
+                        return self.report(Input::Tick).await;
+                    }
                     dial => dial.map(|(_, dial)| dial),
                 };
                 if let Some(server) = dial.as_ref().and_then(|dial| dial.server) {
