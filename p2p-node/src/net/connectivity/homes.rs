@@ -288,8 +288,13 @@ impl Connectivity {
         }
     }
 
+    /// A rendezvous for whose session a stream is being opened. One that opens for another was asked for before it was reached in another way.
+    fn opening_home(&mut self, id: HomeId) -> Option<&mut Home> {
+        self.homes.get_mut(&id).filter(|home| home.visit.is_none() && home.session == Session::Opening)
+    }
+
     pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
-        let Some(home) = self.homes.get_mut(&id) else { return };
+        let Some(home) = self.opening_home(id) else { return };
         home.session = Session::Up { since: now, on };
         home.forget_delay();
         home.reservation_backoff.expedite(now);
@@ -300,7 +305,7 @@ impl Connectivity {
     }
 
     pub(super) fn home_failed(&mut self, id: HomeId, problem: ConnectionProblem) {
-        let Some(home) = self.homes.get_mut(&id) else { return };
+        let Some(home) = self.opening_home(id) else { return };
         home.session = Session::Down;
         home.forget_delay();
         let peer = home.peer();

@@ -332,6 +332,7 @@ impl Connectivity {
     }
 
     /// Whether there is a session with a rendezvous.
+    #[cfg(test)]
     pub fn has_session(&self, home: &HomeId) -> bool {
         self.homes.get(home).is_some_and(Home::is_up)
     }

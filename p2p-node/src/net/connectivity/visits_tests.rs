@@ -69,3 +69,18 @@ fn the_next_visit_ends_the_one_before_and_a_late_one_is_none() {
     world.wanted_home(5, WantedHome { named: true, ..WantedHome::default() });
     assert!(!world.net.has_session(&id), "the device has a session of its own");
 }
+
+/// The stream was taken for the visit's, so that what is asked there was asked under the key of the device.
+#[test]
+fn a_stream_of_the_device_that_opens_late_is_none_of_a_visit() {
+    let mut world = World::new(4);
+    world.connect(5, false, None);
+    let id = world.wanted_home(5, WantedHome { named: true, ..WantedHome::default() });
+    let [(_, connection)] = world.opening_homes[..] else { panic!("{:?}", world.opening_homes) };
+    visited(&mut world, 1);
+    world.input(Input::HomeOpened { home: id, connection });
+    assert!(!world.net.has_session(&id));
+    begin(&mut world, id);
+    world.input(Input::HomeFailed(id, ConnectionProblem::Broken));
+    assert!(world.net.has_session(&id), "nor does its failure end one");
+}

@@ -108,8 +108,11 @@ impl Driver {
                 self.report(Input::StreamFailed { device, on }).await;
             }
             Opening::Home(home, Ok(Opened { stream, connection })) => {
+                let before = self.connectivity.session_on(&home);
                 self.connectivity.handle(Instant::now(), Input::HomeOpened { home, connection: connection.id });
-                if self.connectivity.has_session(&home) {
+                let on = self.connectivity.session_on(&home);
+                // It may not be wanted any more, or only by a visit, which the key of this device has no part in.
+                if on == Some(connection.id) && on != before {
                     self.serve_home(home, stream, connection);
                 }
                 self.report(Input::Tick).await;
