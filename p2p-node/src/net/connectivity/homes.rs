@@ -374,9 +374,10 @@ impl Connectivity {
         self.schedule_home(id);
     }
 
-    pub(super) fn reserving(&mut self, id: HomeId, listener: ListenerId) {
+    pub(super) fn reserving(&mut self, now: Instant, id: HomeId, listener: ListenerId) {
         match self.homes.get_mut(&id).filter(|home| home.reserve) {
             Some(home) => {
+                home.reserved = now;
                 let replaced = home.listener.replace(listener);
                 self.stop_listening(replaced);
                 self.schedule_home(id);
@@ -385,10 +386,11 @@ impl Connectivity {
         }
     }
 
-    pub(super) fn listener_closed(&mut self, listener: ListenerId) {
+    pub(super) fn listener_closed(&mut self, now: Instant, listener: ListenerId) {
         let home = self.homes.iter_mut().find(|(_, home)| home.listener == Some(listener));
         if let Some((id, home)) = home {
             home.listener = None;
+            home.reservation_backoff.session_ended(home.reserved, now);
             let id = *id;
             self.schedule_home(id);
         }

@@ -256,8 +256,8 @@ impl Connectivity {
             Input::HomeFailed(home, problem) => self.home_failed(home, problem),
             Input::Visiting { home, dial } => self.visiting(now, home, dial),
             Input::HomeEnded { home, left } => self.home_ended(now, home, left),
-            Input::Reserving { home, listener } => self.reserving(home, listener),
-            Input::ListenerClosed(listener) => self.listener_closed(listener),
+            Input::Reserving { home, listener } => self.reserving(now, home, listener),
+            Input::ListenerClosed(listener) => self.listener_closed(now, listener),
             Input::Found { peer, address } => self.found_on_lan(now, peer, address),
             Input::Expired { peer, address } => self.expired_on_lan(peer, &address),
             Input::OwnAddresses { confirmed, listening, networks } => {

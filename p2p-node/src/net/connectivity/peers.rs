@@ -182,6 +182,8 @@ pub struct Home {
     /// The engine knows why it was not reached by the last try, and nothing has changed since.
     pub is_explained: bool,
     pub listener: Option<ListenerId>,
+    /// When the last reservation was asked for.
+    pub reserved: Instant,
     pub reservation_backoff: Backoff,
 }
 
@@ -201,6 +203,7 @@ impl Home {
             delay_due: None,
             is_explained: false,
             listener: None,
+            reserved: now,
             reservation_backoff: Backoff::new(now),
         }
     }
