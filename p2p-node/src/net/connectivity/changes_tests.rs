@@ -141,3 +141,15 @@ fn who_is_away_is_left_alone_more_and_more_while_a_home_would_say_when_it_is_bac
     let dials = world.dials_to(1).len() - before;
     assert!((5..=10).contains(&dials), "{dials} in an hour");
 }
+
+/// libp2p ends dials with the connections of a peer: then the server was said to be "unreachable", whatever was the matter, until the next dial ended.
+#[test]
+fn a_rendezvous_that_is_given_up_goes_on_being_dialled() {
+    let (mut world, home, _) = World::with_both();
+    world.fail_dials();
+    world.keep_dials = true;
+    world.input(Input::AnswerDue(Subject::Home(home)));
+    world.pass_with(25 * SECOND, &[9]);
+    assert!(!world.open.values().any(|(to, _)| *to == peer(9)), "its connection is closed");
+    assert!(world.dials.values().any(|(to, _)| *to == peer(9)) && world.disconnected.is_empty());
+}

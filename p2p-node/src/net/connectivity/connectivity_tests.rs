@@ -430,27 +430,6 @@ fn a_reservation_is_kept_while_the_session_lasts_and_given_up_with_the_home() {
     assert!(!world.net.has_session(&id));
 }
 
-/// Its waits were never short again: after some changes of the network one that was refused left a device out of reach for two minutes.
-#[test]
-fn a_reservation_that_has_lasted_is_made_again_soon_however_often_others_were_lost() {
-    let mut world = World::new(13);
-    world.home(9, true);
-    let dial = *world.dials.first_key_value().unwrap().0;
-    world.connect(9, false, Some(dial));
-    world.open_streams();
-    for _ in 0..10 {
-        world.pass_with(600 * SECOND, &[]);
-        // The one that follows at once is refused.
-        for within in [Duration::ZERO, SECOND] {
-            let [(_, listener)] = world.listeners[..] else { panic!("{:?}", world.listeners) };
-            world.listeners.clear();
-            world.input(Input::ListenerClosed(listener));
-            world.pass_with(within, &[]);
-            assert_eq!(world.listeners.len(), 1);
-        }
-    }
-}
-
 #[test]
 fn a_server_that_asks_for_time_gets_it() {
     let mut world = World::new(14);

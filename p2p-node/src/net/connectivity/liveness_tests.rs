@@ -90,18 +90,6 @@ fn a_connection_that_stays_silent_is_closed() {
     assert!(world.told.iter().any(|e| matches!(e, NetEvent::DirectDown(_))));
 }
 
-/// libp2p ends dials with the connections of a peer: then the server was said to be "unreachable", whatever was the matter, until the next dial ended.
-#[test]
-fn a_rendezvous_that_is_given_up_goes_on_being_dialled() {
-    let (mut world, home, _) = World::connected();
-    world.fail_dials();
-    world.keep_dials = true;
-    world.input(Input::AnswerDue(Subject::Home(home)));
-    world.pass_with(25 * SECOND, &[9]);
-    assert!(!world.open.values().any(|(to, _)| *to == peer(9)), "its connection is closed");
-    assert!(world.dials.values().any(|(to, _)| *to == peer(9)) && world.disconnected.is_empty());
-}
-
 #[test]
 fn a_check_ends_when_everybody_has_answered_or_is_known_to_be_silent() {
     let mut world = World::new(1);
