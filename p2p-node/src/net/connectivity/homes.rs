@@ -22,6 +22,10 @@ pub(super) const LAST_RESORT: Duration = Duration::from_secs(2);
 /// A server that is dialled for so long is said to be late: people hear within 3 s what is the case.
 pub(super) const DELAYED: Duration = Duration::from_millis(2_500);
 
+/// A session over TCP that stalls within this time of its beginning may have met a path that drops large packets and does not say so: what is said
+/// first is long, and the connections that follow would stall as well. Those to port 443 have small packets.
+const STALLS: Duration = Duration::from_secs(60);
+
 /// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
 fn says_less(problem: ConnectionProblem) -> bool {
     matches!(problem, ConnectionProblem::NoAnswer | ConnectionProblem::NoRoute)
@@ -155,17 +159,23 @@ impl Connectivity {
 
     /// A dial has led to a rendezvous. Returns false if that is of no use: another one has led there meanwhile by a better way, or it was for the
     /// case that the session's connection is dead, and that has answered meanwhile.
-    pub(super) fn home_reached(&mut self, id: HomeId, dial: DialId) -> bool {
+    pub(super) fn home_reached(&mut self, now: Instant, id: HomeId, dial: DialId) -> bool {
         let over_datagrams = self.session_on(&id).and_then(|on| self.over_datagrams.get(&on).copied());
         let Some(home) = self.homes.get_mut(&id) else { return true };
         let lost = over_datagrams.filter(|_| home.liveness.was_lost_at_rest());
         let is_spare = home.spare.take_if(|spare| *spare == dial).is_some();
-        let is_sound = home.is_sound();
+        let (is_sound, has_stalled) = (home.is_sound(), over_datagrams.is_none() && home.stalls_within(now, STALLS));
         let last = &mut home.last_resort;
         let is_wanted = if home.dialing == Some(dial) {
             // A session that came by the last resort moves to it in any case.
             let is_better = last.worked;
-            *last = LastResort { superseded: last.dialing.or(last.superseded), ..LastResort::default() };
+            let before = std::mem::take(last);
+            if has_stalled && !is_better {
+                let due = before.dialing.is_none().then_some(now);
+                *last = LastResort { due, spare: false, problem: None, ..before };
+            } else {
+                last.superseded = before.dialing.or(before.superseded);
+            }
             is_better || !(is_spare && is_sound)
         } else if last.dialing == Some(dial) {
             let is_wanted = !(last.spare && is_sound);

@@ -297,3 +297,38 @@ fn a_visit_that_came_by_port_443_is_made_by_it_alone_again_and_by_other_ways_if_
         assert_eq!(problems(&world), []);
     }
 }
+
+/// The session is over TCP, and does not answer any more after so long. Whether port 443 is dialled when a new connection is there.
+fn dials_web_after_a_stall(world: &mut World, id: HomeId, after: Duration) -> bool {
+    let over_tcp = |world: &mut World, dial| {
+        let connection = Connection { id: world.number(), relayed: false };
+        world.open.insert(connection.id, (peer(1), false));
+        world.dials.remove(&dial);
+        world.input(Input::ConnectionUp { peer: peer(1), connection, dial: Some(dial), datagrams: None });
+    };
+    let [(first, false)] = dials(world)[..] else { panic!("{:?}", kinds(world)) };
+    over_tcp(world, first);
+    world.open_streams();
+    world.pass_with(after, &[]);
+    world.input(Input::AnswerDue(Subject::Home(id)));
+    world.pass_with(4 * SECOND, &[1]);
+    let [(spare, false)] = dials(world)[..] else { panic!("{:?}", kinds(world)) };
+    over_tcp(world, spare);
+    world.input(Input::HomeEnded { home: id, left: ConnectionProblem::Closed.into() });
+    world.open_streams();
+    let [(web, true)] = dials(world)[..] else { return false };
+    over_tcp(world, web);
+    assert_eq!(world.open.len(), 1, "the session moves to it, though nothing has stalled yet");
+    true
+}
+
+/// A path that drops large packets lets the connection be made, and nothing long through: each session stalled as the one before.
+#[test]
+fn a_session_over_tcp_that_stalls_soon_goes_on_by_port_443_whose_packets_are_small() {
+    for (after, expected) in [(SECOND, true), (180 * SECOND, false)] {
+        let mut world = World::new(16);
+        world.keep_dials = true;
+        let id = short_home(&mut world, 1, None);
+        assert_eq!(dials_web_after_a_stall(&mut world, id, after), expected, "{after:?}");
+    }
+}

@@ -284,7 +284,7 @@ impl Connectivity {
             self.over_datagrams.insert(connection.id, version);
         }
         let home = self.home_of_dial(dial);
-        let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(home, dial));
+        let is_wanted = home.zip(dial).is_none_or(|(home, dial)| self.home_reached(now, home, dial));
         self.dial_ended(dial);
         if !is_wanted {
             self.act(Action::Close(connection.id));

@@ -226,6 +226,12 @@ impl Home {
         self.is_up() && self.liveness.is_sound()
     }
 
+    /// Whether there is a session that has begun within this time, and does not answer.
+    pub fn stalls_within(&self, now: Instant, time: Duration) -> bool {
+        let Session::Up { since, .. } = self.session else { return false };
+        !self.liveness.is_sound() && now.saturating_duration_since(since) < time
+    }
+
     /// Whether a dial is one to it that is still of use.
     pub fn dials(&self, dial: DialId) -> bool {
         [self.dialing, self.last_resort.dialing].contains(&Some(dial))

@@ -55,7 +55,7 @@ impl Connectivity {
         if self.visit_of(dial) != Some(id) {
             return;
         }
-        self.home_reached(id, dial);
+        self.home_reached(now, id, dial);
         self.dial_ended(Some(dial));
         if let Some(home) = self.homes.get_mut(&id) {
             home.session = Session::Visiting { since: now };
