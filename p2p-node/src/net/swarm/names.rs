@@ -12,7 +12,7 @@ use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use super::nat64::{self, Nat64Prefix};
 use crate::net::{
-    ConnectionProblem,
+    ConnectionProblem, IpVersion,
     connectivity::{DialId, MAX_DIAL_ADDRESSES, is_circuit},
 };
 
@@ -105,6 +105,15 @@ fn with_ip(address: &Multiaddr, ip: IpAddr) -> Multiaddr {
     with
 }
 
+/// Of the addresses of a name a few, of both internet protocols if it has both: one of them may lead nowhere here.
+fn chosen(all: Vec<IpAddr>) -> Vec<IpAddr> {
+    // The resolver names those first that the system would use itself.
+    let first = all.first().map(|ip| IpVersion::of(*ip));
+    let (preferred, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|ip| Some(IpVersion::of(*ip)) == first);
+    let room = MAX_OF_NAME - others.len().min(MAX_OF_NAME / 2);
+    preferred.into_iter().take(room).chain(others).take(MAX_OF_NAME).collect()
+}
+
 async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
     let answer = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
     let mut all = Vec::new();
@@ -113,8 +122,7 @@ async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
             all.push(address.ip());
         }
     }
-    all.truncate(MAX_OF_NAME);
-    if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(all) }
+    if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(chosen(all)) }
 }
 
 /// Looks up all names of a dial, side by side; and the translators of the network, if IPv4 addresses are to be reached through one.
@@ -282,6 +290,19 @@ mod tests {
         assert_eq!(of(&format!("{said}Name or service not known")), ConnectionProblem::NoSuchName);
         assert_eq!(of(&format!("{said}Temporary failure in name resolution")), ConnectionProblem::NoNameServer);
         assert_eq!(of("out of memory"), ConnectionProblem::NameLookup);
+    }
+
+    /// A name with four addresses of IPv6 was not reached where that leads nowhere.
+    #[test]
+    fn of_a_name_with_many_addresses_some_of_each_internet_protocol_are_dialled() {
+        let v4 = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let v6 = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
+        let (many_v4, many_v6): (Vec<_>, Vec<_>) = (1..=9).map(|n| (v4(n), v6(n.into()))).unzip();
+        assert_eq!(chosen([many_v6.clone(), many_v4.clone()].concat()), [v6(1), v6(2), v4(1), v4(2)]);
+        assert_eq!(chosen([many_v6.clone(), vec![v4(1)]].concat()), [v6(1), v6(2), v6(3), v4(1)]);
+        assert_eq!(chosen([vec![v4(1)], many_v6].concat()), [v4(1), v6(1), v6(2), v6(3)]);
+        assert_eq!(chosen(many_v4.clone()), many_v4[..MAX_OF_NAME]);
+        assert!(chosen(Vec::new()).is_empty());
     }
 
     #[test]
