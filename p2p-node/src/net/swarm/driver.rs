@@ -167,7 +167,8 @@ impl Driver {
             Action::Dial { dial, peer, addresses, anywhere } => {
                 let translate = self.is_translated(&peer, &addresses);
                 if translate || addresses.iter().any(is_named) {
-                    self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere, translate)));
+                    let names = self.names.to_look_up(&addresses);
+                    self.resolving.push(Box::pin(resolve(dial, peer, addresses, anywhere, translate, names)));
                 } else {
                     self.dial(dial, peer, addresses, None);
                 }

@@ -68,6 +68,9 @@ impl Driver {
                 if let Some(server) = dial.as_ref().and_then(|dial| dial.server) {
                     self.transports.failed(&server);
                 }
+                if let Some(named) = dial.as_ref().and_then(|dial| dial.named.as_ref()) {
+                    self.names.failed(named);
+                }
                 let dial = dial.map(|dial| dial.id);
                 self.report(Input::DialFailed { peer, dial, problem }).await;
             }

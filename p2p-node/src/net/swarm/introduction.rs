@@ -128,8 +128,10 @@ async fn located(addresses: &[Multiaddr], proxy: Option<&Proxy>) -> Result<Vec<M
         return Ok(addresses.iter().filter(|address| proxied::is_reachable(address)).cloned().collect());
     }
     let translate = addresses.iter().any(may_be_ipv4) && Picture::now().is_ipv6_only();
-    let named = resolve(DialId(0), PeerId::random(), addresses.to_vec(), true, translate).await;
-    let found = Names::default().addresses(&named)?;
+    let names = Names::default();
+    let to_look_up = names.to_look_up(addresses);
+    let named = resolve(DialId(0), PeerId::random(), addresses.to_vec(), true, translate, to_look_up).await;
+    let found = names.addresses(&named)?;
     Ok(named.translated(found))
 }
 

@@ -2,7 +2,7 @@
 //! holds at once, and nothing is needed of it to start; while it gives no answer, the address is used that worked last.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     net::IpAddr,
     time::Duration,
@@ -18,6 +18,8 @@ use crate::net::{
 
 /// A resolver that takes longer gives no answer: the dial goes on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same where it is known at which address the server was reached last, which is most often where it still is.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses of one name that are dialled.
 const MAX_OF_NAME: usize = 4;
 /// Names whose addresses are remembered.
@@ -114,8 +116,8 @@ fn chosen(all: Vec<IpAddr>) -> Vec<IpAddr> {
     preferred.into_iter().take(room).chain(others).take(MAX_OF_NAME).collect()
 }
 
-async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
-    let answer = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, 0))).await;
+async fn look_up(name: &str, patience: Duration) -> Result<Vec<IpAddr>, ConnectionProblem> {
+    let answer = tokio::time::timeout(patience, tokio::net::lookup_host((name, 0))).await;
     let mut all = Vec::new();
     for address in answer.map_err(|_| ConnectionProblem::NoNameServer)?.map_err(|error| unresolved(&error))? {
         if !all.contains(&address.ip()) {
@@ -125,17 +127,18 @@ async fn look_up(name: &str) -> Result<Vec<IpAddr>, ConnectionProblem> {
     if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(chosen(all)) }
 }
 
-/// Looks up all names of a dial, side by side; and the translators of the network, if IPv4 addresses are to be reached through one.
+/// Looks up all names of a dial, side by side, each with its patience; and the translators of the network, if IPv4 addresses are to be reached through
+/// one.
 pub(super) async fn resolve(
     dial: DialId,
     peer: PeerId,
     addresses: Vec<Multiaddr>,
     anywhere: bool,
     translate: bool,
+    names: BTreeMap<String, Duration>,
 ) -> Named {
-    let names: BTreeSet<String> = addresses.iter().filter_map(name_of).collect();
-    let lookups = names.into_iter().map(|name| async move {
-        let answer = look_up(&name).await;
+    let lookups = names.into_iter().map(|(name, patience)| async move {
+        let answer = look_up(&name, patience).await;
         (name, answer)
     });
     let prefixes = async { if translate { nat64::prefixes().await } else { Vec::new() } };
@@ -147,6 +150,8 @@ pub(super) async fn resolve(
 #[derive(Debug, Default)]
 pub(super) struct Names {
     worked: HashMap<String, IpAddr>,
+    /// Those of them to which a dial has failed for which the resolver gave no answer: it is waited for.
+    doubted: HashSet<String>,
 }
 
 impl Names {
@@ -155,6 +160,23 @@ impl Names {
         if self.worked.len() < MAX_NAMES || self.worked.contains_key(&name) {
             self.worked.insert(name, ip);
         }
+    }
+
+    /// The names in addresses, and how long the resolver is waited for with each.
+    pub fn to_look_up(&self, addresses: &[Multiaddr]) -> BTreeMap<String, Duration> {
+        let is_known = |name: &String| self.worked.contains_key(name) && !self.doubted.contains(name);
+        let with_patience = |name: String| {
+            let patience = if is_known(&name) { SHORT_PATIENCE } else { PATIENCE };
+            (name, patience)
+        };
+        addresses.iter().filter_map(name_of).map(with_patience).collect()
+    }
+
+    /// A dial has failed.
+    pub fn failed(&mut self, named: &Named) {
+        let unanswered = named.answers.iter().filter(|(_, answer)| answer.is_err()).map(|(name, _)| name);
+        let known = unanswered.filter(|name| self.worked.contains_key(*name));
+        self.doubted.extend(known.cloned());
     }
 
     /// Where to dial; the last one that worked is tried beside what a resolver says now, and instead of it if that says nothing. Fails if there is
@@ -184,6 +206,7 @@ impl Names {
 
     /// A dial has ended in a connection to an address. Gives the name that this is news of.
     pub fn connected(&mut self, named: &Named, ip: IpAddr) -> Option<String> {
+        self.doubted.retain(|name| !named.answers.contains_key(name));
         let of_name = |(name, answer): (&String, &Result<Vec<IpAddr>, _>)| {
             answer.as_ref().is_ok_and(|ips| ips.contains(&ip)).then(|| name.clone())
         };
@@ -290,6 +313,28 @@ mod tests {
         assert_eq!(of(&format!("{said}Name or service not known")), ConnectionProblem::NoSuchName);
         assert_eq!(of(&format!("{said}Temporary failure in name resolution")), ConnectionProblem::NoNameServer);
         assert_eq!(of("out of memory"), ConnectionProblem::NameLookup);
+    }
+
+    /// After each change of the network 5 s were lost where the name server does not answer.
+    #[test]
+    fn a_resolver_that_does_not_answer_is_not_waited_for_long_where_the_address_is_known_until_that_fails() {
+        let asked = ["/dns/a.example/udp/4001/quic-v1", "/ip4/192.0.2.9/tcp/4001"];
+        let mut names = Names::default();
+        let silent = named(&asked, &[("a.example", Err(ConnectionProblem::NoNameServer))]);
+        let patience = |names: &Names| names.to_look_up(&silent.addresses).into_values().collect::<Vec<_>>();
+        names.failed(&silent);
+        assert_eq!(patience(&names), [PATIENCE]);
+        names.remember("a.example".into(), ip("192.0.2.1"));
+        assert_eq!(patience(&names), [SHORT_PATIENCE]);
+        // Another address is to be found out.
+        names.failed(&silent);
+        assert_eq!(patience(&names), [PATIENCE]);
+        let answered = named(&asked, &[("a.example", Ok(vec![ip("192.0.2.2")]))]);
+        assert!(names.connected(&answered, ip("192.0.2.2")).is_some());
+        assert_eq!(patience(&names), [SHORT_PATIENCE]);
+        // What fails although the resolver answers says nothing of the resolver.
+        names.failed(&answered);
+        assert_eq!(patience(&names), [SHORT_PATIENCE]);
     }
 
     /// A name with four addresses of IPv6 was not reached where that leads nowhere.
