@@ -28,6 +28,7 @@ use super::{
     cause::dial_problem,
     confine::Confine,
     lan_driver::OnLan,
+    left::LeftAddresses,
     names::{Named, Names, is_named, may_be_ipv4, resolve},
     network::{NatLifetimes, stun_of},
     paths::{Path, Picture},
@@ -87,6 +88,7 @@ pub(super) struct Driver {
     pub(super) connections: HashMap<ConnectionId, Path>,
     /// The network, when it was last looked at because it had changed.
     pub(super) picture: Picture,
+    pub(super) left_addresses: LeftAddresses,
     watch: Watch,
     pub(super) lifetimes: NatLifetimes,
     pub(super) lan: OnLan,
@@ -114,6 +116,7 @@ impl Driver {
             transports: Transports::default(),
             connections: HashMap::new(),
             picture: Picture::now(),
+            left_addresses: LeftAddresses::default(),
             watch: Watch::new(),
             lifetimes: NatLifetimes::default(),
             lan: OnLan::new(mdns),

@@ -1,9 +1,11 @@
 //! What the swarm reports, as inputs of the state machine.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use libp2p::{
-    autonat, dcutr, ping,
+    Multiaddr, autonat, dcutr,
+    multiaddr::Protocol,
+    ping,
     swarm::{ConnectionId, SwarmEvent},
 };
 use starling_wire::streams::{self, Connection};
@@ -74,15 +76,15 @@ impl Driver {
                 let dial = dial.map(|dial| dial.id);
                 self.report(Input::DialFailed { peer, dial, problem }).await;
             }
+            // AutoNAT tests no address twice.
+            SwarmEvent::NewExternalAddrCandidate { address } if self.left_addresses.is_back(&address) => {
+                self.swarm.add_external_address(address);
+                self.report_own_addresses().await;
+            }
             SwarmEvent::NewListenAddr { .. }
             | SwarmEvent::ExpiredListenAddr { .. }
             | SwarmEvent::ExternalAddrConfirmed { .. }
-            | SwarmEvent::ExternalAddrExpired { .. } => {
-                let confirmed = self.swarm.external_addresses().cloned().collect();
-                let listening = self.swarm.listeners().cloned().collect();
-                let networks = Picture::now().networks;
-                self.report(Input::OwnAddresses { confirmed, listening, networks }).await;
-            }
+            | SwarmEvent::ExternalAddrExpired { .. } => self.report_own_addresses().await,
             _ => {}
         }
     }
@@ -97,21 +99,47 @@ impl Driver {
         }
         self.transports.forget();
         tracing::debug!(suspended, rerouted, gone = outcome.gone.len(), moved = outcome.moved.len(), "another network");
-        if self.picture != before {
-            // Those of the network before. What is the case now is asked of servers again.
-            let confirmed: Vec<_> = self.swarm.external_addresses().filter(|a| !is_circuit(a)).cloned().collect();
-            for address in confirmed {
-                self.swarm.remove_external_address(&address);
-            }
-        }
+        // An interface that has come beside the others, as those of containers do, changes nothing of how we are seen from outside.
+        let is_elsewhere = rerouted || !outcome.gone.is_empty() || !outcome.moved.is_empty();
         let networks = self.picture.networks.clone();
         let change = NetworkChange { networks, gone: outcome.gone, moved: outcome.moved, rerouted };
         self.leave_network().await;
         self.tell(NetEvent::NetworkChanged).await;
         self.report(Input::NetworkChanged(change)).await;
+        self.leave_addresses(|ip| is_elsewhere || before.has(ip)).await;
         if self.lan.wanted {
             self.change_on_lan();
         }
+    }
+
+    async fn report_own_addresses(&mut self) {
+        let confirmed = self.swarm.external_addresses().cloned().collect();
+        let listening = self.swarm.listeners().cloned().collect();
+        let networks = Picture::now().networks;
+        self.report(Input::OwnAddresses { confirmed, listening, networks }).await;
+    }
+
+    /// Addresses that were confirmed from outside count no more, if they are of the network before and none of this machine now. Those of this network are
+    /// learnt from servers again.
+    async fn leave_addresses(&mut self, is_of_before: impl Fn(&IpAddr) -> bool) {
+        let ip_of = |address: &Multiaddr| match address.iter().next() {
+            Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),
+            Some(Protocol::Ip6(ip)) => Some(IpAddr::V6(ip)),
+            _ => None,
+        };
+        let is_left =
+            |address: &&Multiaddr| ip_of(address).is_some_and(|ip| is_of_before(&ip) && !self.picture.has(&ip));
+        let left: Vec<_> =
+            self.swarm.external_addresses().filter(|a| !is_circuit(a)).filter(is_left).cloned().collect();
+        if left.is_empty() {
+            return;
+        }
+        for address in left {
+            self.swarm.remove_external_address(&address);
+            self.left_addresses.leave(address);
+        }
+        // libp2p does not say so itself.
+        self.report_own_addresses().await;
     }
 
     /// Why a dial has failed: without a network for no other reason.

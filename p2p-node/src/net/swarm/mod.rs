@@ -22,6 +22,7 @@ mod lan_driver;
 mod lan_link;
 mod lan_packet;
 mod lan_query;
+mod left;
 mod lifetime;
 mod limits;
 mod mappings;

@@ -119,6 +119,11 @@ impl Picture {
         Some(NetworkId(id))
     }
 
+    /// Whether an address is one of this machine.
+    pub fn has(&self, ip: &IpAddr) -> bool {
+        self.addresses.contains(ip)
+    }
+
     /// There is no network but the machine itself.
     pub fn is_offline(&self) -> bool {
         self.addresses.iter().all(IpAddr::is_loopback)
