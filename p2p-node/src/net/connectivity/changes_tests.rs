@@ -142,7 +142,7 @@ fn who_is_away_is_left_alone_more_and_more_while_a_home_would_say_when_it_is_bac
     assert!((5..=10).contains(&dials), "{dials} in an hour");
 }
 
-/// libp2p ends dials with the connections of a peer: then the server was said to be "unreachable", whatever was the matter, until the next dial ended.
+/// libp2p ends dials with the connections of a peer: the server was said to be “unreachable”, whatever was the matter, until the next dial had ended.
 #[test]
 fn a_rendezvous_that_is_given_up_goes_on_being_dialled() {
     let (mut world, home, _) = World::with_both();

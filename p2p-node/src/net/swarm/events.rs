@@ -119,8 +119,8 @@ impl Driver {
         self.report(Input::OwnAddresses { confirmed, listening, networks }).await;
     }
 
-    /// Addresses that were confirmed from outside count no more, if they are of the network before and none of this machine now. Those of this network are
-    /// learnt from servers again.
+    /// Addresses that were confirmed from outside count no more, if they are of the network before and none of this machine now. Those of this network
+    /// are learnt from servers again.
     async fn leave_addresses(&mut self, is_of_before: impl Fn(&IpAddr) -> bool) {
         let ip_of = |address: &Multiaddr| match address.iter().next() {
             Some(Protocol::Ip4(ip)) => Some(IpAddr::V4(ip)),

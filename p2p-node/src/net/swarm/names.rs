@@ -127,8 +127,8 @@ async fn look_up(name: &str, patience: Duration) -> Result<Vec<IpAddr>, Connecti
     if all.is_empty() { Err(ConnectionProblem::NoSuchName) } else { Ok(chosen(all)) }
 }
 
-/// Looks up all names of a dial, side by side, each with its patience; and the translators of the network, if IPv4 addresses are to be reached through
-/// one.
+/// Looks up all names of a dial, side by side, each with its patience; and the translators of the network, if IPv4 addresses are to be reached
+/// through one.
 pub(super) async fn resolve(
     dial: DialId,
     peer: PeerId,
