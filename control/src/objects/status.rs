@@ -87,7 +87,7 @@ pub struct Rendezvous {
     /// A name for that, which stays the same: `no_answer`, `token`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem_code: Option<String>,
-    /// Its clock minus the one of this machine, in milliseconds, when it was connected.
+    /// Its clock minus the one of this machine, in milliseconds; 0 if it was never connected.
     pub clock_offset_ms: i64,
 }
 

@@ -109,7 +109,7 @@ impl Engine {
         }
         match command {
             Command::Status(reply) => {
-                let status = self.status();
+                let status = self.status(turn);
                 turn.reply(reply, Ok(status));
                 Ok(())
             }

@@ -48,7 +48,7 @@ impl Engine {
             NetEvent::DirectSilent(device, silent) => self.delivery.link_silent(turn, device, silent),
             NetEvent::Checked => {
                 for reply in std::mem::take(&mut self.reach.status_after_check) {
-                    let status = self.status();
+                    let status = self.status(turn);
                     turn.reply(reply, Ok(status));
                 }
             }

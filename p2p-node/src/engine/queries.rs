@@ -48,7 +48,7 @@ impl Engine {
         homes && self.conversations.groups.iter().all(read)
     }
 
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self, turn: &Turn<'_>) -> Status {
         let answering = || self.delivery.links.values().filter(|l| !l.silent);
         let direct = answering().filter(|l| !l.relayed).count();
         Status {
@@ -72,7 +72,7 @@ impl Engine {
                         false if h.silent => Some(ConnectionProblem::NoAnswer.into()),
                         false => h.problem.clone(),
                     },
-                    clock_offset_ms: h.clock_offset_ms,
+                    clock_offset_ms: h.clock_offset_ms(turn),
                 })
                 .collect(),
             peers: (direct, answering().count() - direct),

@@ -58,8 +58,9 @@ pub struct HomeState {
     pub silent: bool,
     /// After which time its clients are to come again, as it is being restarted; 0 if it is not.
     restart_ms: u64,
-    pub clock_offset_ms: i64,
-    /// Its clock minus our steady time, which no change of our clock moves.
+    /// What its clock showed when it greeted us, minus our steady time.
+    shown_offset_ms: Option<i64>,
+    /// Its clock, as far as it is believed, minus our steady time, which no change of our clock moves.
     pub steady_offset_ms: i64,
     pub inbox: inbox::InboxState,
     /// A user name, and what the server is told in its place: that takes some milliseconds, and the account's own is claimed at each start.
@@ -69,6 +70,12 @@ pub struct HomeState {
 }
 
 impl HomeState {
+    /// Its clock minus ours, in milliseconds, as they are now: ours may have been set since it greeted us. 0 if it never has.
+    pub fn clock_offset_ms(&self, turn: &Turn<'_>) -> i64 {
+        let theirs = self.shown_offset_ms.map(|offset| offset.saturating_add(turn.now() as i64));
+        theirs.map_or(0, |theirs| theirs.saturating_sub(turn.wall() as i64))
+    }
+
     /// What the connection goes over, while the server answers on it.
     pub fn transport(&self) -> Option<Transport> {
         self.transport.filter(|_| self.hello.is_some() && !self.silent)
@@ -217,7 +224,7 @@ impl Homes {
         (state.problem, state.stale) = (None, None);
         state.silent = false;
         state.restart_ms = 0;
-        state.clock_offset_ms = (hello.time_ms as i64).saturating_sub(now as i64);
+        state.shown_offset_ms = Some((hello.time_ms as i64).saturating_sub(steady as i64));
         state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);
         self.retries.set(home, None);
         turn.set_home_offset(self.clock_offset());

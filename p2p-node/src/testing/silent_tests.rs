@@ -46,6 +46,21 @@ fn a_rendezvous_that_is_silent_is_not_shown_as_connected() {
     assert!(homes.iter().all(|home| !home.connected && !home.registered), "{homes:?}");
 }
 
+/// `doctor` said that the clock was wrong after it had been set, until the rendezvous was connected again.
+#[test]
+fn how_far_the_clock_is_off_is_told_by_the_clock_as_it_is_now() {
+    const HOUR_MS: u64 = 3_600_000;
+    let mut world = World::new(94);
+    let (alice, _) = world.friends();
+    world.pass(1_000);
+    let offset = |world: &mut World| status(world, alice).homes[0].clock_offset_ms;
+    let before = offset(&mut world);
+    world.now.wall_ms += HOUR_MS;
+    assert_eq!(offset(&mut world), before - HOUR_MS as i64);
+    world.now.wall_ms -= HOUR_MS;
+    assert_eq!(offset(&mut world), before);
+}
+
 #[test]
 fn what_is_known_of_a_rendezvous_that_is_still_tried_is_shown_until_the_cause_is() {
     use ConnectionProblem::{Broken, NoAnswer, Refused};

@@ -21,7 +21,7 @@ pub struct HomeStatus {
     pub registered: bool,
     /// What is wrong, if anything.
     pub problem: Option<HomeProblem>,
-    /// Its clock minus ours, in milliseconds, when it greeted us.
+    /// Its clock minus ours, in milliseconds. 0 if it has not greeted us yet.
     pub clock_offset_ms: i64,
 }
 
