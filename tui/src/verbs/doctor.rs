@@ -173,6 +173,17 @@ fn home_checks(home: &Rendezvous, checks: &mut Vec<Check>) {
     }
 }
 
+/// Where this device is listened for. Without a network there is no address that would be worth telling, whatever it listens on.
+fn ports_check(status: &Status) -> Check {
+    let is_offline = status.homes().any(|home| home.problem_code.as_deref() == Some("offline"));
+    let (found, remedy) = match status.addresses.as_slice() {
+        [] if is_offline => ("no address: there is no network".to_owned(), "connect this machine to one"),
+        [] => ("not listening".to_owned(), "another program may hold the port; give another with --listen-addr"),
+        ports => (ports.join("  "), ""),
+    };
+    check("ports", Some(!status.addresses.is_empty()), found, remedy)
+}
+
 fn node_checks(status: &Status, checks: &mut Vec<Check>) {
     if status.homes().next().is_none() {
         checks.push(check(
@@ -183,18 +194,20 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
         ));
     }
     status.homes().for_each(|home| home_checks(home, checks));
+    if status.queued > 0 {
+        checks.push(check(
+            "outbox",
+            None,
+            format!("{} batches wait", status.queued),
+            "they go out when their receivers or the rendezvous can be reached",
+        ));
+    }
     if let Some(proxy) = &status.proxy {
         let found = format!("{proxy}; nothing is listened on, and contacts and calls go through the relay");
         checks.push(check("proxy", None, found, "`--proxy none` connects directly"));
         return;
     }
-    let ports = &status.addresses;
-    checks.push(check(
-        "ports",
-        Some(!ports.is_empty()),
-        if ports.is_empty() { "not listening".to_owned() } else { ports.join("  ") },
-        "another program may hold the port; give another with --listen-addr",
-    ));
+    checks.push(ports_check(status));
     let public = status.reachability == Reachability::Public;
     let nat = if public {
         "reachable from outside"
@@ -204,17 +217,54 @@ fn node_checks(status: &Status, checks: &mut Vec<Check>) {
     checks.push(check("NAT", None, nat, "forward a UDP port to this machine for direct connections with everybody"));
     checks.push(check(
         "relay",
-        Some(status.rendezvous.iter().any(|server| server.connected)),
+        Some(status.homes().any(|home| home.connected)),
         status.reachability.as_str(),
         "without a rendezvous only contacts on the same network can be reached",
     ));
-    let queued = status.queued;
-    if queued > 0 {
-        checks.push(check(
-            "outbox",
-            None,
-            format!("{queued} batches wait"),
-            "they go out when their receivers or the rendezvous can be reached",
-        ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<'a>(checks: &'a [Check], name: &str) -> Option<(Option<bool>, &'a str)> {
+        checks.iter().find(|check| check.name == name).map(|check| (check.ok, check.found.as_str()))
+    }
+
+    fn checks_of(status: &Status) -> Vec<Check> {
+        let mut checks = Vec::new();
+        node_checks(status, &mut checks);
+        checks
+    }
+
+    #[test]
+    fn that_a_contacts_server_is_visited_is_no_relay_of_ours() {
+        let server = |own, connected| Rendezvous { own, connected, ..Rendezvous::default() };
+        for (of_home, expected) in [(false, Some(false)), (true, Some(true))] {
+            let rendezvous = vec![server(true, of_home), server(false, true)];
+            let checks = checks_of(&Status { rendezvous, ..Status::default() });
+            assert_eq!(found(&checks, "relay").map(|(ok, _)| ok), Some(expected));
+        }
+    }
+
+    #[test]
+    fn without_a_network_no_other_program_is_said_to_hold_the_port() {
+        for (problem, expected) in [("offline", "connect"), ("no_answer", "another program")] {
+            let home = Rendezvous { own: true, problem_code: Some(problem.into()), ..Rendezvous::default() };
+            let checks = checks_of(&Status { rendezvous: vec![home], ..Status::default() });
+            let ports = checks.iter().find(|check| check.name == "ports");
+            assert!(
+                ports.is_some_and(|check| check.ok == Some(false) && check.remedy.starts_with(expected)),
+                "{problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_waits_is_told_through_a_proxy_too() {
+        for proxy in [None, Some("socks5h://127.0.0.1:9050".to_owned())] {
+            let checks = checks_of(&Status { proxy, queued: 3, ..Status::default() });
+            assert_eq!(found(&checks, "outbox"), Some((None, "3 batches wait")));
+        }
     }
 }
