@@ -207,6 +207,15 @@ pub fn home_hint(code: &str) -> Option<&'static str> {
         "intercepted" => {
             "open any page in a web browser, where such a network asks you to sign in; else check the address, or ask its operator"
         }
+        "proxy_unreachable" => {
+            "does the proxy run, and is its address right? --proxy URL, STARLING_PROXY or ALL_PROXY names it"
+        }
+        "proxy_credentials" => "write them into its URL: --proxy http://USER:PASSWORD@HOST:PORT",
+        "proxy_refused" => {
+            "is the server running, and may the proxy connect to its port? Many connect to port 443 alone"
+        }
+        "not_by_proxy" => "give its short address, which stands for all ways to it: starling profile rendezvous ADDR",
+        "restarting" => "it is tried again by itself",
         "other_server" | "other_protocol" => "check the address, or ask its operator: starling profile rendezvous ADDR",
         "no_answer" | "unreachable" => {
             "is the server running, and does a firewall let UDP and TCP to its port through?"
@@ -235,6 +244,15 @@ pub fn refusal(reason: Refusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_proxy_is_not_blamed_on_a_firewall() {
+        use ConnectionProblem::{NotByProxy, ProxyCredentials, ProxyRefused, ProxyUnreachable};
+        for problem in [ProxyUnreachable, ProxyCredentials, ProxyRefused, NotByProxy] {
+            let (code, _) = connection(problem);
+            assert!(home_hint(code).is_some_and(|hint| !hint.contains("firewall")), "{code}");
+        }
+    }
 
     #[test]
     fn what_is_still_tried_is_said_with_the_hint_for_its_cause() {
