@@ -41,6 +41,12 @@ impl Connectivity {
             self.act(Action::Close(connection));
         }
         self.end_visits();
+        self.expedite_homes(now);
+        self.expedite_all_devices(now);
+    }
+
+    /// Something has changed, so that servers may be reached now, or why they are not may be another reason.
+    pub(super) fn expedite_homes(&mut self, now: Instant) {
         let down: Vec<_> = self.homes.iter().filter(|(_, home)| !home.is_up()).map(|(id, _)| *id).collect();
         for id in down {
             if let Some(home) = self.homes.get_mut(&id) {
@@ -52,7 +58,6 @@ impl Connectivity {
             }
             self.schedule_home(id);
         }
-        self.expedite_all_devices(now);
     }
 
     pub(super) fn set_networks(&mut self, now: Instant, networks: Vec<Network>) {

@@ -85,6 +85,22 @@ fn what_waits_for_its_next_try_is_tried_when_the_network_is_back() {
 }
 
 #[test]
+fn a_server_that_waits_for_its_next_try_is_tried_when_other_name_servers_are_asked() {
+    let mut world = World::with_targets(8, [1]);
+    world.home(9, false);
+    world.pass(600 * SECOND);
+    world.log.clear();
+    world.input(Input::NamesChanged);
+    assert_eq!((world.dials_to(1).len(), world.dials_to(9).len()), (0, 1), "there are no names of devices");
+    // However often that is.
+    for _ in 0..100 {
+        world.fail_dials();
+        world.input(Input::NamesChanged);
+    }
+    assert!(world.dials_to(9).len() <= EARLY_TRIES as usize + 1, "{}", world.dials_to(9).len());
+}
+
+#[test]
 fn an_interface_that_flaps_ten_times_a_second_makes_bounded_work() {
     let (mut world, home, [server, contact]) = World::with_both();
     let mut open = vec![server, contact];

@@ -116,6 +116,8 @@ pub enum Input {
     OwnAddresses { confirmed: Vec<Multiaddr>, listening: Vec<Multiaddr>, networks: Vec<Network> },
     /// The network that this machine is in has changed, or the machine was suspended.
     NetworkChanged(NetworkChange),
+    /// Other name servers are asked from now on.
+    NamesChanged,
     /// How long a connection over datagrams of an internet protocol may be silent here before the network forgets it.
     Rest(IpVersion, Duration),
     /// A rendezvous has tested whether we can be reached.
@@ -265,6 +267,7 @@ impl Connectivity {
                 self.set_own_addresses(&confirmed, &listening);
             }
             Input::NetworkChanged(change) => self.network_changed(now, change),
+            Input::NamesChanged => self.expedite_homes(now),
             Input::Rest(version, rest) => self.set_rest(now, version, rest),
             Input::ReachabilityTested(server) => self.reachability_tested(server),
             Input::Tick => {}

@@ -90,11 +90,14 @@ impl Driver {
     }
 
     /// The system says that the network has changed, or may have.
-    pub(super) async fn on_network_changed(&mut self, Changed { suspended }: Changed) {
+    pub(super) async fn on_network_changed(&mut self, Changed { suspended, names }: Changed) {
         let before = std::mem::replace(&mut self.picture, Picture::now());
         let outcome = self.picture.compare(&before, &self.connections);
         let rerouted = suspended || outcome.rerouted;
         if self.picture == before && !rerouted && outcome.gone.is_empty() && outcome.moved.is_empty() {
+            if names {
+                self.report(Input::NamesChanged).await;
+            }
             return;
         }
         self.transports.forget();

@@ -1,14 +1,17 @@
-//! Notices that the network has changed (interfaces, addresses, routes) and that the machine was suspended.
+//! Notices that the network has changed (interfaces, addresses, routes), that other name servers are to be asked, and that the machine was suspended.
 //!
 //! There is no task: the driver waits in [`Watch::changed`]. What the kernel's messages say is not read, since the network is looked at as a whole
 //! afterwards; a burst of them is one change. At rest nothing wakes up.
 
 use std::{
-    io,
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use rustix::{
+    fs::inotify::{self, CreateFlags, WatchFlags},
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, bind, netlink, socket_with},
     time::{
@@ -28,6 +31,9 @@ const SUSPENDED: Duration = Duration::from_secs(1);
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 /// Some day after this program has ended, in seconds since 1970.
 const NEVER: i64 = 7_258_118_400;
+
+/// Where the system's resolver is told whom to ask.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// Gathers changes that come together.
 #[derive(Debug, Default)]
@@ -57,6 +63,31 @@ impl Settling {
 pub(super) struct Changed {
     /// The machine was suspended: no connection is known to be there still.
     pub suspended: bool,
+    /// Other name servers are to be asked.
+    pub names: bool,
+}
+
+/// The configuration of the system's resolver.
+#[derive(Debug)]
+struct Resolver {
+    file: PathBuf,
+    /// What was in it when it was last looked at.
+    text: Option<String>,
+    changed: bool,
+}
+
+impl Resolver {
+    fn of(file: &Path) -> Self {
+        Self { file: file.to_owned(), text: fs::read_to_string(file).ok(), changed: false }
+    }
+
+    /// Looks at it, as something has happened beside it. Whether it is another one.
+    fn look(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.text, fs::read_to_string(&self.file).ok());
+        let is_other = self.text != before;
+        self.changed |= is_other;
+        is_other
+    }
 }
 
 /// The watcher. What cannot be watched on this system is left out.
@@ -64,6 +95,8 @@ pub(super) struct Changed {
 pub(super) struct Watch {
     network: Option<Receiver>,
     clock: Option<Receiver>,
+    names: Option<Receiver>,
+    resolver: Resolver,
     settling: Settling,
     /// How long the machine was suspended since it was started, when that was last looked at.
     suspended_for: Duration,
@@ -73,12 +106,18 @@ pub(super) struct Watch {
 impl Watch {
     /// On the current runtime.
     pub fn new() -> Self {
+        Self::with_resolver(Path::new(RESOLVER))
+    }
+
+    fn with_resolver(file: &Path) -> Self {
         let watched = |what: &str, opened: io::Result<Receiver>| {
             opened.inspect_err(|error| tracing::warn!(%error, "changes of the {what} cannot be watched")).ok()
         };
         Self {
             network: watched("network", network_changes()),
             clock: watched("clock", clock_changes()),
+            names: watched("name servers", name_server_changes(file)),
+            resolver: Resolver::of(file),
             settling: Settling::default(),
             suspended_for: suspended_for(),
             suspended: false,
@@ -105,9 +144,15 @@ impl Watch {
                     }
                     self.suspended_for = suspended_for;
                 }
+                () = drained(self.names.as_ref()) => {
+                    if self.resolver.look() {
+                        self.settling.note(Instant::now());
+                    }
+                }
                 () = settled => {
                     self.settling.clear();
-                    return Changed { suspended: std::mem::take(&mut self.suspended) };
+                    let (suspended, names) = (&mut self.suspended, &mut self.resolver.changed);
+                    return Changed { suspended: std::mem::take(suspended), names: std::mem::take(names) };
                 }
             }
         }
@@ -134,6 +179,20 @@ fn clock_changes() -> io::Result<Receiver> {
     };
     timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &never)?;
     Receiver::from_owned_fd_unchecked(timer)
+}
+
+/// Readable when something is written beside the configuration of the resolver, or beside what that is a link to; or to it in another place.
+fn name_server_changes(file: &Path) -> io::Result<Receiver> {
+    let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::CREATE;
+    let target = fs::canonicalize(file).ok();
+    let files = [Some(file), target.as_deref()].into_iter().flatten();
+    let places: BTreeSet<&Path> = files.flat_map(|file| [Some(file), file.parent()]).flatten().collect();
+    for place in places {
+        // There may be none before there is a network.
+        let _ = inotify::add_watch(&changes, place, flags);
+    }
+    Receiver::from_owned_fd_unchecked(changes)
 }
 
 /// How long the machine was suspended since it was started: only one of these clocks goes on meanwhile.
@@ -170,6 +229,7 @@ fn drain(from: &Receiver) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -203,6 +263,25 @@ mod tests {
         assert!(watch.network.is_some() && watch.clock.is_some());
         assert!(tokio::time::timeout(Duration::from_millis(1), drained(watch.clock.as_ref())).await.is_err());
         watch.settling.note(Instant::now());
-        assert_eq!(watch.changed().await, Changed { suspended: false });
+        assert_eq!(watch.changed().await, Changed { suspended: false, names: false });
+    }
+
+    #[tokio::test]
+    async fn other_name_servers_are_noticed_however_the_file_is_written_and_other_files_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("resolv.conf");
+        let mut watch = Watch::with_resolver(&file);
+        // The network of the machine that runs this may change, too.
+        watch.network = None;
+        fs::write(dir.path().join("hosts"), "").unwrap();
+        fs::write(&file, "nameserver 192.0.2.1").unwrap();
+        assert!(watch.changed().await.names);
+        let new = dir.path().join("new");
+        fs::write(&new, "nameserver 192.0.2.2").unwrap();
+        fs::rename(&new, &file).unwrap();
+        assert!(watch.changed().await.names);
+        fs::write(dir.path().join("hosts"), "127.0.0.1 localhost").unwrap();
+        watch.settling.note(Instant::now());
+        assert!(!watch.changed().await.names);
     }
 }
