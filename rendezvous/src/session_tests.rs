@@ -293,3 +293,14 @@ async fn the_more_devices_a_server_has_the_longer_they_spread_their_return() {
     }
     assert_eq!(windows, [5, 10, 15, 20]);
 }
+
+#[tokio::test]
+async fn all_clients_are_told_which_process_they_are_connected_with() {
+    let (server, other) = (small_server(), small_server());
+    let person = Person::new(1, 2);
+    let mut runs = Vec::new();
+    for (at, device) in [(&server, 0), (&server, 1), (&other, 0)] {
+        runs.push(Client::connect(at, person.device(device)).await.hello.run);
+    }
+    assert!(runs[0] == runs[1] && runs[0] != runs[2] && !runs.contains(&0), "{runs:?}");
+}

@@ -308,6 +308,9 @@ pub struct ServerHello {
     /// The server knows [`LogRequest::part`].
     #[prost(bool, tag = "13")]
     pub parts: bool,
+    /// A number that each process of the server draws: if it is the same as before, a session broke, and not the server. 0 if it is not told.
+    #[prost(fixed64, tag = "14")]
+    pub run: u64,
 }
 
 impl ServerHello {

@@ -78,11 +78,13 @@ pub struct Left {
     pub come_again: Option<Duration>,
     /// The time over which its clients spread their return if it dies.
     pub retry_window: Duration,
+    /// The number of its process; 0 if it is not known.
+    pub run: u64,
 }
 
 impl From<ConnectionProblem> for Left {
     fn from(problem: ConnectionProblem) -> Self {
-        Self { problem, come_again: None, retry_window: Duration::ZERO }
+        Self { problem, come_again: None, retry_window: Duration::ZERO, run: 0 }
     }
 }
 
@@ -124,7 +126,7 @@ pub async fn run(
         Ok(_) => return ConnectionProblem::OtherProtocol.into(),
         Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
-    let pings = hello.pings;
+    let (pings, run) = (hello.pings, hello.run);
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
     if engine.send(NetEvent::HomeUp(home, hello, path.transport)).await.is_err() {
         return ConnectionProblem::NotNeeded.into();
@@ -144,7 +146,7 @@ pub async fn run(
         left = session.write(writer, requests, path.clone()) => left,
         left = session.watch(path.clone()) => left,
     };
-    Left { retry_window, ..left }
+    Left { retry_window, run, ..left }
 }
 
 /// What the reading, writing and watching of one stream share.

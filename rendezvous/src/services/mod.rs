@@ -51,6 +51,8 @@ pub struct Services {
     /// How often clients may ask.
     pub rates: ServiceRates,
     pub draining: AtomicBool,
+    /// Tells this process from others: see `ServerHello`.
+    pub run: u64,
     /// Sessions that there will be, as far as was known at the start.
     expected_sessions: AtomicU64,
     /// Whether more can be stored.
@@ -110,6 +112,7 @@ impl Services {
             name_key,
             rates: ServiceRates::new(config),
             draining: AtomicBool::new(false),
+            run: u64::from_le_bytes(starling_keys::random()),
             expected_sessions: AtomicU64::new(0),
             space: Space::new(config.limits.store_bytes),
             workers: Workers::default(),

@@ -152,6 +152,7 @@ impl Session {
                 pings: true,
                 parts: true,
                 stun_port: self.services.turn.get().map_or(0, TurnEndpoint::stun_port),
+                run: self.services.run,
                 retry_window_ms: u64::try_from(self.services.retry_window().as_millis()).unwrap_or(u64::MAX),
             })),
         }

@@ -186,3 +186,26 @@ fn a_reservation_that_has_lasted_is_made_again_soon_however_often_others_were_lo
         }
     }
 }
+
+/// Behind a proxy that cuts connections after a minute, a client of a large server was away for half a minute after each.
+#[test]
+fn a_session_that_is_cut_again_is_no_server_that_has_died() {
+    for (run, lasts, expected) in [(7, 60, true), (8, 60, false), (0, 60, false), (7, 600, false)] {
+        let mut world = World::new(17);
+        let home = world.home(9, false);
+        for (run, lasts) in [(if run == 0 { 0 } else { 7 }, 1), (run, lasts)] {
+            while world.dials.is_empty() {
+                world.now = world.net.next_deadline().unwrap();
+                world.input(Input::Tick);
+            }
+            let (&dial, _) = world.dials.first_key_value().unwrap();
+            let connection = world.connect(9, false, Some(dial));
+            world.open_streams();
+            world.pass_with(lasts * SECOND, &[]);
+            world.disconnect(connection);
+            let left = Left { retry_window: 60 * SECOND, run, ..Left::from(ConnectionProblem::Broken) };
+            world.input(Input::HomeEnded { home, left });
+        }
+        assert_eq!(!world.dials.is_empty(), expected, "{run}, {lasts} s");
+    }
+}

@@ -26,6 +26,9 @@ pub(super) const DELAYED: Duration = Duration::from_millis(2_500);
 /// first is long, and the connections that follow would stall as well. Those to port 443 have small packets.
 const STALLS: Duration = Duration::from_secs(60);
 
+/// Who lost a session within this time before, and found the server as it was, is behind something that cuts connections: a proxy, or a NAT that forgets.
+const CUT_AGAIN: Duration = Duration::from_secs(300);
+
 /// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
 fn says_less(problem: ConnectionProblem) -> bool {
     matches!(problem, ConnectionProblem::NoAnswer | ConnectionProblem::NoRoute)
@@ -339,6 +342,9 @@ impl Connectivity {
         if let Session::Up { since, .. } | Session::Visiting { since } = home.session {
             home.backoff.session_ended(since, now);
         }
+        let before = home.broke.replace((left.run, now));
+        let is_cut_again = before
+            .is_some_and(|(run, at)| run == left.run && run != 0 && now.saturating_duration_since(at) < CUT_AGAIN);
         home.session = Session::Down;
         home.forget_delay();
         if home.is_dialled() {
@@ -353,7 +359,7 @@ impl Connectivity {
             self.close_connections(peer);
         } else if is_connected {
             home.backoff.expedite(now);
-        } else {
+        } else if !is_cut_again {
             // Neither if it was killed, which all of its clients notice at once.
             home.backoff.postpone(now + left.retry_window.mul_f64(self.rng.random_range(0.0..1.0)));
         }

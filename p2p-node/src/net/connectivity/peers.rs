@@ -172,6 +172,8 @@ pub struct Home {
     pub visit: Option<u64>,
     pub backoff: Backoff,
     pub session: Session,
+    /// The process of the server that the last session was with which has ended, and when that was.
+    pub broke: Option<(u64, Instant)>,
     pub liveness: Liveness,
     pub dialing: Option<DialId>,
     pub last_resort: LastResort,
@@ -196,6 +198,7 @@ impl Home {
             visit: None,
             backoff: Backoff::new(now),
             session: Session::Down,
+            broke: None,
             liveness: Liveness::default(),
             dialing: None,
             last_resort: LastResort::default(),
