@@ -14,4 +14,5 @@ pub mod peer;
 mod runtime;
 pub mod sender;
 mod taps;
+pub mod translator;
 pub mod tunnel;

@@ -52,6 +52,7 @@ use super::{
     runtime::MediaRuntime,
     sender::{AUDIO_QUEUE, OutFrame, Outlet, Sender, Sent, Stream},
     taps::{ClockPoint, Seen},
+    translator::Translator,
     tunnel::Tunnel,
 };
 use crate::{
@@ -107,6 +108,8 @@ pub struct PeerConfig {
     pub tunnel_only: bool,
     /// Our addresses on the loopback interface are offered, too: both sides may be on one machine.
     pub loopback: bool,
+    /// Where servers with IPv4 addresses are on networks with IPv6 alone.
+    pub translator: Option<Translator>,
     /// A bad network, for tests.
     pub link: Option<Link>,
 }

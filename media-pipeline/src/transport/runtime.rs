@@ -19,6 +19,7 @@ use super::{
     link::Link,
     other_port::{OtherPortSocket, OtherPorts},
     peer::{IceServer, PeerConfig},
+    translator::Translator,
     tunnel::{Shared, Tunnel, TunnelSocket, Tunnels},
 };
 
@@ -34,6 +35,7 @@ pub(super) struct MediaRuntime {
     inner: TokioRuntime,
     link: Option<Link>,
     tunnel_only: bool,
+    translator: Option<Translator>,
     servers: Arc<Servers>,
 }
 
@@ -51,8 +53,19 @@ impl MediaRuntime {
             inner: TokioRuntime,
             link: config.link.clone(),
             tunnel_only: config.tunnel_only,
+            translator: config.translator.clone(),
             servers: Arc::new(Servers { tunnels, other_ports, ..Servers::default() }),
         }
+    }
+
+    /// Where a server at an address is reached: there, and where the network's translator has it.
+    async fn reached_at(&self, host: &str, address: SocketAddr) -> Vec<SocketAddr> {
+        let (SocketAddr::V4(server), Some(translator)) = (address, &self.translator) else { return vec![address] };
+        let translated = tokio::time::timeout(LOOK_UP, translator.translate(server)).await.unwrap_or_default();
+        let found = [vec![address], translated].concat();
+        // By this its tunnel is found.
+        self.servers.known().insert(host.to_owned(), found.clone());
+        found
     }
 
     /// The socket of a connection that has nothing but tunnels. The one that the library has bound is closed.
@@ -197,7 +210,7 @@ impl Runtime for MediaRuntime {
             }
             let known = || self.servers.known().get(host).cloned();
             if let Some(address) = literal(host) {
-                return Ok(vec![address]);
+                return Ok(self.reached_at(host, address).await);
             }
             match tokio::time::timeout(LOOK_UP, self.inner.resolve_host(host)).await {
                 Ok(Ok(found)) => {
@@ -234,6 +247,8 @@ fn literal(host: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
 
     #[test]
@@ -271,6 +286,33 @@ mod tests {
         runtime.servers.known().insert("nowhere.invalid:7".into(), found.clone());
         assert_eq!(runtime.resolve_host("nowhere.invalid:7").await.unwrap(), found);
         runtime.resolve_host("never.invalid:7").await.unwrap_err();
+    }
+
+    /// They were translated when the call began alone: one that moved to a network with IPv6 alone lost its relay.
+    #[tokio::test]
+    async fn a_server_with_an_ipv4_address_is_also_where_the_translator_of_the_moment_has_it() {
+        let tunnel = Tunnel::new(|| Box::pin(async { None }));
+        let server = IceServer {
+            urls: vec!["turn:192.0.2.7:3478".into()],
+            username: "user".into(),
+            credential: "word".into(),
+            other_port: None,
+            tunnel: Some(tunnel.clone()),
+        };
+        let ipv6_alone = Arc::new(AtomicBool::new(false));
+        let asked = ipv6_alone.clone();
+        let translator = Translator::new(move |server| {
+            let translated = SocketAddr::new(server.ip().to_ipv6_mapped().into(), server.port());
+            let found: Vec<SocketAddr> = asked.load(Relaxed).then_some(translated).into_iter().collect();
+            Box::pin(async move { found })
+        });
+        let config = PeerConfig { servers: vec![server], translator: Some(translator), ..PeerConfig::default() };
+        let runtime = MediaRuntime::new(&config);
+        let [v4, v6]: [SocketAddr; 2] = ["192.0.2.7:3478", "[::ffff:192.0.2.7]:3478"].map(|text| text.parse().unwrap());
+        assert_eq!(runtime.resolve_host("192.0.2.7:3478").await.unwrap(), [v4]);
+        ipv6_alone.store(true, Relaxed);
+        assert_eq!(runtime.resolve_host("192.0.2.7:3478").await.unwrap(), [v4, v6]);
+        assert_eq!(runtime.servers.to(v6), Some(tunnel));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use std::{
 
 use starling_media::{
     Call, CallConfig, CallEvent, CallStats, IceServer,
-    transport::{link::Link, tunnel::Tunnel},
+    transport::{link::Link, translator::Translator, tunnel::Tunnel},
 };
 use starling_wire::CallId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -81,6 +81,16 @@ impl CallServer {
         });
         IceServer { urls, username, credential, other_port, tunnel: Some(tunnel) }
     }
+}
+
+/// Reaches servers with IPv4 addresses in the network that the machine is in at the moment.
+fn translator() -> Translator {
+    Translator::new(|server| {
+        Box::pin(async move {
+            let prefixes = translators().await;
+            prefixes.iter().filter_map(|prefix| prefix.translate_socket(server)).collect::<Vec<_>>()
+        })
+    })
 }
 
 /// What the engine wants.
@@ -435,6 +445,8 @@ impl Actor {
         config.camera &= setup.camera;
         config.peer.relay_only = setup.relay_only;
         config.peer.tunnel_only = self.proxied;
+        // Through a proxy the network is asked nothing.
+        config.peer.translator = (!self.proxied).then(translator);
         config.peer.loopback = loopback;
         config.peer.link.clone_from(&self.link);
         config.peer.servers = servers;

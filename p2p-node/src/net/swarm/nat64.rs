@@ -2,7 +2,7 @@
 //! if one knows its prefix. That is told by what the network's resolver makes up for a name that has no IPv6 address (RFC 7050).
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4},
     time::Duration,
 };
 
@@ -84,6 +84,11 @@ impl Nat64Prefix {
             Protocol::Ip4(ip) => self.address(*ip).map(Protocol::Ip6),
             _ => None,
         })
+    }
+
+    /// The same for the address of a socket.
+    pub fn translate_socket(&self, server: SocketAddrV4) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.address(*server.ip())?.into(), server.port()))
     }
 
     /// The same for the URL of a STUN or TURN server (RFC 7064, RFC 7065).
