@@ -11,6 +11,7 @@ use super::{
     heal::Weighed,
     limits::{ASK_AGAIN_MS, BEHIND_FOR_MS},
     parents::commit_hash,
+    told::Told,
 };
 use crate::{
     api::types::DurableEventKind,
@@ -276,10 +277,8 @@ impl Conversations {
         (id, epoch): (GroupId, u64),
         path: &[Bytes],
     ) -> Result<(), EngineError> {
-        if self.keeps_told(turn, cx, from, (id, epoch), path) {
-            return Ok(());
-        }
-        self.weigh_told(turn, cx, from, (id, epoch), path)
+        let told = Told { from, group: id, epoch, path: path.to_vec() };
+        if self.keeps_told(turn, cx, &told) { Ok(()) } else { self.weigh_told(turn, cx, &told) }
     }
 
     /// Looks at such a commit now, whether the log of its epoch was read or not.
@@ -287,11 +286,11 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        from: Teller,
-        (id, epoch): (GroupId, u64),
-        path: &[Bytes],
+        told: &Told,
     ) -> Result<(), EngineError> {
-        let (Some(entry), Some((commit, then))) = (self.groups.get_mut(&id), path.split_first()) else { return Ok(()) };
+        let (from, id, epoch) = (told.from, told.group, told.epoch);
+        let Some((commit, then)) = told.path.split_first() else { return Ok(()) };
+        let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let hash = commit_hash(commit);
         if entry.parent(epoch).is_some_and(|mark| mark.hash == hash) {
             entry.note_winner(from, epoch);
@@ -302,7 +301,7 @@ impl Conversations {
             return Ok(());
         }
         if epoch == entry.epoch() {
-            return self.follow_told(turn, cx, from, (id, epoch), commit);
+            return self.follow_told(turn, cx, told, commit);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         let weighed = group.weigh(turn, cx.mls, epoch, (commit, then))?;
@@ -323,7 +322,7 @@ impl Conversations {
                     group.entry.forks.note_heard(device, epoch + 1);
                 }
                 self.let_all_in(turn, cx.dir, id, newcomers)?;
-                self.on_switched(turn, cx, from, (id, epoch), &lost)?;
+                self.on_switched(turn, cx, told, &lost)?;
                 self.groups.report_fork(turn, (id, epoch))?;
                 self.ask_for_next(turn, from, id);
             }
@@ -346,10 +345,10 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        from: Teller,
-        (id, epoch): (GroupId, u64),
+        told: &Told,
         commit: &Bytes,
     ) -> Result<(), EngineError> {
+        let (from, id, epoch) = (told.from, told.group, told.epoch);
         let Some(mut group) = self.open(turn, cx.mls, id)? else { return Ok(()) };
         match group.follow(turn, cx.mls, (commit, true))? {
             followed @ (Followed::Yes | Followed::With(..) | Followed::Differently) => {

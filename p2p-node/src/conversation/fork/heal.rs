@@ -6,7 +6,7 @@ use bytes::Bytes;
 use starling_keys::Certificate;
 use starling_wire::{Policy, rendezvous::RequestBody};
 
-use super::{beacons::Teller, left::Restored, parents::commit_hash};
+use super::{left::Restored, parents::commit_hash, told::Told};
 use crate::{
     api::types::ChatId,
     conversation::{
@@ -402,10 +402,10 @@ impl Conversations {
         &mut self,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-        from: Teller,
-        (id, epoch): (GroupId, u64),
+        told: &Told,
         lost: &[LogRow],
     ) -> Result<(), EngineError> {
+        let (from, id, epoch) = (told.from, told.group, told.epoch);
         let home = self.groups.home_of(id);
         for address in lost.iter().filter_map(log_address) {
             self.groups.logs.remove(&address);

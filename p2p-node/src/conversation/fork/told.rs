@@ -26,11 +26,13 @@ pub(super) struct ToldCommits {
     until: Option<u64>,
 }
 
-/// Commits that follow one another from an epoch.
-struct Told {
-    from: Teller,
-    epoch: u64,
-    path: Vec<Bytes>,
+/// What a member, or a log, tells of an epoch of a group: the commit that was followed from it, and those after that one.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub from: Teller,
+    pub group: GroupId,
+    pub epoch: u64,
+    pub path: Vec<Bytes>,
 }
 
 impl ToldCommits {
@@ -93,25 +95,19 @@ impl GroupEntry {
 
 impl Conversations {
     /// Keeps what a member tells of commits from the current epoch of a group until its log was read, if that can be read.
-    pub(super) fn keeps_told(
-        &mut self,
-        turn: &mut Turn<'_>,
-        cx: &mut Context<'_>,
-        from: Teller,
-        (id, epoch): (GroupId, u64),
-        path: &[Bytes],
-    ) -> bool {
-        let Some(entry) = self.groups.get(&id).filter(|entry| entry.epoch() == epoch) else { return false };
+    pub(super) fn keeps_told(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, told: &Told) -> bool {
+        let entry = self.groups.get(&told.group).filter(|entry| entry.epoch() == told.epoch);
+        let Some(entry) = entry else { return false };
         let is_group = entry.chat().is_some_and(|chat| self.chats.is_group_chat(chat));
-        if !is_group || from.device().is_none() {
+        if !is_group || told.from.device().is_none() {
             return false;
         }
         let was_under_way = entry.is_being_read();
         if !was_under_way {
-            self.read_logs(turn, cx, id);
+            self.read_logs(turn, cx, told.group);
         }
-        let told = Told { from, epoch, path: path.to_vec() };
-        self.groups.get_mut(&id).is_some_and(|entry| entry.keep_told(turn.now(), told, was_under_way))
+        let entry = self.groups.get_mut(&told.group);
+        entry.is_some_and(|entry| entry.keep_told(turn.now(), told.clone(), was_under_way))
     }
 
     /// Looks at what members have told of, as far as it does not wait for the log any more: that was read, does not answer, or there is none.
@@ -126,9 +122,9 @@ impl Conversations {
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let (epoch, is_being_read) = (entry.epoch(), entry.is_being_read());
-        for Told { from, epoch, path } in entry.forks.told.take(turn.now(), epoch, is_being_read) {
+        for told in entry.forks.told.take(turn.now(), epoch, is_being_read) {
             if self.groups.get(&id).is_some_and(|entry| !entry.row.dead) {
-                self.weigh_told(turn, cx, from, (id, epoch), &path)?;
+                self.weigh_told(turn, cx, &told)?;
             }
         }
         Ok(())
@@ -142,7 +138,8 @@ mod tests {
     use super::*;
 
     fn told(by: u8, epoch: u64) -> Told {
-        Told { from: Teller::Device(DeviceKey::from_seed(&[by; 32]).id()), epoch, path: Vec::new() }
+        let from = Teller::Device(DeviceKey::from_seed(&[by; 32]).id());
+        Told { from, group: [1; 16], epoch, path: Vec::new() }
     }
 
     #[test]
