@@ -312,9 +312,7 @@ impl Conversations {
         if way.home.parse::<starling_keys::RendezvousAddr>().is_err() {
             return Ok(());
         }
-        let chat = ChatId(way.conversation);
-        let entry = self.policies.of.get_or_insert_with(chat, PolicyEntry::default);
-        entry.row.offer = Some(OfferRow {
+        let row = OfferRow {
             group: way.group.to_vec(),
             secret: way.secret.to_vec(),
             home: way.home.clone(),
@@ -322,9 +320,8 @@ impl Conversations {
             by: from.as_bytes().to_vec(),
             at_ms: turn.wall(),
             link: Vec::new(),
-        });
-        entry.dirty = true;
-        self.begin_to_enter(turn, cx, chat)
+        };
+        self.enter_by_offer(turn, cx, ChatId(way.conversation), row)
     }
 
     /// Makes a channel of a community: it has the members and roles of the community from the beginning.

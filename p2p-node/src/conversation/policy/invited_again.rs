@@ -15,6 +15,24 @@ use crate::{
     turn::{EngineError, Turn},
 };
 
+impl PolicyEntry {
+    /// Whether this device is about to enter the group, if only to leave it.
+    fn is_entering(&self) -> bool {
+        self.standing() == StandingRow::Entering || self.leaves_when_entered()
+    }
+
+    /// Keeps a way in for when the log says that we were removed.
+    fn keep_offer_again(&mut self, row: OfferRow) {
+        (self.row.offered_again, self.dirty) = (Some(row), true);
+    }
+
+    /// The way in that was kept, which is kept no more.
+    fn take_offer_again(&mut self) -> Option<OfferRow> {
+        self.dirty |= self.row.offered_again.is_some();
+        self.row.offered_again.take()
+    }
+}
+
 impl Conversations {
     /// An invitation waits for our user.
     pub(super) fn be_invited(&mut self, turn: &mut Turn<'_>, chat: ChatId, row: OfferRow) -> Result<(), EngineError> {
@@ -46,7 +64,7 @@ impl Conversations {
             false => kept.by != row.by && rank(kept) <= rank(&row),
         });
         if !stays && let Some(entry) = self.policies.of.get_mut(&chat) {
-            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+            entry.keep_offer_again(row);
         }
     }
 
@@ -54,6 +72,11 @@ impl Conversations {
     fn is_ours(&self, chat: ChatId, account: &[u8]) -> bool {
         let own = self.chats.get(&chat).and_then(|state| state.roster.own());
         own.is_some_and(|own| own.as_bytes()[..] == *account)
+    }
+
+    /// The group that an offer leads into, if it is known here and not given up.
+    fn offered_group(&self, row: &OfferRow) -> Option<GroupId> {
+        row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead))
     }
 
     /// Another device of ours has accepted an invitation into a group that this one takes its account for a member of, or says by which door it is
@@ -65,11 +88,11 @@ impl Conversations {
         chat: ChatId,
         row: OfferRow,
     ) -> Result<(), EngineError> {
-        let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
+        let known = self.offered_group(&row);
         let Some(id) = known.filter(|_| !self.is_way_known(&row)) else { return Ok(()) };
         let door = row.door();
         if let Some(entry) = self.policies.of.get_mut(&chat) {
-            (entry.row.offered_again, entry.dirty) = (Some(row), true);
+            entry.keep_offer_again(row);
         }
         self.read_log_again(turn, cx, id);
         // It may be entering again already, by a door that is no more.
@@ -99,8 +122,8 @@ impl Conversations {
     /// Whether this device is about to enter a group by another way than this one.
     pub(super) fn is_entering_elsewhere(&self, chat: ChatId, row: &OfferRow) -> bool {
         let Some(entry) = self.policies.of.get(&chat) else { return false };
-        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
-        enters && entry.row.offer.as_ref().is_none_or(|offer| offer.link.is_empty() && offer.way() != row.way())
+        entry.is_entering()
+            && entry.row.offer.as_ref().is_none_or(|offer| offer.link.is_empty() && offer.way() != row.way())
     }
 
     /// Another device of ours is in the group that this one is about to enter, and the way that this one knows may have ended.
@@ -115,8 +138,7 @@ impl Conversations {
         if entry.leaves_when_entered() {
             entry.row.left_way = row.way();
         }
-        (entry.row.offer, entry.dirty) = (Some(row), true);
-        self.begin_to_enter(turn, cx, chat)
+        self.enter_by_offer(turn, cx, chat, row)
     }
 
     /// We were removed from a group, and somebody has invited us again before this device has read that; but not whom our user has blocked since. If
@@ -127,17 +149,10 @@ impl Conversations {
         cx: &mut Context<'_>,
         chat: ChatId,
     ) -> Result<(), EngineError> {
-        let entry = self.policies.of.get_mut(&chat);
-        let row = entry.and_then(|entry| {
-            entry.dirty |= entry.row.offered_again.is_some();
-            entry.row.offered_again.take()
-        });
+        let row = self.policies.of.get_mut(&chat).and_then(PolicyEntry::take_offer_again);
         let Some(row) = row else { return Ok(()) };
         if self.is_ours(chat, &row.by) {
-            if let Some(entry) = self.policies.of.get_mut(&chat) {
-                entry.row.offer = Some(row);
-            }
-            return self.begin_to_enter(turn, cx, chat);
+            return self.enter_by_offer(turn, cx, chat, row);
         }
         let by = AccountId::from_bytes(&row.by).ok();
         let person = by.and_then(|by| cx.dir.person(&by));
@@ -174,7 +189,7 @@ impl Conversations {
     pub(in crate::conversation) fn forget_offer_again(&mut self, chat: ChatId) {
         let is_kept = self.policies.of.get(&chat).is_some_and(|entry| entry.row.offered_again.is_some());
         if is_kept && let Some(entry) = self.policies.of.get_mut(&chat) {
-            (entry.row.offered_again, entry.dirty) = (None, true);
+            entry.take_offer_again();
         }
     }
 
@@ -190,7 +205,7 @@ impl Conversations {
         let leads = self.policies.role(&chat, &from).is_some_and(|role| role <= Role::Admin);
         let own = *cx.dir.account.id().as_bytes();
         let Some(entry) = self.policies.of.get(&chat) else { return Ok(Ok(())) };
-        let known = row.group_id().filter(|id| self.groups.get(id).is_some_and(|group| !group.row.dead));
+        let known = self.offered_group(&row);
         if let Some(id) = known.filter(|_| entry.standing() == StandingRow::Member) {
             let door = row.door();
             // What the log says of us is not read yet, perhaps. It is, before this counts.
@@ -199,7 +214,7 @@ impl Conversations {
             // Or we were left behind, and the door that we know is no more.
             return if leads { self.on_other_door(turn, cx, chat, door).map(Ok) } else { Ok(Ok(())) };
         }
-        let enters = entry.standing() == StandingRow::Entering || entry.leaves_when_entered();
+        let enters = entry.is_entering();
         let offered = entry.row.offer.as_ref().is_some_and(|offer| offer.by == row.by);
         // No device of ours is in it that could tell: members do, and the door that is known says who these are.
         let is_alike = |offer: &&OfferRow| offer.link.is_empty() && offer.by[..] == own[..] && offer.group == row.group;
@@ -221,10 +236,6 @@ impl Conversations {
         if self.active_group(cx.dir, chat).is_some() && !enters {
             return Ok(Ok(()));
         }
-        if let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.row.offer = Some(row);
-            entry.dirty = true;
-        }
-        self.begin_to_enter(turn, cx, chat).map(Ok)
+        self.enter_by_offer(turn, cx, chat, row).map(Ok)
     }
 }

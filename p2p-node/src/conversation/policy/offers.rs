@@ -279,8 +279,7 @@ impl Conversations {
         }
         match known.map(PolicyEntry::standing) {
             Some(StandingRow::Asked) if self.awaits_offer(&from, offer) => {
-                self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
-                self.begin_to_enter(turn, cx, chat)?;
+                self.enter_by_offer(turn, cx, chat, row)?;
                 return self.tell_own_devices(turn, cx, chat, Answer::Accepted).map(Ok);
             }
             Some(StandingRow::Member | StandingRow::Entering | StandingRow::Leaving) => {
@@ -380,8 +379,7 @@ impl Conversations {
                 }
             }
             Some(Answer::Accepted | Answer::Inside) if may_enter && self.policies.has_room() => {
-                self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
-                self.begin_to_enter(turn, cx, chat)
+                self.enter_by_offer(turn, cx, chat, row)
             }
             Some(Answer::Declined) if standing == Some(StandingRow::Invited) => {
                 if let Some(entry) = self.policies.of.get_mut(&chat) {
@@ -457,6 +455,18 @@ impl Conversations {
             let _ = self.decline(turn, cx, chat)?;
         }
         Ok(())
+    }
+
+    /// Enters the group that this offer leads into.
+    pub(super) fn enter_by_offer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        chat: ChatId,
+        row: OfferRow,
+    ) -> Result<(), EngineError> {
+        self.policies.of.get_or_insert_with(chat, PolicyEntry::default).row.offer = Some(row);
+        self.begin_to_enter(turn, cx, chat)
     }
 
     /// Enters the group that was offered.
