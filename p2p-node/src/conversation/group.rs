@@ -17,6 +17,7 @@ use super::{
     group_store::Unsaved,
     limits::READ_ENDED_MS,
     log::{LogRoom, limits::APPEND_ENTRIES},
+    policy::LinkWork,
 };
 use crate::{
     contacts::ChainsKnown,
@@ -201,14 +202,7 @@ pub struct GroupEntry {
     pub door_is_read_until: u64,
     /// A part of it was refused.
     pub door_refused: bool,
-    /// What is being written for whoever has the link with this key.
-    pub writing_card: Option<[u8; 32]>,
-    /// A part of it was refused.
-    pub card_refused: bool,
-    /// The boxes of links that are followed since the home is up, and whether a page of each is under way.
-    pub boxes: BTreeMap<[u8; 32], bool>,
-    /// Those in which something has come while a page was under way: it may not be on that page.
-    pub boxes_again: BTreeSet<[u8; 32]>,
+    pub link_work: LinkWork,
     /// The logs that are read, in the order of their epochs: that of this one, and that of the one before while others may still write there.
     pub logs: Vec<LogRow>,
     /// The keys of these logs, as far as they were needed, by the logs' secrets: to derive them takes almost as long as to decrypt a message.
@@ -247,10 +241,7 @@ impl GroupEntry {
             door_is_old: false,
             door_is_read_until: 0,
             door_refused: false,
-            writing_card: None,
-            card_refused: false,
-            boxes: BTreeMap::new(),
-            boxes_again: BTreeSet::new(),
+            link_work: LinkWork::default(),
             logs: Vec::new(),
             derived: RefCell::default(),
             forks: Forks::default(),

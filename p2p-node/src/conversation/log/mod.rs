@@ -89,8 +89,7 @@ impl Conversations {
                 (entry.append.behind, entry.append.retry_at, entry.forks.announcing) = (false, 0, false);
                 (entry.writing_door, entry.append.parts_under_way) = (false, false);
                 entry.door_is_old = entry.has_door_to_write();
-                (entry.writing_card, entry.card_refused) = (None, false);
-                entry.boxes.clear();
+                entry.link_work.begin_session();
                 entry.room.begin_session();
             }
             self.leave_ended_logs(turn, cx, id);

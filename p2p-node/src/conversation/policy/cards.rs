@@ -39,7 +39,7 @@ impl Conversations {
         cx: &mut Context<'_>,
         id: GroupId,
     ) -> Result<(), EngineError> {
-        let Some(entry) = self.groups.get(&id).filter(|entry| entry.writing_card.is_none()) else { return Ok(()) };
+        let Some(entry) = self.groups.get(&id).filter(|entry| !entry.link_work.is_writing()) else { return Ok(()) };
         let row = entry.card_to_write().filter(|_| !entry.has_door_to_write());
         let Some(row) = row.cloned() else { return Ok(()) };
         let Some(home) = self.usable(turn, cx, id) else { return Ok(()) };
@@ -62,7 +62,7 @@ impl Conversations {
         };
         keys.parent = Some(parent.key);
         let epoch = entry.epoch();
-        (entry.writing_card, entry.card_refused) = (Some(key), false);
+        entry.link_work.begin_card(key);
         let (requests, count) = parts::appends(&keys, &JoinLink::log_secret(&key), &card, is_large);
         let mut requests = requests.into_iter().peekable();
         while let Some(request) = requests.next() {
@@ -142,8 +142,7 @@ impl Conversations {
     ) {
         let (home, is_large) = (self.groups.home_of(id), self.may_have_parts(id));
         let Some(entry) = self.groups.get_mut(&id) else { return };
-        entry.writing_card = None;
-        if std::mem::take(&mut entry.card_refused) {
+        if entry.link_work.end_card() {
             // It lacks parts.
             entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS);
             return;
@@ -164,7 +163,7 @@ impl Conversations {
     /// A part of it was refused, of which more are on their way.
     pub(super) fn card_refused(&mut self, id: GroupId) {
         if let Some(entry) = self.groups.get_mut(&id) {
-            entry.card_refused = true;
+            entry.link_work.refuse_part();
         }
     }
 
@@ -176,7 +175,7 @@ impl Conversations {
         refused: Option<&Refused>,
     ) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
-        (entry.writing_card, entry.card_refused) = (None, false);
+        entry.link_work.end_card();
         match refused {
             Some(refused) if !refused.is_busy() => entry.card_done(&key, |row| row.due = false),
             Some(_) => entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS),

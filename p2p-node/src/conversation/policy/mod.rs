@@ -20,6 +20,7 @@ mod items;
 mod join;
 mod leave;
 pub(crate) mod limits;
+mod link_work;
 mod links;
 mod moved;
 mod offers;
@@ -36,6 +37,7 @@ mod welcomes;
 
 pub use community::NewChannel;
 pub use join::Joins;
+pub use link_work::LinkWork;
 pub(in crate::conversation) use moved::shuts_out;
 
 use starling_keys::AccountId;

@@ -65,7 +65,7 @@ impl Conversations {
             return;
         }
         // Before its card is written there is nothing to follow.
-        let is_new = |key: &LinkKey| !entry.boxes.contains_key(key);
+        let is_new = |key: &LinkKey| !entry.link_work.follows(key);
         let new: Vec<LinkKey> = entry
             .row
             .links
@@ -89,7 +89,7 @@ impl Conversations {
         keys.parent = entry.known_keys().map(|known| known.key);
         let pending = LogPending::Join(JoinPending::Box(id, key));
         if cx.homes.request_log(turn, home, &keys, LogVerb::Read, request, pending) {
-            entry.boxes.insert(key, true);
+            entry.link_work.begin_page(key);
             self.joins.boxes.insert(keys.address, (id, key));
         }
     }
@@ -102,9 +102,9 @@ impl Conversations {
         address: &[u8; 32],
     ) {
         let Some((id, key)) = self.joins.boxes.get(address).copied() else { return };
-        match self.groups.get_mut(&id).filter(|entry| entry.boxes.get(&key) == Some(&true)) {
-            Some(entry) => _ = entry.boxes_again.insert(key),
-            None => self.read_box(turn, cx, id, key),
+        let is_under_way = self.groups.get_mut(&id).is_some_and(|entry| entry.link_work.note_pushed(key));
+        if !is_under_way {
+            self.read_box(turn, cx, id, key);
         }
     }
 
@@ -138,12 +138,11 @@ impl Conversations {
             last = entry.sequence;
         }
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
-        entry.boxes.insert(key, false);
+        let again = entry.link_work.end_page(&key);
         if let Some(row) = entry.row.links.iter_mut().find(|row| row.key == key && row.read < last) {
             row.read = last;
             entry.touch();
         }
-        let again = entry.boxes_again.remove(&key);
         if (page.more || again) && !is_full {
             self.read_box(turn, cx, id, key);
             return Ok(());
@@ -179,12 +178,8 @@ impl Conversations {
     /// It was not read.
     pub(super) fn box_not_read(&mut self, (id, key): (GroupId, LinkKey), refused: bool) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
-        if refused {
-            // There is nothing yet, or not for us: it is looked at again after a while.
-            entry.boxes.insert(key, false);
-        } else {
-            entry.boxes.remove(&key);
-        }
+        // If it is refused there is nothing yet, or not for us: it is looked at again after a while.
+        entry.link_work.fail_page(key, refused);
     }
 
     /// Those who ask to be let in, or those who were refused; the oldest first.
@@ -294,10 +289,10 @@ impl Conversations {
 
     /// The boxes of links into a group are looked at again in this turn.
     pub(in crate::conversation) fn look_at_boxes_again(&mut self, id: GroupId) {
-        if self.groups.get(&id).is_some_and(|entry| !entry.boxes.is_empty())
+        if self.groups.get(&id).is_some_and(|entry| entry.link_work.follows_boxes())
             && let Some(entry) = self.groups.get_mut(&id)
         {
-            entry.boxes.retain(|_, is_under_way| *is_under_way);
+            entry.link_work.look_again();
         }
     }
 
