@@ -159,7 +159,7 @@ impl Conversations {
             (entry.row.hand_on, entry.dirty) = (true, true);
             entry.handed = Handed { upto: head.count, parts: BTreeSet::new() };
             let at = turn.now() + entry.introduce_after_ms() + turns;
-            entry.hand_on_at.get_or_insert(at);
+            entry.due.hand_on_at.get_or_insert(at);
         }
     }
 
@@ -167,7 +167,7 @@ impl Conversations {
     pub(super) fn hand_on(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, chat: ChatId) -> Result<(), EngineError> {
         let head = self.audit_head(chat);
         let Some(entry) = self.policies.of.get_mut(&chat) else { return Ok(()) };
-        (entry.row.hand_on, entry.hand_on_at, entry.dirty) = (false, None, true);
+        (entry.row.hand_on, entry.due.hand_on_at, entry.dirty) = (false, None, true);
         let is_member = entry.standing() == StandingRow::Member;
         let Some(head) = head.filter(|_| is_member) else { return Ok(()) };
         let log = known(turn, chat, head)?;
@@ -203,7 +203,7 @@ impl Conversations {
             && let Some(entry) = self.policies.of.get_mut(&chat).filter(|entry| entry.row.hand_on)
             && entry.handed.note(&handed_parts(&log.entries), part)
         {
-            (entry.row.hand_on, entry.hand_on_at, entry.dirty) = (false, None, true);
+            (entry.row.hand_on, entry.due.hand_on_at, entry.dirty) = (false, None, true);
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl PolicyEntry {
         let links = policy.rules.as_ref().map(|rules| &rules.links[..]).unwrap_or_default();
         let are_links_good = links.iter().all(|link| link.expires == 0 || link.expires > now_ms);
         let is_waited_for = self.row.is_waited_for || self.waiting.due().is_some();
-        is_single && !has_wishes && !is_waited_for && self.turn_at.is_none() && are_links_good
+        is_single && !has_wishes && !is_waited_for && self.due.turn_at.is_none() && are_links_good
     }
 
     /// After how many milliseconds a device commits what others may as well. Who is in a community only those say who lead it: nobody else is waited for.
@@ -127,12 +127,12 @@ impl Conversations {
         };
         let changes = entry.restates(&own) || entry.policy.as_ref().is_some_and(|policy| *policy != others.policy);
         let for_others = changes || entry.row.is_waited_for;
-        let turn_at = for_others.then(|| entry.turn_at.unwrap_or(turn.now() + wait));
+        let turn_at = for_others.then(|| entry.due.turn_at.unwrap_or(turn.now() + wait));
         let is_due = turn_at.is_some_and(|at| at <= turn.now());
-        let is_same = entry.turn_at == turn_at && user.settled.is_empty() && user.refused.is_empty();
+        let is_same = entry.due.turn_at == turn_at && user.settled.is_empty() && user.refused.is_empty();
         let epoch = place.epoch;
         if !is_same && let Some(entry) = self.policies.of.get_mut(&chat) {
-            entry.turn_at = turn_at;
+            entry.due.turn_at = turn_at;
             entry.settle_wanted(&user, epoch);
             entry.dirty = true;
         }
@@ -167,7 +167,7 @@ impl Conversations {
         (chat, id): (ChatId, GroupId),
     ) -> Result<(), EngineError> {
         if let Some(entry) = self.policies.of.get_mut(&chat) {
-            (entry.row.is_waited_for, entry.turn_at, entry.dirty) = (false, None, true);
+            (entry.row.is_waited_for, entry.due.turn_at, entry.dirty) = (false, None, true);
         }
         let Some(mut group) = self.open(turn, cx.mls, id)?.filter(|group| group.is_waited_for()) else {
             return Ok(());
@@ -237,7 +237,7 @@ impl Conversations {
                 self.report_refused(turn, chat, Denied::Malformed)?;
             }
             Wish::OfAnybody => {
-                entry.turn_at = Some(turn.now() + 100 * REGROUP_TURN_MS);
+                entry.due.turn_at = Some(turn.now() + 100 * REGROUP_TURN_MS);
             }
         }
         Ok(true)
@@ -300,9 +300,9 @@ mod tests {
         entry.want(IntentRow::about(IntentKind::Invite, &other));
         assert!(!entry.is_settled(5));
         entry.row.intents.clear();
-        entry.turn_at = Some(7);
+        entry.due.turn_at = Some(7);
         assert!(!entry.is_settled(5));
-        entry.turn_at = None;
+        entry.due.turn_at = None;
         entry.row.is_waited_for = true;
         assert!(!entry.is_settled(5));
         entry.row.is_waited_for = false;

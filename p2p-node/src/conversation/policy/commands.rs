@@ -421,7 +421,7 @@ impl Conversations {
             let has_rules = entry.policy.as_ref().is_some_and(|policy| policy.rules.is_some());
             if !has_rules && intents.iter().any(needs_rules) {
                 // What waits for rules does not wait for this device's turn to raise the group.
-                entry.turn_at = None;
+                entry.due.turn_at = None;
             }
             intents.into_iter().for_each(|intent| entry.want(intent));
         }

@@ -210,14 +210,14 @@ impl Conversations {
         let at = turn.now() + TELL_WAYS_AFTER_MS + TELL_WAYS_TURN_MS * place;
         if entry.policy.as_ref().is_some_and(|policy| policy.community().is_some()) {
             (entry.row.tell_ways, entry.dirty) = (true, true);
-            entry.tell_ways_at = Some(entry.tell_ways_at.map_or(at, |before| before.min(at)));
+            entry.due.tell_ways_at = Some(entry.due.tell_ways_at.map_or(at, |before| before.min(at)));
         }
     }
 
     /// Tells the ways into the channels that this device is in.
     pub(super) fn tell_ways(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>, community: ChatId) {
         let Some(entry) = self.policies.of.get_mut(&community) else { return };
-        (entry.row.tell_ways, entry.tell_ways_at, entry.dirty) = (false, None, true);
+        (entry.row.tell_ways, entry.due.tell_ways_at, entry.dirty) = (false, None, true);
         if entry.standing() != StandingRow::Member {
             return;
         }
@@ -265,7 +265,7 @@ impl Conversations {
             };
             let all_told = self.known_ways(cx.dir, community).iter().all(is_told);
             if let Some(entry) = self.policies.of.get_mut(&community).filter(|_| all_told) {
-                (entry.row.tell_ways, entry.tell_ways_at, entry.dirty) = (false, None, true);
+                (entry.row.tell_ways, entry.due.tell_ways_at, entry.dirty) = (false, None, true);
             }
         }
         for way in &ways.ways {

@@ -68,7 +68,7 @@ impl PolicyEntry {
         self.row.history_since = shows_history(now).then(|| since.unwrap_or(epoch));
         if !shows_history(now) {
             self.row.newcomers.clear();
-            self.history_at = None;
+            self.due.history_at = None;
         }
     }
 
@@ -82,7 +82,7 @@ impl PolicyEntry {
 
     /// This device is not in the group any more.
     pub(super) fn end_history(&mut self) {
-        (self.row.handed, self.history_at, self.dirty) = (None, None, true);
+        (self.row.handed, self.due.history_at, self.dirty) = (None, None, true);
         self.row.newcomers.clear();
     }
 
@@ -102,7 +102,7 @@ impl PolicyEntry {
         self.row.newcomers.retain(|row| !is_for(row));
         self.dirty |= self.row.newcomers.len() != before;
         // Who comes next waits as long as these would have.
-        self.history_at = self.history_at.filter(|_| !self.row.newcomers.is_empty());
+        self.due.history_at = self.due.history_at.filter(|_| !self.row.newcomers.is_empty());
     }
 }
 
@@ -135,14 +135,14 @@ impl Conversations {
         if entry.row.newcomers.is_empty() || entry.standing() != StandingRow::Member {
             return Ok(());
         }
-        let history_at = entry.history_at;
+        let history_at = entry.due.history_at;
         match history_at {
             Some(at) if at > turn.now() => Ok(()),
             Some(_) => self.hand_history(turn, cx, chat),
             None => {
                 let after = self.history_turn(cx.dir, chat);
                 if let Some(entry) = self.policies.of.get_mut(&chat) {
-                    entry.history_at = after.map(|after| turn.now() + after);
+                    entry.due.history_at = after.map(|after| turn.now() + after);
                 }
                 Ok(())
             }
@@ -173,7 +173,7 @@ impl Conversations {
         let Some((group, entry)) = self.groups.get(&id).zip(self.policies.of.get_mut(&chat)) else { return Ok(()) };
         // What stands in the log that was not read yet may be just that.
         if !is_readable {
-            entry.history_at = Some(again);
+            entry.due.history_at = Some(again);
             return Ok(());
         }
         let (mut readers, mut waiting, mut upto) = (Vec::new(), Vec::new(), 0);
@@ -193,7 +193,7 @@ impl Conversations {
                 }
             }
         }
-        entry.history_at = Some(again).filter(|_| !waiting.is_empty());
+        entry.due.history_at = Some(again).filter(|_| !waiting.is_empty());
         (entry.row.newcomers, entry.dirty) = (waiting, true);
         if readers.is_empty() {
             return Ok(());

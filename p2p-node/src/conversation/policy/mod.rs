@@ -66,23 +66,37 @@ pub struct Policies {
     due: Schedule<ChatId>,
 }
 
+/// When this device does in a group what any member may do, each at its turn, in steady time.
+#[derive(Default)]
+struct Due {
+    /// It commits what any member may commit.
+    turn_at: Option<u64>,
+    /// It tells others who we are.
+    introduce_at: Option<u64>,
+    /// It hands on the audit log.
+    hand_on_at: Option<u64>,
+    /// It hands the history to those who have come.
+    history_at: Option<u64>,
+    /// It tells the ways into channels.
+    tell_ways_at: Option<u64>,
+}
+
+impl Due {
+    /// The times that are known.
+    fn times(&self) -> impl Iterator<Item = u64> {
+        let times = [self.turn_at, self.introduce_at, self.hand_on_at, self.history_at, self.tell_ways_at];
+        times.into_iter().flatten()
+    }
+}
+
 /// What is known of one.
 #[derive(Default)]
 pub struct PolicyEntry {
     row: PolicyRow,
     policy: Option<Policy>,
-    /// When this device commits what any member may commit, in steady time.
-    turn_at: Option<u64>,
-    /// When others are told who we are, in steady time.
-    introduce_at: Option<u64>,
-    /// When the audit log is handed on, in steady time.
-    hand_on_at: Option<u64>,
-    /// What others have handed on of it.
+    due: Due,
+    /// What others have handed on of the audit log.
     handed: audit::Handed,
-    /// When the history is handed to those who have come, in steady time.
-    history_at: Option<u64>,
-    /// When the ways into channels are told, in steady time.
-    tell_ways_at: Option<u64>,
     /// Until when the group is not entered again, in steady time: each time is a commit for all others.
     rests_until: u64,
     /// It is entered again then.
@@ -206,8 +220,7 @@ impl Policies {
             // What is due by now waits for something else.
             let again = entry.enters_again.then_some(entry.rests_until);
             let expires = entry.next_expiry(turn);
-            let due = entry.turn_at.into_iter().chain(entry.introduce_at).chain(entry.hand_on_at);
-            let due = due.chain(entry.history_at).chain(entry.tell_ways_at).chain(again).chain(expires);
+            let due = entry.due.times().chain(again).chain(expires);
             let due = due.chain(entry.waiting.due()).chain(entry.streamed.due());
             let due = due.filter(|at| *at > turn.now()).min();
             self.due.set(chat, due);
@@ -400,7 +413,7 @@ impl Conversations {
             if let Some(entry) = self.policies.of.get_mut(&chat) {
                 let kind = IntentKind::Bury.into();
                 entry.want(IntentRow { kind, device: device.as_bytes().to_vec(), ..IntentRow::default() });
-                entry.turn_at.get_or_insert(turn.now());
+                entry.due.turn_at.get_or_insert(turn.now());
             }
             self.touch_groups_of(chat);
         }

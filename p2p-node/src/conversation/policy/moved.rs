@@ -6,7 +6,7 @@ use starling_keys::{AccountId, DeviceId};
 use starling_wire::{Body, GroupRules, GroupSetting, Leave, Policy, PolicyMember};
 
 use super::{
-    IntentRow, PolicyEntry,
+    Due, IntentRow, PolicyEntry,
     limits::{INTRODUCE_AFTER_MS, INTRODUCE_TURN_MS, INTRODUCED_AT_ONCE, MAX_LEAVES},
     offers::Answer,
     waiting::Waiting,
@@ -121,7 +121,7 @@ impl PolicyEntry {
         self.set_standing(StandingRow::Member);
         self.begin_to_take_history();
         (self.row.offer, self.row.invitation) = (None, None);
-        self.introduce_at = Some(turn.now());
+        self.due.introduce_at = Some(turn.now());
         self.row.introduce = true;
         turn.fact(Fact::ContactsChanged);
         let name = self.policy.as_ref().map_or("", |policy| &policy.name);
@@ -181,7 +181,7 @@ impl Conversations {
         if made_last && let Some(before) = &before {
             entry.lead_back(before, &policy, &there);
         }
-        (entry.turn_at, entry.row.is_waited_for, entry.made_last) = (None, is_waited_for, made_last);
+        (entry.due.turn_at, entry.row.is_waited_for, entry.made_last) = (None, is_waited_for, made_last);
         let comes_by_link = comes && entry.row.offer.as_ref().is_some_and(|offer| !offer.link.is_empty());
         entry.set_policy(policy.clone());
         if by_link {
@@ -281,7 +281,7 @@ impl Conversations {
         let spread = u64::from(dir.account.device().tag()[0]) * after / 256;
         // Another device of ours that is there comes first, and then this one need not.
         let turns = before as u64 * INTRODUCE_TURN_MS;
-        entry.introduce_at.get_or_insert(turn.now() + after + spread + turns);
+        entry.due.introduce_at.get_or_insert(turn.now() + after + spread + turns);
     }
 
     /// Tells the members of groups who we are, where that is due; and leaves those that know that we do.
@@ -289,10 +289,10 @@ impl Conversations {
         for chat in self.policies.of.touched() {
             let Some(entry) = self.policies.of.get(&chat) else { continue };
             let enters_again = entry.enters_again && entry.rests_until <= turn.now();
-            let hands_on = entry.row.hand_on && entry.hand_on_at.is_none_or(|at| at <= turn.now());
-            let tells_ways = entry.row.tell_ways && entry.tell_ways_at.is_none_or(|at| at <= turn.now());
+            let hands_on = entry.row.hand_on && entry.due.hand_on_at.is_none_or(|at| at <= turn.now());
+            let tells_ways = entry.row.tell_ways && entry.due.tell_ways_at.is_none_or(|at| at <= turn.now());
             let tells_offers = entry.has_ways_to_tell(turn.now());
-            if entry.row.introduce && entry.introduce_at.is_none_or(|at| at <= turn.now()) {
+            if entry.row.introduce && entry.due.introduce_at.is_none_or(|at| at <= turn.now()) {
                 self.introduce(turn, cx, chat);
             }
             if hands_on {
@@ -326,13 +326,13 @@ impl Conversations {
     /// Another device of ours has said in a group who we are.
     pub(crate) fn introduced_elsewhere(&mut self, chat: ChatId) {
         if let Some(entry) = self.policies.of.get_mut(&chat).filter(|entry| entry.row.introduce) {
-            (entry.row.introduce, entry.introduce_at, entry.dirty) = (false, None, true);
+            (entry.row.introduce, entry.due.introduce_at, entry.dirty) = (false, None, true);
         }
     }
 
     fn introduce(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, chat: ChatId) {
         let Some(entry) = self.policies.of.get_mut(&chat) else { return };
-        (entry.row.introduce, entry.introduce_at, entry.dirty) = (false, None, true);
+        (entry.row.introduce, entry.due.introduce_at, entry.dirty) = (false, None, true);
         if entry.standing() != StandingRow::Member {
             return;
         }
@@ -362,7 +362,7 @@ impl Conversations {
             return Ok(());
         }
         entry.set_standing(standing);
-        (entry.turn_at, entry.introduce_at, entry.hand_on_at, entry.tell_ways_at) = (None, None, None, None);
+        entry.due = Due::default();
         entry.row.intents.clear();
         entry.row.invited.clear();
         entry.row.invitation = None;
