@@ -1,6 +1,7 @@
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
+use crate::screen::theme::Theme;
 
 fn shown(form: &Form, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
