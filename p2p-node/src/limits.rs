@@ -5,6 +5,10 @@
 pub const WHOLE_BYTES: usize = if cfg!(test) { 12 * 1024 } else { starling_wire::limits::MAX_ENTRY };
 /// Wait before another try after a rendezvous has refused for lack of room or rate.
 pub const RETRY_REFUSED_MS: u64 = 10_000;
+/// The shortest such wait, if a rendezvous says how long to wait as it was asked too often: by then it lets us ask for a dozen things.
+pub const MIN_RETRY_MS: u64 = 250;
+/// The longest such wait, however long a rendezvous says: it may have been mistaken.
+pub const MAX_RETRY_MS: u64 = 60_000;
 /// Contacts: their snapshot, some 150 bytes each, has to fit `MAX_SNAPSHOT`.
 pub const MAX_CONTACTS: usize = 3_000;
 /// A clock further ahead than this is not followed, and an event with such a stamp waits: nobody pins what he writes to the end.

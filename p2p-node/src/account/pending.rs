@@ -36,7 +36,7 @@ impl Account {
             | AccountPending::Snapshot
             | AccountPending::PutSnapshot => {
                 if refused.is_busy() {
-                    homes.retry_later(turn, refused);
+                    homes.retry_later(refused);
                 }
             }
         }

@@ -6,8 +6,9 @@ use super::group::{GroupEntry, GroupId};
 use super::{Conversations, Groups};
 use crate::{
     api::problem::ChatProblem,
-    conversation::context::Context,
+    conversation::{context::Context, log::limits::SHOWN_WAIT_MS},
     home::{Appended, LogPending, LogPlace, Refused},
+    limits::RETRY_REFUSED_MS,
     net::HomeId,
     turn::{EngineError, Fact, Turn},
 };
@@ -26,11 +27,11 @@ impl Conversations {
                 if let Some(entry) = self.groups.get_mut(&appended.place.group) {
                     entry.append.under_way = false;
                 }
-                self.chats.append_failed(turn, &appended);
+                self.chats.append_failed(&appended, turn.now() + RETRY_REFUSED_MS);
             }
             LogPending::Announce(id, epoch) => self.groups.not_announced(turn, (id, epoch), None),
             LogPending::Trim(trimming) => self.logged.not_trimmed(&trimming),
-            LogPending::Door(id, ..) => self.groups.door_not_written(turn, id, None),
+            LogPending::Door(id, ..) => self.groups.door_not_written(id, None),
             // What names them is lost, too.
             LogPending::DoorParts(_) => {}
             LogPending::Delete(id, _) => self.log_not_deleted(id),
@@ -95,7 +96,7 @@ impl Conversations {
                 self.on_room(turn, id);
                 // What was pushed may have come before this answer: then nothing waits for it any more.
                 if self.groups.get(&id).is_some_and(|group| group.has_pending) {
-                    self.log_stopped(turn, cx, id, false);
+                    self.log_stopped(turn, cx, id, None);
                 }
             }
             (LogPending::Commit(id), ResponseBody::Behind(behind)) if behind.last == 0 => {
@@ -103,7 +104,7 @@ impl Conversations {
             }
             (LogPending::Commit(id), ResponseBody::Behind(_)) => {
                 self.on_room(turn, id);
-                self.log_stopped(turn, cx, id, false);
+                self.log_stopped(turn, cx, id, None);
             }
             // What a server of another version says.
             (pending, _) => self.on_log_request_lost(turn, pending),
@@ -121,25 +122,25 @@ impl Conversations {
         match pending {
             LogPending::Trim(trimming) if refused.is_busy() => {
                 self.logged.not_trimmed(&trimming);
-                cx.homes.retry_later(turn, refused);
+                cx.homes.retry_later(refused);
             }
             LogPending::Trim(trimming) => self.logged.trimmed(turn, trimming)?,
             LogPending::Announce(id, epoch) => {
                 self.groups.not_announced(turn, (id, epoch), Some(refused));
-                cx.homes.retry_later(turn, refused);
+                cx.homes.retry_later(refused);
             }
             LogPending::DoorParts(id) => self.groups.door_refused(id),
             LogPending::Door(id, ..) => {
-                self.groups.door_not_written(turn, id, Some(refused));
-                cx.homes.retry_later(turn, refused);
+                self.groups.door_not_written(id, Some(refused));
+                cx.homes.retry_later(refused);
             }
             LogPending::ReadDoor(chat) | LogPending::Enter(chat, _) | LogPending::EnterParts(chat, ..) => {
                 self.enter_refused(turn, chat, refused)?;
-                cx.homes.retry_later(turn, refused);
+                cx.homes.retry_later(refused);
             }
             LogPending::Join(pending) => {
                 self.on_join_refusal(turn, pending, refused);
-                cx.homes.retry_later(turn, refused);
+                cx.homes.retry_later(refused);
             }
             LogPending::Delete(id, address) if refused.reason == Refusal::NotFound => {
                 self.log_deleted(turn, cx, (id, address), false);
@@ -147,14 +148,14 @@ impl Conversations {
             LogPending::Delete(id, _) => {
                 self.log_not_deleted(id);
                 if refused.is_busy() {
-                    cx.homes.retry_later(turn, refused);
+                    cx.homes.retry_later(refused);
                 }
             }
             LogPending::Read(id, epoch) if self.groups.get(&id).is_some_and(|g| g.epoch() > epoch) => {
                 self.past_log_refused(turn, cx, (id, epoch), refused)?;
             }
             LogPending::Open(id) | LogPending::Read(id, _) | LogPending::Commit(id) | LogPending::Parts(id, ..) => {
-                self.log_stopped(turn, cx, id, true);
+                self.log_stopped(turn, cx, id, Some(refused.again_at));
                 if refused.reason == Refusal::Full {
                     self.on_full(turn, id, true);
                 }
@@ -162,7 +163,7 @@ impl Conversations {
                     self.log_lost(turn, id);
                     self.groups.get_mut(&id).into_iter().for_each(GroupEntry::end_left);
                 }
-                cx.homes.retry_later(turn, refused);
+                cx.homes.retry_later(refused);
             }
             LogPending::Append(appended) if refused.reason == Refusal::Full && appended.items.len() > 1 => {
                 // There may be room for some of them.
@@ -193,7 +194,7 @@ impl Conversations {
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         entry.read.under_way.retain(|reading| *reading != epoch);
         if refused.is_busy() {
-            cx.homes.retry_later(turn, refused);
+            cx.homes.retry_later(refused);
             return Ok(());
         }
         entry.read.ended.insert(epoch);
@@ -209,17 +210,19 @@ impl Conversations {
             Refusal::Banned => ChatProblem::LogBanned,
             _ => ChatProblem::LogRefused,
         };
-        if !appended.items.is_empty() {
+        // A short wait is none that a user has to know of.
+        let is_short = refused.reason == Refusal::RateLimited && refused.again_at < turn.now() + SHOWN_WAIT_MS;
+        if !appended.items.is_empty() && !is_short {
             self.chats.set_problem(turn, chat, Some(problem));
         }
-        self.chats.append_failed(turn, appended);
-        self.log_stopped(turn, cx, group, true);
+        self.chats.append_failed(appended, refused.again_at);
+        self.log_stopped(turn, cx, group, Some(refused.again_at));
         match refused.reason {
             Refusal::Full => self.on_full(turn, group, false),
             Refusal::NotFound => self.log_lost(turn, group),
             _ => {}
         }
-        cx.homes.retry_later(turn, refused);
+        cx.homes.retry_later(refused);
     }
 
     /// A server has opened a log of ours: whoever was invited into its group may read it now.

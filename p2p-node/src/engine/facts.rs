@@ -104,6 +104,10 @@ impl Engine {
             HomeFact::Up => self.on_home_up(turn, home)?,
             HomeFact::Registered => self.on_home_registered(turn, home)?,
             HomeFact::Retry => self.on_home_retry(turn, home)?,
+            HomeFact::RetryLogs => {
+                let (conversations, mut cx) = self.conversing();
+                conversations.paced_logs_up(turn, &mut cx, home);
+            }
             HomeFact::Down => {
                 self.conversations.groups.readers_gone(home);
                 self.conversations.pass_on_without(turn, home);

@@ -29,11 +29,11 @@ impl Engine {
         let span = tracing::debug_span!("response", request = response.id, of = pending.capability());
         let _entered = span.enter();
         if let ResponseBody::Refused(refused) = answer {
-            let reason = Refusal::try_from(refused.reason).unwrap_or(Refusal::Internal);
-            tracing::debug!(?reason, "refused");
-            let starling_wire::rendezvous::Refused { retry_after_ms, work_bits, .. } = refused;
-            return self.on_refusal(turn, pending, &Refused { home, reason, retry_after_ms, work_bits });
+            let refused = self.homes.refused(turn.now(), home, &pending, &refused);
+            tracing::debug!(reason = ?refused.reason, "refused");
+            return self.on_refusal(turn, pending, &refused);
         }
+        self.homes.answered(turn.now(), home, &pending);
         match pending {
             Pending::Nothing => Ok(()),
             Pending::Account(pending) => self.devices().on_account_answer(turn, home, pending, answer),
@@ -62,7 +62,7 @@ impl Engine {
 
     fn on_refusal(&mut self, turn: &mut Turn<'_>, pending: Pending, refused: &Refused) -> Result<(), EngineError> {
         if refused.reason == Refusal::NotRegistered {
-            self.homes.on_not_registered(turn, refused);
+            self.homes.on_not_registered(refused);
         }
         match pending {
             Pending::Nothing => {}

@@ -140,7 +140,7 @@ impl Homes {
     ) -> Result<(), EngineError> {
         match pending {
             HomePending::OutboundItem(key, tag) => self.outbound_item_refused(turn, (&key, tag), refused)?,
-            HomePending::Inbox if refused.is_busy() => self.retry_later(turn, refused),
+            HomePending::Inbox if refused.is_busy() => self.retry_later(refused),
             HomePending::Inbox => {}
         }
         Ok(())

@@ -6,6 +6,7 @@ pub(crate) mod limits;
 mod names;
 mod outages;
 mod outbound_items;
+mod pace;
 mod pending;
 mod purpose;
 mod redirect;
@@ -65,6 +66,8 @@ pub struct HomeState {
     pub inbox: inbox::InboxState,
     /// A user name, and what the server is told in its place: that takes some milliseconds, and the account's own is claimed at each start.
     username_key: Option<(String, [u8; 32])>,
+    /// When it is asked about its logs again, if it was asked too often.
+    log_pace: pace::Pace,
     /// Requests without an answer, by the number that they were sent under.
     pub pending: BTreeMap<u64, Pending>,
 }
@@ -101,6 +104,8 @@ pub struct Homes {
     kept: BTreeMap<Vec<u8>, OutboundItemRow>,
     /// When what a server has refused is asked of it again, in steady time.
     retries: Schedule<HomeId>,
+    /// The same of pages of logs, and of what is appended to them, as far as servers have said when.
+    log_retries: Schedule<HomeId>,
     /// Those of others that are visited.
     pub visits: visits::Visits,
     /// Those that do not answer.
@@ -171,17 +176,38 @@ impl Homes {
                 turn.fact(Fact::Home(home, HomeFact::Retry));
             }
         }
+        for home in self.log_retries.take_due(turn.now()) {
+            if self.is_up(&home) {
+                turn.fact(Fact::Home(home, HomeFact::RetryLogs));
+            }
+        }
     }
 
     /// When [`Homes::on_time`] has something to do, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.retries.next().into_iter().chain(self.outages.next_due()).chain(self.visits.next_due()).min()
+        let retries = self.retries.next().into_iter().chain(self.log_retries.next());
+        retries.chain(self.outages.next_due()).chain(self.visits.next_due()).min()
     }
 
     /// Has what a connected server has refused be asked of it again at a steady time.
     pub fn retry_at(&mut self, home: HomeId, at: u64) {
         if !self.visit_again(home, at) {
             self.retries.set(home, Some(at));
+        }
+    }
+
+    /// The same of logs alone. What waits longer than something else is put off again then.
+    pub fn retry_logs_at(&mut self, home: HomeId, at: u64) {
+        let first = self.log_retries.due(&home).map_or(at, |due| due.min(at));
+        self.log_retries.set(home, Some(first));
+    }
+
+    /// Nothing that a server has refused is asked again: its connection is another one, or gone.
+    fn forget_retries(&mut self, home: HomeId) {
+        self.retries.set(home, None);
+        self.log_retries.set(home, None);
+        if let Some(state) = self.servers.get_mut(&home) {
+            state.log_pace = pace::Pace::default();
         }
     }
 
@@ -226,7 +252,7 @@ impl Homes {
         state.restart_ms = 0;
         state.shown_offset_ms = Some((hello.time_ms as i64).saturating_sub(steady as i64));
         state.steady_offset_ms = (believed_ms(hello.time_ms, now) as i64).saturating_sub(steady as i64);
-        self.retries.set(home, None);
+        self.forget_retries(home);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::Home(home, HomeFact::Up));
         self.note_answers(turn, home);
@@ -259,7 +285,7 @@ impl Homes {
         state.silent = false;
         state.problem = Some(problem.into());
         let lost = std::mem::take(&mut state.pending);
-        self.retries.set(home, None);
+        self.forget_retries(home);
         turn.set_home_offset(self.clock_offset());
         turn.fact(Fact::Home(home, HomeFact::Down));
         self.note_down(turn, home);

@@ -31,6 +31,13 @@ impl Pending {
         }
     }
 
+    /// Whether what is written in groups now waits for it. All else that a server has refused is asked for again together, which would use up what
+    /// may be asked if it were done sooner.
+    pub fn is_urgent(&self) -> bool {
+        use LogPending::{Append, Commit, Parts, Read};
+        matches!(self, Self::Log(Read(..) | Append(_) | Commit(_) | Parts(..)))
+    }
+
     /// Whether others get something of ours by it: then who wants to stop waits for its answer.
     pub fn delivers(&self) -> bool {
         match self {

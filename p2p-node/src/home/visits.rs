@@ -158,7 +158,7 @@ impl Homes {
         }
         (state.hello, state.silent) = (None, false);
         let lost = std::mem::take(&mut state.pending);
-        self.retries.set(home, None);
+        self.forget_retries(home);
         if way != Way::Rests {
             self.note_wanted(turn, home);
         }

@@ -53,7 +53,7 @@ impl Meeting<'_> {
             }
             ContactPending::Invite(..) => {
                 if refused.is_busy() {
-                    self.cx.homes.retry_later(turn, refused);
+                    self.cx.homes.retry_later(refused);
                 }
             }
         }

@@ -50,6 +50,7 @@ mod log_room_tests;
 mod lost_home_tests;
 mod missing_tests;
 mod older_server_tests;
+mod pace_tests;
 mod permission_tests;
 mod promise_tests;
 mod receipt_tests;

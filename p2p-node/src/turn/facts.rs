@@ -61,6 +61,8 @@ pub enum HomeFact {
     Registered,
     /// What a home has refused for a time may be asked for again.
     Retry,
+    /// The same of pages of logs, if the home has said when.
+    RetryLogs,
     /// A home is not connected any more.
     Down,
     /// A server does not answer, though others do: what waits for it goes elsewhere. Again when that is so for long.

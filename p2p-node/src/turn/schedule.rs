@@ -37,6 +37,11 @@ impl<J: Copy + Ord> Schedule<J> {
         self.due.contains_key(job)
     }
 
+    /// A job's deadline.
+    pub fn due(&self, job: &J) -> Option<u64> {
+        self.due.get(job).copied()
+    }
+
     /// The first deadline.
     pub fn next(&self) -> Option<u64> {
         self.order.first().map(|(at, _)| *at)

@@ -26,7 +26,6 @@ use crate::{
         log::{Batch, parts_of},
     },
     home::{LogPending, Pending, Refused},
-    limits::RETRY_REFUSED_MS,
     mls::{LiveGroup, policy::Denied},
     net::HomeId,
     store::{EnteringRow, OfferedDoor},
@@ -425,7 +424,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         match self.entering.attempts.get_mut(&chat) {
             Some(attempt) if refused.is_busy() => {
-                (attempt.asks, attempt.again_at) = (None, Some(turn.now() + RETRY_REFUSED_MS));
+                (attempt.asks, attempt.again_at) = (None, Some(refused.again_at));
                 Ok(())
             }
             _ => self.give_door_up(turn, chat),

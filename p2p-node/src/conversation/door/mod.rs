@@ -375,7 +375,7 @@ impl Groups {
     }
 
     /// It is not written, or only later.
-    pub(super) fn door_not_written(&mut self, turn: &Turn<'_>, id: GroupId, refused: Option<&Refused>) {
+    pub(super) fn door_not_written(&mut self, id: GroupId, refused: Option<&Refused>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         (entry.writing_door, entry.door_refused) = (false, false);
         match refused {
@@ -384,7 +384,7 @@ impl Groups {
                 entry.write_door(false);
                 entry.touch();
             }
-            Some(_) => entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS),
+            Some(refused) => entry.append.retry_at = entry.append.retry_at.max(refused.again_at),
             None => {}
         }
     }

@@ -114,9 +114,8 @@ impl Conversations {
 }
 
 impl Chats {
-    /// An append came to nothing: what it told has to be told again.
-    pub(crate) fn append_failed(&mut self, turn: &mut Turn<'_>, appended: &Appended) {
-        let due = turn.now() + RETRY_REFUSED_MS;
+    /// An append came to nothing: what it told has to be told again, at this steady time.
+    pub(crate) fn append_failed(&mut self, appended: &Appended, due: u64) {
         if appended.items.is_empty()
             && let Some(state) = self.states.get_mut(&appended.place.chat)
         {
@@ -294,10 +293,10 @@ impl Conversations {
         }
         (group.entry.append.under_way, group.entry.append.behind) = (false, !passed);
         self.logged.note_appended(turn, appended, behind.last)?;
-        self.chats.append_failed(turn, appended);
+        self.chats.append_failed(appended, turn.now() + RETRY_REFUSED_MS);
         if !passed {
             // A server that keeps from the log what it hands out is not asked in a loop.
-            self.log_stopped(turn, cx, id, false);
+            self.log_stopped(turn, cx, id, None);
         }
         Ok(())
     }

@@ -8,6 +8,11 @@ pub const LOG_AFTER_MS: u64 = 2_000;
 pub const APPEND_ENTRIES: usize = 64;
 /// Bytes in one append.
 pub const APPEND_BYTES: usize = 512 * 1024;
+/// Users are told that a home asks us to slow down if messages wait so long because of it.
+pub const SHOWN_WAIT_MS: u64 = 1_000;
+/// Groups whose logs a home that was asked too often is asked for at once after that, in each
+/// [`MIN_RETRY_MS`](crate::limits::MIN_RETRY_MS): it lets an account ask for fifty pages in a second.
+pub const LOGS_READ_AGAIN: usize = 6;
 /// Bytes of a part of a commit or door that has more than [`WHOLE_BYTES`](crate::limits::WHOLE_BYTES).
 pub const PART_BYTES: usize = if cfg!(test) { 8 * 1024 - 64 } else { starling_wire::limits::MAX_PART };
 /// Parts in one append: the server takes 768 KiB.

@@ -31,6 +31,7 @@ use crate::{
         group::{GroupEntry, GroupId, LogKeys, log_address},
     },
     home::{Homes, Pending},
+    limits::MIN_RETRY_MS,
     net::HomeId,
     store::LogRow,
     turn::Turn,
@@ -119,6 +120,30 @@ impl Conversations {
         }
     }
 
+    /// A home that was asked too often is asked again: for logs that were not read to their end, of few groups at once. What has to wait longer is
+    /// asked for after that.
+    pub(crate) fn paced_logs_up(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, home: HomeId) {
+        let now = turn.now();
+        let (mut asked, mut next) = (0, cx.homes.logs_rest_until(now, &home));
+        if let Some(until) = next {
+            cx.homes.retry_logs_at(home, until);
+            return;
+        }
+        for id in self.groups.groups_at(home) {
+            let Some(entry) = self.groups.get(&id).filter(|entry| entry.has_logs_to_ask_for()) else { continue };
+            let again_at = if asked < limits::LOGS_READ_AGAIN { entry.append.retry_at } else { now + MIN_RETRY_MS };
+            if again_at > now {
+                next = Some(next.map_or(again_at, |next| next.min(again_at)));
+            } else if self.readable(turn, cx, id).is_some() {
+                self.read_logs(turn, cx, id);
+                asked += 1;
+            }
+        }
+        if let Some(at) = next {
+            cx.homes.retry_logs_at(home, at);
+        }
+    }
+
     pub(crate) fn is_linked_group(&self, dir: Directory<'_>, id: GroupId) -> bool {
         let chat = self.groups.get(&id).and_then(|g| g.row.chat.as_slice().try_into().ok()).map(ChatId);
         chat.is_some_and(|chat| self.is_reachable(dir, chat))
@@ -159,6 +184,15 @@ impl Conversations {
         }
         let home = self.groups.home_of(id)?;
         cx.homes.servers.get(&home)?.hello.as_ref().map(|_| home)
+    }
+}
+
+impl GroupEntry {
+    /// Whether it has logs that were not read to their end, and of which no page is under way. One of ours that is new has to be opened before.
+    fn has_logs_to_ask_for(&self) -> bool {
+        let is_idle = self.logs.iter().any(|log| !self.read.under_way.contains(&log.epoch));
+        let is_unread = !self.read.caught_up || self.has_unread_logs();
+        is_idle && is_unread && (!self.row.ours || self.row.log_opened)
     }
 }
 

@@ -44,6 +44,12 @@ impl Groups {
         let Some(keys) = entry.keys_of(epoch) else {
             return;
         };
+        if let Some(until) = homes.logs_rest_until(turn.now(), &home) {
+            // It was asked too often, and would be so for longer. All logs of the group that are not read to their end are read then.
+            entry.read.caught_up = false;
+            homes.retry_logs_at(home, until);
+            return;
+        }
         entry.read.under_way.push(epoch);
         let request = LogRequest { after, ..LogRequest::default() };
         homes.request_log(turn, home, &keys, LogVerb::Read, request, LogPending::Read(id, epoch));

@@ -116,7 +116,7 @@ impl Conversations {
         let Some(entry) = self.groups.get_mut(&id) else { return };
         entry.append.refusals = entry.append.refusals.saturating_add(1);
         if entry.append.refusals > MAX_COMMIT_REFUSALS {
-            self.log_stopped(turn, cx, id, false);
+            self.log_stopped(turn, cx, id, None);
         } else {
             self.read_log_again(turn, cx, id);
         }
@@ -143,24 +143,29 @@ impl Conversations {
         }
     }
 
-    /// An append or read was refused; or, without `wait`, there is something to be read before another is made.
-    pub(crate) fn log_stopped(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, id: GroupId, wait: bool) {
-        let now = turn.now();
+    /// An append or read was refused until `again_at`, in steady time; or, without that, there is something to be read before another is made.
+    pub(crate) fn log_stopped(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        id: GroupId,
+        again_at: Option<u64>,
+    ) {
         if let Some(entry) = self.groups.get_mut(&id) {
             (entry.append.under_way, entry.append.parts_under_way) = (false, false);
             entry.append.opening = false;
             // What was asked for and is not here is read when the home is asked again.
             entry.read.caught_up &= entry.read.under_way.is_empty();
             entry.read.under_way.clear();
-            if wait {
-                entry.append.retry_at = now + RETRY_REFUSED_MS;
+            if let Some(at) = again_at {
+                entry.append.retry_at = entry.append.retry_at.max(at);
             }
         }
-        if !wait {
+        if again_at.is_none() {
             self.read_log_again(turn, cx, id);
             if let Some(entry) = self.groups.get_mut(&id) {
                 // Until our commit was read; a server that keeps it from us is not asked in a loop.
-                entry.append.retry_at = now + RETRY_REFUSED_MS;
+                entry.append.retry_at = turn.now() + RETRY_REFUSED_MS;
             }
         }
     }

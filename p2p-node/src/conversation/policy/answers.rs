@@ -46,7 +46,7 @@ impl Conversations {
             // What names them is lost, too.
             JoinPending::CardParts(_) => {}
             JoinPending::Ask(chat) => self.asked(turn, chat, Err(Unreachable::ConnectionLost.into())),
-            JoinPending::Card(id, _, key, _) => self.card_not_written(turn, (id, key), None),
+            JoinPending::Card(id, _, key, _) => self.card_not_written((id, key), None),
             JoinPending::Box(id, key) => self.box_not_read((id, key), false),
         }
     }
@@ -62,7 +62,7 @@ impl Conversations {
             JoinPending::BoxOpened | JoinPending::Refusal(..) => {}
             JoinPending::Ask(chat) => self.asked(turn, chat, Err(NotAllowed::ByRendezvous(refused.reason).into())),
             JoinPending::CardParts(id) => self.card_refused(id),
-            JoinPending::Card(id, _, key, _) => self.card_not_written(turn, (id, key), Some(refused)),
+            JoinPending::Card(id, _, key, _) => self.card_not_written((id, key), Some(refused)),
             JoinPending::Box(id, key) => self.box_not_read((id, key), true),
         }
     }

@@ -168,17 +168,12 @@ impl Conversations {
     }
 
     /// It does not, or only later.
-    pub(super) fn card_not_written(
-        &mut self,
-        turn: &Turn<'_>,
-        (id, key): (GroupId, LinkKey),
-        refused: Option<&Refused>,
-    ) {
+    pub(super) fn card_not_written(&mut self, (id, key): (GroupId, LinkKey), refused: Option<&Refused>) {
         let Some(entry) = self.groups.get_mut(&id) else { return };
         entry.link_work.end_card();
         match refused {
             Some(refused) if !refused.is_busy() => entry.card_done(&key, |row| row.due = false),
-            Some(_) => entry.append.retry_at = entry.append.retry_at.max(turn.now() + RETRY_REFUSED_MS),
+            Some(refused) => entry.append.retry_at = entry.append.retry_at.max(refused.again_at),
             None => {}
         }
     }
