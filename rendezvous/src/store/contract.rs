@@ -3,7 +3,10 @@
 //! Each function takes a new, empty store.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use starling_wire::rendezvous::{LogSignal, Page, Response, ResponseBody};
@@ -11,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Author, Batch, Bounds, Budget, CandidateBounds, Collection, Counters, Entry, Fanout, Head, Missed, NOBODYS,
-    Records, Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic, Writer,
+    Records, Revision, Selection, Share, Store, StoreError, StreamId, Streams, Topic, WhenStored, Writer,
 };
 
 const OWNER: [u8; 32] = [7; 32];
@@ -437,13 +440,14 @@ pub async fn one_of_many_concurrent_writers_wins(store: Store) {
     assert_eq!(stored.value, won);
 }
 
-/// Without gaps.
+/// Without gaps; and what is done about each is done in their order.
 pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
+    let told = Arc::new(Mutex::new(Vec::new()));
     let writers = (0..16).map(|_| {
-        let streams = store.streams.clone();
-        tokio::spawn(
-            async move { streams.append(log(1), Some(OWNER), texts(&["a", "b"]), ROOMY).await.unwrap().head.last },
-        )
+        let (streams, told) = (store.streams.clone(), told.clone());
+        let then = WhenStored::new(move |head| told.lock().unwrap().push(head.last));
+        let batch = Batch { then, ..texts(&["a", "b"]) };
+        tokio::spawn(async move { streams.append(log(1), Some(OWNER), batch, ROOMY).await.unwrap().head.last })
     });
     let mut last = Vec::new();
     for writer in writers.collect::<Vec<_>>() {
@@ -451,6 +455,14 @@ pub async fn concurrent_appends_get_numbers_of_their_own(store: Store) {
     }
     last.sort_unstable();
     assert_eq!(last, (1..=16).map(|n| 2 * n).collect::<Vec<u64>>());
+    assert_eq!(*told.lock().unwrap(), last);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let refused = {
+        let told = told.clone();
+        Batch { then: WhenStored::new(move |head| told.lock().unwrap().push(head.last)), ..texts(&["too much"]) }
+    };
+    store.streams.append(log(1), None, refused, Bounds { entries: 1, ..ROOMY }).await.unwrap_err();
+    assert!(told.lock().unwrap().is_empty());
 }
 
 /// As far as one process sees them.

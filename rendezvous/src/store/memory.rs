@@ -132,15 +132,18 @@ impl Streams for MemoryStore {
         batch: Batch,
         bounds: Bounds,
     ) -> Result<Appended, StoreError> {
+        let then = batch.then.clone();
+        // Done while nobody else can append.
         let mut state = self.lock();
         if let Some(stream) = state.streams.get_mut(&id) {
-            return stream.append(&id, batch, bounds);
+            return stream.append(&id, batch, bounds).inspect(|appended| then.run(&appended.head));
         }
         let owner = owner.ok_or(StoreError::NotFound)?;
         let head = Head { owner: owner.to_vec(), ..Head::default() };
         let mut stream = Stream { head, ..Stream::default() };
         let appended = stream.append(&id, batch, bounds)?;
         state.streams.insert(id, stream);
+        then.run(&appended.head);
         Ok(appended)
     }
 

@@ -13,6 +13,7 @@ mod counters;
 mod fanout;
 mod records;
 pub mod redb;
+mod stored;
 mod streams;
 mod values;
 mod writers;
@@ -32,6 +33,7 @@ pub use self::{
     counters::{Budget, Counters, LocalCounters},
     fanout::{Fanout, LocalFanout, Missed, Outbox, SubscriberId, Topic},
     records::{Collection, Record, Records, Revision, discard, load, replace, update},
+    stored::WhenStored,
     streams::{
         Appended, Author, Batch, Bounds, CandidateBounds, Entry, Expired, Head, Kind, MAX_CLASS, NOBODYS, Page,
         Removed, Selection, Share, StreamId, Streams, Totals,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Budget, Key, StoreError, Writer, WriterCost};
+use super::{Budget, Key, StoreError, WhenStored, Writer, WriterCost};
 
 /// The kinds of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -280,6 +280,8 @@ pub struct Batch {
     pub candidate: Option<Author>,
     /// They are parts of candidates of this author. That nobody deletes them one by one is up to their eraser: [`NOBODYS`].
     pub part: Option<Author>,
+    /// What is done once they are stored.
+    pub then: WhenStored,
 }
 
 /// The eraser of entries that nobody deletes one by one: it is the hash of no secret.

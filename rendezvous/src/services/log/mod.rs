@@ -23,7 +23,9 @@ use crate::{
         APPEND_BYTES, APPEND_ENTRIES, CANDIDATE_OVERDRAFT, LOGS_PAGE, LOGS_PER_REQUEST, MAX_FOLLOWED, PAGE_BYTES,
         PAGE_ENTRIES, RECEIPT_BYTES, RECEIPT_REPLACES,
     },
-    store::{Author, Batch, Entry, Head, Key, Kind, NOBODYS, Page, Selection, StoreError, StreamId, Writer},
+    store::{
+        Author, Batch, Entry, Head, Key, Kind, NOBODYS, Page, Selection, StoreError, StreamId, WhenStored, Writer,
+    },
 };
 
 /// Checks that the request is signed with the log's key, in this session, for this verb.
@@ -197,6 +199,7 @@ async fn append_signed(session: &mut Session, request: LogRequest) -> Result<Res
         eraser: if request.part { Some(NOBODYS) } else { optional_key(&request.eraser)? },
         candidate: request.candidate.then(|| appender.author(&address)),
         part: request.part.then(|| appender.author(&address)),
+        then: passed_on(session, address, &request),
     };
     let mut allowance = services.log_allowance(head.owner()).await?;
     allowance.limit = allowance.limit.of_writer(appender.is_owner);
@@ -231,18 +234,28 @@ async fn append_signed(session: &mut Session, request: LogRequest) -> Result<Res
         remove(services, id, erased(&request)?).await?;
     }
     let head = services.append(id, Some(&head), None, batch, allowance).await?;
-    announce(session, address, &head, request).await
+    answered(session, address, &head, request).await
 }
 
-/// Passes on what was appended to a log, and answers whoever has: with the commits that it has not read, if there are some.
-async fn announce(session: &Session, address: Key, head: &Head, request: LogRequest) -> Result<ResponseBody, Rejected> {
+/// Passes on what a request appends to a log once it is stored, so that all are pushed it in the order of the log: who is pushed an entry before the
+/// one that stands before it has to ask for that.
+fn passed_on(session: &Session, address: Key, request: &LogRequest) -> WhenStored {
+    let (services, from) = (session.services.clone(), session.id);
+    let (appended, stay) = (request.entries.clone(), request.candidate || request.part);
+    WhenStored::new(move |head| {
+        let first = (head.last + 1).saturating_sub(appended.len() as u64);
+        let entry = |(sealed, sequence): (&Bytes, u64)| Entry { sequence, sealed: sealed.clone() };
+        let entries: Vec<Entry> = appended.iter().zip(first..).map(entry).collect();
+        services.new_entries(address, from, &entries, stay);
+    })
+}
+
+/// Answers whoever has appended to a log: with the commits that it has not read, if there are some.
+async fn answered(session: &Session, address: Key, head: &Head, request: LogRequest) -> Result<ResponseBody, Rejected> {
     let services = &session.services;
     services.metrics.appended.inc_by(request.entries.len() as u64);
     let last = head.last;
     let first = last + 1 - request.entries.len() as u64;
-    let entries: Vec<Entry> =
-        request.entries.into_iter().zip(first..).map(|(sealed, sequence)| Entry { sequence, sealed }).collect();
-    services.new_entries(address, session.id, &entries, request.candidate || request.part);
     let behind = unread(services, StreamId::log(address), head, request.after, first).await?;
     Ok(match behind.candidates.is_empty() {
         true => ResponseBody::Appended(last),

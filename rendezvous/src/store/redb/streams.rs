@@ -308,17 +308,17 @@ impl Streams for RedbStore {
         batch: Batch,
         bounds: Bounds,
     ) -> Result<Appended, StoreError> {
-        self.writer
-            .write(move |txn| {
-                if let Some(head) = head_in(txn, &id)? {
-                    return append_in(txn, &id, head, &batch, &bounds);
-                }
-                let head = Head { owner: owner.ok_or(StoreError::NotFound)?.to_vec(), ..Head::default() };
-                let appended = append_in(txn, &id, head.clone(), &batch, &bounds)?;
-                put_owner(txn, &id, &head)?;
-                Ok(appended)
-            })
-            .await
+        let then = batch.then.clone();
+        let append = move |txn: &WriteTransaction| -> Result<Appended, StoreError> {
+            if let Some(head) = head_in(txn, &id)? {
+                return append_in(txn, &id, head, &batch, &bounds);
+            }
+            let head = Head { owner: owner.ok_or(StoreError::NotFound)?.to_vec(), ..Head::default() };
+            let appended = append_in(txn, &id, head.clone(), &batch, &bounds)?;
+            put_owner(txn, &id, &head)?;
+            Ok(appended)
+        };
+        self.writer.write_then(append, move |appended: &Appended| then.run(&appended.head)).await
     }
 
     async fn read(&self, id: StreamId, after: u64, limit: usize, max_bytes: usize) -> Result<Page, StoreError> {

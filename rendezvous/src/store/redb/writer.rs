@@ -45,12 +45,21 @@ impl Writer {
         &self,
         job: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_then(job, |_| {}).await
+    }
+
+    /// The same, with something that is done on this thread once it is stored: in the order of the jobs.
+    pub async fn write_then<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let stopped = || StoreError::Failed("the store has stopped".into());
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |txn| {
             let result = txn.and_then(job);
             Box::new(move |committed| {
-                let _ = answer.send(committed.and(result));
+                let _ = answer.send(committed.and(result).inspect(then));
             })
         });
         self.jobs.send(job).await.map_err(|_| stopped())?;
