@@ -13,7 +13,7 @@ use starling_rendezvous::{
 };
 use starling_wire::{
     LogKey, LogVerb,
-    rendezvous::{LogRequest, Request, RequestBody, Response, ResponseBody},
+    rendezvous::{LogRequest, Refusal, Request, RequestBody, Response, ResponseBody},
 };
 
 use super::{
@@ -316,7 +316,7 @@ impl World {
         self.runtime.block_on(self.first().entries()).unwrap()
     }
 
-    /// What the first server has in a log, sealed as it is.
+    /// What the first server has in a log, sealed as it is. A log that nobody has written in yet is not there.
     pub fn stored_in_log(&self, key: &LogKey) -> Vec<Bytes> {
         let device = *DeviceKey::from_seed(&visitor_seed(usize::MAX)).id().as_bytes();
         let mut session = self.runtime.block_on(self.first().connect(device)).unwrap();
@@ -325,7 +325,11 @@ impl World {
         loop {
             let ask = key.request(LogVerb::Read, &hello.nonce, LogRequest { after, ..LogRequest::default() });
             let response = self.runtime.block_on(session.ask(Request { id: 1, body: Some(ask) }));
-            let Some(ResponseBody::Page(page)) = response.body else { panic!("no page") };
+            let page = match response.body {
+                Some(ResponseBody::Page(page)) => page,
+                Some(ResponseBody::Refused(refused)) if refused.reason() == Refusal::NotFound => return stored,
+                other => panic!("no page: {other:?}"),
+            };
             after = page.entries.last().map_or(after, |entry| entry.sequence);
             stored.extend(page.entries.into_iter().map(|entry| entry.sealed));
             if !page.more {
