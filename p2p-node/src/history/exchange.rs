@@ -339,8 +339,13 @@ impl HistoryExchange<'_> {
     }
 }
 
-/// Whether everybody that we exchange messages with writes to this device, too.
+/// Whether everybody that we exchange messages with writes to this device, too, and it is in all groups: of those that it enters later it would get
+/// nothing of before.
 fn is_settled(conversations: &crate::conversation::Conversations, dir: Directory<'_>) -> bool {
+    let mut chats = conversations.chats.keys();
+    if chats.any(|chat| conversations.chats.is_group_chat(*chat) && conversations.is_entering(*chat)) {
+        return false;
+    }
     let confirmed = |group: &GroupEntry| group.row.confirmed;
     conversations.chats.keys().filter(|chat| conversations.is_reachable(dir, **chat)).all(|chat| {
         let group = conversations.active_group(dir, *chat).and_then(|id| conversations.groups.get(&id));
