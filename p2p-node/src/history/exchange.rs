@@ -224,7 +224,7 @@ impl HistoryExchange<'_> {
             }
             HistoryStep::GroupRequest(request) => self.serve_group(turn, from, grant, &request),
             HistoryStep::GroupPage(page) if self.rights_of(&from).is_some_and(|rights| rights != Rights::Bot) => {
-                self.on_group_page(turn, from, &page)
+                self.on_group_page(turn, from, grant, &page)
             }
             HistoryStep::Request(request) if granted => self.serve(turn, from, grant, &request),
             HistoryStep::Request(_) => self.say(turn, from, grant, HistoryStep::Refused(Nothing {})),

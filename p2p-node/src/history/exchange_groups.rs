@@ -114,14 +114,19 @@ impl HistoryExchange<'_> {
         &mut self,
         turn: &mut Turn<'_>,
         from: DeviceId,
+        grant: u64,
         answer: &GroupHistoryPage,
     ) -> Result<(), EngineError> {
+        let permission = self.history.permission_of(&from);
+        if permission != 0 && grant != permission {
+            // It was asked for before that was given, and lacks what goes with it: it is asked for once more.
+            return Ok(());
+        }
         let Some((chat, page)) = self.history.groups.awaited(&from, answer).zip(answer.page.as_ref()) else {
             return Ok(());
         };
         let own = self.cx.account.device();
-        let is_granted = self.history.permission_of(&from) != 0;
-        let since = if is_granted { Clock::default() } else { self.linked_at(&own) };
+        let since = if permission != 0 { Clock::default() } else { self.linked_at(&own) };
         let Views { account, contacts, conversations, .. } = self.cx.reborrow();
         take_group_page(turn, conversations, Directory { account, contacts }, chat, (page, since))?;
         self.history.groups.note_taken(turn.now(), chat, &from, &page.next);
