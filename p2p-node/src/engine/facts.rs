@@ -14,6 +14,7 @@ use crate::{
     },
     calls::Calls,
     contacts::Directory,
+    conversation::ChatState,
     mls::GroupId,
     net::HomeId,
     roster::GroupMember,
@@ -331,6 +332,12 @@ impl Engine {
 
     /// A device waits to hear that its events are here: on its stream, or by a receipt in the log.
     fn on_ack_due(&mut self, turn: &mut Turn<'_>, device: DeviceId, chat: ChatId, group: GroupId) {
+        // In a large group an author would be answered each message by everybody that it is connected to. Devices of ours are told all the same, as
+        // they find out by that whether one of them is a copy.
+        let acknowledges = self.conversations.chats.get(&chat).is_none_or(ChatState::acknowledges);
+        if !acknowledges && !self.account.has_other(&device) {
+            return;
+        }
         if !self.delivery.schedule_ack(device, chat, group) {
             self.conversations.chats.schedule_receipt(turn, chat);
         }

@@ -6,6 +6,7 @@ use starling_wire::{Clock, rendezvous::RequestBody};
 use super::world::{Who, World};
 use crate::{
     api::types::{ChatId, DeliveryState, DurableEventKind},
+    conversation::limits::ACKNOWLEDGING_ACCOUNTS,
     engine::ConversationCommand,
 };
 
@@ -152,4 +153,22 @@ fn what_a_member_has_counts_as_sent_and_that_is_told() {
     world.revive_server(0);
     world.pass(30_000);
     assert_eq!(sent(&world), 1, "it is told once");
+}
+
+#[test]
+fn in_a_large_group_a_message_is_not_answered_by_those_who_are_connected_either() {
+    let mut world = World::new(9);
+    let people = world.company(ACKNOWLEDGING_ACCOUNTS + 1);
+    let chat = world.group_of(&people);
+    world.pass(300_000);
+    // The first is a contact of all the others.
+    let (author, others) = (people[0], &people[1..]);
+    let said = |world: &World| others.iter().map(|who| world.sent(*who)).sum::<u64>();
+    let before = said(&world);
+    world.say_in(author, chat, "hello").unwrap();
+    world.pass(1_000);
+    assert!(others.iter().all(|who| world.texts_in(*who, chat) == ["hello"]));
+    let answers = said(&world) - before;
+    assert!(answers < others.len() as u64 / 4, "{answers} answers of {}", others.len());
+    assert_eq!(own_states(&world, author, chat), [DeliveryState::Sent]);
 }
