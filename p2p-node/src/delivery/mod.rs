@@ -188,9 +188,10 @@ impl Delivery {
         }
     }
 
-    /// The devices of a conversation that we are connected to.
+    /// The devices of a conversation that we are connected to, and that get what is written there on streams. In a group nobody does: its members,
+    /// who may be many, are not looked at.
     fn linked_devices(&self, conversations: &Conversations, dir: Directory<'_>, chat: ChatId) -> Vec<DeviceId> {
-        let Some(state) = conversations.chats.get(&chat) else { return Vec::new() };
+        let Some(state) = conversations.chats.get(&chat).filter(|state| !state.is_group()) else { return Vec::new() };
         let lists = dir.device_lists(state.roster.accounts()).filter_map(|(_, list)| list);
         let all = lists.flat_map(|l| &l.devices).map(|d| d.id);
         all.filter(|device| self.links.contains_key(device)).collect()
@@ -240,7 +241,7 @@ impl Delivery {
         dir: Directory<'_>,
     ) -> Result<(), EngineError> {
         for chat in conversations.touched_chats(dir) {
-            let on_streams = |c: &ChatState| !c.outbox.is_empty() && !c.row.outdated && !c.is_group();
+            let on_streams = |c: &ChatState| !c.outbox.is_empty() && !c.row.outdated;
             let waits = conversations.chats.get(&chat).is_some_and(on_streams);
             for device in self.linked_devices(conversations, dir, chat) {
                 if waits {
