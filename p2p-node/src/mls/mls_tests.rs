@@ -104,6 +104,37 @@ fn what_is_looked_at_is_taken_once_and_later() {
 }
 
 #[test]
+fn what_was_looked_at_decides_nothing_of_what_is_taken() {
+    let (mut a, mut b) = two();
+    let mut twin = a.clone();
+    let (said, other) = (a.encrypt(b"said").unwrap(), twin.encrypt(b"to another").unwrap());
+    // Two with one key: a neighbour has brought the one, and the log has the other, which all others take.
+    assert!(is_read(&b.preview(&other), b"to another"));
+    assert!(matches!(b.preview(&said), Processed::Duplicate));
+    assert!(is_read(&b.process(&said), b"said"));
+    assert!(matches!(b.process(&other), Processed::Duplicate));
+    // A key that is too far ahead for those who have not looked at some between them.
+    let ahead: Vec<Vec<u8>> = (0..1_500).map(|_| a.encrypt(b"ahead").unwrap()).collect();
+    assert!(is_read(&b.preview(&ahead[700]), b"ahead") && is_read(&b.preview(&ahead[1_499]), b"ahead"));
+    assert!(matches!(b.process(&ahead[1_499]), Processed::Garbage));
+    assert!(is_read(&b.process(&ahead[0]), b"ahead"));
+}
+
+#[test]
+fn many_are_looked_at_on_one_copy() {
+    let (mut a, mut b) = two();
+    for n in 0..200_u8 {
+        let (message, next) = (a.encrypt(&[n]).unwrap(), a.encrypt(&[n, n]).unwrap());
+        assert!(is_read(&b.preview(&next), &[n, n]) && is_read(&b.preview(&message), &[n]));
+        assert!(is_read(&b.process(&message), &[n]) && is_read(&b.process(&next), &[n, n]));
+        for message in [message, next] {
+            assert!(matches!(b.preview(&message), Processed::Duplicate), "{n}");
+        }
+        assert!(b.copies() <= 3);
+    }
+}
+
+#[test]
 fn no_key_of_ours_is_used_twice_whatever_was_read_before_and_after() {
     let (mut a, mut b) = two();
     let mut sent = Vec::new();

@@ -2,11 +2,15 @@
 //!
 //! The library uses up keys also for what it refuses, so a message must not be read on the only copy of a group; and to copy a large group costs more
 //! than to decrypt a message. So a group is copied once before several messages are read on it: if one of them is broken, the copy reads those before
-//! it again and takes the group's place. What is only looked at is read on a copy, which takes the group's place if the same message is taken next.
+//! it again and takes the group's place. What is only looked at is read on another copy, which is kept to look at more, and once more when it is
+//! taken: whether a message counts follows from those that were taken alone, and not from what a neighbour has brought before.
 //!
 //! Both copies end with any other change: going back over what this device has encrypted would use keys twice.
 
-use std::ops::Deref;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Deref,
+};
 
 use mls_rs::{Group, MlsMessage, WireFormat, error::MlsError, group::ReceivedMessage};
 use starling_keys::Certificate;
@@ -14,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Config, LiveGroup, rules::certificate};
 
-/// Messages that are read on a group before it is copied again: if another one is broken as many are decrypted once more …
+/// Messages that are read on a group, or looked at on a copy, before it is copied again: if another one is broken as many are decrypted once more …
 const MAX_TAKEN: usize = 64;
 /// … and their bytes, which are kept until then.
 const MAX_TAKEN_BYTES: usize = 256 * 1024;
@@ -98,24 +102,59 @@ impl Before {
     }
 }
 
-/// A group as it is after a message that was looked at and not taken.
-struct Ahead {
-    message: Vec<u8>,
+/// The hash of a message.
+type Hash = [u8; 32];
+
+/// A copy of a group on which messages are looked at.
+struct Scratch {
     group: Group<Config>,
-    leaf: u32,
-    data: Zeroizing<Vec<u8>>,
+    /// What was looked at and not taken since: the leaf of its author, and the plaintext.
+    looked: BTreeMap<Hash, (u32, Zeroizing<Vec<u8>>)>,
+    /// What was taken and was not looked at before: the keys of these are still here.
+    taken: BTreeSet<Hash>,
+    /// How many messages were read on it, and their bytes.
+    count: usize,
+    bytes: usize,
+}
+
+impl Scratch {
+    fn new(group: Group<Config>) -> Self {
+        Self { group, looked: BTreeMap::new(), taken: BTreeSet::new(), count: 0, bytes: 0 }
+    }
+
+    /// A message that it knows: it was looked at before, or taken.
+    fn known(&self, hash: &Hash) -> Option<Result<Content, MlsError>> {
+        if self.taken.contains(hash) {
+            // No key is left of it where it was taken.
+            return Some(Err(MlsError::KeyMissing(0)));
+        }
+        let (leaf, data) = self.looked.get(hash)?;
+        Some(Ok(Content::Application { leaf: *leaf, data: data.clone() }))
+    }
+
+    /// A message was taken.
+    fn note_taken(&mut self, bytes: &[u8]) {
+        let hash = *blake3::hash(bytes).as_bytes();
+        if self.looked.remove(&hash).is_none() {
+            self.taken.insert(hash);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count.max(self.taken.len()) >= MAX_TAKEN || self.bytes >= MAX_TAKEN_BYTES
+    }
 }
 
 /// A group with its copies. A clone of it has none of them.
 pub(super) struct Kept {
     group: Group<Config>,
     before: Option<Box<Before>>,
-    ahead: Option<Box<Ahead>>,
+    scratch: Option<Box<Scratch>>,
 }
 
 impl From<Group<Config>> for Kept {
     fn from(group: Group<Config>) -> Self {
-        Self { group, before: None, ahead: None }
+        Self { group, before: None, scratch: None }
     }
 }
 
@@ -136,13 +175,13 @@ impl Deref for Kept {
 impl Kept {
     /// The group, to be changed.
     pub fn change(&mut self) -> &mut Group<Config> {
-        (self.before, self.ahead) = (None, None);
+        (self.before, self.scratch) = (None, None);
         &mut self.group
     }
 
     /// How many groups this takes the memory of.
     fn copies(&self) -> u32 {
-        1 + u32::from(self.before.is_some()) + u32::from(self.ahead.is_some())
+        1 + u32::from(self.before.is_some()) + u32::from(self.scratch.is_some())
     }
 
     /// Reads a message on a copy, and gives that.
@@ -163,13 +202,6 @@ impl Kept {
 
     /// Takes a private message of the current epoch.
     fn take(&mut self, bytes: &[u8], message: MlsMessage) -> Result<Content, MlsError> {
-        if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.message == bytes) {
-            let Ahead { group, leaf, data, .. } = *ahead;
-            let before = std::mem::replace(&mut self.group, group);
-            self.before.get_or_insert_with(|| Box::new(Before::new(before))).note(bytes);
-            self.forget_before();
-            return Ok(Content::Application { leaf, data });
-        }
         if self.before.is_none() {
             self.before = Some(Box::new(Before::new(self.group.clone())));
         }
@@ -179,7 +211,10 @@ impl Kept {
                 if let Some(before) = &mut self.before {
                     before.note(bytes);
                 }
-                self.forget_before();
+                if let Some(scratch) = &mut self.scratch {
+                    scratch.note_taken(bytes);
+                }
+                self.forget_full();
             }
             // For these no key is used up.
             Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => {}
@@ -188,20 +223,33 @@ impl Kept {
         content
     }
 
-    /// Reads a message on a copy, which is kept for when the same message is taken.
+    /// Reads a message on a copy, which is kept for the next ones.
     fn look(&mut self, bytes: &[u8], message: MlsMessage) -> Result<Content, MlsError> {
-        let (content, group) = self.read_on_copy(message)?;
-        if let Content::Application { leaf, data } = &content {
-            let (message, leaf, data) = (bytes.to_vec(), *leaf, data.clone());
-            self.ahead = Some(Box::new(Ahead { message, group, leaf, data }));
+        let hash = *blake3::hash(bytes).as_bytes();
+        if let Some(known) = self.scratch.as_ref().and_then(|scratch| scratch.known(&hash)) {
+            return known;
         }
-        Ok(content)
+        self.forget_full();
+        let mut scratch = self.scratch.take().unwrap_or_else(|| Box::new(Scratch::new(self.group.clone())));
+        let content = scratch.group.process_incoming_message(message).map(Content::from);
+        let is_whole = match &content {
+            Ok(Content::Application { leaf, data }) => {
+                (scratch.count, scratch.bytes) = (scratch.count + 1, scratch.bytes + bytes.len());
+                scratch.looked.insert(hash, (*leaf, data.clone()));
+                true
+            }
+            Err(MlsError::CantProcessMessageFromSelf | MlsError::KeyMissing(_)) => true,
+            // It has used up a key which another message may need.
+            Ok(Content::Commit | Content::Other) | Err(_) => false,
+        };
+        self.scratch = Some(scratch).filter(|_| is_whole);
+        content
     }
 
-    fn forget_before(&mut self) {
-        if self.before.as_ref().is_some_and(|before| before.is_full()) {
-            self.before = None;
-        }
+    /// Copies that a lot was read on end.
+    fn forget_full(&mut self) {
+        self.before.take_if(|before| before.is_full());
+        self.scratch.take_if(|scratch| scratch.is_full());
     }
 
     /// What was read last has not happened.
