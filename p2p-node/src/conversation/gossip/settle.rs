@@ -28,9 +28,11 @@ impl Conversations {
             let held = self.gossip.held.get_mut(&chat).map(|held| &mut held.entries);
             let entry = held.into_iter().flatten().find(|(_, entry)| entry.ids.contains(id));
             let Some((hash, entry)) = entry else { continue };
-            let hash = *hash;
+            let (hash, since) = (*hash, entry.since);
             entry.ids.remove(id);
-            if entry.ids.is_empty() {
+            let is_final = entry.ids.is_empty();
+            self.gossip.waiting.logged_late(turn.now(), since);
+            if is_final {
                 self.forget_gossip(turn, chat, &hash)?;
             } else {
                 self.write_gossip(turn, chat, &hash)?;
@@ -48,7 +50,7 @@ impl Conversations {
     ) -> Result<(), EngineError> {
         let Some(chat) = self.groups.get(&id).and_then(|group| group.chat()) else { return Ok(()) };
         let hash = short_hash(message);
-        self.gossip.waiting.forget(chat, &hash);
+        self.gossip.waiting.logged(turn.now(), chat, &hash);
         if !self.gossip.held.contains_key(&chat) {
             return Ok(());
         }

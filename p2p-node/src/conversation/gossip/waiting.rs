@@ -1,6 +1,7 @@
 //! What has just come by gossip waits a moment for the log's copy, where the log can be read: what is read there is final at once, and decrypted and
-//! written once. Under load, when both come late, that is half of the work. A state machine with time as an argument; nothing here is shown, stored or
-//! acknowledged, so nothing is lost with it that the log, or whoever has passed it on, does not have.
+//! written once. Under load, when both come late, that is half of the work; so it waits longer where the log was late, as who is behind would else do
+//! each twice, and be more behind. A state machine with time as an argument; nothing here is shown, stored or acknowledged, so nothing is lost with
+//! it that the log, or whoever has passed it on, does not have.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use starling_wire::TopicId;
 
 use super::{
     MessageHash,
-    limits::{GOSSIP_WAIT_EACH_MS, GOSSIP_WAIT_MS, MAX_GOSSIP_WAIT_MS, MAX_WAITING, MAX_WAITING_BYTES},
+    limits::{GOSSIP_WAIT_EACH_MS, GOSSIP_WAIT_MS, MAX_GOSSIP_WAIT_MS, MAX_LOG_LAG_MS, MAX_WAITING, MAX_WAITING_BYTES},
 };
 use crate::{
     api::types::ChatId,
@@ -25,6 +26,8 @@ struct Entry {
     of: (ChatId, MessageHash),
     topic: TopicId,
     sealed: Bytes,
+    /// When it came, in steady time.
+    at: u64,
 }
 
 /// The entries that wait.
@@ -35,11 +38,14 @@ pub(super) struct Waiting {
     next: u64,
     /// How long one waits that is alone, in milliseconds; with zero none does.
     wait_ms: u64,
+    /// How much later than members logs have brought entries lately, in milliseconds.
+    lag_ms: u64,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { by_due: BTreeMap::new(), known: BTreeMap::new(), bytes: 0, next: 0, wait_ms: GOSSIP_WAIT_MS }
+        let (by_due, known) = (BTreeMap::new(), BTreeMap::new());
+        Self { by_due, known, bytes: 0, next: 0, wait_ms: GOSSIP_WAIT_MS, lag_ms: 0 }
     }
 }
 
@@ -49,26 +55,46 @@ impl Waiting {
         self.known.contains_key(&(chat, *hash))
     }
 
+    /// How long one waits now that is alone.
+    fn wait_alone(&self) -> u64 {
+        self.wait_ms.max(self.lag_ms + self.lag_ms / 4)
+    }
+
     /// An entry that has come now waits: the longer, the more there are. Gives whether there is room for it.
     fn add(&mut self, now: u64, of: (ChatId, MessageHash), (topic, sealed): (TopicId, &Bytes)) -> bool {
         let has_room = self.by_due.len() < MAX_WAITING && self.bytes + sealed.len() <= MAX_WAITING_BYTES;
         if self.wait_ms == 0 || !has_room {
             return false;
         }
-        let wait = self.wait_ms + GOSSIP_WAIT_EACH_MS * self.by_due.len() as u64;
+        let wait = self.wait_alone() + GOSSIP_WAIT_EACH_MS * self.by_due.len() as u64;
         let due = (now + wait.min(MAX_GOSSIP_WAIT_MS), self.next);
         self.next += 1;
         self.bytes += sealed.len();
         self.known.insert(of, due);
-        self.by_due.insert(due, Entry { of, topic, sealed: sealed.clone() });
+        self.by_due.insert(due, Entry { of, topic, sealed: sealed.clone(), at: now });
         true
     }
 
-    /// The log has a message.
-    pub(super) fn forget(&mut self, chat: ChatId, hash: &MessageHash) {
+    /// The log has brought a message.
+    pub(super) fn logged(&mut self, now: u64, chat: ChatId, hash: &MessageHash) {
         if let Some(entry) = self.known.remove(&(chat, *hash)).and_then(|due| self.by_due.remove(&due)) {
             self.bytes -= entry.sealed.len();
+            self.note_lag(now.saturating_sub(entry.at));
         }
+    }
+
+    /// The log has brought a message that has waited in vain and was taken at this time, in steady time; zero if that was in an earlier run.
+    pub(super) fn logged_late(&mut self, now: u64, taken: u64) {
+        if taken > 0 {
+            self.note_lag(now.saturating_sub(taken) + self.wait_alone());
+        }
+    }
+
+    /// The log has brought something so much later than a member: that is waited for from now on, and forgotten slowly. What is later still is not.
+    fn note_lag(&mut self, ms: u64) {
+        let lag = if ms > MAX_LOG_LAG_MS { 0 } else { ms };
+        let less = self.lag_ms.saturating_sub(lag).div_ceil(8);
+        self.lag_ms = lag.max(self.lag_ms - less);
     }
 
     /// When the next one is taken, in steady time.
@@ -155,7 +181,7 @@ mod tests {
         let mut first = [0; 16];
         first[..8].copy_from_slice(&0_usize.to_be_bytes());
         assert!(waiting.has(CHAT, &first));
-        waiting.forget(CHAT, &first);
+        waiting.logged(110, CHAT, &first);
         assert!(!waiting.has(CHAT, &first));
         let taken: Vec<u8> = waiting.take_due(10_000).iter().map(|(_, sealed)| sealed[0]).collect();
         assert_eq!((taken, waiting.next_due(), waiting.bytes), (vec![1, 2], None, 0));
@@ -171,6 +197,43 @@ mod tests {
         assert!(waiting.take_due(MAX_GOSSIP_WAIT_MS - 1).len() < MAX_WAITING - 2);
         waiting.take_due(MAX_GOSSIP_WAIT_MS);
         assert_eq!((waiting.next_due(), waiting.bytes), (None, 0));
+    }
+
+    /// One more comes, and the log brings it after so long. Gives how long it would have waited.
+    fn late(waiting: &mut Waiting, n: usize, lag: u64) -> u64 {
+        let (now, mut hash) = (n as u64 * 10_000, [0; 16]);
+        hash[..8].copy_from_slice(&n.to_be_bytes());
+        assert!(add(waiting, now, n, 1));
+        let waits = waiting.next_due().unwrap_or(now) - now;
+        if lag < waits {
+            waiting.logged(now + lag, CHAT, &hash);
+        } else {
+            assert_eq!(waiting.take_due(now + waits).len(), 1);
+            waiting.logged_late(now + lag, now + waits);
+        }
+        waits
+    }
+
+    #[test]
+    fn what_the_log_brings_late_is_waited_for_as_long_as_that_helps() {
+        let mut waiting = waiting();
+        assert_eq!(late(&mut waiting, 1, 5), 40);
+        assert_eq!(late(&mut waiting, 2, 100), 40, "nothing is known yet");
+        for n in 3..20 {
+            assert_eq!(late(&mut waiting, n, 100), 125);
+        }
+        // It is on time again.
+        let waits: Vec<u64> = (20..60).map(|n| late(&mut waiting, n, 5)).collect();
+        assert!(waits.is_sorted_by(|a, b| a >= b) && waits[..4].iter().all(|waits| *waits > 70), "{waits:?}");
+        assert_eq!(waits.last(), Some(&40));
+        // A log that is as late as that is not waited for.
+        for n in 60..70 {
+            assert_eq!(late(&mut waiting, n, MAX_LOG_LAG_MS + 1), 40);
+        }
+        for n in 70..80 {
+            late(&mut waiting, n, MAX_LOG_LAG_MS - 40);
+        }
+        assert_eq!(late(&mut waiting, 80, 5), 262);
     }
 
     #[test]
