@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::types::Standing,
+    conversation::fork::limits::SEEK_AFTER_MS,
     engine::{AccountCommand, GroupCommand},
     mls::PAST_EPOCHS,
 };
@@ -133,6 +134,31 @@ fn who_was_let_in_where_nobody_is_any_more_hears_that_it_is_no_member() {
     assert_eq!(world.standing(dave, chat), Some(Standing::Removed));
     read_each_other(&mut world, chat, &[alice, bob, carol]);
     assert!(world.texts_in(dave, chat).is_empty());
+}
+
+/// Alice has written where bob is, and has removed him since: he is never shown that, and neither has started again.
+#[test]
+fn who_is_not_shown_that_the_owner_has_removed_it_hears_it_from_her() {
+    let mut world = World::new(921);
+    world.liar = Some(Liar::new(1, |_| Shown::Now));
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.say_in(alice, chat, "here").unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    let hides = move |s: Showing| s.is_commit && s.reader == bob;
+    world.liar.as_mut().unwrap().shows(move |s| if hides(s) { Shown::Never } else { Shown::Now });
+    world.wish_out(alice, chat, bob).unwrap();
+    world.pass(10_000);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Member));
+    world.liar.as_mut().unwrap().relent();
+    world.direct = true;
+    world.pass(2 * SEEK_AFTER_MS);
+    assert_eq!(world.standing(bob, chat), Some(Standing::Removed));
+    read_each_other(&mut world, chat, &[alice, carol]);
+    assert_eq!(world.texts_in(bob, chat), ["here"]);
 }
 
 /// Alice, who has made bob an owner and left, was the only one whom carol would have followed.

@@ -146,7 +146,7 @@ impl Apart {
     }
 
     /// Of more than are asked at a time those stay that stand highest.
-    fn note(&mut self, id: GroupId, leader: Standing, at: u64) {
+    pub(super) fn note(&mut self, id: GroupId, leader: Standing, at: u64) {
         let seeks = self.of.entry(id).or_default();
         let seek = seeks.entry(leader.3).or_insert(Seek { at, asked: 0, leader });
         // What is sure does not wait for what was not.

@@ -10,7 +10,7 @@ use starling_wire::{LEAVE_DOMAIN, Leave, Role, SealedBeacon, direct as wire, lim
 use super::{
     apart::say,
     beacons::send,
-    limits::{LEFT_ALONE_MS, MAX_SHOWN_WAITING},
+    limits::{LEFT_ALONE_MS, MAX_SHOWN_WAITING, SEEK_AFTER_MS},
 };
 use crate::{
     api::types::ChatId,
@@ -194,7 +194,8 @@ impl Conversations {
         }
     }
 
-    /// A member says that our account is not in groups any more, where it is. That counts from somebody who leads and could have removed us.
+    /// A member says that our account is not in groups any more, where it is. That counts from somebody who leads and could have removed us. Who was
+    /// known to be where we are may have removed us since: the log says more of it, so that is read before, and the member is asked once more.
     pub(super) fn on_out(
         &mut self,
         turn: &mut Turn<'_>,
@@ -203,23 +204,28 @@ impl Conversations {
         out: &[Bytes],
     ) -> Result<(), EngineError> {
         for id in out.iter().take(MAX_FRAME_SEEKS).filter_map(|id| GroupId::try_from(&**id).ok()) {
-            let Some(entry) = self.groups.get(&id).filter(|entry| !entry.row.dead) else { continue };
+            let Some(entry) = self.groups.get_mut(&id).filter(|entry| !entry.row.dead) else { continue };
+            let was_here = entry.forks.heard_lately(entry.epoch()).any(|heard| heard == device);
+            // Where it is we are not, and what it has shown before holds us no longer.
+            entry.forks.not_here(&device);
+            let Some(entry) = self.groups.get(&id) else { continue };
             let Some((chat, account)) = entry.chat().zip(cx.dir.account_of(&device)) else { continue };
-            let Some(policy) = self.policies.policy(&chat).filter(|_| self.leader(cx.dir, entry, &device).is_some())
-            else {
+            let Some((policy, leader)) = self.policies.policy(&chat).zip(self.leader(cx.dir, entry, &device)) else {
                 continue;
             };
             let own = *cx.dir.account.id().as_bytes();
-            if policy
-                .role(account.as_bytes())
-                .zip(policy.role(&own))
-                .is_some_and(|(theirs, ours)| theirs.is_above(ours))
-            {
-                tracing::warn!("this account was removed from a group where others are");
-                let mut policy = policy.clone();
-                policy.remove(&own);
-                self.on_removed(turn, cx, id, &policy)?;
+            let (theirs, ours) = (policy.role(account.as_bytes()), policy.role(&own));
+            if !theirs.zip(ours).is_some_and(|(theirs, ours)| theirs.is_above(ours)) {
+                continue;
             }
+            if was_here {
+                self.apart.note(id, leader, turn.now() + SEEK_AFTER_MS);
+                continue;
+            }
+            tracing::warn!("this account was removed from a group where others are");
+            let mut policy = policy.clone();
+            policy.remove(&own);
+            self.on_removed(turn, cx, id, &policy)?;
         }
         Ok(())
     }
