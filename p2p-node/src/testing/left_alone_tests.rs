@@ -161,6 +161,40 @@ fn who_is_not_shown_that_the_owner_has_removed_it_hears_it_from_her() {
     assert_eq!(world.texts_in(bob, chat), ["here"]);
 }
 
+/// Bob leads, and is no owner any more where he is: carol has not followed that he has ceased to be one, and nobody else shows her the way.
+#[test]
+fn who_is_no_owner_any_more_leads_others_to_where_it_is_none() {
+    let mut world = World::new(922);
+    let people = world.company(4);
+    let (alice, bob, carol, dave) = (people[0], people[1], people[2], people[3]);
+    world.befriend(bob, carol);
+    let chat = world.group_of(&people);
+    for who in [bob, dave] {
+        world.wish_role(alice, chat, who, Role::Owner).unwrap();
+        world.pass(10_000);
+    }
+    world.wish_role(alice, chat, alice, Role::Member).unwrap();
+    world.pass(30_000);
+    world.direct = false;
+    world.pass(5_000);
+    world.liar = Some(showing(move |s| (s.author == carol) == (s.reader == carol)));
+    world.wish_role(bob, chat, bob, Role::Admin).unwrap();
+    world.pass(5_000);
+    for n in 0..=PAST_EPOCHS {
+        let name = n.to_string();
+        world.call(bob, |reply| GroupCommand::Rename { chat, name, reply }).unwrap();
+        world.pass(3_000);
+    }
+    assert_ne!(world.epoch_in(carol, chat), world.epoch_in(bob, chat));
+    for who in [alice, dave] {
+        world.kill(who);
+    }
+    meet(&mut world, &[bob, carol]);
+    world.pass(40 * 60_000);
+    assert_eq!(world.epoch_in(carol, chat), world.epoch_in(bob, chat));
+    read_each_other(&mut world, chat, &[bob, carol]);
+}
+
 /// Alice, who has made bob an owner and left, was the only one whom carol would have followed.
 #[test]
 #[ignore = "open: she is told after more than an hour and a half, or not at all"]

@@ -456,7 +456,7 @@ impl Conversations {
         let Ok(id) = GroupId::try_from(&*way.group) else { return Ok(()) };
         let asked = self.apart.of.get(&id).and_then(|seeks| seeks.get(&device)).is_some_and(|seek| seek.asked > 0);
         let Some(entry) = self.groups.get(&id).filter(|entry| asked && !entry.row.dead) else { return Ok(()) };
-        let Some(leader) = self.leader_on(cx.dir, entry, &device) else { return Ok(()) };
+        let Some((role, _, by, _)) = self.leader_on(cx.dir, entry, &device) else { return Ok(()) };
         let door = Door::from_bytes(way.door).ok().filter(|_| way.secret.len() == 32);
         let Some(door) = door.filter(|door| !entry.has_been_in(door.epoch, &door.secret)) else {
             self.apart.of.entry(id).or_default().remove(&device);
@@ -467,7 +467,7 @@ impl Conversations {
         let chains: BTreeMap<AccountId, DeviceChain> =
             members.filter_map(|account| Some((account, cx.dir.list_of(&account)?.clone()))).collect();
         let former = entry.chat().map(|chat| self.policies.former_owners(&chat).to_vec()).unwrap_or_default();
-        let not_heard_of = RefCell::new(BTreeSet::new());
+        let (own, not_heard_of) = (cx.dir.account.id(), RefCell::new(BTreeSet::new()));
         let fits = |there: &LiveGroup| {
             let members = there.members();
             let is_removed = |member: &&Certificate| {
@@ -475,7 +475,7 @@ impl Conversations {
             };
             not_heard_of.borrow_mut().extend(members.iter().filter(is_removed).map(Certificate::account));
             not_heard_of.borrow().is_empty()
-                && there.policy().is_some_and(|policy| fits((&here, former.as_slice()), &policy, &members, leader.0))
+                && there.policy().is_some_and(|policy| fits((&here, &former[..]), &policy, &members, (own, role, by)))
         };
         let begun = self.enter_by_way(turn, cx, (id, way.secret.to_vec()), &door, fits)?;
         tell_removals(turn, device, id, not_heard_of.into_inner().iter().filter_map(|account| chains.get(account)));
