@@ -14,7 +14,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    api::types::DurableEventKind,
+    api::types::{ChatId, DurableEventKind},
     contacts::Directory,
     conversation::{
         Conversations, Groups,
@@ -94,7 +94,12 @@ impl Conversations {
     /// Tells a device that was connected now what we have followed in the groups that it is in.
     pub(crate) fn beacons_to(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>, device: DeviceId) {
         let mut beacons = Vec::new();
-        for chat in self.chats.chats_of(cx.dir, &device) {
+        let mut chats: BTreeSet<ChatId> = self.chats.chats_of(cx.dir, &device).into_iter().collect();
+        // An account takes no part in a conversation where no device of it is, as after a recovery; but it may be elsewhere.
+        if let Some(account) = cx.dir.account_of(&device) {
+            chats.extend(self.policies.groups_of(&account));
+        }
+        for chat in chats {
             let groups = self.chats.get(&chat).map(|state| state.row.groups.as_slice()).unwrap_or_default();
             let ids = groups.iter().filter_map(|id| GroupId::try_from(id.as_slice()).ok());
             let entries = ids.filter_map(|id| self.groups.get(&id));

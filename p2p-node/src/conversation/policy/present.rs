@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use starling_keys::AccountId;
 
-use super::moved::group_event;
+use super::{Policies, PolicyEntry, moved::group_event};
 use crate::{
     api::types::{ChatId, ChatKind, DurableEventKind},
     contacts::Directory,
@@ -12,6 +12,15 @@ use crate::{
     roster::GroupMember,
     turn::{EngineError, Fact, Turn},
 };
+
+impl Policies {
+    /// The groups that an account is in by their policies, also those in which no device of it is where this one is.
+    pub(in crate::conversation) fn groups_of(&self, account: &AccountId) -> impl Iterator<Item = ChatId> {
+        let has_it =
+            move |entry: &PolicyEntry| entry.policy.as_ref().is_some_and(|p| p.role(account.as_bytes()).is_some());
+        self.of.iter().filter(move |(_, entry)| has_it(entry)).map(|(chat, _)| *chat)
+    }
+}
 
 impl Conversations {
     /// The accounts with devices in a group take part in the conversation, and no others. Those that are where this device has `entered` again may lack
