@@ -399,7 +399,7 @@ impl OpenGroup<'_> {
         self.entry.has_removed.set(None);
         self.entry.note_leaves(&self.state.live);
         self.entry.read.caught_up = false;
-        self.entry.forks.moved();
+        self.entry.forks.moved(&self.entry.members);
         self.entry.read.others = 0;
         (self.entry.unsaved.row, self.entry.unsaved.mls) = (true, true);
     }

@@ -20,14 +20,14 @@ pub use beacons::Teller;
 pub use inbox_items::InboxAnswers;
 pub use parents::commit_hash;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use starling_keys::{AccountId, DeviceId, StorageKey};
 
 use self::limits::{BEACON_WORK_MS, MAX_BEACON_WORK, MAX_OWED_BACKOFF, OWED_LIFE_MS};
 use super::limits::REENTER_MS;
 use crate::{
-    conversation::group::{GroupEntry, GroupId},
+    conversation::group::{GroupEntry, GroupId, GroupMember},
     mls::PAST_EPOCHS,
 };
 
@@ -54,9 +54,11 @@ pub struct Forks {
 }
 
 impl Forks {
-    /// The group has come to another epoch.
-    pub fn moved(&mut self) {
+    /// The group has come to another epoch, in which these are. Who is not in it any more is not where this device is, and keeps it from nobody.
+    pub fn moved(&mut self, members: &[GroupMember]) {
         (self.behind_since, self.is_stuck) = (None, false);
+        let there: BTreeSet<&DeviceId> = members.iter().map(|member| &member.device).collect();
+        self.heard.retain(|device, _| there.contains(device));
     }
 
     /// When a device of an account that has entered again is given what it has not acknowledged, in steady time: all write that again, so more and more
@@ -129,5 +131,27 @@ impl BeaconKey {
         let current = entry.current_log().filter(|log| log.epoch == epoch).map(|log| &log.secret);
         let secret = current.or_else(|| entry.parent(epoch).map(|mark| &mark.secret))?;
         Self::new(&entry.id, epoch, secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_keys::{AccountKey, DeviceKey};
+
+    use super::*;
+
+    #[test]
+    fn who_is_not_in_a_group_any_more_is_not_known_to_be_there() {
+        let member = |by: u8| GroupMember {
+            account: AccountKey::from_seed(&[by; 32]).id(),
+            device: DeviceKey::from_seed(&[by; 32]).id(),
+        };
+        let (alice, bob) = (member(1), member(2));
+        let mut forks = Forks::default();
+        forks.note_heard(alice.device, 3);
+        forks.note_heard(bob.device, 3);
+        forks.moved(&[alice]);
+        assert_eq!(forks.heard_lately(4).collect::<Vec<_>>(), [alice.device]);
+        assert_eq!(forks.newest_of(&bob.device), 0);
     }
 }
