@@ -383,10 +383,11 @@ impl Story {
         for _ in 0..3 {
             self.world.pass(pause);
         }
-        // A process that was killed before its home has taken a removal has removed nobody.
+        // A process that was killed before its home has taken a removal has removed nobody: the chain has the device. It has none that a recovery has
+        // made of which the next one was told nothing.
         for (device, at) in &self.linked {
             let id = self.world.of(*device).device;
-            if !self.world.chain(self.people[*at]).has_removed(&id) {
+            if self.world.chain(self.people[*at]).device(&id).is_some() {
                 self.removed.remove(device);
             }
         }
