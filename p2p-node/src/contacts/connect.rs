@@ -25,7 +25,7 @@ pub enum ConnectTarget {
     Name(String),
 }
 
-/// An operation that makes somebody a contact.
+/// An operation that makes somebody a contact, or looks up a member of a group.
 pub struct Connect {
     pub whom: ConnectTarget,
     pub homes: Vec<RendezvousAddr>,
@@ -44,6 +44,8 @@ pub struct Connect {
     pub refused: Vec<HomeId>,
     /// It is for a conversation whose log is at a lost server, and for nothing if that is back.
     pub moves: bool,
+    /// It is for the chain of a member of a group alone, and makes nobody a contact.
+    pub of_member: bool,
     pub gives_up_at: u64,
     pub reply: Option<Reply<AccountId>>,
 }
@@ -65,6 +67,7 @@ impl Connect {
             asked: false,
             refused: Vec::new(),
             moves: false,
+            of_member: false,
             gives_up_at,
             reply: None,
         }

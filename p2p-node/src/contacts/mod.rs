@@ -7,7 +7,8 @@ pub mod connect;
 mod directory;
 mod echoes;
 mod find;
-mod limits;
+pub(crate) mod limits;
+mod member_look_ups;
 mod owners;
 pub mod pending;
 mod person;
@@ -36,6 +37,8 @@ pub struct Contacts {
     pub acquaintances: acquaintances::Acquaintances,
     /// Chains that were said back to their owners.
     pub echoes: echoes::Echoes,
+    /// When members of groups that are no contacts are looked up.
+    pub member_look_ups: member_look_ups::MemberLookUps,
     /// How often a chain of somebody's has changed in this run.
     chain_changes: u64,
     /// Operations that make somebody a contact, by the number that they have in this run.
@@ -75,9 +78,9 @@ impl Contacts {
         Ok(changed)
     }
 
-    /// When an operation is given up next, in steady time.
+    /// When an operation is given up next, or somebody is looked up, in steady time.
     pub fn next_due(&self) -> Option<u64> {
-        self.give_up.next()
+        self.give_up.next().into_iter().chain(self.member_look_ups.next_due()).min()
     }
 
     /// Starts an operation.

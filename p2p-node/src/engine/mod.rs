@@ -9,6 +9,7 @@ mod commands;
 mod deadlines;
 mod facts;
 mod input;
+mod member_look_ups;
 mod network;
 mod queries;
 mod reach;
@@ -215,6 +216,7 @@ impl Engine {
     pub(crate) fn on_time(&mut self, turn: &mut Turn<'_>) -> Result<(), EngineError> {
         self.take_due(turn)?;
         self.contacts.expire_connects(turn, &self.homes);
+        self.look_up_members(turn);
         self.account.on_time(turn, &mut self.homes);
         self.homes.on_time(turn);
         let (conversations, mut cx) = self.conversing();

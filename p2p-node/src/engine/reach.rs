@@ -46,6 +46,7 @@ impl Engine {
         if !(std::mem::take(&mut self.reach.changed) || self.homes.visits.changed) {
             return Ok(());
         }
+        self.plan_look_ups(turn);
         let mut targets = HashMap::new();
         let own = self.account.other_devices().iter().map(|d| (d.id, self.account.id())).collect::<Vec<_>>();
         let contacts = self.contacts.owners.iter();

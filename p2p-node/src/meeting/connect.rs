@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::RngExt;
-use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAddr};
+use starling_keys::{AccountId, DeviceChain, DeviceEntry, DeviceId, RendezvousAddr, chain::Summary};
 use starling_wire::{
     Body,
     inbox::{InboxBody, Welcome},
@@ -39,6 +39,12 @@ impl Meeting<'_> {
             }
             return Ok(());
         }
+        self.look_up(turn, connect);
+        Ok(())
+    }
+
+    /// Starts an operation that has to look somebody up.
+    pub(crate) fn look_up(&mut self, turn: &mut Turn<'_>, connect: Connect) {
         let id = turn.fresh_id();
         tracing::debug!(id, homes = connect.homes.len(), "an account is looked up");
         let homes: Vec<HomeId> = connect.homes.iter().map(|h| h.peer).collect();
@@ -50,7 +56,6 @@ impl Meeting<'_> {
         for home in homes {
             self.cx.contacts.connects_up(turn, self.cx.homes, home);
         }
-        Ok(())
     }
 
     /// The answer to who wants to connect with somebody, if nobody has to be looked up, or can be.
@@ -107,6 +112,10 @@ impl Meeting<'_> {
         let Some(connect) = self.cx.contacts.connects.get(&id) else {
             return Ok(());
         };
+        if connect.of_member {
+            self.member_looked_up(turn, id, bytes);
+            return Ok(());
+        }
         let list = match DeviceChain::from_bytes(bytes) {
             Ok(list) => list,
             Err(error) => {
@@ -131,6 +140,17 @@ impl Meeting<'_> {
                 self.cx.contacts.connect_failed(turn, id, error);
                 Ok(())
             }
+        }
+    }
+
+    /// A server has the chain of a member of a group: what is new in it counts as if the account had said it there.
+    fn member_looked_up(&mut self, turn: &mut Turn<'_>, id: u64, bytes: &[u8]) {
+        let Some(connect) = self.cx.contacts.end(id) else { return };
+        turn.fact(Fact::ReachChanged);
+        let ConnectTarget::Account(account) = connect.whom else { return };
+        let is_known = self.cx.directory().list_of(&account).is_some_and(|known| known.as_bytes() == bytes);
+        if !is_known && Summary::of(bytes).is_ok_and(|summary| summary.account == account) {
+            turn.fact(Fact::MemberChain { account, chain: bytes.to_vec() });
         }
     }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::types::Standing,
+    contacts::limits::{FIRST_LOOK_UP_MS, LOOK_UPS_EVERY_MS},
     conversation::fork::limits::SEEK_AFTER_MS,
     engine::{AccountCommand, GroupCommand},
     mls::PAST_EPOCHS,
@@ -219,6 +220,27 @@ fn who_was_removed_by_a_device_that_it_was_not_shown_hears_it_from_that() {
     assert_eq!(world.standing(bob, chat), Some(Standing::Removed));
     read_each_other(&mut world, chat, &[again, carol]);
     assert!(world.texts_in(bob, chat).is_empty());
+}
+
+/// Carol has lost her device and recovered her account, and bob, who is no contact of hers, is not shown her new device: nobody else is where he is.
+#[test]
+fn who_is_no_contact_of_a_member_finds_which_of_its_devices_were_removed() {
+    let mut world = World::new(924);
+    let people = world.company(3);
+    let (alice, bob, carol) = (people[0], people[1], people[2]);
+    let chat = world.group_of(&people);
+    world.pass(60_000);
+    world.kill(alice);
+    world.liar = Some(showing(move |s| (s.author == bob) == (s.reader == bob)));
+    let again = world.restored(carol);
+    world.pass(60_000);
+    world.kill(again);
+    let devices = |world: &World| world.epoch_in(bob, chat).map(|(_, devices)| devices);
+    assert_eq!(devices(&world), Some(3), "nobody has told him");
+    world.pass(FIRST_LOOK_UP_MS + LOOK_UPS_EVERY_MS);
+    assert_eq!(devices(&world), Some(2), "the one that she has lost is out");
+    let account = world.people[carol].account;
+    assert!(world.group_seen(bob, chat).unwrap().members.iter().any(|member| member.account == account));
 }
 
 /// Alice, who has made bob an owner and left, was the only one whom carol would have followed.

@@ -110,7 +110,7 @@ pub enum Fact {
     },
     /// Somebody we know has sent entries of its device chain that were not known here.
     ContactSentChain(AccountId),
-    /// A member of a group has shown the device chain of another account of it.
+    /// A member of a group, or a server, has shown the device chain of another account of it.
     MemberChain {
         /// Whose.
         account: AccountId,
