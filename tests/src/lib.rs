@@ -14,18 +14,13 @@ use tempfile::TempDir;
 use watchdog::{Tail, Watch};
 
 pub mod lab;
+mod programs;
 mod watchdog;
+
+pub use programs::program;
 
 /// Nothing here takes so long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A program of the workspace, from the directory where this test was built.
-pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().unwrap().parent().unwrap().join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
-    path
-}
 
 /// Says that the running test cannot run here, and what it needs; the test then returns. On CI, where all tests must run, it fails.
 #[track_caller]
