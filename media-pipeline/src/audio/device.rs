@@ -1,7 +1,8 @@
 //! Microphones and loudspeakers through `cpal`.
 //!
 //! The system calls us on threads of its own, with as many samples as it likes: rings of one writer and one reader stand between, so that
-//! nothing waits there. A device that goes away is looked for again, and until it is back there is silence.
+//! nothing waits there. A device that goes away is looked for again, and until it is back there is silence. `default` is followed: when it stands for
+//! another device, that one is opened.
 
 use std::{
     sync::{
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     AudioSink, AudioSource, TICK_TIME, Tick,
-    reopen::{Open, Reopening, Systems},
+    reopen::{Open, Reopening, Source, Systems},
 };
 use crate::{
     MediaError,
@@ -100,6 +101,11 @@ fn name_of(device: &cpal::Device) -> String {
     device.description().map_or_else(|_| device.to_string(), |d| d.name().to_owned())
 }
 
+/// What the sound system calls a device, whatever else is changed about it.
+fn id_of(device: &cpal::Device) -> Option<String> {
+    device.id().ok().map(|id| id.to_string())
+}
+
 /// All devices. May take a second: sound systems are asked.
 pub fn devices() -> Vec<AudioDevice> {
     let mut found = Vec::new();
@@ -172,11 +178,21 @@ fn config_any() -> cpal::StreamConfig {
     cpal::StreamConfig { buffer_size: cpal::BufferSize::Default, ..config() }
 }
 
+/// Opens a device with small buffers, or with its own where it has no such. One that is gone is not tried again: PulseAudio's own buffers are of two
+/// seconds.
+fn open_with<T>(open: impl Fn(cpal::StreamConfig) -> Result<T, cpal::Error>) -> Result<T, cpal::Error> {
+    use cpal::ErrorKind::{DeviceNotAvailable, HostUnavailable, StreamInvalidated};
+    open(config()).or_else(|error| match error.kind() {
+        DeviceNotAvailable | HostUnavailable | StreamInvalidated => Err(error),
+        _ => open(config_any()),
+    })
+}
+
 fn record(name: &str, systems: Systems) -> Result<Open<rtrb::Consumer<f32>>, MediaError> {
     let (device, of_server) = find(name, true, systems)?;
-    let gone = Arc::new(AtomicBool::new(false));
-    let open = |config: cpal::StreamConfig| {
+    let opened = open_with(|config| {
         let (mut writer, ring) = rtrb::RingBuffer::new(RING);
+        let gone = Arc::new(AtomicBool::new(false));
         let lost = gone.clone();
         let stream = device.build_input_stream(
             config,
@@ -190,18 +206,17 @@ fn record(name: &str, systems: Systems) -> Result<Open<rtrb::Consumer<f32>>, Med
             None,
         )?;
         stream.play()?;
-        Ok((stream, ring))
-    };
-    let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
-    let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
-    Ok(Open { stream: Some(stream), ring, gone, of_server })
+        Ok((stream, ring, gone))
+    });
+    let (stream, ring, gone) = opened.map_err(|e| refused(&device, &e))?;
+    Ok(Open { stream: Some(stream), ring, gone, of_server, device: id_of(&device) })
 }
 
 fn play(name: &str, systems: Systems) -> Result<Open<rtrb::Producer<f32>>, MediaError> {
     let (device, of_server) = find(name, false, systems)?;
-    let gone = Arc::new(AtomicBool::new(false));
-    let open = |config: cpal::StreamConfig| {
+    let opened = open_with(|config| {
         let (ring, mut reader) = rtrb::RingBuffer::new(RING);
+        let gone = Arc::new(AtomicBool::new(false));
         let lost = gone.clone();
         let stream = device.build_output_stream(
             config,
@@ -214,11 +229,21 @@ fn play(name: &str, systems: Systems) -> Result<Open<rtrb::Producer<f32>>, Media
             None,
         )?;
         stream.play()?;
-        Ok((stream, ring))
-    };
-    let opened = open(config()).or_else(|_: cpal::Error| open(config_any()));
-    let (stream, ring) = opened.map_err(|e| refused(&device, &e))?;
-    Ok(Open { stream: Some(stream), ring, gone, of_server })
+        Ok((stream, ring, gone))
+    });
+    let (stream, ring, gone) = opened.map_err(|e| refused(&device, &e))?;
+    Ok(Open { stream: Some(stream), ring, gone, of_server, device: id_of(&device) })
+}
+
+/// A device of this name that is opened by `open`.
+fn source<R: 'static>(name: &str, input: bool, open: fn(&str, Systems) -> Result<Open<R>, MediaError>) -> Source<R> {
+    let (opens, finds) = (name.to_owned(), name.to_owned());
+    Source {
+        what: if input { "microphone" } else { "loudspeaker" },
+        opener: Arc::new(move |systems| open(&opens, systems)),
+        finder: Arc::new(move || find(&finds, input, Systems::Servers).ok().and_then(|(device, _)| id_of(&device))),
+        patience: if input { SILENT } else { STUCK },
+    }
 }
 
 fn report(error: &cpal::Error, lost: &AtomicBool) {
@@ -241,7 +266,6 @@ pub fn check(name: &str, input: bool) -> Result<(), MediaError> {
 pub struct Microphone {
     name: String,
     device: Reopening<rtrb::Consumer<f32>>,
-    heard: Instant,
     pace: Pace,
 }
 
@@ -254,35 +278,27 @@ impl std::fmt::Debug for Microphone {
 impl Microphone {
     /// Opens a device by its name; `default` is the system's choice.
     pub fn open(name: &str) -> Result<Self, MediaError> {
-        let name = name.to_owned();
-        let of_name = name.clone();
-        let device = Reopening::open(Arc::new(move |systems| record(&of_name, systems)))?;
-        Ok(Self { name, device, heard: Instant::now(), pace: Pace::new(TICK_TIME) })
+        let device = Reopening::open(source(name, true, record))?;
+        Ok(Self { name: name.to_owned(), device, pace: Pace::new(TICK_TIME) })
     }
 }
 
 impl AudioSource for Microphone {
     fn read(&mut self, tick: &mut Tick) -> Result<bool, MediaError> {
         loop {
-            let Some(open) = self.device.get(Instant::now()) else {
+            let now = Instant::now();
+            let Some(open) = self.device.get(now) else {
                 // Silence, at the pace of the clock, until the device is back.
                 self.pace.wait();
                 tick.fill(0.0);
-                self.heard = Instant::now();
                 return Ok(true);
             };
             if open.ring.slots() >= TICK {
                 for sample in tick.iter_mut() {
                     *sample = open.ring.pop().unwrap_or(0.0);
                 }
-                self.heard = Instant::now();
+                self.device.moved(now);
                 return Ok(true);
-            }
-            if open.gone.load(Relaxed) || self.heard.elapsed() > SILENT {
-                tracing::warn!("the microphone is gone");
-                self.device.lose(Instant::now());
-                self.pace = Pace::new(TICK_TIME);
-                continue;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -308,8 +324,6 @@ enum Offer {
 pub struct Loudspeaker {
     name: String,
     device: Reopening<rtrb::Producer<f32>>,
-    /// When it took sound last, or was not there.
-    took: Instant,
     pace: Pace,
 }
 
@@ -322,32 +336,21 @@ impl std::fmt::Debug for Loudspeaker {
 impl Loudspeaker {
     /// Opens a device by its name; `default` is the system's choice.
     pub fn open(name: &str) -> Result<Self, MediaError> {
-        let name = name.to_owned();
-        let of_name = name.clone();
-        let device = Reopening::open(Arc::new(move |systems| play(&of_name, systems)))?;
-        Ok(Self { name, device, took: Instant::now(), pace: Pace::new(TICK_TIME) })
+        let device = Reopening::open(source(name, false, play))?;
+        Ok(Self { name: name.to_owned(), device, pace: Pace::new(TICK_TIME) })
     }
 
     /// Hands sound to the device, if that takes it.
     fn offer(&mut self, tick: &Tick, now: Instant) -> Offer {
-        let Some(open) = self.device.get(now) else {
-            self.took = now;
-            return Offer::Dropped;
-        };
+        let Some(open) = self.device.get(now) else { return Offer::Dropped };
         if RING - open.ring.slots() <= AHEAD {
             for sample in tick {
                 let _ = open.ring.push(*sample);
             }
-            self.took = now;
+            self.device.moved(now);
             return Offer::Taken;
         }
-        let waits = now.saturating_duration_since(self.took);
-        if open.gone.load(Relaxed) || waits > STUCK {
-            tracing::warn!("the loudspeaker is gone");
-            self.device.lose(now);
-            return Offer::Dropped;
-        }
-        if waits > BUSY { Offer::Dropped } else { Offer::Later }
+        if self.device.waits(now) > BUSY { Offer::Dropped } else { Offer::Later }
     }
 }
 
@@ -379,11 +382,13 @@ mod tests {
         let opener = move |_: Systems| -> Result<Open<rtrb::Producer<f32>>, MediaError> {
             let (ring, reader) = rtrb::RingBuffer::<f32>::new(RING);
             opened.lock().unwrap().push(reader);
-            Ok(Open { stream: None, ring, gone: Arc::default(), of_server: true })
+            Ok(Open { stream: None, ring, gone: Arc::default(), of_server: true, device: None })
         };
-        let device = Reopening::open(Arc::new(opener)).unwrap();
+        let finder = Arc::new(|| None::<String>);
+        let device =
+            Reopening::open(Source { what: "loudspeaker", opener: Arc::new(opener), finder, patience: STUCK }).unwrap();
         let (tick, mut now) = ([0.1; TICK], Instant::now());
-        let mut loudspeaker = Loudspeaker { name: "default".into(), device, took: now, pace: Pace::new(TICK_TIME) };
+        let mut loudspeaker = Loudspeaker { name: "default".into(), device, pace: Pace::new(TICK_TIME) };
         let fill = |loudspeaker: &mut Loudspeaker, now| while loudspeaker.offer(&tick, now) == Offer::Taken {};
         fill(&mut loudspeaker, now);
         assert_eq!(loudspeaker.offer(&tick, now + BUSY), Offer::Later);

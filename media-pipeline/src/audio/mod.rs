@@ -10,6 +10,7 @@ pub mod receive;
 mod reopen;
 pub mod send;
 mod stretch;
+mod watch;
 mod wav;
 
 use std::{f32::consts::TAU, time::Duration};
