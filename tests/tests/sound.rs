@@ -6,6 +6,11 @@ use std::process::{Child, Command, Stdio};
 use starling_media::audio::{self, AudioSink, file::FileSink, level, strongest_tone};
 use starling_tests::{Process, World, skip, until, until_none};
 
+/// The loudspeaker, and the room that the microphone hears.
+const SINKS: [&str; 2] = ["sink_name=speaker", "sink_name=room"];
+const NULL_SINK: &str = "module-null-sink";
+const FORMAT: &str = "rate=48000 channels=1";
+
 /// A sound server of our own, without hardware.
 struct SoundServer {
     child: Child,
@@ -28,8 +33,7 @@ impl SoundServer {
     fn spawn(runtime: &str) -> Child {
         Command::new("pulseaudio")
             .args(["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"])
-            .args(["-L", "module-null-sink sink_name=speaker rate=48000 channels=1"])
-            .args(["-L", "module-null-sink sink_name=room rate=48000 channels=1"])
+            .args(SINKS.iter().flat_map(|sink| ["-L".to_owned(), [NULL_SINK, sink, FORMAT].join(" ")]))
             .args(["-L", "module-native-protocol-unix auth-anonymous=1"])
             .env("XDG_RUNTIME_DIR", runtime)
             .env("HOME", runtime)
@@ -51,9 +55,31 @@ impl SoundServer {
         self.ready();
     }
 
+    /// As when the only headset is pulled out and put in again: the server goes on, and has ended all streams.
+    fn replug(&self) {
+        assert!(self.pactl(&["unload-module", NULL_SINK]));
+        for sink in SINKS {
+            self.plug(sink);
+        }
+        self.ready();
+    }
+
+    /// Puts in a loudspeaker; the number that it is pulled out by.
+    fn plug(&self, sink: &str) -> String {
+        let mut command = self.tool("pactl");
+        let output = command.args(["load-module", NULL_SINK, sink]).args(FORMAT.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{sink}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
     /// Streams from microphones that the server has.
     fn recordings(&self) -> String {
-        let output = self.tool("pactl").args(["list", "short", "source-outputs"]).output().unwrap();
+        self.list("source-outputs")
+    }
+
+    /// What the server has of a kind, one a line.
+    fn list(&self, kind: &str) -> String {
+        let output = self.tool("pactl").args(["list", "short", kind]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -69,10 +95,19 @@ impl SoundServer {
 
     /// What the loudspeaker plays, for a second.
     fn speaker(&self) -> Vec<f32> {
+        self.listen("speaker")
+    }
+
+    /// Waits until a loudspeaker plays the tone.
+    fn plays(&self, sink: &str, what: &str) {
+        until(what, || (strongest_tone(&self.listen(sink)).0.abs_diff(600) <= 5).then_some(()));
+    }
+
+    /// What a loudspeaker plays, for a second.
+    fn listen(&self, sink: &str) -> Vec<f32> {
         let mut command = self.tool("pacat");
-        command.args([
+        command.arg(format!("--device={sink}.monitor")).args([
             "--record",
-            "--device=speaker.monitor",
             "--rate=48000",
             "--channels=1",
             "--format=s16le",
@@ -162,13 +197,29 @@ fn sound_goes_from_a_microphone_to_a_loudspeaker_through_a_call() {
     });
     // … also after the sound server was started again, without a word from anybody.
     server.restart();
-    until("the tone again", || (strongest_tone(&server.speaker()).0.abs_diff(600) <= 5).then_some(()));
+    server.plays("speaker", "the tone again");
+    // … or the loudspeaker was away. That takes no further connection: a server has 64 for all programs.
+    let connections = || server.list("clients").lines().count();
+    let before = connections();
+    server.replug();
+    server.plays("speaker", "the tone once more");
+    until("as few connections as before", || (connections() <= before).then_some(()));
+    // … or another one is the default for a while, as a headset that is put in and pulled out again.
+    let headset = server.plug("sink_name=headset");
+    assert!(server.pactl(&["set-default-sink", "headset"]));
+    server.plays("headset", "the tone in the headset");
+    assert!(server.pactl(&["unload-module", &headset]));
+    server.ready();
+    server.plays("speaker", "the tone without the headset");
     assert_eq!((alice.terminate(), bob.wait()), (0, 0));
     // … and speaks into his microphone; Alice writes down what she hears.
     let heard = world.dir.path().join("heard.wav");
     let (mut alice, mut bob) = call("default", &["--audio-in", "none", "--audio-out", &heard.to_string_lossy()]);
     // A call is connected before its microphone is open.
     until("the microphone", || (!server.recordings().is_empty()).then_some(()));
+    // It is pulled out with the loudspeaker, and put in again.
+    server.replug();
+    until("the microphone again", || (!server.recordings().is_empty()).then_some(()));
     let mut speaks =
         server.tool("pacat").args(["--playback", "--device=room", "--file-format=wav"]).arg(&voice).spawn().unwrap();
     speaks.wait().unwrap();
