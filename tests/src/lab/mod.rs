@@ -1,5 +1,6 @@
 //! A laboratory of hosts in network namespaces, with NATs between them. Needs root, `ip` and `nft`; tests are skipped with a word where they are missing.
 
+mod call;
 mod control;
 mod rest;
 mod talk;
@@ -10,7 +11,7 @@ use std::{
     fs::File,
     net::TcpListener,
     os::fd::AsFd,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::{
         Mutex,
@@ -23,6 +24,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 pub use self::{
+    call::{CallMedia, CallOutcome},
     control::Control,
     rest::AtRest,
     talk::{ENDS, Restored, Talk},
@@ -41,30 +43,9 @@ pub struct Lab {
     sockets: Mutex<BTreeMap<String, PathBuf>>,
 }
 
-/// A call that has ended.
-#[derive(Debug)]
-pub struct CallOutcome {
-    /// From the answer until sound and pictures were transmitted, as the caller sees it.
-    pub connected_after: Duration,
-    /// The last statistics of who was called.
-    pub stats: Value,
-    /// All of them, one a second.
-    pub seconds: Vec<Value>,
-}
-
 /// Where `ip netns exec` finds the files of a namespace that stand in place of those in `/etc`.
 fn names_dir(ns: &str) -> PathBuf {
     PathBuf::from("/etc/netns").join(ns)
-}
-
-/// Whether a call has shown that it works, by its statistics so far: three seconds of sound, and pictures; or much sound, if none come.
-fn is_enough(stats: &Path) -> bool {
-    let text = std::fs::read_to_string(stats).unwrap_or_default();
-    // The last line may be on its way.
-    let last = text.lines().rev().find_map(|line| serde_json::from_str::<Value>(line).ok()).unwrap_or_default();
-    let route = &last["routes"][0];
-    let packets = route["audio"]["packets"].as_u64().unwrap_or(0);
-    packets >= 150 && route["video"]["pattern"]["received"].as_u64() >= Some(30) || packets >= 1_000
 }
 
 fn run(args: &[&str]) -> bool {
@@ -324,48 +305,6 @@ impl Lab {
     /// A connection with the daemon of a host.
     pub fn control(&self, host: &str) -> Control {
         Control::open(&self.sockets.lock().unwrap()[host])
-    }
-
-    /// A call from one side to the other, with sound and small pictures, until there was enough of them.
-    pub fn call(&self) -> CallOutcome {
-        self.call_that_ends("pattern:320x180@15", &[], |call, stats| {
-            until("enough of the call", || is_enough(stats).then_some(()));
-            call.terminate()
-        })
-    }
-
-    /// The same with other pictures and for a time.
-    pub fn call_with(&self, pictures: &str, duration: &str) -> CallOutcome {
-        self.call_that_ends(pictures, &["--duration", duration], |call, _| call.wait())
-    }
-
-    /// The same, ended by the caller as is said, which gives the exit code.
-    fn call_that_ends(
-        &self,
-        pictures: &str,
-        more: &[&str],
-        end: impl FnOnce(&mut Process, &Path) -> i32,
-    ) -> CallOutcome {
-        let stats = self.dir.path().join("stats.jsonl");
-        // Those of a call before would be taken for those of this one.
-        let _ = std::fs::remove_file(&stats);
-        let media = ["--audio-in", "tone", "--audio-out", "none", "--video-in", pictures];
-        let mut answer = self.starling("hb");
-        answer.args(["call", "answer", "--auto", "--count", "1", "--json", "--stats"]).arg(&stats).args(media);
-        let mut bob = Process::start(&mut answer);
-        bob.wait_for("readiness", |e| e["type"] == "call.ready");
-        let mut start = self.starling("ha");
-        start.args(["call", "start", "@bob", "--json"]).args(more).args(media);
-        let mut alice = Process::start(&mut start);
-        alice.wait_for("the answer", |e| e["call"]["state"] == "connecting");
-        let answered = Instant::now();
-        alice.wait_for("the connection", |e| e["call"]["state"] == "connected");
-        let connected_after = answered.elapsed();
-        println!("connected {connected_after:.1?} after the answer");
-        assert_eq!((end(&mut alice, &stats), bob.wait()), (0, 0));
-        let text = std::fs::read_to_string(&stats).unwrap();
-        let seconds: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        CallOutcome { connected_after, stats: seconds.last().unwrap().clone(), seconds }
     }
 
     /// Two profiles that are contacts, with their daemons running.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use starling_tests::{
     Process,
-    lab::{CallOutcome, ENDS, Lab, Restored, Talk},
+    lab::{CallMedia, CallOutcome, ENDS, Lab, Restored, Talk},
     until,
 };
 
@@ -133,7 +133,7 @@ pub fn at_loss(percent: u32) -> Figures {
     for host in ENDS {
         lab.filter(host, &format!("numgen random mod 100 < {percent} drop"));
     }
-    let outcome = lab.call_with("pattern:320x180@30", "10s");
+    let outcome = lab.call_with(CallMedia { pictures: "pattern:320x180@30", ..CallMedia::default() }, "10s");
     let gap_ms = outcome.stats["routes"][0]["audio"]["longest_gap_ms"].as_u64().unwrap();
     Some(vec![outcome.connected_after.as_secs_f64(), frames_a_second(&outcome), gap_ms as f64 / 1e3])
 }
