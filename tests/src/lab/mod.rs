@@ -4,6 +4,7 @@ mod call;
 mod control;
 mod rest;
 mod talk;
+mod translator;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -28,19 +29,21 @@ pub use self::{
     control::Control,
     rest::AtRest,
     talk::{ENDS, Restored, Talk},
+    translator::can_translate,
 };
 use crate::{Process, kept_dir, log_in, program, run_to_end, skip, until, watchdog::test_name};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Hosts in namespaces of their own; gone when dropped.
-#[derive(Debug)]
 pub struct Lab {
     prefix: String,
     names: Vec<String>,
     dir: tempfile::TempDir,
     /// Control sockets of the daemons, by host.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
+    /// Translators, which are part of the network.
+    routers: Mutex<Vec<Process>>,
 }
 
 /// Where `ip netns exec` finds the files of a namespace that stand in place of those in `/etc`.
@@ -57,7 +60,8 @@ impl Lab {
     /// `None` where namespaces cannot be made.
     pub fn new() -> Option<Self> {
         let prefix = format!("st{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Self { prefix, names: Vec::new(), dir: kept_dir(), sockets: Mutex::default() };
+        let mut lab =
+            Self { prefix, names: Vec::new(), dir: kept_dir(), sockets: Mutex::default(), routers: Mutex::default() };
         let probe = lab.dir.path().join("probe.nft");
         let rule = "table ip probe {\nchain c {\ntype nat hook postrouting priority 100\nmasquerade\n}\n}\ndelete table ip probe\n";
         std::fs::write(&probe, rule).unwrap();
@@ -327,6 +331,11 @@ impl Lab {
 
     /// Two hosts in one network, which are connected directly after they were prepared, and a server.
     pub fn on_a_lan(prepare: impl Fn(&Self)) -> Option<(Self, Process, (Process, Process))> {
+        Self::on_a_prepared_lan(|lab| prepare(lab))
+    }
+
+    /// The same, with more hosts than these.
+    pub fn on_a_prepared_lan(prepare: impl Fn(&mut Self)) -> Option<(Self, Process, (Process, Process))> {
         let mut lab = Self::new()?;
         lab.wire("rel", "198.18.0.1");
         lab.wire("ha", "198.18.0.2");
@@ -334,7 +343,7 @@ impl Lab {
         for host in ["ha", "hb"] {
             lab.must(host, "ip route add default dev wan");
         }
-        prepare(&lab);
+        prepare(&mut lab);
         let (server, home) = lab.rendezvous("rel", "198.18.0.1");
         let daemons = lab.contacts(&[&home]);
         lab.wait_for_path("direct");
@@ -411,6 +420,8 @@ pub fn deliver(lab: &Lab, from: &str, to: &str, text: &str) -> Duration {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        // Before the namespaces, which their devices would keep.
+        self.routers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         for ns in &self.names {
             let _ = run(&["ip", "netns", "delete", ns]);
             let _ = std::fs::remove_dir_all(names_dir(ns));

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use starling_tests::{
     Process,
-    lab::{CallMedia, CallOutcome, ENDS, Lab, Restored, Talk},
+    lab::{CallMedia, CallOutcome, ENDS, Lab, Restored, Talk, can_translate, deliver},
     until,
 };
 
 use super::chat;
-use crate::table::Figures;
+use crate::table::{Figures, unmeasured};
 
 /// Bytes by which the relay of a call is told from the other server.
 const BUSY: u64 = 100_000;
@@ -125,6 +125,42 @@ pub fn ipv4_alone_and_ipv6_alone() -> Figures {
     let homes: Vec<&str> = homes.iter().map(String::as_str).collect();
     let _daemons = lab.contacts(&homes);
     chat::seconds([connected(&lab, "relay")])
+}
+
+/// One has IPv4 alone, the other IPv6 alone and a translator.
+pub fn ipv6_alone_with_a_translator() -> Figures {
+    if !can_translate() {
+        return unmeasured(3);
+    }
+    let mut lab = Lab::new()?;
+    lab.wire("rel", "198.18.0.1");
+    lab.wire("ha", "198.18.0.2");
+    lab.translator("gw", "198.18.0.64");
+    assert!(lab.host("hb"));
+    lab.know_translator("hb");
+    lab.join_translator("hb", "gw");
+    let (_server, home) = lab.rendezvous("rel", "198.18.0.1");
+    let _daemons = lab.contacts(&[&home]);
+    let to = deliver(&lab, "ha", "@bob", "through the translator");
+    let from = deliver(&lab, "hb", "@alice", "and back");
+    // By whatever path there is.
+    chat::seconds([to, from, lab.call().connected_after])
+}
+
+/// The called moves from IPv4 into a network that has IPv6 alone and a translator.
+pub fn called_moves_behind_a_translator() -> Figures {
+    if !can_translate() {
+        return unmeasured(2);
+    }
+    let prepare = |lab: &mut Lab| {
+        lab.translator("gw", "198.18.0.64");
+        lab.know_translator("hb");
+    };
+    let move_over = |lab: &Lab| {
+        lab.must("hb", "ip link set wan down");
+        lab.join_translator("hb", "gw");
+    };
+    both_figures(restored(Lab::on_a_prepared_lan(prepare), move_over)?)
 }
 
 /// Each direction of the path between two in one network loses so many percent of all packets, signalling included.

@@ -46,6 +46,11 @@ fn rows() -> Vec<Row> {
             within("longest gap in sound", gap),
         ]
     };
+    let translated = [
+        within("message to who has IPv6", 1.0).needing("tayga"),
+        within("message from who has IPv6", 1.0).needing("tayga"),
+        within("call connected after answering", 3.0).needing("tayga"),
+    ];
     let at_rest = |online: f64| {
         [
             at_most("wake-ups", "a minute", 4.0 + online),
@@ -108,6 +113,14 @@ fn rows() -> Vec<Row> {
             &[within("sound is back, called deaf", 4.0), within("sound is back, caller deaf", 4.0)],
             calls::cut_in_one_direction,
         ),
+        row("IPv6 alone with NAT64, and IPv4 alone: chat and call", &translated, calls::ipv6_alone_with_a_translator)
+            .on_ci(15),
+        row(
+            "called moves from IPv4 to IPv6 alone with NAT64 in mid-call",
+            &[within("sound is back", 3.0).needing("tayga"), within("pictures are back", 5.0).needing("tayga")],
+            calls::called_moves_behind_a_translator,
+        )
+        .on_ci(18),
         row("call at 5 % loss", &lost(1.0, 30.0, 0.3), || calls::at_loss(5)),
         row("call at 15 % loss", &lost(2.0, 28.0, 0.5), || calls::at_loss(15)),
         row("call at 30 % loss", &lost(4.0, 20.0, 1.0), || calls::at_loss(30)).on_ci(25),

@@ -19,6 +19,14 @@ pub const TIME: Duration = Duration::from_secs(8 * 60);
 /// What a repetition gives: a figure for each goal, or nothing where it cannot run.
 pub type Figures = Option<Vec<f64>>;
 
+/// In place of a figure that cannot be had here, for want of what its goal needs. It is not met, and no failure.
+pub const UNMEASURED: f64 = f64::NAN;
+
+/// A repetition without a figure for any of so many goals.
+pub fn unmeasured(goals: usize) -> Figures {
+    Some(vec![UNMEASURED; goals])
+}
+
 /// What a figure has to be.
 #[derive(Clone, Copy)]
 pub struct Goal {
@@ -30,27 +38,42 @@ pub struct Goal {
     least: bool,
     /// Beyond this the test fails, also on a slow machine.
     hard: f64,
+    /// What it takes to measure it, beside what the laboratory takes.
+    needs: &'static str,
 }
 
 /// At most so many seconds.
 pub const fn within(what: &'static str, seconds: f64) -> Goal {
-    Goal { what, unit: "s", value: seconds, least: false, hard: 3.0 * seconds + 2.0 }
+    Goal { what, unit: "s", value: seconds, least: false, hard: 3.0 * seconds + 2.0, needs: "" }
 }
 
 /// At most so much of something.
 pub const fn at_most(what: &'static str, unit: &'static str, value: f64) -> Goal {
-    Goal { what, unit, value, least: false, hard: 3.0 * value }
+    Goal { what, unit, value, least: false, hard: 3.0 * value, needs: "" }
 }
 
 /// At least so much of something.
 pub const fn at_least(what: &'static str, unit: &'static str, value: f64) -> Goal {
-    Goal { what, unit, value, least: true, hard: value / 3.0 }
+    Goal { what, unit, value, least: true, hard: value / 3.0, needs: "" }
 }
 
 impl Goal {
     /// The same with another limit for slow machines.
     pub const fn or(self, hard: f64) -> Self {
         Self { hard, ..self }
+    }
+
+    /// The same, which can be measured only where there is something.
+    pub const fn needing(self, needs: &'static str) -> Self {
+        Self { needs, ..self }
+    }
+
+    fn shown(&self, figure: Option<f64>) -> String {
+        match figure {
+            Some(figure) if figure.is_nan() => format!("not measured (needs {})", self.needs),
+            Some(figure) => format!("{figure:.2}"),
+            None => "failed".to_owned(),
+        }
     }
 
     fn meets(&self, figure: f64, bound: f64) -> bool {
@@ -129,9 +152,13 @@ impl Measured<'_> {
         self.repetitions.iter().map(|figures| figures.as_ref().ok().and_then(|f| f.get(goal).copied())).collect()
     }
 
-    /// The one in the middle, where a repetition that failed is the worst; of an even number the worse of the two.
+    /// The one in the middle, where a repetition that failed is the worst; of an even number the worse of the two. Not measured, if
+    /// one of them was not.
     fn median(&self, goal: usize) -> Option<f64> {
         let least = self.row.goals[goal].least;
+        if self.figures(goal).into_iter().flatten().any(f64::is_nan) {
+            return Some(UNMEASURED);
+        }
         let worst = if least { f64::NEG_INFINITY } else { f64::INFINITY };
         let mut figures: Vec<f64> = self.figures(goal).into_iter().map(|figure| figure.unwrap_or(worst)).collect();
         figures.sort_by(f64::total_cmp);
@@ -149,7 +176,8 @@ impl Measured<'_> {
         let case = self.row.case;
         let mut beyond: Vec<String> = self.failures().map(|failure| format!("{case}: {failure}")).collect();
         for (n, goal) in self.row.goals.iter().enumerate() {
-            for figure in self.figures(n).into_iter().flatten().filter(|figure| !goal.meets(*figure, goal.hard)) {
+            let measured = self.figures(n).into_iter().flatten().filter(|figure| !figure.is_nan());
+            for figure in measured.filter(|figure| !goal.meets(*figure, goal.hard)) {
                 beyond.push(format!("{case}: {}: {figure:.2} {}", goal.what, goal.unit));
             }
         }
@@ -162,13 +190,12 @@ fn table<'a, 'b: 'a>(all: impl Iterator<Item = &'a Measured<'b>> + Clone) -> Str
     let mut text = String::from("| case | figure | goal | median | all | met |\n|---|---|---|---|---|---|\n");
     for measured in all.clone() {
         for (n, goal) in measured.row.goals.iter().enumerate() {
-            let shown = |figure: Option<f64>| figure.map_or_else(|| "failed".to_owned(), |f| format!("{f:.2}"));
             let median = measured.median(n);
-            let figures: Vec<String> = measured.figures(n).into_iter().map(shown).collect();
+            let figures: Vec<String> = measured.figures(n).into_iter().map(|figure| goal.shown(figure)).collect();
             let sign = if goal.least { "≥" } else { "≤" };
             let met = if median.is_some_and(|median| goal.meets(median, goal.value)) { "yes" } else { "**no**" };
             let (case, what, value, unit) = (measured.row.case, goal.what, goal.value, goal.unit);
-            let (median, figures) = (shown(median), figures.join(", "));
+            let (median, figures) = (goal.shown(median), figures.join(", "));
             let _ = writeln!(text, "| {case} | {what} | {sign} {value} {unit} | {median} | {figures} | {met} |");
         }
     }
