@@ -2,6 +2,7 @@
 
 mod call;
 mod control;
+mod relay;
 mod rest;
 mod talk;
 mod translator;
@@ -27,6 +28,7 @@ use serde_json::Value;
 pub use self::{
     call::{CallMedia, CallOutcome},
     control::Control,
+    relay::can_delay,
     rest::AtRest,
     talk::{ENDS, Restored, Talk},
     translator::can_translate,
@@ -42,7 +44,7 @@ pub struct Lab {
     dir: tempfile::TempDir,
     /// Control sockets of the daemons, by host.
     sockets: Mutex<BTreeMap<String, PathBuf>>,
-    /// Translators, which are part of the network.
+    /// Relays and translators, which are part of the network.
     routers: Mutex<Vec<Process>>,
 }
 
@@ -122,6 +124,11 @@ impl Lab {
         let (ix, ns) = (self.ns("ix"), self.ns(host));
         let port = format!("p_{host}");
         assert!(run(&["ip", "-n", &ix, "link", "add", &port, "type", "veth", "peer", "name", "wan", "netns", &ns]));
+        self.plug_in(host, &port, address);
+    }
+
+    /// Gives a host an address on its device for the common network, whose other end is a port there.
+    fn plug_in(&self, host: &str, port: &str, address: &str) {
         self.must("ix", &format!("ip link set {port} master br0"));
         self.must("ix", &format!("ip link set {port} up"));
         // Without the second in which an IPv6 address is looked for on the network before it is used.
@@ -331,15 +338,23 @@ impl Lab {
 
     /// Two hosts in one network, which are connected directly after they were prepared, and a server.
     pub fn on_a_lan(prepare: impl Fn(&Self)) -> Option<(Self, Process, (Process, Process))> {
-        Self::on_a_prepared_lan(|lab| prepare(lab))
+        Self::on_a_lan_with(Self::wire, |lab| prepare(lab))
     }
 
     /// The same, with more hosts than these.
     pub fn on_a_prepared_lan(prepare: impl Fn(&mut Self)) -> Option<(Self, Process, (Process, Process))> {
+        Self::on_a_lan_with(Self::wire, prepare)
+    }
+
+    /// The same where the two are put into the network in another way.
+    fn on_a_lan_with(
+        wire: impl Fn(&mut Self, &str, &str),
+        prepare: impl Fn(&mut Self),
+    ) -> Option<(Self, Process, (Process, Process))> {
         let mut lab = Self::new()?;
         lab.wire("rel", "198.18.0.1");
-        lab.wire("ha", "198.18.0.2");
-        lab.wire("hb", "198.18.0.3");
+        wire(&mut lab, "ha", "198.18.0.2");
+        wire(&mut lab, "hb", "198.18.0.3");
         for host in ["ha", "hb"] {
             lab.must(host, "ip route add default dev wan");
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use starling_tests::{
     Process,
-    lab::{CallMedia, CallOutcome, ENDS, Lab, Restored, Talk, can_translate, deliver},
+    lab::{CallMedia, CallOutcome, ENDS, Lab, Restored, Talk, can_delay, can_translate, deliver},
     until,
 };
 
@@ -163,9 +163,12 @@ pub fn called_moves_behind_a_translator() -> Figures {
     both_figures(restored(Lab::on_a_prepared_lan(prepare), move_over)?)
 }
 
-/// Each direction of the path between two in one network loses so many percent of all packets, signalling included.
-pub fn at_loss(percent: u32) -> Figures {
-    let (lab, _server, _daemons) = Lab::on_a_lan(|_| {})?;
+/// Each packet between the two takes so long, and each direction loses so many percent of all, signalling included.
+pub fn at_loss(percent: u32, delay: Duration) -> Figures {
+    if !can_delay() {
+        return unmeasured(3);
+    }
+    let (lab, _server, _daemons) = Lab::on_a_slow_lan(delay)?;
     for host in ENDS {
         lab.filter(host, &format!("numgen random mod 100 < {percent} drop"));
     }

@@ -18,6 +18,12 @@ use table::{Row, at_least, at_most, within};
 /// So many cases run at once on CI: they wait most of the time.
 const WORKERS: usize = 4;
 
+/// How long a packet takes from one end of a call with loss to the other, by either meaning of 50 ms.
+const FAR: Duration = Duration::from_millis(50);
+const NEAR: Duration = Duration::from_millis(25);
+/// What networks with delay take.
+const DELAY: &str = "/dev/net/tun and Python";
+
 /// A row that another test covers.
 fn row(case: &'static str, goals: &[table::Goal], measure: fn() -> table::Figures) -> Row {
     Row { case, goals: goals.to_vec(), on_ci: None, time: table::TIME, measure }
@@ -41,9 +47,9 @@ fn rows() -> Vec<Row> {
     let restored = [within("sound is back", 3.0), within("pictures are back", 5.0)];
     let lost = |connected, frames, gap| {
         [
-            within("connected after answering", connected),
-            at_least("pictures of 320 × 180", "fps", frames),
-            within("longest gap in sound", gap),
+            within("connected after answering", connected).needing(DELAY),
+            at_least("pictures of 320 × 180", "fps", frames).needing(DELAY),
+            within("longest gap in sound", gap).needing(DELAY),
         ]
     };
     let translated = [
@@ -121,9 +127,12 @@ fn rows() -> Vec<Row> {
             calls::called_moves_behind_a_translator,
         )
         .on_ci(18),
-        row("call at 5 % loss", &lost(1.0, 30.0, 0.3), || calls::at_loss(5)),
-        row("call at 15 % loss", &lost(2.0, 28.0, 0.5), || calls::at_loss(15)),
-        row("call at 30 % loss", &lost(4.0, 20.0, 1.0), || calls::at_loss(30)).on_ci(25),
+        row("call at 5 % loss, 50 ms each way", &lost(1.0, 30.0, 0.3), || calls::at_loss(5, FAR)),
+        row("call at 15 % loss, 50 ms each way", &lost(2.0, 28.0, 0.5), || calls::at_loss(15, FAR)),
+        row("call at 30 % loss, 50 ms each way", &lost(4.0, 20.0, 1.0), || calls::at_loss(30, FAR)).on_ci(30),
+        row("call at 5 % loss, 50 ms there and back", &lost(1.0, 30.0, 0.3), || calls::at_loss(5, NEAR)),
+        row("call at 15 % loss, 50 ms there and back", &lost(2.0, 28.0, 0.5), || calls::at_loss(15, NEAR)),
+        row("call at 30 % loss, 50 ms there and back", &lost(4.0, 20.0, 1.0), || calls::at_loss(30, NEAR)),
         row(
             "messages after a time at rest",
             &[
