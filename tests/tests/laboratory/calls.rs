@@ -8,13 +8,16 @@ use starling_tests::{
     until,
 };
 
-use super::chat;
-use crate::table::{Figures, unmeasured};
+use super::{chat, speech::Speech};
+use crate::table::{Figures, UNMEASURED, unmeasured};
 
 /// Bytes by which the relay of a call is told from the other server.
 const BUSY: u64 = 100_000;
 /// Statistics at the beginning of a call that are left out, as the rate is still being found.
 const BEGINNING: usize = 3;
+/// How long a call with loss is, and how long one is whose speech is judged, in pieces of eight seconds.
+const LOSSY: &str = "10s";
+const SPOKEN: &str = "28s";
 
 /// The network changes during a call with pictures.
 fn restored(rig: Option<(Lab, Process, (Process, Process))>, change: impl FnOnce(&Lab)) -> Option<Restored> {
@@ -166,15 +169,23 @@ pub fn called_moves_behind_a_translator() -> Figures {
 /// Each packet between the two takes so long, and each direction loses so many percent of all, signalling included.
 pub fn at_loss(percent: u32, delay: Duration) -> Figures {
     if !can_delay() {
-        return unmeasured(3);
+        return unmeasured(4);
     }
     let (lab, _server, _daemons) = Lab::on_a_slow_lan(delay)?;
     for host in ENDS {
         lab.filter(host, &format!("numgen random mod 100 < {percent} drop"));
     }
-    let outcome = lab.call_with(CallMedia { pictures: "pattern:320x180@30", ..CallMedia::default() }, "10s");
+    let speech = Speech::new(&lab);
+    let media = CallMedia { pictures: "pattern:320x180@30", ..CallMedia::default() };
+    let outcome = match &speech {
+        Some(speech) => lab.call_with(CallMedia { said: speech.said(), heard: speech.heard(), ..media }, SPOKEN),
+        None => lab.call_with(media, LOSSY),
+    };
     let gap_ms = outcome.stats["routes"][0]["audio"]["longest_gap_ms"].as_u64().unwrap();
-    Some(vec![outcome.connected_after.as_secs_f64(), frames_a_second(&outcome), gap_ms as f64 / 1e3])
+    // What is kept begins with the answer.
+    let beginning = outcome.connected_after + Duration::from_secs(BEGINNING as u64);
+    let score = speech.map_or(UNMEASURED, |speech| speech.score(beginning));
+    Some(vec![outcome.connected_after.as_secs_f64(), score, frames_a_second(&outcome), gap_ms as f64 / 1e3])
 }
 
 /// Pictures that were received each second, in whole ones.

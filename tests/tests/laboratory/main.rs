@@ -8,6 +8,7 @@ mod calls;
 mod chat;
 mod faults;
 mod rest;
+mod speech;
 mod table;
 
 use std::{cmp::Reverse, path::PathBuf, time::Duration};
@@ -45,9 +46,10 @@ fn rows() -> Vec<Row> {
     let messages = [within("message from who moved", 3.0), within("message to who moved", 3.0)];
     let message = [within("message", 3.0)];
     let restored = [within("sound is back", 3.0), within("pictures are back", 5.0)];
-    let lost = |connected, frames, gap| {
+    let lost = |connected, score, frames, gap| {
         [
             within("connected after answering", connected).needing(DELAY),
+            at_least("PESQ-WB", "MOS-LQO", score).needing(speech::NEEDS),
             at_least("pictures of 320 × 180", "fps", frames).needing(DELAY),
             within("longest gap in sound", gap).needing(DELAY),
         ]
@@ -127,12 +129,12 @@ fn rows() -> Vec<Row> {
             calls::called_moves_behind_a_translator,
         )
         .on_ci(18),
-        row("call at 5 % loss, 50 ms each way", &lost(1.0, 30.0, 0.3), || calls::at_loss(5, FAR)),
-        row("call at 15 % loss, 50 ms each way", &lost(2.0, 28.0, 0.5), || calls::at_loss(15, FAR)),
-        row("call at 30 % loss, 50 ms each way", &lost(4.0, 20.0, 1.0), || calls::at_loss(30, FAR)).on_ci(30),
-        row("call at 5 % loss, 50 ms there and back", &lost(1.0, 30.0, 0.3), || calls::at_loss(5, NEAR)),
-        row("call at 15 % loss, 50 ms there and back", &lost(2.0, 28.0, 0.5), || calls::at_loss(15, NEAR)),
-        row("call at 30 % loss, 50 ms there and back", &lost(4.0, 20.0, 1.0), || calls::at_loss(30, NEAR)),
+        row("call at 5 % loss, 50 ms each way", &lost(1.0, 4.2, 30.0, 0.3), || calls::at_loss(5, FAR)),
+        row("call at 15 % loss, 50 ms each way", &lost(2.0, 3.6, 28.0, 0.5), || calls::at_loss(15, FAR)),
+        row("call at 30 % loss, 50 ms each way", &lost(4.0, 2.8, 20.0, 1.0), || calls::at_loss(30, FAR)).on_ci(30),
+        row("call at 5 % loss, 50 ms there and back", &lost(1.0, 4.2, 30.0, 0.3), || calls::at_loss(5, NEAR)),
+        row("call at 15 % loss, 50 ms there and back", &lost(2.0, 3.6, 28.0, 0.5), || calls::at_loss(15, NEAR)),
+        row("call at 30 % loss, 50 ms there and back", &lost(4.0, 2.8, 20.0, 1.0), || calls::at_loss(30, NEAR)),
         row(
             "messages after a time at rest",
             &[
