@@ -17,6 +17,8 @@ pub const EARLY_REFILL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Backoff {
     next: Instant,
+    /// That is an early try, which was not made yet.
+    is_early: bool,
     wait: Duration,
     early_tries: u32,
     refilled: Instant,
@@ -25,7 +27,7 @@ pub struct Backoff {
 impl Backoff {
     /// Due at once.
     pub fn new(now: Instant) -> Self {
-        Self { next: now, wait: FIRST, early_tries: EARLY_TRIES, refilled: now }
+        Self { next: now, is_early: false, wait: FIRST, early_tries: EARLY_TRIES, refilled: now }
     }
 
     /// When the next try is due.
@@ -36,15 +38,32 @@ impl Backoff {
     /// Notes a try. The next one is due after the current wait ± 20 %, so that many clients do not try in step; the wait after that doubles, up to
     /// `longest`.
     pub fn tried(&mut self, now: Instant, longest: Duration, rng: &mut SmallRng) {
+        self.is_early = false;
         self.next = now + self.wait.min(longest).mul_f64(rng.random_range(0.8..1.2));
         self.wait = (self.wait * 2).min(longest);
     }
 
     /// Something has changed, so that a try may succeed now: makes one due at once, if the budget of early tries allows it.
     pub fn expedite(&mut self, now: Instant) {
-        if self.next > now && self.take_early_try(now) {
-            self.next = now;
+        self.expedite_to(now, now);
+    }
+
+    /// The same for a try at `at`. Returns whether the next try is due then because of this.
+    pub fn expedite_to(&mut self, now: Instant, at: Instant) -> bool {
+        let is_sooner = self.next > at && self.take_early_try(now);
+        if is_sooner {
+            (self.next, self.is_early) = (at, true);
         }
+        is_sooner
+    }
+
+    /// The same where the next try may be due for long, as none was needed: it is put off until `at`, as others are to be tried now, too.
+    pub fn take_turn(&mut self, now: Instant, at: Instant) -> bool {
+        let is_overdue = self.next <= now && !self.is_early && self.take_early_try(now);
+        if is_overdue {
+            (self.next, self.is_early) = (at, true);
+        }
+        is_overdue || self.expedite_to(now, at)
     }
 
     /// Whether a try beside those of the schedule is possible now; it is taken out of the budget of early tries.
@@ -59,6 +78,11 @@ impl Backoff {
         let is_possible = self.early_tries > 0;
         self.early_tries = self.early_tries.saturating_sub(1);
         is_possible
+    }
+
+    /// A session has begun: the try that was to be made is not needed.
+    pub fn session_began(&mut self) {
+        self.is_early = false;
     }
 
     /// A session that lasted since `since` has ended: after a stable one, waits start again from the shortest.

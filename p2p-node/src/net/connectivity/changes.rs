@@ -1,7 +1,8 @@
 //! Decisions when the network has changed, or the machine was suspended: what cannot live is closed at once, what may be dead is probed, and peers are
 //! dialled beside the connections that there are.
 //!
-//! The work is bounded by the budget of early tries of each peer ([`Backoff`](super::backoff::Backoff)), however often this happens.
+//! The work is bounded by the budget of early tries of each peer ([`Backoff`](super::backoff::Backoff)), and by the turns of all devices
+//! ([`Turns`](super::turns::Turns)), however often this happens. Servers come first: what they lead to is reached through them.
 
 use std::time::Instant;
 
@@ -28,13 +29,19 @@ impl Connectivity {
         self.set_networks(now, networks);
         for subject in self.subjects() {
             let Some((_, on)) = self.connection_of(subject) else { continue };
-            let is_gone = gone.contains(&on);
-            // Before the old connection is closed: what ends by itself is not dialled again at once.
-            if is_gone || rerouted || moved.contains(&on) {
-                self.dial_beside(now, subject);
-            }
-            if !is_gone {
-                self.probe(now, subject);
+            match subject {
+                // Dialled once its stream has ended.
+                Subject::Device(id) if gone.contains(&on) => {
+                    let _ = self.take_early_turn(now, &id);
+                }
+                // Before the old connection is closed: what ends by itself is not dialled again at once.
+                Subject::Home(_) if gone.contains(&on) => self.dial_beside(now, subject),
+                _ => {
+                    if rerouted || moved.contains(&on) {
+                        self.dial_beside(now, subject);
+                    }
+                    self.probe(now, subject);
+                }
             }
         }
         for connection in gone {
@@ -68,9 +75,9 @@ impl Connectivity {
         }
     }
 
-    /// All that a session or stream may exist to.
+    /// All that a session or stream may exist to, in the order in which they are of use.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         let homes = self.homes.keys().copied().map(Subject::Home);
-        homes.chain(self.devices.keys().copied().map(Subject::Device)).collect()
+        homes.chain(self.devices_by_use().into_iter().map(Subject::Device)).collect()
     }
 }

@@ -1,8 +1,12 @@
 //! Decisions about devices: direct dials, dials through relays, and the one stream that is written to.
+//!
+//! When something has changed that all may be reached by, as the network, they are tried in turn: those that are in use or were so until a moment
+//! ago first. Each has a budget of early tries of its own, and all have one together, so that a thousand contacts are no storm of dials.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
@@ -10,9 +14,18 @@ use starling_keys::DeviceId;
 use starling_wire::streams::Connection;
 
 use super::{
-    Action, Connectivity, DialFor, Errand, NetEvent, Subject, Target, device_of, peer_of,
+    Action, Connectivity, DialFor, NetEvent, Subject, Target, device_of, peer_of,
     peers::{Connections, Device},
 };
+
+/// Early tries at once of devices that are in use, or of which something is heard: more than most people have contacts that are there …
+pub(super) const EARLY_AT_ONCE: u32 = 64;
+/// … and between two more.
+pub(super) const EARLY_EVERY: Duration = Duration::from_millis(50);
+/// Early tries at once of the others, of which a home would say that they are there …
+pub(super) const OTHERS_AT_ONCE: u32 = 16;
+/// … and between two more: 1,000 of them have had their turn after 100 s.
+pub(super) const OTHERS_EVERY: Duration = Duration::from_millis(100);
 
 impl Connectivity {
     pub(super) fn set_targets(&mut self, now: Instant, mut targets: HashMap<DeviceId, Target>) {
@@ -27,7 +40,7 @@ impl Connectivity {
                 self.act(Action::DropStreams(id));
                 self.act(Action::Disconnect(device.peer));
             }
-            self.agenda.set(Errand::Device(id), None);
+            self.devices_due.set(id, None);
             self.end_liveness(Subject::Device(id));
         }
         let mut seeks = false;
@@ -41,7 +54,7 @@ impl Connectivity {
                     device.backoff.expedite(now);
                 }
                 seeks |= device.target.gossip_only;
-                self.agenda.set(Errand::Device(*id), device.due().filter(|_| !device.target.gossip_only));
+                self.devices_due.set(*id, device.due().filter(|_| !device.target.gossip_only));
             }
         }
         for (id, target) in targets {
@@ -64,39 +77,91 @@ impl Connectivity {
     pub(super) fn schedule_device(&mut self, id: &DeviceId) {
         // Members are looked at together.
         let due = self.devices.get(id).filter(|device| !device.target.gossip_only).and_then(Device::due);
-        self.agenda.set(Errand::Device(*id), due);
+        self.devices_due.set(*id, due);
     }
 
     /// Something has changed, so that a device may be reached now.
     pub(super) fn expedite_device(&mut self, now: Instant, id: &DeviceId) {
-        if let Some(device) = self.devices.get_mut(id) {
+        let Some(device) = self.devices.get_mut(id) else { return };
+        if device.target.gossip_only {
             device.backoff.expedite(now);
-            if device.target.gossip_only {
-                self.seek_members_soon(now);
+            self.seek_members_soon(now);
+        } else if device.due().is_some() {
+            let _ = self.take_early_turn(now, id);
+        }
+        self.schedule_device(id);
+    }
+
+    /// The next try to reach a device is due as soon as it is its turn. Returns false if it is not due then because of this.
+    pub(super) fn take_early_turn(&mut self, now: Instant, id: &DeviceId) -> bool {
+        let at = self.early_turns.next(now);
+        let device = self.devices.get_mut(id).filter(|device| !device.target.gossip_only);
+        let is_taken = device.is_some_and(|device| device.backoff.take_turn(now, at));
+        if is_taken {
+            self.early_turns.take(now);
+        }
+        is_taken
+    }
+
+    /// A device that is connected is dialled beside that, in its turn.
+    pub(super) fn dial_device_beside(&mut self, now: Instant, id: DeviceId) {
+        if self.is_member(Subject::Device(id)) {
+            if self.may_dial_device() && self.early_turns.next(now) <= now {
+                self.dial_member_beside(now, id);
             }
-            self.schedule_device(id);
+        } else if self.take_early_turn(now, &id) {
+            if let Some(device) = self.devices.get_mut(&id) {
+                device.beside = true;
+            }
+            self.schedule_device(&id);
         }
     }
 
+    fn dial_member_beside(&mut self, now: Instant, id: DeviceId) {
+        if let Some(device) = self.devices.get_mut(&id)
+            && device.backoff.take_early_try(now)
+        {
+            let peer = device.peer;
+            self.early_turns.take(now);
+            self.dial_directly(id, peer);
+            self.dial_through_relays(id, peer);
+        }
+    }
+
+    /// Something has changed, so that all may be reached now: each in its turn. One that has a turn keeps it, however often this happens.
     pub(super) fn expedite_all_devices(&mut self, now: Instant) {
-        for (id, device) in &mut self.devices {
-            device.backoff.expedite(now);
-            self.agenda.set(Errand::Device(*id), device.due().filter(|_| !device.target.gossip_only));
+        for id in self.devices_by_use() {
+            let Some(device) = self.devices.get_mut(&id) else { continue };
+            let turns = if device.is_in_use(now) { &mut self.early_turns } else { &mut self.other_turns };
+            if device.target.gossip_only {
+                // A few of them are dialled at a time.
+                device.backoff.expedite(now);
+            } else if device.due().is_some() && device.backoff.expedite_to(now, turns.next(now)) {
+                turns.take(now);
+            }
+            self.schedule_device(&id);
         }
         self.seek_members_soon(now);
+    }
+
+    /// All devices: those with a stream, then the others, and of both those first that were used last.
+    pub(super) fn devices_by_use(&self) -> Vec<DeviceId> {
+        let mut all: Vec<(&DeviceId, &Device)> = self.devices.iter().collect();
+        all.sort_by_key(|(_, device)| Reverse((device.out.is_some(), device.used)));
+        all.into_iter().map(|(id, _)| *id).collect()
     }
 
     pub(super) fn try_device(&mut self, now: Instant, id: DeviceId) {
         let has_home = self.homes.values().any(|home| home.reserve && home.is_up());
         let Some(device) = self.devices.get_mut(&id) else { return };
         device.tried(now, has_home, &mut self.rng);
-        let (peer, linked) = (device.peer, device.out.is_some());
+        let (peer, linked, beside) = (device.peer, device.out.is_some(), std::mem::take(&mut device.beside));
         match self.best(&peer) {
-            Some(best) if !best.relayed || !linked => self.open_stream(id, best.id),
+            Some(best) if !beside && (!best.relayed || !linked) => self.open_stream(id, best.id),
             _ => {
                 self.dial_directly(id, peer);
                 // A second dial, since one stale direct address fails the whole of the first.
-                if !linked {
+                if beside || !linked {
                     self.dial_through_relays(id, peer);
                 }
             }
@@ -198,7 +263,9 @@ impl Connectivity {
             return;
         }
         let peer = device.peer;
-        device.out = Some((connection, now));
+        (device.out, device.used) = (Some((connection, now)), Some(now));
+        device.beside = false;
+        device.backoff.session_began();
         self.begin_liveness(now, Subject::Device(id));
         let relayed = connection.relayed;
         self.act(Action::Tell(NetEvent::DirectUp { device: id, relayed }));
@@ -232,6 +299,7 @@ impl Connectivity {
         if let Some(device) = self.devices.get_mut(id)
             && let Some((_, since)) = device.out.take()
         {
+            device.used = Some(now);
             device.backoff.session_ended(since, now);
             self.end_liveness(Subject::Device(*id));
             self.expedite_device(now, id);
@@ -243,6 +311,7 @@ impl Connectivity {
         if let Some(device) = self.devices.get_mut(&id)
             && device.stream_ended(connection, now)
         {
+            device.used = Some(now);
             self.end_liveness(Subject::Device(id));
             self.act(Action::Tell(NetEvent::DirectDown(id)));
             self.expedite_device(now, &id);

@@ -128,6 +128,11 @@ impl Connectivity {
     /// Something was sent that has to be answered.
     pub(super) fn answer_due(&mut self, now: Instant, subject: Subject) {
         let soon = now + ANSWER_DUE;
+        if let Subject::Device(id) = subject
+            && let Some(device) = self.devices.get_mut(&id)
+        {
+            device.used = Some(now);
+        }
         let Some(liveness) = self.liveness(subject) else { return };
         liveness.at_rest = false;
         liveness.sent_meanwhile |= liveness.probe.is_some();
@@ -306,12 +311,10 @@ impl Connectivity {
     /// Only the path to a peer may be gone: a new connection takes the place of the old one. Within the budget of early tries, so that whoever falls
     /// silent again and again does not have us dial all the time.
     pub(super) fn dial_beside(&mut self, now: Instant, subject: Subject) {
-        if !self.may_dial() {
-            return;
-        }
         match subject {
             Subject::Home(id) => {
-                if let Some(home) = self.homes.get_mut(&id)
+                if self.may_dial()
+                    && let Some(home) = self.homes.get_mut(&id)
                     && home.dialing.is_none()
                     && home.backoff.take_early_try(now)
                     && let Some(peer) = home.peer()
@@ -319,15 +322,7 @@ impl Connectivity {
                     self.dial_home(now, id, peer);
                 }
             }
-            Subject::Device(id) => {
-                if let Some(device) = self.devices.get_mut(&id)
-                    && device.backoff.take_early_try(now)
-                {
-                    let peer = device.peer;
-                    self.dial_directly(id, peer);
-                    self.dial_through_relays(id, peer);
-                }
-            }
+            Subject::Device(id) => self.dial_device_beside(now, id),
         }
     }
 

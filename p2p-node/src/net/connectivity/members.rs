@@ -95,7 +95,7 @@ impl Connectivity {
         // Who was tried before comes after the others.
         due.sort_by_key(|id| self.next_try(id));
         for id in due {
-            if self.member_dials() >= MAX_MEMBER_DIALS || !self.may_dial() {
+            if self.member_dials() >= MAX_MEMBER_DIALS || !self.may_dial_device() {
                 break;
             }
             self.try_member(now, id, has_home);

@@ -4,13 +4,14 @@
 //! do about it, in order; [`Connectivity::next_deadline`] says when to pass the time ([`Input::Tick`]) if nothing happens before. The owner of
 //! libp2p's `Swarm` (`net::swarm`) carries the actions out. Time never goes back.
 //!
-//! What is kept is bounded by the targets and homes that the engine names, by [`MAX_DIALS`], and by the connections that libp2p admits.
+//! What is kept is bounded by the targets and homes that the engine names, by [`dials::MAX_DIALS`], and by the connections that libp2p admits.
 
 mod addresses;
 mod agenda;
 mod backoff;
 mod changes;
 mod devices;
+mod dials;
 mod homes;
 mod liveness;
 mod members;
@@ -20,6 +21,7 @@ mod rest;
 #[cfg(test)]
 #[path = "connectivity_tests.rs"]
 mod tests;
+mod turns;
 mod visits;
 
 use std::{
@@ -36,23 +38,20 @@ use super::{HomeId, IpVersion, NetEvent, Target, WantedHome, device_of, peer_of,
 use crate::{mls::GroupId, net::ConnectionProblem};
 use addresses::OwnAddresses;
 use agenda::Agenda;
+use devices::{EARLY_AT_ONCE, EARLY_EVERY, OTHERS_AT_ONCE, OTHERS_EVERY};
+use dials::DialFor;
 use liveness::Probes;
 use peers::{Connections, Device, Home};
 
 pub use addresses::is_loopback;
 pub use changes::NetworkChange;
+pub use dials::DialId;
 pub use liveness::Subject;
 pub use peers::{MAX_DIAL_ADDRESSES, is_circuit};
 pub use reach::{Network, Reach, is_direct};
 pub use rest::FIRST_REST;
 use rest::Rest;
-
-/// Dials under way at a time. A profile with thousands of contacts would otherwise open as many sockets at once when it starts.
-pub const MAX_DIALS: usize = 512;
-
-/// A dial that this state machine has asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DialId(pub u64);
+use turns::Turns;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -173,13 +172,6 @@ enum Errand {
     LateProbe(HomeId),
 }
 
-/// What a dial is for.
-#[derive(Clone, Copy, Debug)]
-enum DialFor {
-    Device(DeviceId),
-    Home(HomeId),
-}
-
 /// The state of the network side.
 pub struct Connectivity {
     rng: SmallRng,
@@ -193,6 +185,12 @@ pub struct Connectivity {
     dials: HashMap<DialId, DialFor>,
     last_dial: u64,
     agenda: Agenda<Errand>,
+    /// When devices are to be tried. Apart from the rest, which goes on while no more of them can be.
+    devices_due: Agenda<DeviceId>,
+    /// Early tries of devices that are in use, or of which something was heard, ...
+    early_turns: Turns,
+    /// ... and those of the others.
+    other_turns: Turns,
     probes: Probes,
     /// How long connections over datagrams may be silent.
     rest: Rest,
@@ -217,6 +215,9 @@ impl Connectivity {
             dials: HashMap::new(),
             last_dial: 0,
             agenda: Agenda::default(),
+            devices_due: Agenda::default(),
+            early_turns: Turns::new(EARLY_AT_ONCE, EARLY_EVERY),
+            other_turns: Turns::new(OTHERS_AT_ONCE, OTHERS_EVERY),
             probes: Probes::default(),
             rest: Rest::default(),
             over_datagrams: BTreeMap::new(),
@@ -321,7 +322,9 @@ impl Connectivity {
     /// When to pass [`Input::Tick`] if nothing else happens before. Always after the time of the last input.
     pub fn next_deadline(&self) -> Option<Instant> {
         // The end of any dial is an input.
-        if self.may_dial() { self.agenda.next() } else { None }
+        let errand = self.agenda.next().filter(|_| self.may_dial());
+        let device = self.devices_due.next().filter(|_| self.may_dial_device());
+        errand.into_iter().chain(device).min()
     }
 
     /// Whether streams of a device are taken.
@@ -349,14 +352,18 @@ impl Connectivity {
         self.actions.push_back(action);
     }
 
-    fn may_dial(&self) -> bool {
-        !self.leaving && self.dials.len() < MAX_DIALS
+    /// Takes what is due, devices last.
+    fn next_errand(&mut self, now: Instant) -> Option<Errand> {
+        if self.may_dial()
+            && let Some(errand) = self.agenda.pop_due(now)
+        {
+            return Some(errand);
+        }
+        if self.may_dial_device() { self.devices_due.pop_due(now).map(Errand::Device) } else { None }
     }
 
     fn run_due(&mut self, now: Instant) {
-        while self.may_dial()
-            && let Some(errand) = self.agenda.pop_due(now)
-        {
+        while let Some(errand) = self.next_errand(now) {
             match errand {
                 Errand::Home(id) => self.try_home(now, id),
                 Errand::LastResort(id) => self.try_last_resort(id),
@@ -367,40 +374,6 @@ impl Connectivity {
                 Errand::Probe(subject) => self.probe_due(now, subject),
                 Errand::LateProbe(id) => self.probe_late(now, id),
             }
-        }
-    }
-
-    fn dial(&mut self, what: DialFor, peer: PeerId, addresses: Vec<Multiaddr>) -> DialId {
-        self.last_dial += 1;
-        let dial = DialId(self.last_dial);
-        self.dials.insert(dial, what);
-        let anywhere = match what {
-            DialFor::Home(id) => self.homes.get(&id).is_some_and(Home::is_chosen),
-            DialFor::Device(_) => false,
-        };
-        self.act(Action::Dial { dial, peer, addresses, anywhere });
-        dial
-    }
-
-    fn home_of_dial(&self, dial: Option<DialId>) -> Option<HomeId> {
-        match self.dials.get(&dial?)? {
-            DialFor::Home(home) => Some(*home),
-            DialFor::Device(_) => None,
-        }
-    }
-
-    fn dial_ended(&mut self, dial: Option<DialId>) {
-        let Some(dial) = dial else { return };
-        match self.dials.remove(&dial) {
-            Some(DialFor::Device(id)) => {
-                if let Some(device) = self.devices.get_mut(&id) {
-                    device.dial_ended(dial);
-                }
-            }
-            Some(DialFor::Home(id)) if self.homes.get_mut(&id).is_some_and(|home| home.dial_ended(dial)) => {
-                self.schedule_home(id);
-            }
-            Some(DialFor::Home(_)) | None => {}
         }
     }
 

@@ -23,6 +23,8 @@ const MAX_AWAY_WAIT: Duration = Duration::from_secs(6 * 3600);
 const MAX_RELAYED_WAIT: Duration = Duration::from_secs(600);
 /// Longest wait between two tries to reach a rendezvous: everything that is offline is reached through it.
 pub const MAX_HOME_WAIT: Duration = Duration::from_secs(15);
+/// A device with which there was something within this time is tried before others once it may be reached again.
+const IN_USE: Duration = Duration::from_secs(600);
 /// Addresses in one dial. libp2p tries them side by side.
 pub const MAX_DIAL_ADDRESSES: usize = 16;
 /// Connections to one device that are kept. When two meet, both dial, all their addresses and through the hole that both have punched, and the
@@ -52,6 +54,10 @@ pub struct Device {
     pub dialing_relays: Dialing,
     /// Whether it answers on the stream that we write to.
     pub liveness: Liveness,
+    /// It is to be dialled beside the connection that there is.
+    pub beside: bool,
+    /// When a stream to it began or ended last, or something was sent that has to arrive.
+    pub used: Option<Instant>,
     lan: BTreeSet<Multiaddr>,
 }
 
@@ -67,14 +73,22 @@ impl Device {
             dialing: None,
             dialing_relays: None,
             liveness: Liveness::default(),
+            beside: false,
+            used: None,
             lan: BTreeSet::new(),
         }
     }
 
-    /// When to try to reach it, or to reach it better: there is no stream yet, or only one through a relay.
+    /// When to try to reach it, or to reach it better: there is no stream yet, or only one through a relay, or one that may be dead.
     pub fn due(&self) -> Option<Instant> {
         let wants_path = self.opening.is_none() && self.out.is_none_or(|(connection, _)| connection.relayed);
-        wants_path.then(|| self.backoff.due())
+        (wants_path || self.beside).then(|| self.backoff.due())
+    }
+
+    /// Whether it is in use, or was until a moment ago: somebody may wait for it.
+    pub fn is_in_use(&self, now: Instant) -> bool {
+        let is_recent = |used: Instant| now.saturating_duration_since(used) < IN_USE;
+        self.out.is_some() || self.used.is_some_and(is_recent)
     }
 
     /// Notes a try to reach it. A home would say if it were there.
