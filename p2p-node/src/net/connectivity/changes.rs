@@ -48,6 +48,7 @@ impl Connectivity {
             self.act(Action::Close(connection));
         }
         self.end_visits();
+        self.try_quic_anew(now);
         self.expedite_homes(now);
         self.expedite_all_devices(now);
     }

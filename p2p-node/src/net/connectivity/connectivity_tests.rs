@@ -20,6 +20,8 @@ mod last_resort;
 mod liveness;
 #[path = "members_tests.rs"]
 mod member_decisions;
+#[path = "quic_tests.rs"]
+mod over_quic;
 #[path = "schedules_tests.rs"]
 mod schedules;
 #[path = "storms_tests.rs"]

@@ -87,6 +87,7 @@ impl Connectivity {
         let home = self.homes.get(&id);
         self.agenda.set(Errand::Home(id), home.and_then(Home::due));
         self.agenda.set(Errand::LastResort(id), home.and_then(|home| home.last_resort.due));
+        self.agenda.set(Errand::Quic(id), home.and_then(Home::quic_due));
         self.agenda.set(Errand::Delay(id), home.and_then(|home| home.delay_due));
         self.agenda.set(Errand::Reservation(id), home.and_then(Home::reservation_due));
     }
@@ -130,7 +131,7 @@ impl Connectivity {
     }
 
     /// Where a rendezvous may be dialled.
-    fn ways_to(&self, id: HomeId, ways: impl Fn(&RendezvousAddr) -> Vec<Multiaddr>) -> Vec<Multiaddr> {
+    pub(super) fn ways_to(&self, id: HomeId, ways: impl Fn(&RendezvousAddr) -> Vec<Multiaddr>) -> Vec<Multiaddr> {
         let Some(home) = self.homes.get(&id) else { return Vec::new() };
         let may_dial = |address: &&RendezvousAddr| home.is_chosen() || self.reach.admits_home(address);
         let is_admitted = |way: &Multiaddr| home.is_chosen() || self.reach.admits_way(way);
@@ -168,8 +169,14 @@ impl Connectivity {
         let lost = over_datagrams.filter(|_| home.liveness.was_lost_at_rest());
         let is_spare = home.spare.take_if(|spare| *spare == dial).is_some();
         let (is_sound, has_stalled) = (home.is_sound(), over_datagrams.is_none() && home.stalls_within(now, STALLS));
+        let is_quic = home.quic.dialing == Some(dial);
         let last = &mut home.last_resort;
-        let is_wanted = if home.dialing == Some(dial) {
+        let is_wanted = if is_quic {
+            // It is better than what the session goes over, whichever that is.
+            let before = std::mem::take(last);
+            last.superseded = before.dialing.or(before.superseded);
+            true
+        } else if home.dialing == Some(dial) {
             // A session that came by the last resort moves to it in any case.
             let is_better = last.worked;
             let before = std::mem::take(last);
@@ -206,6 +213,9 @@ impl Connectivity {
         let is_intercepted = |problem: &ConnectionProblem| *problem == ConnectionProblem::Intercepted;
         let (Some(id), Some(dial)) = (self.home_of_dial(dial), dial) else { return Some(problem) };
         let Some(home) = self.homes.get_mut(&id) else { return Some(problem) };
+        if home.quic.dialing == Some(dial) {
+            return None;
+        }
         let last = &mut home.last_resort;
         if last.dialing == Some(dial) {
             let intercepted = Some(problem).filter(is_intercepted);
@@ -312,6 +322,7 @@ impl Connectivity {
         home.forget_delay();
         home.reservation_backoff.expedite(now);
         self.begin_liveness(now, Subject::Home(id));
+        self.expect_quic(now, id);
         self.schedule_home(id);
         // Devices may be reachable through it now.
         self.expedite_all_devices(now);

@@ -310,6 +310,10 @@ fn dials_web_after_a_stall(world: &mut World, id: HomeId, after: Duration) -> bo
     over_tcp(world, first);
     world.open_streams();
     world.pass_with(after, &[]);
+    // Over QUIC it was tried again.
+    for (dial, _) in dials(world) {
+        fail(world, dial, ConnectionProblem::NoAnswer);
+    }
     world.input(Input::AnswerDue(Subject::Home(id)));
     world.pass_with(4 * SECOND, &[1]);
     let [(spare, false)] = dials(world)[..] else { panic!("{:?}", kinds(world)) };

@@ -16,6 +16,7 @@ mod homes;
 mod liveness;
 mod members;
 mod peers;
+mod quic;
 mod reach;
 mod rest;
 #[cfg(test)]
@@ -164,6 +165,7 @@ pub enum Action {
 enum Errand {
     Home(HomeId),
     LastResort(HomeId),
+    Quic(HomeId),
     Delay(HomeId),
     Reservation(HomeId),
     Device(DeviceId),
@@ -367,6 +369,7 @@ impl Connectivity {
             match errand {
                 Errand::Home(id) => self.try_home(now, id),
                 Errand::LastResort(id) => self.try_last_resort(id),
+                Errand::Quic(id) => self.try_quic(now, id),
                 Errand::Delay(id) => self.tell_delay(id),
                 Errand::Reservation(id) => self.try_reservation(now, id),
                 Errand::Device(id) => self.try_device(now, id),

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use starling_keys::RendezvousAddr;
 use starling_wire::streams::Connection;
 
-use super::{DialId, Target, backoff::Backoff, liveness::Liveness, reach::Reach};
+use super::{DialId, Target, backoff::Backoff, liveness::Liveness, quic::QuicAgain, reach::Reach};
 use crate::net::ConnectionProblem;
 
 /// Longest wait between two tries to reach a device.
@@ -191,6 +191,8 @@ pub struct Home {
     pub liveness: Liveness,
     pub dialing: Option<DialId>,
     pub last_resort: LastResort,
+    /// Tries to reach it over QUIC beside a session over TCP.
+    pub quic: QuicAgain,
     /// A dial for the case that the session's connection is dead, which it may not be.
     pub spare: Option<DialId>,
     /// When the engine is to learn that it is not reached yet.
@@ -216,6 +218,7 @@ impl Home {
             liveness: Liveness::default(),
             dialing: None,
             last_resort: LastResort::default(),
+            quic: QuicAgain::default(),
             spare: None,
             delay_due: None,
             is_explained: false,
@@ -280,7 +283,7 @@ impl Home {
     pub fn dial_ended(&mut self, dial: DialId) -> bool {
         let last = &mut self.last_resort;
         let mut is_known = false;
-        for dialing in [&mut self.dialing, &mut last.dialing, &mut last.superseded] {
+        for dialing in [&mut self.dialing, &mut last.dialing, &mut last.superseded, &mut self.quic.dialing] {
             is_known |= dialing.take_if(|id| *id == dial).is_some();
         }
         is_known
@@ -289,6 +292,11 @@ impl Home {
     /// When to try to reach it.
     pub fn due(&self) -> Option<Instant> {
         (self.session == Session::Down && self.dialing.is_none()).then(|| self.backoff.due())
+    }
+
+    /// When to try to reach it over QUIC beside its session.
+    pub fn quic_due(&self) -> Option<Instant> {
+        self.quic.due.filter(|_| matches!(self.session, Session::Up { .. }))
     }
 
     /// When to try to be reachable through it.

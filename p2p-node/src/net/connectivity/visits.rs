@@ -6,6 +6,7 @@ use super::{
     Action, Connectivity, DialFor, DialId, HomeId, NetEvent,
     homes::LAST_RESORT,
     peers::{LastResort, Session},
+    quic::QuicAgain,
 };
 use crate::net::ConnectionProblem;
 
@@ -35,7 +36,7 @@ impl Connectivity {
             return;
         }
         (home.visit, home.session, home.dialing) = (visit, Session::Down, None);
-        home.last_resort = LastResort::default();
+        (home.last_resort, home.quic) = (LastResort::default(), QuicAgain::default());
         home.forget_delay();
         home.backoff.expedite(now);
         self.act(Action::DropHome(id));

@@ -17,6 +17,7 @@ use super::{
     elsewhere::left_of,
     gossip,
     paths::{Path, Picture},
+    transports::Transports,
     watch::Changed,
 };
 use crate::net::{
@@ -67,7 +68,9 @@ impl Driver {
                     }
                     dial => dial.map(|(_, dial)| dial),
                 };
-                if let Some(server) = dial.as_ref().and_then(|dial| dial.server) {
+                // That QUIC fails by itself is known of it.
+                let others = dial.as_ref().filter(|dial| !Transports::is_quic_alone(&dial.addresses));
+                if let Some(server) = others.and_then(|dial| dial.server) {
                     self.transports.failed(&server);
                 }
                 if let Some(named) = dial.as_ref().and_then(|dial| dial.named.as_ref()) {

@@ -58,6 +58,11 @@ impl Transports {
         !addresses.iter().all(|address| address.iter().any(is_secured))
     }
 
+    /// Whether nothing but QUIC is dialled.
+    pub fn is_quic_alone(addresses: &[Multiaddr]) -> bool {
+        addresses.iter().all(is_quic)
+    }
+
     /// Whether QUIC is among what is dialled.
     pub fn has_quic(addresses: &[Multiaddr]) -> bool {
         addresses.iter().any(is_quic)
@@ -106,6 +111,12 @@ mod tests {
         for web in ["/ip4/192.0.2.1/tcp/443/wss", "/ip4/192.0.2.1/tcp/443/tls/sni/a.example/ws"] {
             assert!(!Transports::tells(&addresses(&[web])) && Transports::tells(&addresses(&[web, TCP])));
         }
+    }
+
+    #[test]
+    fn a_dial_over_quic_alone_is_told_from_others() {
+        assert!(Transports::is_quic_alone(&addresses(&[QUIC])));
+        assert!(!Transports::is_quic_alone(&addresses(&[QUIC, TCP])));
     }
 
     #[test]
