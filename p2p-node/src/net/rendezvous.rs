@@ -110,11 +110,12 @@ async fn greeting(
     first.await
 }
 
-/// Serves one stream until it breaks; gives the reason.
+/// Serves one stream until it breaks; gives the reason. `greeted` is told once the server has greeted us.
 pub async fn run(
     home: HomeId,
     stream: Stream,
     path: Path,
+    greeted: oneshot::Sender<()>,
     requests: mpsc::Receiver<Outgoing>,
     engine: mpsc::Sender<NetEvent>,
 ) -> Left {
@@ -126,6 +127,7 @@ pub async fn run(
         Ok(_) => return ConnectionProblem::OtherProtocol.into(),
         Err(_) => return ConnectionProblem::NoAnswer.into(),
     };
+    let _ = greeted.send(());
     let (pings, run) = (hello.pings, hello.run);
     let retry_window = Duration::from_millis(hello.retry_window_ms).min(MAX_RETRY_WINDOW);
     if engine.send(NetEvent::HomeUp(home, hello, path.transport)).await.is_err() {

@@ -20,6 +20,8 @@ mod last_resort;
 mod liveness;
 #[path = "members_tests.rs"]
 mod member_decisions;
+#[path = "opening_tests.rs"]
+mod opening;
 #[path = "quic_tests.rs"]
 mod over_quic;
 #[path = "schedules_tests.rs"]
@@ -263,8 +265,9 @@ impl World {
         while let Some((home, on)) = self.opening_homes.pop() {
             if self.open.contains_key(&on) {
                 self.input(Input::HomeOpened { home, connection: on });
+                self.input(Input::HomeGreeted(home));
             } else {
-                self.input(Input::HomeFailed(home, ConnectionProblem::Broken));
+                self.input(Input::HomeFailed { home, connection: on, problem: ConnectionProblem::Broken });
             }
         }
     }

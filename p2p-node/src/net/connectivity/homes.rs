@@ -29,6 +29,9 @@ const STALLS: Duration = Duration::from_secs(60);
 /// Who lost a session within this time before, and found the server as it was, is behind something that cuts connections: a proxy, or a NAT that forgets.
 const CUT_AGAIN: Duration = Duration::from_secs(300);
 
+/// Until a server is dialled again that has not greeted us.
+const MUTE: Duration = Duration::from_secs(1);
+
 /// Whether something else that answers at port 443 says more than this of the other ways: where the server's own port refuses, it may be a web site.
 fn says_less(problem: ConnectionProblem) -> bool {
     matches!(problem, ConnectionProblem::NoAnswer | ConnectionProblem::NoRoute)
@@ -97,7 +100,7 @@ impl Connectivity {
         home.backoff.tried(now, MAX_HOME_WAIT, &mut self.rng);
         if let Some(peer) = home.peer() {
             if home.visit.is_none() && self.is_connected(&peer) {
-                self.home_connected(&id);
+                self.home_connected(now, &id);
             } else {
                 self.dial_home(now, id, peer);
             }
@@ -263,21 +266,34 @@ impl Connectivity {
     }
 
     /// There is a connection to a rendezvous: opens the session on it, if there is none. One that is silent ends, and is opened again here.
-    pub(super) fn home_connected(&mut self, id: &HomeId) {
-        let Some(home) = self.homes.get_mut(id).filter(|home| home.visit.is_none()) else { return };
+    pub(super) fn home_connected(&mut self, now: Instant, id: &HomeId) {
+        let Some(home) = self.homes.get(id).filter(|home| home.visit.is_none()) else { return };
         let Some(peer) = home.peer() else { return };
         let Some(all) = self.connections.get(&peer) else { return };
         let Some(best) = all.best() else { return };
-        if home.session == Session::Down {
-            home.session = Session::Opening;
-            self.act(Action::OpenHome { home: *id, peer, on: best.id });
-            self.schedule_home(*id);
-        } else if home.liveness.is_silent() {
-            let silent: Vec<_> = all.others(best.id).collect();
-            for connection in silent {
-                self.act(Action::Close(connection));
+        match home.session {
+            Session::Down => self.open_home(now, *id, peer, best.id),
+            Session::Opening { on } if on != best.id && !home.liveness.is_sound() => {
+                self.open_home(now, *id, peer, best.id);
+                self.act(Action::Close(on));
             }
+            _ if home.liveness.is_silent() => {
+                let silent: Vec<_> = all.others(best.id).collect();
+                for connection in silent {
+                    self.act(Action::Close(connection));
+                }
+            }
+            _ => {}
         }
+    }
+
+    fn open_home(&mut self, now: Instant, id: HomeId, peer: PeerId, on: ConnectionId) {
+        if let Some(home) = self.homes.get_mut(&id) {
+            (home.session, home.is_greeted) = (Session::Opening { on }, false);
+        }
+        self.act(Action::OpenHome { home: id, peer, on });
+        self.await_greeting(now, id);
+        self.schedule_home(id);
     }
 
     /// Of the connections to a rendezvous with a session, one is kept. If that is another one than the session's, the session ends and is opened again.
@@ -311,28 +327,38 @@ impl Connectivity {
         }
     }
 
-    /// A rendezvous for whose session a stream is being opened. One that opens for another was asked for before it was reached in another way.
-    fn opening_home(&mut self, id: HomeId) -> Option<&mut Home> {
-        self.homes.get_mut(&id).filter(|home| home.visit.is_none() && home.session == Session::Opening)
+    /// A rendezvous for whose session a stream is being opened on a connection. One that opens for another was asked for before it was reached in
+    /// another way.
+    fn opening_home(&mut self, id: HomeId, on: ConnectionId) -> Option<&mut Home> {
+        self.homes.get_mut(&id).filter(|home| home.visit.is_none() && home.session == Session::Opening { on })
     }
 
     pub(super) fn home_opened(&mut self, now: Instant, id: HomeId, on: ConnectionId) {
-        let Some(home) = self.opening_home(id) else { return };
+        let Some(home) = self.opening_home(id, on) else { return };
         home.session = Session::Up { since: now, on };
         home.forget_delay();
         home.reservation_backoff.expedite(now);
-        self.begin_liveness(now, Subject::Home(id));
         self.expect_quic(now, id);
         self.schedule_home(id);
         // Devices may be reachable through it now.
         self.expedite_all_devices(now);
     }
 
-    pub(super) fn home_failed(&mut self, id: HomeId, problem: ConnectionProblem) {
-        let Some(home) = self.opening_home(id) else { return };
+    /// The server has greeted us in the session.
+    pub(super) fn home_greeted(&mut self, now: Instant, id: HomeId) {
+        if let Some(home) = self.homes.get_mut(&id).filter(|home| matches!(home.session, Session::Up { .. })) {
+            home.is_greeted = true;
+            self.set_suspect(now, Subject::Home(id), false);
+            self.begin_liveness(now, Subject::Home(id));
+        }
+    }
+
+    pub(super) fn home_failed(&mut self, id: HomeId, on: ConnectionId, problem: ConnectionProblem) {
+        let Some(home) = self.opening_home(id, on) else { return };
         home.session = Session::Down;
         home.forget_delay();
         let peer = home.peer();
+        self.end_liveness(Subject::Home(id));
         self.schedule_home(id);
         // A server that was restarted knows nothing of the connection, and does not say so.
         self.close_connections(peer);
@@ -356,7 +382,8 @@ impl Connectivity {
         let before = home.broke.replace((left.run, now));
         let is_cut_again = before
             .is_some_and(|(run, at)| run == left.run && run != 0 && now.saturating_duration_since(at) < CUT_AGAIN);
-        home.session = Session::Down;
+        let is_mute = left.problem == ConnectionProblem::NoAnswer && !home.is_greeted && home.visit.is_none();
+        (home.session, home.is_greeted) = (Session::Down, false);
         home.forget_delay();
         if home.is_dialled() {
             home.expect(now + DELAYED);
@@ -367,6 +394,10 @@ impl Connectivity {
             // Not all of its clients at the same moment.
             home.backoff.postpone(now + wait.mul_f64(self.rng.random_range(1.0..2.0)));
             // It ends: what takes its place knows nothing of the connection.
+            self.close_connections(peer);
+        } else if is_mute {
+            // It accepts what is opened there and says nothing: it is dialled by all ways, once the connection is closed.
+            home.backoff.postpone(now + MUTE);
             self.close_connections(peer);
         } else if is_connected {
             home.backoff.expedite(now);

@@ -109,6 +109,17 @@ impl Connectivity {
         self.expect_answer(subject, None);
     }
 
+    /// The stream of a session is being opened, and the server is to greet us there: it is probed if that takes long. So a path that dies meanwhile is
+    /// noticed, and another one is dialled.
+    pub(super) fn await_greeting(&mut self, now: Instant, id: HomeId) {
+        let (subject, due) = (Subject::Home(id), Some(now + ANSWER_DUE));
+        if let Some(liveness) = self.liveness(subject) {
+            *liveness = Liveness { due, ..Liveness::default() };
+            self.agenda.set(Errand::Probe(subject), due);
+        }
+        self.expect_answer(subject, None);
+    }
+
     /// When the probe that is under way is late; only that of a rendezvous ever is.
     fn expect_answer(&mut self, subject: Subject, by: Option<Instant>) {
         if let Subject::Home(id) = subject {
@@ -277,7 +288,7 @@ impl Connectivity {
                 }
                 self.tell_answered(subject);
                 if was_silent {
-                    self.set_suspect(subject, false);
+                    self.set_suspect(now, subject, false);
                     self.tell_silent(subject, false);
                 }
             } else {
@@ -295,7 +306,7 @@ impl Connectivity {
         self.probe_at(subject, now + SILENT);
         if is_new {
             self.tell_silent(subject, true);
-            self.set_suspect(subject, true);
+            self.set_suspect(now, subject, true);
         }
         if now.saturating_duration_since(since) < GIVE_UP {
             self.dial_beside(now, subject);
@@ -327,14 +338,14 @@ impl Connectivity {
     }
 
     /// Whether the connection of a session or stream answers decides which one is the best.
-    fn set_suspect(&mut self, subject: Subject, suspect: bool) {
+    pub(super) fn set_suspect(&mut self, now: Instant, subject: Subject, suspect: bool) {
         let Some((peer, on)) = self.connection_of(subject) else { return };
         if let Some(all) = self.connections.get_mut(&peer) {
             all.set_suspect(on, suspect);
         }
         match subject {
             Subject::Home(id) if suspect && self.best(&peer).is_some_and(|best| best.id != on) => {
-                self.home_connected(&id);
+                self.home_connected(now, &id);
             }
             Subject::Home(_) => {}
             Subject::Device(_) => self.prefer_best(peer),
@@ -342,7 +353,7 @@ impl Connectivity {
     }
 
     fn tell_silent(&mut self, subject: Subject, silent: bool) {
-        if self.is_member(subject) {
+        if self.is_member(subject) || self.is_not_greeted(subject) {
             // Nothing is sent to it that would have to go another way.
             return;
         }
@@ -352,9 +363,15 @@ impl Connectivity {
         }));
     }
 
+    /// Whether there is no session yet that the engine knows of.
+    fn is_not_greeted(&self, subject: Subject) -> bool {
+        let Subject::Home(id) = subject else { return false };
+        self.homes.get(&id).is_none_or(|home| !home.is_greeted)
+    }
+
     /// While everybody is probed, the engine learns at once who answers.
     fn tell_answered(&mut self, subject: Subject) {
-        if let (Subject::Home(home), true) = (subject, self.probes.checking) {
+        if let (Subject::Home(home), true) = (subject, self.probes.checking && !self.is_not_greeted(subject)) {
             self.act(Action::Tell(NetEvent::HomeAnswered(home)));
         }
     }
@@ -423,14 +440,14 @@ impl Connectivity {
         }
     }
 
-    /// The peer of a session or stream, and the connection that carries it; of a member without a stream, the best one.
+    /// The peer of a session or stream, and the connection that carries it, or is to; of a member without a stream, the best one.
     pub(super) fn connection_of(&self, subject: Subject) -> Option<(PeerId, ConnectionId)> {
         match subject {
             Subject::Home(home) => {
                 let home = self.homes.get(&home)?;
                 match home.session {
-                    Session::Up { on, .. } => Some((home.peer()?, on)),
-                    Session::Down | Session::Opening | Session::Visiting { .. } => None,
+                    Session::Up { on, .. } | Session::Opening { on } => Some((home.peer()?, on)),
+                    Session::Down | Session::Visiting { .. } => None,
                 }
             }
             Subject::Device(device) => {

@@ -42,7 +42,7 @@ use agenda::Agenda;
 use devices::{EARLY_AT_ONCE, EARLY_EVERY, OTHERS_AT_ONCE, OTHERS_EVERY};
 use dials::DialFor;
 use liveness::Probes;
-use peers::{Connections, Device, Home};
+use peers::{Connections, Device, Home, Session};
 
 pub use addresses::is_loopback;
 pub use changes::NetworkChange;
@@ -99,7 +99,9 @@ pub enum Input {
     /// The stream to a rendezvous is there.
     HomeOpened { home: HomeId, connection: ConnectionId },
     /// … could not be opened.
-    HomeFailed(HomeId, ConnectionProblem),
+    HomeFailed { home: HomeId, connection: ConnectionId, problem: ConnectionProblem },
+    /// The rendezvous has greeted us on it.
+    HomeGreeted(HomeId),
     /// The visit to a rendezvous that this dial was for has begun.
     Visiting { home: HomeId, dial: DialId },
     /// The stream to a rendezvous has ended.
@@ -140,7 +142,7 @@ pub enum Action {
     OpenStream { device: DeviceId, peer: PeerId, on: ConnectionId },
     /// Drop all streams of a device.
     DropStreams(DeviceId),
-    /// Open the stream to a rendezvous on a connection. Ends in `HomeOpened` or `HomeFailed`.
+    /// Open the stream to a rendezvous on a connection. Ends in `HomeOpened`, which `HomeGreeted` follows, or in `HomeFailed`.
     OpenHome { home: HomeId, peer: PeerId, on: ConnectionId },
     /// Drop the stream to a rendezvous.
     DropHome(HomeId),
@@ -258,7 +260,8 @@ impl Connectivity {
             Input::StreamStalled(device) => self.stream_stalled(now, &device),
             Input::StreamEnded { device, connection } => self.stream_ended(now, device, connection),
             Input::HomeOpened { home, connection } => self.home_opened(now, home, connection),
-            Input::HomeFailed(home, problem) => self.home_failed(home, problem),
+            Input::HomeFailed { home, connection, problem } => self.home_failed(home, connection, problem),
+            Input::HomeGreeted(home) => self.home_greeted(now, home),
             Input::Visiting { home, dial } => self.visiting(now, home, dial),
             Input::HomeEnded { home, left } => self.home_ended(now, home, left),
             Input::Reserving { home, listener } => self.reserving(now, home, listener),
@@ -347,7 +350,10 @@ impl Connectivity {
 
     /// The connection that carries the session with a rendezvous.
     pub fn session_on(&self, home: &HomeId) -> Option<ConnectionId> {
-        self.connection_of(Subject::Home(*home)).map(|(_, on)| on)
+        match self.homes.get(home)?.session {
+            Session::Up { on, .. } => Some(on),
+            Session::Down | Session::Opening { .. } | Session::Visiting { .. } => None,
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -403,7 +409,7 @@ impl Connectivity {
         self.watch_member(now, id);
         match best {
             Some(_) if self.devices.contains_key(&id) => self.prefer_best(peer),
-            Some(_) => self.home_connected(id.as_bytes()),
+            Some(_) => self.home_connected(now, id.as_bytes()),
             None => {
                 self.expedite_device(now, &id);
                 if self.devices.get(&id).is_some_and(|device| !device.target.groups.is_empty()) {

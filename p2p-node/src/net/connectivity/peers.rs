@@ -149,8 +149,8 @@ impl Device {
 pub enum Session {
     /// There is none.
     Down,
-    /// Its stream is being opened.
-    Opening,
+    /// Its stream is being opened on this connection.
+    Opening { on: ConnectionId },
     /// There is one, since this moment and on this connection.
     Up { since: Instant, on: ConnectionId },
     /// There is one, since this moment, on a connection of its own.
@@ -186,6 +186,8 @@ pub struct Home {
     pub visit: Option<u64>,
     pub backoff: Backoff,
     pub session: Session,
+    /// The server has greeted us in it: nothing is owed that no request has asked for.
+    pub is_greeted: bool,
     /// The process of the server that the last session was with which has ended, and when that was.
     pub broke: Option<(u64, Instant)>,
     pub liveness: Liveness,
@@ -214,6 +216,7 @@ impl Home {
             visit: None,
             backoff: Backoff::new(now),
             session: Session::Down,
+            is_greeted: false,
             broke: None,
             liveness: Liveness::default(),
             dialing: None,

@@ -81,6 +81,6 @@ fn a_stream_of_the_device_that_opens_late_is_none_of_a_visit() {
     world.input(Input::HomeOpened { home: id, connection });
     assert!(!world.net.has_session(&id));
     begin(&mut world, id);
-    world.input(Input::HomeFailed(id, ConnectionProblem::Broken));
+    world.input(Input::HomeFailed { home: id, connection, problem: ConnectionProblem::Broken });
     assert!(world.net.has_session(&id), "nor does its failure end one");
 }

@@ -190,7 +190,7 @@ impl Driver {
             }
             Action::OpenHome { home, peer, on } => {
                 let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, RENDEZVOUS_PROTOCOL);
-                self.opening.push(Box::pin(async move { Opening::Home(home, opened.await) }));
+                self.opening.push(Box::pin(async move { Opening::Home(home, on, opened.await) }));
             }
             Action::DropHome(home) => drop(self.streams.homes.remove(&home)),
             Action::Reserve { home, circuit } => {
@@ -223,7 +223,12 @@ impl Driver {
     }
 
     pub(super) fn await_probe(&mut self, probe: Probe) {
-        self.opening.push(Box::pin(async move { Opening::Probe(probe.wait().await) }));
+        self.add_opening(async move { Opening::Probe(probe.wait().await) });
+    }
+
+    /// What it ends in is passed to [`Self::on_opening`].
+    pub(super) fn add_opening(&mut self, opening: impl Future<Output = Opening> + Send + 'static) {
+        self.opening.push(Box::pin(opening));
     }
 
     /// Asks a rendezvous for a sign of life on its session: that takes three packets, and a stream of its own more than twice as many. Returns false

@@ -9,7 +9,7 @@ use starling_wire::{
     streams::{Connection, OpenError, Opened},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{AbortHandle, JoinError},
 };
 use tracing::Instrument;
@@ -62,7 +62,9 @@ pub(super) enum Ended {
 /// The result of opening a stream.
 pub(super) enum Opening {
     Device(DeviceId, ConnectionId, Result<Opened, OpenError>),
-    Home(HomeId, Result<Opened, OpenError>),
+    Home(HomeId, ConnectionId, Result<Opened, OpenError>),
+    /// The rendezvous has greeted us on the stream with this number, or never will.
+    Greeted(HomeId, u64, bool),
     /// A visit to a rendezvous, which this dial was for.
     Visit(DialId, Result<Box<Visit>, ConnectionProblem>),
     /// What has become of a probe, which is no more than a stream, or was answered on a session.
@@ -107,7 +109,7 @@ impl Driver {
                 tracing::debug!(parent: &self.span_of(on), %error, "a stream to a device cannot be opened");
                 self.report(Input::StreamFailed { device, on }).await;
             }
-            Opening::Home(home, Ok(Opened { stream, connection })) => {
+            Opening::Home(home, _, Ok(Opened { stream, connection })) => {
                 let before = self.connectivity.session_on(&home);
                 self.connectivity.handle(Instant::now(), Input::HomeOpened { home, connection: connection.id });
                 let on = self.connectivity.session_on(&home);
@@ -131,12 +133,19 @@ impl Driver {
                 self.await_probe(probe);
                 self.report(Input::ProbeMoves { subject, number }).await;
             }
-            Opening::Home(home, Err(error)) => {
+            Opening::Greeted(home, number, true) => {
+                if self.streams.homes.get(&home).is_some_and(|out| out.number == number) {
+                    self.report(Input::HomeGreeted(home)).await;
+                }
+            }
+            // Its end is reported.
+            Opening::Greeted(_, _, false) => {}
+            Opening::Home(home, connection, Err(error)) => {
                 let problem = match error {
                     OpenError::Unsupported => ConnectionProblem::OtherProtocol,
                     OpenError::NotConnected | OpenError::Failed => ConnectionProblem::Broken,
                 };
-                self.report(Input::HomeFailed(home, problem)).await;
+                self.report(Input::HomeFailed { home, connection, problem }).await;
             }
         }
     }
@@ -189,9 +198,13 @@ impl Driver {
             transport: self.transport_of(connection.id),
             queue: self.connections.get(&connection.id).and_then(|path| path.queue.clone()),
         };
+        let (greeted, greets) = oneshot::channel();
+        self.add_opening(async move { Opening::Greeted(home, number, greets.await.is_ok()) });
         let engine = self.engine.clone();
-        let session =
-            async move { Ended::Home(home, number, rendezvous::run(home, stream, path, requests, engine).await) };
+        let session = async move {
+            let left = rendezvous::run(home, stream, path, greeted, requests, engine).await;
+            Ended::Home(home, number, left)
+        };
         self.tasks.spawn(session.instrument(span));
     }
 
@@ -218,7 +231,9 @@ impl Driver {
         let span = tracing::debug_span!("visit", stream = number);
         let (engine, path) = (self.engine.clone(), visit.path.clone());
         let session = async move {
-            let session = |stream| rendezvous::run(home, stream, path, requests, engine);
+            // A visit is not probed.
+            let (greeted, _) = oneshot::channel();
+            let session = |stream| rendezvous::run(home, stream, path, greeted, requests, engine);
             Ended::Home(home, number, visit.serve(session).await)
         };
         self.tasks.spawn(session.instrument(span));
