@@ -4,6 +4,7 @@
 //! owns its connection. All end with [`Call::end`], or with the last handle.
 
 mod direct;
+mod origins;
 mod recording;
 mod repair;
 mod report;
@@ -99,7 +100,8 @@ pub enum CallEvent {
     Interrupted(u64),
     /// A route needs [`Call::restart`]. Only told to the end that made the offer.
     NeedsRestart(u64),
-    /// A route needs a new offer of its other end, who made the first: there, [`Call::reconnect`].
+    /// A route needs a new offer of its other end, who made the first: there, [`Call::reconnect`]. Told to the end that makes the offers it is of a route
+    /// that is not connected yet, and that begins at an address that is gone: [`Call::offer_again`].
     NeedsOffer(u64),
     /// A route is over: it could not be made, or was interrupted for too long.
     Failed(u64),

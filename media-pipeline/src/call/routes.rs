@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     Call, CallEvent, lock,
+    origins::Origins,
     repair::{Repair, Step},
 };
 use crate::{
@@ -43,6 +44,8 @@ pub(super) struct RoutePeer {
 pub(super) struct RouteState {
     pub connection: Option<PeerState>,
     repair: Repair,
+    /// Where it was begun, until it is connected.
+    origins: Origins,
     pub path: PathStats,
     pub sent_bps: u64,
     pub received_bps: u64,
@@ -58,6 +61,7 @@ impl RouteState {
         Self {
             connection: None,
             repair: Repair::new(offers),
+            origins: Origins::new(addresses::here()),
             path: PathStats::default(),
             sent_bps: 0,
             received_bps: 0,
@@ -136,7 +140,7 @@ impl Call {
     }
 
     /// This machine is in another network, or has other addresses: routes that begin at one that is gone are repaired at once, and so are those that are
-    /// interrupted; those that go through a relay look for a direct path in a while.
+    /// interrupted; those that go through a relay look for a direct path in a while. Those that are not connected yet are to be made again.
     pub async fn network_changed(&self) {
         // Without any network, the next change is waited for. Tunnels are of connections that are replaced by themselves.
         if self.0.config.peer.tunnel_only || addresses::here().is_empty() {
@@ -146,6 +150,13 @@ impl Call {
         for route in self.all_routes() {
             let lost = route.peer.local_ip().await.is_some_and(|ip| !all.contains(&ip));
             route.renewed(|repair| repair.network_changed(lost, Instant::now()));
+            let is_made_again = {
+                let mut state = lock(&route.state);
+                !state.repair.has_begun() && state.origins.take_lost(&all, addresses::here(), Instant::now())
+            };
+            if is_made_again {
+                let _ = self.0.events.try_send(CallEvent::NeedsOffer(route.id));
+            }
         }
     }
 

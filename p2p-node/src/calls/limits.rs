@@ -6,6 +6,8 @@ pub const RING_MS: u64 = 60_000;
 pub const CALL_CONNECT_MS: u64 = 40_000;
 /// A connection that is not made after this is tried again: a handshake over a bad network gives up sooner than people do.
 pub const CALL_TRY_MS: u64 = 10_000;
+/// The same if what the connection begins at is gone: a change of networks is several.
+pub const CALL_HASTE_MS: u64 = 1_000;
 /// How often.
 pub const CALL_TRIES: u8 = 4;
 /// From media to the other side's part of the emoji, which comes through the conversation; longer, and the user is warned.

@@ -123,6 +123,9 @@ impl Calls {
                 let nonce = if number == 0 { session.contribute(leg.route, &answer, host.new_nonce()) } else { None };
                 hasty_signal(host, session, CallSignal::Restarted { number, answer, nonce });
             }
+            CallInput::Reconnect(leg) if session.makes_offers() && session.connected.is_none() => {
+                session.hasten_try(leg.route, host.time().running);
+            }
             CallInput::Reconnect(_) => hasty_signal(host, session, CallSignal::Reconnect),
             CallInput::Candidates(_, candidates) => {
                 let tell = if session.connected.is_some() { hasty_signal } else { signal };

@@ -96,7 +96,10 @@ impl Calls {
                 self.on_restarted(host, id, route, sender.device, (number, answer, nonce))?;
             }
             CallSignal::Reconnect if has_media && participant.device.is_some() => {
-                host.media(CallCommand::Reconnect(leg))
+                if session.phase == CallPhase::Connecting && session.makes_offers() {
+                    session.hasten_try(route, host.time().running);
+                }
+                host.media(CallCommand::Reconnect(leg));
             }
             CallSignal::Reveal { nonce, to } => self.on_reveal(host, id, route, sender, (nonce, to))?,
             CallSignal::Recording { what, question } => {
@@ -171,8 +174,9 @@ impl Calls {
         let Some(participant) = session.on_route(route) else { return };
         participant.device = Some(device);
         let reveal = participant.sas.on_answer(&answer, nonce);
+        let wait = if std::mem::take(&mut participant.is_offer_stale) { 0 } else { CALL_TRY_MS };
         session.phase = CallPhase::Connecting;
-        session.deadline = Some(host.time().running + CALL_TRY_MS);
+        session.deadline = Some(host.time().running + wait);
         host.media(CallCommand::Accept(leg, 0, answer));
         self.reveal(host, id, device, reveal);
         self.changed(host, id);

@@ -7,7 +7,7 @@ use starling_wire::{CallId, EventId};
 
 use super::{
     handoff::Handoff,
-    limits::{CALL_RESTART_MS, CALL_TRIES, MAX_EARLY_CANDIDATES},
+    limits::{CALL_HASTE_MS, CALL_RESTART_MS, CALL_TRIES, CALL_TRY_MS, MAX_EARLY_CANDIDATES},
     sas::Sas,
 };
 use crate::{
@@ -96,6 +96,8 @@ pub struct Participant {
     restarts: (u32, u64),
     /// Connections that were tried.
     pub tries: u8,
+    /// Our offer was made in another network: the connection that follows from it is made again at once.
+    pub is_offer_stale: bool,
     /// What both sides see if nobody is between them; empty before media flow and both have contributed.
     pub emoji: String,
     /// The exchange behind that.
@@ -129,6 +131,7 @@ impl Participant {
             newest_offer: 0,
             restarts: (0, 0),
             tries: 1,
+            is_offer_stale: false,
             emoji: String::new(),
             sas: Sas::default(),
             transferee: None,
@@ -230,6 +233,22 @@ impl CallSession {
     /// It is connected, or was until a moment ago.
     pub fn is_established(&self) -> bool {
         matches!(self.phase, CallPhase::Connected | CallPhase::Interrupted)
+    }
+
+    /// What a connection that we offer, and that is not there yet, begins or ends at is gone: the next try is made soon. Not the last two: a network
+    /// that goes on changing does not use them up within seconds.
+    pub fn hasten_try(&mut self, route: RouteId, now: u64) {
+        let (phase, deadline) = (self.phase, self.deadline);
+        let Some(participant) = self.on_route(route) else { return };
+        match (phase, deadline) {
+            (CallPhase::Connecting, Some(deadline)) if participant.tries + 2 <= CALL_TRIES => {
+                // The last try was made so long before it.
+                let soonest = deadline.saturating_sub(CALL_TRY_MS - CALL_HASTE_MS);
+                self.deadline = Some(deadline.min(now.max(soonest)));
+            }
+            (CallPhase::Starting | CallPhase::Ringing, _) => participant.is_offer_stale = true,
+            _ => {}
+        }
     }
 
     /// Whether the offers are ours to make.
