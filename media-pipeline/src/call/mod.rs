@@ -100,7 +100,7 @@ pub enum CallEvent {
     Interrupted(u64),
     /// A route needs [`Call::restart`]. Only told to the end that made the offer.
     NeedsRestart(u64),
-    /// A route needs a new offer of its other end, who made the first: there, [`Call::reconnect`]. Told to the end that makes the offers it is of a route
+    /// A route needs a new offer of its other end, who made the first: there, [`Call::reconnect`]. The end that makes the offers is told so of a route
     /// that is not connected yet, and that begins at an address that is gone: [`Call::offer_again`].
     NeedsOffer(u64),
     /// A route is over: it could not be made, or was interrupted for too long.

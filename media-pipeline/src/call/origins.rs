@@ -22,8 +22,8 @@ impl Origins {
         Self { addresses, lost: None }
     }
 
-    /// Whether the connection is to be made again, as one of its addresses is none of this machine any more, or it was begun without any. From then on
-    /// those count that are here.
+    /// Whether the connection is to be made again, as one of its addresses is none of this machine any more, or it was begun without any. Those that
+    /// are here count from then on.
     pub fn take_lost(&mut self, all: &[IpAddr], here: Vec<IpAddr>, now: Instant) -> bool {
         let is_lost = self.addresses.is_empty() || self.addresses.iter().any(|ip| !all.contains(ip));
         let is_soon = self.lost.is_some_and(|lost| now.saturating_duration_since(lost) < BETWEEN);

@@ -109,8 +109,8 @@ impl Connectivity {
         self.expect_answer(subject, None);
     }
 
-    /// The stream of a session is being opened, and the server is to greet us there: it is probed if that takes long. So a path that dies meanwhile is
-    /// noticed, and another one is dialled.
+    /// The stream of a session is being opened, and the server is to greet us there: it is probed if that takes long. So a path that dies meanwhile
+    /// is noticed, and another one is dialled.
     pub(super) fn await_greeting(&mut self, now: Instant, id: HomeId) {
         let (subject, due) = (Subject::Home(id), Some(now + ANSWER_DUE));
         if let Some(liveness) = self.liveness(subject) {
