@@ -1,4 +1,5 @@
-//! When a direct path is looked for while one through a relay works: once the network has changed, as what was in the way may be gone.
+//! When a better path is looked for while one through a relay works, or one by an interface that is not used any more: once the network has changed, as
+//! what was in the way may be gone.
 //!
 //! A restart gives the path up that there is, which is a pause of a second or two. A relay that works well is better than pauses, so changes that
 //! follow one another lead to a single try.

@@ -2,7 +2,7 @@
 //!
 //! Each end judges what it hears: who hears nothing takes the initiative, so a path that is dead in one direction is replaced, too. The end that makes the
 //! offers restarts ICE; the other one asks it to. So there is one offer at a time, whoever began. A path through a relay that works is left in the same
-//! way, if the network has changed and may let a direct one through.
+//! way, if the network has changed and may let a direct one through; and so is one by an interface that the system uses no more to get there.
 
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(super) struct Repair {
     asked: Option<Instant>,
     /// The path goes through a relay, as far as is known.
     relayed: bool,
+    /// It is direct, and goes by another interface than what is sent there now.
+    detour: bool,
     /// When that is tried to be left.
     direct: DirectTry,
 }
@@ -64,6 +66,7 @@ impl Repair {
             tried: None,
             asked: None,
             relayed: false,
+            detour: false,
             direct: DirectTry::default(),
         }
     }
@@ -88,7 +91,7 @@ impl Repair {
         if self.connected {
             self.begun = true;
             // It may be another path.
-            self.relayed = false;
+            (self.relayed, self.detour) = (false, false);
             (self.since, self.due) = (None, None);
         } else if self.begun && self.since.is_none() {
             self.since = Some(now);
@@ -99,7 +102,7 @@ impl Repair {
     /// The path that is used goes through a relay, or does not.
     pub fn on_path(&mut self, relayed: bool) {
         self.relayed = relayed;
-        if !relayed && self.is_settled() {
+        if !relayed && !self.detour && self.is_settled() {
             self.direct.reached();
         }
     }
@@ -115,6 +118,15 @@ impl Repair {
             self.since.get_or_insert(now);
             self.try_at(now, MIN_INTERVAL);
         } else if self.is_settled() && self.relayed {
+            self.direct.network_changed(now);
+        }
+    }
+
+    /// After a change of the network: whether the path, which is a direct one, goes by another interface than what is sent there now. That is the better
+    /// one, or the path's will be gone soon.
+    pub fn on_detour(&mut self, detour: bool, now: Instant) {
+        self.detour = detour && self.is_settled();
+        if self.detour {
             self.direct.network_changed(now);
         }
     }
@@ -171,7 +183,7 @@ impl Repair {
 
     /// When a direct path is looked for, if that is for now.
     fn direct_due(&self) -> Option<Instant> {
-        self.direct.next().filter(|_| self.is_settled() && self.relayed)
+        self.direct.next().filter(|_| self.is_settled() && (self.relayed || self.detour))
     }
 
     pub fn step(&mut self, now: Instant) -> Option<Step> {
@@ -313,6 +325,43 @@ mod tests {
         route.repair.on_state(PeerState::Interrupted, route.now);
         route.repair.on_state(PeerState::Connected, route.now);
         assert_eq!(route.pass(2 * SECOND), []);
+        route.repair.on_path(false);
+        assert_eq!(route.pass(600 * SECOND), []);
+    }
+
+    #[test]
+    fn a_path_by_an_interface_that_is_not_used_any_more_is_left_once_the_network_has_settled() {
+        for (offers, step) in [(true, Step::Restart), (false, Step::RequestOffer)] {
+            let mut route = Route::new(offers);
+            route.repair.on_path(false);
+            for _ in 0..30 {
+                route.repair.network_changed(false, route.now);
+                route.repair.on_detour(true, route.now);
+                assert_eq!(route.pass(SECOND / 10), []);
+                // As it is looked at each second.
+                route.repair.on_path(false);
+            }
+            assert_eq!(route.pass(10 * SECOND), [(5 * SECOND - SECOND / 10, step)]);
+            assert!(!route.repair.is_broken(), "it works until there is an offer");
+            if offers {
+                route.repair.offered(route.now);
+                assert!(route.repair.accepted(route.now));
+            } else {
+                route.repair.answered(route.now);
+            }
+            // It may be the same path.
+            route.repair.on_state(PeerState::Connected, route.now);
+            route.repair.on_path(false);
+            assert_eq!(route.pass(600 * SECOND), []);
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_detour_any_more_stays() {
+        let mut route = Route::new(true);
+        route.repair.on_detour(true, route.now);
+        route.pass(2 * SECOND);
+        route.repair.on_detour(false, route.now);
         route.repair.on_path(false);
         assert_eq!(route.pass(600 * SECOND), []);
     }

@@ -140,7 +140,8 @@ impl Call {
     }
 
     /// This machine is in another network, or has other addresses: routes that begin at one that is gone are repaired at once, and so are those that are
-    /// interrupted; those that go through a relay look for a direct path in a while. Those that are not connected yet are to be made again.
+    /// interrupted; those that go through a relay, or by another interface than what is sent now, look for a better path in a while. Those that are
+    /// not connected yet are to be made again.
     pub async fn network_changed(&self) {
         // Without any network, the next change is waited for. Tunnels are of connections that are replaced by themselves.
         if self.0.config.peer.tunnel_only || addresses::here().is_empty() {
@@ -148,8 +149,15 @@ impl Call {
         }
         let all = addresses::all();
         for route in self.all_routes() {
-            let lost = route.peer.local_ip().await.is_some_and(|ip| !all.contains(&ip));
-            route.renewed(|repair| repair.network_changed(lost, Instant::now()));
+            let path = route.peer.path().await;
+            let lost = path.local.is_some_and(|ip| !all.contains(&ip));
+            // The first leg of one through a relay goes elsewhere.
+            let ends = path.local.zip(path.remote).filter(|_| path.relayed == Some(false) && !lost);
+            let is_detour = ends.is_some_and(|(local, remote)| addresses::is_detour(local, remote));
+            route.renewed(|repair| {
+                repair.network_changed(lost, Instant::now());
+                repair.on_detour(is_detour, Instant::now());
+            });
             let is_made_again = {
                 let mut state = lock(&route.state);
                 !state.repair.has_begun() && state.origins.take_lost(&all, addresses::here(), Instant::now())

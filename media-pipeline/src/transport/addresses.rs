@@ -10,6 +10,9 @@ use rtc::shared::ifaces::ifaces;
 /// Addresses outside of any network (RFC 5737, 3849), to see by which of ours it would go there.
 const OUTSIDE: [&str; 2] = ["192.0.2.1:9", "[2001:db8::9]:9"];
 
+/// Nothing is sent to it.
+const ANY_PORT: u16 = 9;
+
 /// Addresses of one protocol that are used: each costs a socket, a question to each server, and checks with each address of the other end.
 const MAX_ADDRESSES: usize = 4;
 
@@ -49,6 +52,20 @@ pub fn all() -> Vec<IpAddr> {
 pub fn here() -> Vec<IpAddr> {
     let used: Vec<IpAddr> = OUTSIDE.iter().filter_map(|address| used_towards(address.parse().ok()?)).collect();
     chosen(all(), &used)
+}
+
+/// Whether what is sent to an address leaves this machine by another interface now than the one that has `local`.
+pub fn is_detour(local: IpAddr, remote: IpAddr) -> bool {
+    let interfaces = ifaces().unwrap_or_default();
+    let named: Vec<(String, IpAddr)> =
+        interfaces.into_iter().filter_map(|interface| Some((interface.name, interface.addr?.ip()))).collect();
+    used_towards(SocketAddr::new(remote, ANY_PORT)).is_some_and(|used| are_of_two(&named, local, used))
+}
+
+/// Whether two addresses are of two interfaces.
+fn are_of_two(named: &[(String, IpAddr)], one: IpAddr, other: IpAddr) -> bool {
+    let name_of = |ip: IpAddr| named.iter().find(|(_, of)| *of == ip).map(|(name, _)| name);
+    name_of(one).zip(name_of(other)).is_some_and(|(one, other)| one != other)
 }
 
 /// Of all addresses of a machine, some of which it uses itself.
@@ -119,6 +136,17 @@ mod tests {
         assert_eq!(chosen(ips(&[named, temporary]), &[]), ips(&[temporary]));
         assert_eq!(chosen(ips(&[named]), &[]), ips(&[named]), "it has no other");
         assert_eq!(chosen(ips(&[named, temporary]), &ips(&[named])), ips(&[named, temporary]), "it is used anyway");
+    }
+
+    #[test]
+    fn another_address_of_the_same_interface_is_no_detour() {
+        let named = [("eth0", "10.0.0.1"), ("eth0", "10.0.0.2"), ("wlan0", "10.1.0.1")];
+        let named = named.map(|(name, ip)| (name.to_owned(), ip.parse().unwrap()));
+        let are_of_two = |one: &str, other: &str| are_of_two(&named, one.parse().unwrap(), other.parse().unwrap());
+        assert!(are_of_two("10.0.0.1", "10.1.0.1"));
+        assert!(!are_of_two("10.0.0.1", "10.0.0.2") && !are_of_two("10.0.0.1", "10.0.0.1"));
+        assert!(!are_of_two("10.0.0.1", "10.9.0.1"), "whose that is, is not known");
+        assert!(!is_detour(Ipv4Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()));
     }
 
     #[test]

@@ -162,6 +162,8 @@ pub struct PathStats {
     pub round_trip: Option<Duration>,
     /// The address of this machine that it begins at.
     pub local: Option<IpAddr>,
+    /// Where it ends.
+    pub remote: Option<IpAddr>,
     /// Bytes of the connection so far, out and in.
     pub bytes: (u64, u64),
 }
@@ -463,11 +465,6 @@ impl Peer {
         }
     }
 
-    /// The address of this machine that the path begins at.
-    pub async fn local_ip(&self) -> Option<IpAddr> {
-        self.path().await.local
-    }
-
     /// Fingerprints of our certificate and theirs, as in the descriptions.
     pub async fn fingerprints(&self) -> Vec<String> {
         let both = [self.connection.local_description().await, self.connection.remote_description().await];
@@ -576,6 +573,12 @@ impl Peer {
                     // Those beside that of the machine are related to it.
                     let related = Some(&c.related_address).filter(|address| !address.is_empty());
                     related.or(c.address.as_ref())?.parse().ok()
+                }
+                _ => None,
+            });
+            stats.remote = report.iter().find_map(|entry| match entry {
+                RTCStatsReportEntry::RemoteCandidate(c) if c.stats.id.ends_with(&pair.remote_candidate_id) => {
+                    c.address.as_ref()?.parse().ok()
                 }
                 _ => None,
             });
