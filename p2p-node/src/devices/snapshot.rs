@@ -166,6 +166,7 @@ impl AccountDevices<'_> {
         row: SnapshotRow,
         is_newest: bool,
     ) -> Result<(), EngineError> {
+        self.history.note_snapshot();
         let own = self.cx.account.id();
         self.cx.take_labels(turn, own, &DeviceLabel::received(row.devices).unwrap_or_default())?;
         for (place, contact) in (1..).zip(row.contacts.into_iter().take(MAX_CONTACTS)) {

@@ -5,7 +5,7 @@ use prost::Message as _;
 use starling_keys::{DeviceId, chain::Rights};
 use starling_wire::{
     direct::DirectFrame,
-    history::{HISTORY_INFO, HistoryMessage, HistoryRequest, HistoryStep, Nothing},
+    history::{HISTORY_INFO, HistoryMessage, HistoryPage, HistoryRequest, HistoryStep, Nothing},
     limits::{MAX_HISTORY_IN_FRAME, MAX_INBOX_ITEM},
 };
 
@@ -154,10 +154,8 @@ impl HistoryExchange<'_> {
         let phase = self.history.phase();
         if self.cx.delivery.links.contains_key(&source) {
             self.history.together();
-            let has_all_of_groups = !self.history.groups.wants_from(&source);
-            self.history.settled = phase == CopyPhase::Following
-                && has_all_of_groups
-                && is_settled(self.cx.conversations, self.cx.directory());
+            let is_settled = phase == CopyPhase::Following && self.has_everything(&source);
+            self.history.note_settled(is_settled);
             let again = if phase == CopyPhase::Wished { HISTORY_HOME_AGAIN_MS } else { HISTORY_ASK_AGAIN_MS };
             self.history.ask_at(now + again);
             return self.send(turn, source, &step);
@@ -236,23 +234,37 @@ impl HistoryExchange<'_> {
                 self.history.set_phase(turn, CopyPhase::Refused);
                 Ok(())
             }
-            HistoryStep::Page(page) if awaited => {
-                let Views { account, contacts, conversations, .. } = self.cx.reborrow();
-                let dir = Directory { account, contacts };
-                let step = self.history.next_step();
-                if self.history.on_page(turn, conversations, dir, page)?
-                    && let Some(step) = step
-                {
-                    self.say(turn, from, step.grant, HistoryStep::Finished(Nothing {}))?;
-                }
-                Ok(())
-            }
+            HistoryStep::Page(page) if awaited => self.on_page(turn, from, page),
             HistoryStep::Offer(_)
             | HistoryStep::Finished(_)
             | HistoryStep::Refused(_)
             | HistoryStep::Page(_)
             | HistoryStep::GroupPage(_) => Ok(()),
         }
+    }
+
+    /// A page has come from the source.
+    fn on_page(&mut self, turn: &mut Turn<'_>, from: DeviceId, page: HistoryPage) -> Result<(), EngineError> {
+        if !self.has_everything(&from) {
+            // It has heard of a group since it has asked, and is to get what was written there before, too.
+            self.history.note_settled(false);
+        }
+        let step = self.history.next_step();
+        let Views { account, contacts, conversations, .. } = self.cx.reborrow();
+        let is_done = self.history.on_page(turn, conversations, Directory { account, contacts }, page)?;
+        match step.filter(|_| is_done) {
+            Some(step) => self.say(turn, from, step.grant, HistoryStep::Finished(Nothing {})),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing more is to come from the source: this device knows all conversations of its account, everybody in them writes to it, too,
+    /// and it has what was written in groups before.
+    fn has_everything(&self, source: &DeviceId) -> bool {
+        // One that has not read the snapshot yet knows of none, in which nothing is lacking.
+        self.history.knows_chats
+            && !self.history.groups.wants_from(source)
+            && is_settled(self.cx.conversations, self.cx.directory())
     }
 
     /// Sends a page to a device that may have it: one in a turn.

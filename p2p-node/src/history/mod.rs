@@ -48,8 +48,10 @@ pub struct History {
     due: Option<u64>,
     /// Since when the source is not connected, in steady time.
     apart_since: Option<u64>,
-    /// Everybody has written to this device, too, when changes were asked for last.
-    pub settled: bool,
+    /// Whether nothing more was to come each time that changes were asked for since the last page.
+    settled: Option<bool>,
+    /// The account's snapshot was read since the program began: this device knows what conversations there are.
+    knows_chats: bool,
     /// How often changes were asked for in vain.
     idle: u32,
     /// When progress was told last, in steady time.
@@ -88,6 +90,16 @@ impl History {
     /// The source is connected.
     pub fn together(&mut self) {
         self.apart_since = None;
+    }
+
+    /// The account's snapshot was read.
+    pub fn note_snapshot(&mut self) {
+        self.knows_chats = true;
+    }
+
+    /// Whether nothing more is to come but what is asked for now, or has come. The page that comes may answer what was asked before.
+    fn note_settled(&mut self, is_settled: bool) {
+        self.settled = Some(is_settled && self.settled.unwrap_or(true));
     }
 
     pub fn phase(&self) -> CopyPhase {

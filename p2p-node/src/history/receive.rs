@@ -44,6 +44,7 @@ impl History {
         if page.request.as_ref() != Some(&self.request()) {
             return Ok(false);
         }
+        let settled = self.settled.take().unwrap_or(false);
         self.copy.copied += take_page(turn, conversations, dir, &page)?;
         self.copy_dirty = true;
         let now = turn.now();
@@ -57,7 +58,7 @@ impl History {
             return Ok(false);
         }
         let late = turn.agreed_ms().saturating_sub(self.copy.complete_ms) > HISTORY_FOLLOW_MS;
-        if self.settled || late {
+        if settled || late {
             self.set_phase(turn, CopyPhase::Done);
             return Ok(true);
         }
