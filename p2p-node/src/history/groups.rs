@@ -46,6 +46,13 @@ impl Want {
         self.row.sources.iter().filter_map(|device| DeviceId::from_bytes(device).ok())
     }
 
+    /// Whom of some to ask: first who has given the last page; where one says nothing, as it is not in the group yet, the next one.
+    fn next_of(&self, some: impl Fn(&DeviceId) -> bool) -> Option<DeviceId> {
+        let mut sources: Vec<DeviceId> = self.sources().filter(some).collect();
+        sources.sort_by_key(|source| self.row.from != source.as_bytes());
+        sources.get(self.tries as usize % sources.len().max(1)).copied()
+    }
+
     /// What is to be asked of a source.
     fn request(&self, chat: &ChatId, source: &DeviceId) -> GroupHistoryRequest {
         let is_same = self.row.from == source.as_bytes();
@@ -171,8 +178,8 @@ impl GroupWants {
         let mut requests = Vec::new();
         for (_, chat) in due {
             let Some(want) = self.wants.get_mut(&chat) else { continue };
-            let connected = want.sources().find(|source| is_connected(source));
-            let Some(source) = connected.or_else(|| want.sources().next()) else { continue };
+            let connected = want.next_of(&is_connected);
+            let Some(source) = connected.or_else(|| want.next_of(|_| true)) else { continue };
             want.asked = None;
             if let Some(until) = busy.get(&source) {
                 (want.again_at, want.waits) = (*until, true);
@@ -267,6 +274,21 @@ mod tests {
             now = wants.next_due().unwrap();
         }
         assert_eq!(asked, BTreeSet::from([0, 1, 2]));
+    }
+
+    #[test]
+    fn who_is_connected_and_says_nothing_keeps_no_other_from_being_asked() {
+        let (silent, other, chat) = (device(1), device(2), ChatId([0; 16]));
+        let mut wants = wanting(1, &[silent, other]);
+        assert_eq!(wants.take_due(1, |_| true)[0].0, silent);
+        let now = wants.next_due().unwrap();
+        assert_eq!(wants.take_due(now, |_| true)[0].0, other);
+        // Who has begun goes on at once.
+        wants.note_taken(now, chat, &other, &place(chat, 7));
+        let (source, request) = wants.take_due(now, |_| true).remove(0);
+        assert_eq!((source, &request.before[..]), (other, &place(chat, 7)[..]));
+        wants.note_taken(now, chat, &other, &[]);
+        assert_eq!(wants.take_due(now, |_| true)[0].0, silent);
     }
 
     #[test]
