@@ -22,7 +22,12 @@ impl HistoryExchange<'_> {
         let Some((chat, epoch, sources)) = self.companions(&id) else { return };
         // Of a group that it enters again it lacks what is newer than what it has; what was written late may be older.
         let newest = self.cx.conversations.chats.get(&chat).map_or(0, |state| state.row.newest);
-        let since = Clock::at(Clock(newest).ms().saturating_sub(GROUP_HISTORY_BACK_MS)).0;
+        let is_copied = sources.iter().any(|source| self.history.permission_of(source) != 0);
+        let since = match is_copied {
+            // With a permission it gets all; what it has may be from others, who give what was written since it was linked.
+            true => 0,
+            false => Clock::at(Clock(newest).ms().saturating_sub(GROUP_HISTORY_BACK_MS)).0,
+        };
         self.history.groups.want(turn, chat, (id, epoch), (sources.as_slice(), since));
     }
 

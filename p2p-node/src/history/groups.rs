@@ -119,10 +119,11 @@ impl GroupWants {
         (group, epoch): (GroupId, u64),
         (sources, since): (&[DeviceId], u64),
     ) {
-        if sources.is_empty() {
+        // What was lacking of a group in whose place this one is it lacks still; who has it gives it when it has come, too.
+        let known = self.wants.remove(&chat).map(|known| known.row);
+        if sources.is_empty() && known.is_none() {
             return;
         }
-        let known = self.wants.remove(&chat).filter(|known| known.row.group == group).map(|known| known.row);
         let since = known.as_ref().map_or(since, |known| known.since.min(since));
         let mut all = known.map(|known| known.sources).unwrap_or_default();
         for source in sources {
