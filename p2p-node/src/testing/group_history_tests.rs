@@ -1,7 +1,9 @@
 //! What the devices of an account have of a group that they have entered one after the other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use super::world::{Who, World};
+use starling_wire::rendezvous::{Refusal, Refused, RequestBody};
+
+use super::world::{Treatment, Who, World};
 use crate::{
     api::types::{ChatId, CopyPhase, Message, Standing, Via},
     engine::{ConversationCommand, GroupCommand, HistoryCommand},
@@ -136,6 +138,28 @@ fn a_device_that_is_linked_later_has_of_a_group_what_its_user_has_chosen() {
     world.pass(120_000);
     assert_eq!(world.call(without, HistoryCommand::State).unwrap().copy.unwrap().phase, CopyPhase::Done);
     assert_eq!(seen(&world, without, chat), seen(&world, bob, chat));
+}
+
+#[test]
+fn a_copy_is_not_done_before_its_device_knows_the_groups() {
+    let mut world = World::new(24);
+    let people = world.company(2);
+    let (alice, bob) = (people[0], people[1]);
+    let chat = world.group_of(&people);
+    write(&mut world, alice, chat, 40, "before");
+    world.pass(2_000);
+    let laptop = world.linked_with_history(bob);
+    // The home, which has the snapshot with the groups, is slower than the direct connection.
+    world.treats = Some(Box::new(|_, body| {
+        let refused = Refused { reason: Refusal::RateLimited.into(), retry_after_ms: 1_000, ..Refused::default() };
+        matches!(body, RequestBody::GetSnapshot(_)).then_some(Treatment::Refusal(refused))
+    }));
+    world.pass(60_000);
+    assert_eq!(world.call(laptop, HistoryCommand::State).unwrap().copy.unwrap().phase, CopyPhase::Following);
+    world.treats = None;
+    world.pass(400_000);
+    assert_eq!(world.call(laptop, HistoryCommand::State).unwrap().copy.unwrap().phase, CopyPhase::Done);
+    assert_eq!(seen(&world, laptop, chat), seen(&world, bob, chat));
 }
 
 #[test]
