@@ -20,7 +20,7 @@ use crate::{
     },
     contacts::Directory,
     conversation::{ChatState, Conversations, context::Context, group::GroupId},
-    roster::Roster,
+    roster::{GroupMember, Roster},
     store::{InvitedRow, OfferRow, OfferedDoor, POLICIES, StandingRow},
     turn::{EngineError, Turn},
 };
@@ -150,9 +150,14 @@ impl Conversations {
         // Nobody could come in before.
         let group = self.active_group(cx.dir, chat).and_then(|id| self.groups.get(&id));
         let Some(group) = group.filter(|group| group.has_log()) else { return Ok(()) };
-        // Who was added is in the tree, and may have yet to enter: the door that it knows may end before.
-        let come = group.members.iter().filter(|member| group.forks.newest_of(&member.device) > 0);
-        let come: BTreeSet<AccountId> = come.map(|member| member.account).collect();
+        // Who was added is in the tree, and may have yet to enter: the door that it knows may end before. Another device of its account, which could
+        // tell it the next, may be removed by then.
+        let (here, absent): (Vec<&GroupMember>, Vec<&GroupMember>) =
+            group.members.iter().partition(|member| group.forks.newest_of(&member.device) > 0);
+        let absent: BTreeSet<AccountId> = absent.iter().map(|member| member.account).collect();
+        let come: BTreeSet<AccountId> =
+            here.iter().map(|member| member.account).filter(|account| !absent.contains(account)).collect();
+        let here: BTreeSet<DeviceId> = here.iter().map(|member| member.device).collect();
         let hash = hash_of(&offer);
         let entry = self.policies.of.get_mut(&chat);
         let before = entry.map(|entry| std::mem::take(&mut entry.streamed)).unwrap_or_default();
@@ -169,6 +174,7 @@ impl Conversations {
                 (row.offered, row.told) = (hash.clone(), Vec::new());
             }
             let mut devices = untold(cx.dir, &account, &row);
+            devices.retain(|device| !here.contains(device));
             if by_stream {
                 devices.retain(|device| !streamed.tell(turn, cx, &before, (*device, &offer, &hash[..])));
             }
