@@ -288,6 +288,15 @@ impl GroupEntry {
         true
     }
 
+    /// An entry that nobody deletes was read in the log of an epoch, and is no part of a commit. If the epoch goes on it is no valid commit: members pass
+    /// over it, but the server lets nobody append a commit who has not read it, as who comes in by a door.
+    pub fn note_candidate(&mut self, epoch: u64) {
+        if let Some(log) = self.logs.last_mut().filter(|log| log.epoch == epoch && !log.blocked) {
+            log.blocked = true;
+            self.unsaved.logs.insert(epoch);
+        }
+    }
+
     /// A part of a commit was read in the log of an epoch, of so many bytes; `false` if there was so much before it that it counts for nobody.
     pub fn count_part(&mut self, epoch: u64, len: usize) -> bool {
         let Some(log) = self.logs.iter_mut().find(|log| log.epoch == epoch) else { return false };

@@ -7,7 +7,10 @@ use starling_wire::{
     Beacon, Candidate, Door, LogContent, LogVerb, MAX_AUTHORS, Policy, Role, SealedBeacon, rendezvous::LogRequest,
 };
 
-use super::world::{Who, World};
+use super::{
+    epoch_tests::{append_in, candidate},
+    world::{Who, World},
+};
 use crate::{
     Origin,
     api::types::{ChatId, DurableEventKind, Standing},
@@ -356,4 +359,26 @@ fn who_has_declined_is_told_once_more_when_invited_again() {
     world.wish_in(alice, chat, &[bob]).unwrap();
     world.pass(10_000);
     assert_eq!(world.standing(bob, chat), Some(Standing::Invited));
+}
+
+/// Members pass over what ends nothing, but the server stores no commit of somebody who has not read it.
+#[test]
+fn garbage_where_commits_stand_keeps_nobody_out_who_comes_by_the_door() {
+    let mut world = World::new(5_190);
+    let people = world.company(4);
+    let (mallory, dave) = (people[1], people[3]);
+    let chat = world.found(people[0], &people[1..]);
+    world.pass(2_000);
+    // Nobody is there who could add them.
+    world.direct = false;
+    world.pass(1_000);
+    for who in &people[1..3] {
+        world.accept(*who, chat).unwrap();
+        world.pass(30_000);
+    }
+    assert!(append_in(&mut world, mallory, chat, true, &candidate(b"garbage")));
+    world.accept(dave, chat).unwrap();
+    world.pass(600_000);
+    assert_eq!(world.standing(dave, chat), Some(Standing::Member));
+    go_on(&mut world, chat, &people, &[]);
 }

@@ -38,6 +38,8 @@ pub const UPDATE_AFTER_AWAY_MS: u64 = 86_400_000;
 pub const RENEWED_AT_ONCE: usize = 8;
 /// … renewals that are due at the same time are spread over so long for each device, so that they do not race.
 pub const RENEWAL_SPREAD_MS: u64 = 10_000;
+/// An epoch goes on so long at least when a candidate that ends nothing stands in its log: other changes may end it meanwhile.
+pub const BLOCKED_AFTER_MS: u64 = 120_000;
 /// A device whose program was updated shows that in all its groups, spread over so long for each of them: each time is a commit.
 pub const REFRESH_SPREAD_MS: u64 = 250;
 /// Logs of the last epochs are kept, though everybody has gone on: four for forks, and as many for ways in that are not of the newest one.

@@ -272,6 +272,7 @@ impl Conversations {
             let place = self.groups.log_place(id, epoch);
             let mut own = None;
             let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
+            let may_end = entry.stays && !matches!(content, Some(Ok(LogContent::Part(_))));
             let taken = match content {
                 Some(Ok(LogContent::Message(message))) if self.is_behind_winner(id, epoch) => {
                     self.pass_over(turn, cx, (id, epoch), &message)?;
@@ -315,6 +316,9 @@ impl Conversations {
                     Taken::Nothing
                 }
             };
+            if may_end && let Some(group) = self.groups.get_mut(&id) {
+                group.note_candidate(epoch);
+            }
             self.note_written(cx, (id, epoch), taken, entry.sealed.len());
             let for_us_alone = self.groups.get(&id).is_some_and(|g| g.members.len() == 2);
             match place {

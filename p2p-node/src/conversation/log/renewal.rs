@@ -5,8 +5,8 @@ use starling_wire::{LogVerb, Reasons, rendezvous::LogRequest};
 
 use super::{
     limits::{
-        MAX_COMMIT_REFUSALS, REFRESH_SPREAD_MS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE, UPDATE_AFTER_AWAY_MS,
-        UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
+        BLOCKED_AFTER_MS, MAX_COMMIT_REFUSALS, REFRESH_SPREAD_MS, RENEWAL_SPREAD_MS, RENEWED_AT_ONCE,
+        UPDATE_AFTER_AWAY_MS, UPDATE_AFTER_ENTRIES, UPDATE_AFTER_MS,
     },
     parts_of,
 };
@@ -38,6 +38,7 @@ impl Conversations {
             return Ok(());
         }
         let groups = self.groups.entries.len();
+        let has_policy = self.has_policy(id);
         let Some(entry) = self.groups.get_mut(&id) else { return Ok(()) };
         let waits = entry.row.dead || !entry.row.confirmed || entry.is_newer();
         if !entry.read.caught_up || entry.append.committing || waits || self.is_outdated_group(id) {
@@ -53,14 +54,17 @@ impl Conversations {
         // The others see by a leaf that its program was updated.
         let is_behind = cx.mls.is_current() && entry.outdated().any(|outdated| outdated == device);
         let is_old = now.saturating_sub(entry.row.updated_ms) > renew_after_ms(id, away);
-        let due = since_update >= enough || is_old || is_behind;
+        // Who comes in by the door would wait for the next epoch.
+        let is_blocked = has_policy && entry.current_log().is_some_and(|log| log.blocked);
+        let due = since_update >= enough || is_old || is_behind || is_blocked;
         if !entry.has_pending {
             if !due {
                 entry.append.renews_at = None;
                 return Ok(());
             }
             let of_all = if is_behind { refresh_spread_ms(entry, &device, groups) } else { 0 };
-            let spread = renewal_spread_ms(entry, &device).max(of_all);
+            let of_blocked = if is_blocked { blocked_spread_ms(entry, &device) } else { 0 };
+            let spread = renewal_spread_ms(entry, &device).max(of_all).max(of_blocked);
             if *entry.append.renews_at.get_or_insert(turn.now() + spread) > turn.now() {
                 return Ok(());
             }
@@ -187,6 +191,11 @@ fn renewal_spread_ms(group: &GroupEntry, device: &DeviceId) -> u64 {
         return 0;
     }
     place_of(group, device) % (members * RENEWAL_SPREAD_MS)
+}
+
+/// After how many milliseconds a device ends an epoch in whose log a candidate stands that ends nothing. In small groups, too, one of them is enough.
+fn blocked_spread_ms(group: &GroupEntry, device: &DeviceId) -> u64 {
+    BLOCKED_AFTER_MS + place_of(group, device) % (group.members.len().max(1) as u64 * RENEWAL_SPREAD_MS)
 }
 
 /// Prepares a commit that brings the policy which is there, if that may be made where keys may not be renewed: in groups without rules it counts as a

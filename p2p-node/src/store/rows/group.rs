@@ -338,6 +338,9 @@ pub struct LogRow {
     /// Who has written most of what was read in it; where our account may own it.
     #[prost(message, optional, tag = "9")]
     pub written: Option<WrittenRow>,
+    /// A candidate that ends nothing stands in it: behind that nobody comes in.
+    #[prost(bool, tag = "10")]
+    pub blocked: bool,
 }
 
 /// A part of a commit that was read in a log. By group id, epoch, and a hash of the log's address and the part's name.
