@@ -49,6 +49,28 @@ fn connections_from_an_address_that_is_gone_are_closed_and_replaced_at_once() {
     assert!(world.net.has_session(&home));
 }
 
+/// Nothing was written on the streams of both sides, so that neither noticed their end. Each heard on the LAN where the other one was, and went
+/// on waiting for it on a connection that was closed.
+#[test]
+fn a_stream_that_nothing_is_written_on_ends_with_its_connection_and_the_device_is_dialled_where_it_is_found() {
+    for last_is_first in [true, false] {
+        let (mut world, _, [_, first]) = World::with_both();
+        let last = world.connect(1, false, None);
+        world.open_streams();
+        assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(last));
+        let gone = if last_is_first { vec![last, first] } else { vec![first, last] };
+        world.change(NetworkChange { gone, ..change() });
+        // One that was asked for on a connection before that was closed as well. No stream has reported its end.
+        world.open_streams();
+        assert_eq!(world.net.stream_of(&device(1)), None);
+        assert_eq!(world.dials_to(1).len(), 1, "dialled in the same moment");
+        let downs = world.told.iter().filter(|event| matches!(event, NetEvent::DirectDown(_))).count();
+        assert_eq!(downs, 1);
+        world.input(Input::Found { peer: peer(1), address: address(300) });
+        assert_eq!(world.dials_to(1).len(), 2, "dialled there as soon as it is heard");
+    }
+}
+
 #[test]
 fn a_session_moves_to_the_new_path_and_the_old_connection_is_kept_until_then() {
     let (mut world, home, [server, contact]) = World::with_both();

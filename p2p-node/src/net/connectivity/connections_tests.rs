@@ -148,6 +148,31 @@ fn a_stream_through_the_relay_shows_that_the_direct_connection_is_dead() {
 }
 
 #[test]
+fn a_relayed_connection_is_used_as_soon_as_the_direct_one_is_closed() {
+    let mut world = World::with_targets(18, [1]);
+    let direct = world.connect(1, false, None);
+    world.open_streams();
+    let relayed = world.connect(1, true, None);
+    world.disconnect(direct);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(relayed));
+}
+
+#[test]
+fn a_device_is_not_said_to_be_gone_while_its_stream_moves_from_a_connection_that_is_closed() {
+    let mut world = World::with_targets(19, [1]);
+    let relayed = world.connect(1, true, None);
+    world.open_streams();
+    let direct = world.connect(1, false, None);
+    // It has moved before us, and closes what it needs no more.
+    world.disconnect(relayed);
+    world.open_streams();
+    assert_eq!(world.net.stream_of(&device(1)).map(|c| c.id), Some(direct));
+    assert_eq!(world.ups(1), [true, false]);
+    assert!(!world.told.iter().any(|event| matches!(event, NetEvent::DirectDown(_))));
+}
+
+#[test]
 fn relays_are_dialled_through_only_while_they_are_connected() {
     let mut world = World::new(12);
     let id = world.home(9, false);

@@ -173,6 +173,9 @@ impl World {
                 assert!(self.opening.len() < 64, "streams are opened without end");
                 self.opening.push((device, on));
             }
+            Action::DropStream(device) => {
+                self.streams.remove(&device);
+            }
             Action::DropStreams(device) => {
                 self.streams.remove(&device);
                 // The engine knows: it has asked for it.

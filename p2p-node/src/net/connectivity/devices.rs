@@ -292,6 +292,18 @@ impl Connectivity {
             device.opening = None;
             device.backoff.expedite(now);
             self.schedule_device(id);
+            self.end_lost_stream(now, *id);
+        }
+    }
+
+    /// Ends the stream to a device if its connection is closed, unless another one is on its way: whoever writes nothing does not notice, and its end
+    /// would not be reported before something is written.
+    pub(super) fn end_lost_stream(&mut self, now: Instant, id: DeviceId) {
+        let Some(device) = self.devices.get(&id).filter(|device| device.opening.is_none()) else { return };
+        let Some((connection, _)) = device.out else { return };
+        if self.connections.get(&device.peer).is_none_or(|all| !all.contains(connection.id)) {
+            self.act(Action::DropStream(id));
+            self.stream_ended(now, id, connection);
         }
     }
 

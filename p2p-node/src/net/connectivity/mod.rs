@@ -140,6 +140,8 @@ pub enum Action {
     Disconnect(PeerId),
     /// Open a stream to a device on a connection. Ends in `StreamOpened` or `StreamFailed`.
     OpenStream { device: DeviceId, peer: PeerId, on: ConnectionId },
+    /// Drop the stream that is used to write to a device. Its end is not reported.
+    DropStream(DeviceId),
     /// Drop all streams of a device.
     DropStreams(DeviceId),
     /// Open the stream to a rendezvous on a connection. Ends in `HomeOpened`, which `HomeGreeted` follows, or in `HomeFailed`.
@@ -242,10 +244,7 @@ impl Connectivity {
             Input::ConnectionUp { peer, connection, dial, datagrams } => {
                 self.connection_up(now, peer, connection, dial, datagrams);
             }
-            Input::ConnectionDown { peer, connection } => {
-                self.over_datagrams.remove(&connection);
-                self.with_connections(now, peer, |all| all.remove(connection));
-            }
+            Input::ConnectionDown { peer, connection } => self.connection_down(now, peer, connection),
             Input::DialFailed { peer, dial, problem } => self.dial_failed(now, peer, dial, problem),
             Input::Unresponsive(connection) => self.act(Action::Close(connection)),
             Input::AnswerDue(subject) => self.answer_due(now, subject),
@@ -307,6 +306,14 @@ impl Connectivity {
             self.move_session(home, connection.id);
         }
         self.close_excess(peer, connection.id);
+    }
+
+    fn connection_down(&mut self, now: Instant, peer: PeerId, connection: ConnectionId) {
+        self.over_datagrams.remove(&connection);
+        self.with_connections(now, peer, |all| all.remove(connection));
+        if let Some(id) = device_of(&peer) {
+            self.end_lost_stream(now, id);
+        }
     }
 
     fn dial_failed(&mut self, now: Instant, peer: Option<PeerId>, dial: Option<DialId>, problem: ConnectionProblem) {

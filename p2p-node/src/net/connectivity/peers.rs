@@ -337,6 +337,11 @@ impl Connections {
         (self.suspects.contains(&connection.id), connection.relayed, Reverse(self.place(connection.id)))
     }
 
+    /// Whether a connection is one of these.
+    pub fn contains(&self, connection: ConnectionId) -> bool {
+        self.place(connection).is_some()
+    }
+
     /// Whether a connection has come after another.
     pub fn came_after(&self, connection: ConnectionId, other: ConnectionId) -> bool {
         self.place(connection) > self.place(other)

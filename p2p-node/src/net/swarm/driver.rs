@@ -182,6 +182,7 @@ impl Driver {
                 let opened = self.swarm.behaviour_mut().streams.open_on(peer, on, DIRECT_PROTOCOL);
                 self.opening.push(Box::pin(async move { Opening::Device(device, on, opened.await) }));
             }
+            Action::DropStream(device) => drop(self.streams.devices.remove(&device)),
             Action::DropStreams(device) => {
                 self.streams.devices.remove(&device);
                 for reader in self.streams.inbound.remove(&device).into_iter().flatten() {
