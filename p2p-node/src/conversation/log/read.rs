@@ -270,50 +270,13 @@ impl Conversations {
                 continue;
             }
             let place = self.groups.log_place(id, epoch);
-            let mut own = None;
             let content = keys.open_entry(&entry.sealed).map(|content| LogContent::from_bytes(content.into()));
             let may_end = entry.stays && !matches!(content, Some(Ok(LogContent::Part(_))));
-            let taken = match content {
-                Some(Ok(LogContent::Message(message))) if self.is_behind_winner(id, epoch) => {
-                    self.pass_over(turn, cx, (id, epoch), &message)?;
-                    Taken::BesideCommits
-                }
-                Some(Ok(LogContent::Message(message))) => {
-                    let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
-                    self.gossip_logged(turn, id, &message)?;
-                    // Commits of version 0.1 are not marked.
-                    let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
-                    if (taken == Taken::Commit || is_ours) && message.len() <= MAX_ENTRY {
-                        self.on_commit(turn, cx, (id, epoch), &message)?;
-                    }
-                    own = Some(message).filter(|_| taken == Taken::Own && !is_ours);
-                    taken
-                }
-                Some(Ok(LogContent::Candidate(Candidate { commit }))) => {
-                    if commit.len() <= MAX_ENTRY {
-                        self.on_commit(turn, cx, (id, epoch), &commit)?;
-                    }
-                    Taken::Commit
-                }
-                // What its author can delete does not count: who reads the log later would not find it.
-                Some(Ok(LogContent::Part(_) | LogContent::LargeCandidate(_))) if !entry.stays => Taken::Nothing,
-                Some(Ok(LogContent::Part(part))) => {
-                    self.keep_part(turn, (id, epoch), entry.sequence, part)?;
-                    Taken::BesideCommits
-                }
-                Some(Ok(LogContent::LargeCandidate(names))) => {
-                    if let Some(commit) = self.join_parts(turn, (id, epoch), entry.sequence, &names)? {
-                        self.on_commit(turn, cx, (id, epoch), &commit)?;
-                    }
-                    Taken::Commit
-                }
-                Some(Ok(LogContent::Beacon(beacon))) => {
-                    self.on_beacon(turn, cx, Teller::Log, id, &beacon)?;
-                    Taken::BesideCommits
-                }
+            let (taken, own) = match content {
+                Some(Ok(content)) => self.on_log_content(turn, cx, (id, epoch), &entry, content)?,
                 Some(Err(_)) | None => {
                     tracing::warn!("a log entry cannot be opened");
-                    Taken::Nothing
+                    (Taken::Nothing, None)
                 }
             };
             if may_end && let Some(group) = self.groups.get_mut(&id) {
@@ -333,6 +296,58 @@ impl Conversations {
             }
         }
         Ok(())
+    }
+
+    /// Takes what an entry of a log holds. Gives what it was and, of a message of ours, its ciphertext.
+    fn on_log_content(
+        &mut self,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        (id, epoch): (GroupId, u64),
+        entry: &LogEntry,
+        content: LogContent,
+    ) -> Result<(Taken, Option<Bytes>), EngineError> {
+        let mut own = None;
+        let taken = match content {
+            LogContent::Message(message) if self.is_behind_winner(id, epoch) => {
+                self.pass_over(turn, cx, (id, epoch), &message)?;
+                Taken::BesideCommits
+            }
+            LogContent::Message(message) => {
+                let taken = self.on_message(turn, cx, id, None, Via::Log, &message)?;
+                self.gossip_logged(turn, id, &message)?;
+                // Commits of version 0.1 are not marked.
+                let is_ours = taken == Taken::Own && self.groups.get(&id).is_some_and(|g| g.has_pending);
+                if (taken == Taken::Commit || is_ours) && message.len() <= MAX_ENTRY {
+                    self.on_commit(turn, cx, (id, epoch), &message)?;
+                }
+                own = Some(message).filter(|_| taken == Taken::Own && !is_ours);
+                taken
+            }
+            LogContent::Candidate(Candidate { commit }) => {
+                if commit.len() <= MAX_ENTRY {
+                    self.on_commit(turn, cx, (id, epoch), &commit)?;
+                }
+                Taken::Commit
+            }
+            // What its author can delete does not count: who reads the log later would not find it.
+            LogContent::Part(_) | LogContent::LargeCandidate(_) if !entry.stays => Taken::Nothing,
+            LogContent::Part(part) => {
+                self.keep_part(turn, (id, epoch), entry.sequence, part)?;
+                Taken::BesideCommits
+            }
+            LogContent::LargeCandidate(names) => {
+                if let Some(commit) = self.join_parts(turn, (id, epoch), entry.sequence, &names)? {
+                    self.on_commit(turn, cx, (id, epoch), &commit)?;
+                }
+                Taken::Commit
+            }
+            LogContent::Beacon(beacon) => {
+                self.on_beacon(turn, cx, Teller::Log, id, &beacon)?;
+                Taken::BesideCommits
+            }
+        };
+        Ok((taken, own))
     }
 
     /// Something of ours stands in a log: a message, or what goes with commits.
