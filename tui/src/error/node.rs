@@ -70,6 +70,20 @@ fn step(reason: &str) -> Option<Step> {
         "contact_not_found" => ("see `starling contacts list`", "F2 finds all of them"),
         "too_many_contacts" => ("remove some: `starling contacts remove WHO`", "/remove removes one"),
         "message_too_long" => ("send it in parts; --lines makes a message of each line", "send it in parts"),
+        "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
+        "store" => (
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
+        ),
+        "stopped" => ("see the log with -v, or start the daemon again", "start Starling again"),
+        _ => return group_step(reason),
+    };
+    Some(Step { command, screen })
+}
+
+/// The next step after an error about a group.
+fn group_step(reason: &str) -> Option<Step> {
+    let (command, screen) = match reason {
         "role" => (
             "ask an owner or admin: `starling group show` says who they are",
             "ask an owner or admin: /members shows who they are",
@@ -98,12 +112,6 @@ fn step(reason: &str) -> Option<Step> {
             "open the community: it decides",
         ),
         "newer_group" => ("install the newest version of Starling", "install the newest version of Starling"),
-        "username_taken" => ("choose another: `starling profile username NAME`", "choose another"),
-        "store" => (
-            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
-            "free some space or check the profile's directory, then start again: nothing that was reported is lost",
-        ),
-        "stopped" => ("see the log with -v, or start the daemon again", "start Starling again"),
         _ => return None,
     };
     Some(Step { command, screen })
